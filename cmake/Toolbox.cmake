@@ -1,0 +1,41 @@
+# Build rules shared by every room.
+
+find_program(TENSORCACHE_CCACHE ccache)
+if(TENSORCACHE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${TENSORCACHE_CCACHE})
+  set(CMAKE_C_COMPILER_LAUNCHER ${TENSORCACHE_CCACHE})
+endif()
+find_program(TENSORCACHE_MOLD mold)
+if(TENSORCACHE_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+if(TENSORCACHE_SANITIZE)
+  add_compile_options(-fsanitize=${TENSORCACHE_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${TENSORCACHE_SANITIZE})
+endif()
+
+add_library(tensorcache_warnings INTERFACE)
+target_compile_options(tensorcache_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast
+  -Woverloaded-virtual -Wcast-qual $<$<BOOL:${TENSORCACHE_WARNINGS_AS_ERRORS}>:-Werror>)
+
+# tensorcache_room(NAME SOURCES... [USES targets...]): one folder under src/ as a static library.
+function(tensorcache_room name)
+  cmake_parse_arguments(ROOM "" "" "USES" ${ARGN})
+  add_library(tc_${name} STATIC ${ROOM_UNPARSED_ARGUMENTS})
+  target_include_directories(tc_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                               $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
+  target_link_libraries(tc_${name} PUBLIC ${ROOM_USES} PRIVATE $<BUILD_INTERFACE:tensorcache_warnings>)
+endfunction()
+
+# tensorcache_test(NAME SOURCES... [USES targets...]): one GoogleTest program, each of its tests known to ctest.
+function(tensorcache_test name)
+  if(NOT TENSORCACHE_BUILD_TESTS)
+    return()
+  endif()
+  cmake_parse_arguments(TEST "" "" "USES;LABELS" ${ARGN})
+  add_executable(${name} ${TEST_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PRIVATE ${TEST_USES} GTest::gtest_main GTest::gmock tensorcache_warnings)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
+  set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS "${TEST_LABELS}")
+endfunction()

@@ -1,0 +1,64 @@
+// The OpenAI-compatible HTTP server: one thread of coroutines in front of the answer cache and an engine.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "engine/engine.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+
+// One API key and the tenant it stands for. Several keys may name one tenant.
+struct ApiKey {
+  std::string key;
+  std::string tenant = "default";
+  bool admin = false;   // may read /metrics and the whole /cache where there are several tenants
+};
+
+struct ServerOptions {
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 8080;                        // 0: any free one; see Server::port()
+  std::vector<ApiKey> api_keys;                     // none: everybody is the tenant "default"
+  bool allow_open_host = false;                     // a host that is not loopback, without api_keys
+  bool share_across_tenants = false;                // all tenants use one key space
+  bool cache_answers = true;
+  bool cache_sampled = false;                       // also answers with temperature > 0 and no seed
+  std::chrono::milliseconds answer_time_to_live{0}; // 0: for ever
+  std::uint64_t max_body_bytes = 16u << 20;
+  std::uint32_t max_header_bytes = 32u << 10;
+  std::uint32_t max_connections = 1024;
+  std::chrono::milliseconds request_timeout{30'000};     // to receive one whole request, from its first byte
+  std::chrono::milliseconds keep_alive_timeout{75'000};  // idle between requests
+  std::chrono::milliseconds write_timeout{60'000};       // a client that does not read
+  std::chrono::milliseconds drain_timeout{10'000};       // after stop(): what runs may finish for this long
+};
+
+class Server {
+ public:
+  // Throws std::invalid_argument that names the option.
+  Server(ServerOptions options, Cache& cache);
+  ~Server();
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+  // Binds and listens, and serves from a thread of its own; /health says "loading" (503) until set_engine.
+  // Throws std::runtime_error that names host and port.
+  void start();
+  [[nodiscard]] std::uint16_t port() const;
+
+  // From any thread, once. The engine must outlive the server or its stop().
+  void set_engine(Engine& engine);
+
+  // Stops accepting, lets what runs finish for `drain_timeout`, cuts off the rest, joins. Any thread; may be called twice.
+  void stop();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace tensorcache
