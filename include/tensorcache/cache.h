@@ -50,7 +50,7 @@ struct PutOptions {
   std::uint64_t owner = 0;
   // Chains this value behind another (the block before it in a prefix). The parent must be stored, and is never evicted
   // before its children.
-  std::optional<Key> parent;
+  std::optional<Key> parent = std::nullopt;
   // Not served after this long; 0 is for ever.
   std::chrono::milliseconds time_to_live{0};
 };
