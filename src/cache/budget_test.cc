@@ -1,0 +1,160 @@
+// The byte budget: hard, honest, changed at run time.
+#include "cache/testing.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+namespace {
+
+using namespace tensorcache::testing;
+
+TEST(BudgetOf, EverythingCountsAndTheCapHolds) {
+  for (const std::size_t size : {std::size_t{1}, std::size_t{500}, std::size_t{20'000}, std::size_t{400'000}}) {
+    SCOPED_TRACE(size);
+    const std::uint64_t capacity = std::max<std::uint64_t>(1 << 20, 10 * size);
+    Cache cache({.capacity_bytes = capacity});
+    for (std::uint64_t i = 0; i < 5000; ++i) {
+      ASSERT_EQ(cache.put(key_of(i), value_of(i, size)), PutStatus::kStored);
+      ASSERT_LE(cache.stats().used_bytes, capacity);
+    }
+    const Stats stats = cache.stats();
+    EXPECT_LE(stats.peak_bytes, capacity);
+    EXPECT_GT(stats.peak_bytes, capacity / 2);
+    EXPECT_EQ(stats.evictions, 5000 - entries(stats));
+    EXPECT_GE(stats.kinds[0].charged_bytes, entries(stats) * (size + 64));
+    EXPECT_LE(stats.kinds[0].charged_bytes, stats.used_bytes);
+    // What was put last is what is there.
+    for (std::uint64_t i = 5000 - entries(stats); i < 5000; ++i) EXPECT_TRUE(cache.contains(key_of(i))) << i;
+  }
+}
+
+TEST(BudgetOf, LruKeepsWhatIsUsedFifoWhatIsNew) {
+  for (const char* policy : {"lru", "fifo"}) {
+    SCOPED_TRACE(policy);
+    Cache cache({.capacity_bytes = 10 * charge_of(1000), .policy = policy});
+    for (std::uint64_t i = 0; i < 50; ++i) {
+      ASSERT_EQ(cache.put(key_of(i), value_of(i, 1000)), PutStatus::kStored);
+      (void)cache.get(key_of(0));
+    }
+    EXPECT_EQ(cache.contains(key_of(0)), policy == std::string("lru"));
+  }
+}
+
+TEST(BudgetOf, TooLargeIsSaidBeforeAnythingGoes) {
+  Cache cache({.capacity_bytes = 1 << 20});
+  ASSERT_EQ(cache.put(key_of(1), "x"), PutStatus::kStored);
+  for (const std::size_t size : {std::size_t{1} << 20, std::size_t{1} << 40, ~std::size_t{0}}) {
+    const Draft draft = cache.reserve(key_of(2), size);
+    EXPECT_FALSE(draft);
+    EXPECT_EQ(draft.status(), PutStatus::kTooLarge);
+  }
+  EXPECT_TRUE(cache.contains(key_of(1)));
+  Cache nothing({.capacity_bytes = 0});
+  EXPECT_EQ(nothing.put(key_of(1), ""), PutStatus::kTooLarge);
+  Cache boundless({.capacity_bytes = ~std::uint64_t{0}});
+  EXPECT_EQ(boundless.reserve(key_of(1), ~std::size_t{0}).status(), PutStatus::kTooLarge);
+  EXPECT_EQ(boundless.put(key_of(1), "x"), PutStatus::kStored);
+}
+
+TEST(BudgetOf, AValueThatJustFitsIsStored) {
+  for (const std::size_t size : {10, 1 << 20}) {
+    const std::uint64_t charge = charge_of(size);
+    Cache fits({.capacity_bytes = charge}), short_by_one({.capacity_bytes = charge - 1});
+    EXPECT_EQ(fits.put(key_of(1), value_of(1, size)), PutStatus::kStored);
+    EXPECT_EQ(fits.put(key_of(2), value_of(2, size)), PutStatus::kStored);
+    EXPECT_FALSE(fits.contains(key_of(1)));
+    EXPECT_EQ(short_by_one.put(key_of(1), value_of(1, size)), PutStatus::kTooLarge);
+  }
+}
+
+TEST(BudgetOf, NoSpaceWhenAllIsPinnedOrBeingWritten) {
+  const std::uint64_t charge = charge_of(1000);
+  Cache cache({.capacity_bytes = 3 * charge});
+  ASSERT_EQ(cache.put(key_of(1), value_of(1, 1000)), PutStatus::kStored);
+  ASSERT_EQ(cache.put(key_of(2), value_of(2, 1000)), PutStatus::kStored);
+  Handle one = cache.get(key_of(1)), two = cache.get(key_of(2));
+  Draft draft = cache.reserve(key_of(3), 1000);
+  ASSERT_TRUE(draft);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(cache.put(key_of(4), value_of(4, 1000)), PutStatus::kNoSpace);
+  EXPECT_EQ(cache.stats().rejected_puts, 3u);
+  EXPECT_EQ(cache.stats().evictions, 0u);
+  EXPECT_EQ(one.text(), value_of(1, 1000));
+  two.reset();   // that one may go now
+  EXPECT_EQ(cache.put(key_of(4), value_of(4, 1000)), PutStatus::kStored);
+  EXPECT_FALSE(cache.contains(key_of(2)));
+  EXPECT_TRUE(cache.contains(key_of(1)));
+  draft = Draft();
+  EXPECT_EQ(cache.put(key_of(5), value_of(5, 1000)), PutStatus::kStored);
+  EXPECT_TRUE(cache.contains(key_of(4)));
+}
+
+TEST(BudgetOf, RemovedButPinnedStaysCharged) {
+  for (const std::size_t size : {1000, 300'000}) {
+    SCOPED_TRACE(size);
+    Cache cache({.capacity_bytes = charge_of(size)});
+    ASSERT_EQ(cache.put(key_of(1), value_of(1, size)), PutStatus::kStored);
+    Handle pinned = cache.get(key_of(1));
+    EXPECT_TRUE(cache.remove(key_of(1)));
+    EXPECT_EQ(cache.put(key_of(2), value_of(2, size)), PutStatus::kNoSpace);
+    EXPECT_EQ(pinned.text(), value_of(1, size));
+    pinned.reset();
+    EXPECT_EQ(cache.put(key_of(2), value_of(2, size)), PutStatus::kStored);
+  }
+}
+
+TEST(BudgetOf, ResizeDownEvictsAtOnce) {
+  Cache cache({.capacity_bytes = 100 * charge_of(1000)});
+  for (std::uint64_t i = 0; i < 90; ++i) ASSERT_EQ(cache.put(key_of(i), value_of(i, 1000)), PutStatus::kStored);
+  const std::uint64_t half = 50 * charge_of(1000);
+  cache.resize(half);
+  EXPECT_EQ(cache.stats().capacity_bytes, half);
+  EXPECT_LE(cache.stats().used_bytes, half);
+  EXPECT_GT(entries(cache.stats()), 40u);
+  EXPECT_TRUE(cache.contains(key_of(89)));
+  EXPECT_FALSE(cache.contains(key_of(0)));
+  cache.resize(2 * half);
+  for (std::uint64_t i = 0; i < 90; ++i) (void)cache.put(key_of(i), value_of(i, 1000));
+  EXPECT_GE(entries(cache.stats()), 89u);
+  cache.resize(0);
+  EXPECT_EQ(entries(cache.stats()), 0u);
+  EXPECT_EQ(cache.stats().used_bytes, 0u);
+}
+
+TEST(BudgetOf, ResizeBelowWhatIsPinnedTakesEffectAsItIsLetGo) {
+  Cache cache({.capacity_bytes = 10 << 20});
+  std::vector<Handle> pinned;
+  for (std::uint64_t i = 0; i < 5; ++i) {
+    ASSERT_EQ(cache.put(key_of(i), value_of(i, 1 << 20)), PutStatus::kStored);
+    pinned.push_back(cache.get(key_of(i)));
+  }
+  Draft draft = cache.reserve(key_of(9), 1 << 20);
+  cache.resize(1 << 20);
+  EXPECT_GT(cache.stats().used_bytes, 6u << 20);
+  EXPECT_EQ(cache.put(key_of(6), "x"), PutStatus::kNoSpace);
+  for (Handle& handle : pinned) EXPECT_EQ(handle.bytes().size(), 1u << 20);
+  std::uint64_t before = cache.stats().used_bytes;
+  for (Handle& handle : pinned) {
+    handle.reset();
+    EXPECT_LT(cache.stats().used_bytes, before) << "lower after each";
+    before = cache.stats().used_bytes;
+  }
+  draft = Draft();
+  EXPECT_LE(cache.stats().used_bytes, 1u << 20);
+  EXPECT_EQ(cache.put(key_of(6), "x"), PutStatus::kStored);
+}
+
+TEST(BudgetOf, BuffersKeptForReuseMakeWayForOtherSizes) {
+  Cache cache({.capacity_bytes = 40 << 20});
+  for (int round = 0; round < 4; ++round) {
+    for (const std::size_t size : {200'000, 1 << 20, 700'000, 3 << 20, 100}) {
+      for (std::uint64_t i = 0; i < 60; ++i) ASSERT_EQ(cache.put(key_of(i), value_of(i, size)), PutStatus::kStored);
+      EXPECT_LE(cache.stats().peak_bytes, 40u << 20);
+      for (std::uint64_t i = 0; i < 60; ++i) cache.remove(key_of(i));
+      EXPECT_LE(cache.stats().used_bytes, (40u << 20) / 16 + (4 << 20)) << "only few are kept";
+    }
+  }
+  cache.clear();
+  EXPECT_EQ(cache.stats().used_bytes, 0u);
+}
+
+}  // namespace
+}  // namespace tensorcache

@@ -1,0 +1,203 @@
+// Values chained behind others: prefix blocks.
+#include "cache/testing.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+namespace {
+
+using namespace tensorcache::testing;
+
+constexpr std::size_t kBlockBytes = 1000;
+
+std::size_t stored(const Cache& cache, const std::vector<Key>& keys) {
+  std::size_t count = 0;
+  for (const Key& key : keys) count += cache.contains(key) ? 1 : 0;
+  return count;
+}
+
+TEST(Chain, MatchesTheLongestLeadingRun) {
+  Cache cache({});
+  const auto keys = keys_of_chain(1, 6);
+  put_chain(cache, {keys.begin(), keys.begin() + 4}, kBlockBytes);
+  EXPECT_EQ(cache.peek(keys), 4u);
+  const auto run = cache.match(keys);
+  ASSERT_EQ(run.size(), 4u);
+  for (std::size_t i = 0; i < run.size(); ++i) EXPECT_EQ(run[i].text(), value_of(i, kBlockBytes)) << i;
+  EXPECT_EQ(cache.stats().hits, 4u);
+  EXPECT_EQ(cache.stats().misses, 2u);
+  EXPECT_TRUE(cache.match({}).empty());
+  EXPECT_EQ(cache.peek({}), 0u);
+}
+
+TEST(Chain, AGapEndsTheRun) {
+  Cache cache({});
+  const auto keys = keys_of_chain(1, 4);
+  for (const std::size_t i : {0, 1, 3}) ASSERT_EQ(cache.put(keys[i], "unchained"), PutStatus::kStored);
+  EXPECT_EQ(cache.peek(keys), 2u);
+  EXPECT_EQ(cache.match(keys).size(), 2u);
+  EXPECT_TRUE(cache.match(std::vector{key_of(77), keys[0]}).empty());
+}
+
+TEST(Chain, NeedsTheParent) {
+  Cache cache({});
+  EXPECT_EQ(cache.put(key_of(2), "child", {.parent = key_of(1)}), PutStatus::kParentMissing);
+  EXPECT_EQ(cache.stats().rejected_puts, 1u);
+  EXPECT_EQ(cache.stats().used_bytes, 0u);
+  ASSERT_EQ(cache.put(key_of(1), "parent"), PutStatus::kStored);
+  ASSERT_EQ(cache.put(key_of(2), "child", {.parent = key_of(1)}), PutStatus::kStored);
+  EXPECT_EQ(cache.put(key_of(2), "child", {.parent = key_of(9)}), PutStatus::kAlreadyStored);
+  EXPECT_TRUE(cache.list(std::nullopt, 1)[0].chained);
+}
+
+TEST(Chain, ParentMayComeBetweenReserveAndCommit) {
+  Cache cache({});
+  Draft child = cache.reserve(key_of(2), 1, {.parent = key_of(1)}), orphan = cache.reserve(key_of(4), 1, {.parent = key_of(3)});
+  ASSERT_TRUE(child);
+  ASSERT_EQ(cache.put(key_of(1), "parent"), PutStatus::kStored);
+  EXPECT_EQ(cache.commit(std::move(child)), PutStatus::kStored);
+  EXPECT_EQ(cache.commit(std::move(orphan)), PutStatus::kParentMissing);
+}
+
+TEST(Chain, ParentRemovedBetweenReserveAndCommit) {
+  Cache cache({});
+  ASSERT_EQ(cache.put(key_of(1), "parent"), PutStatus::kStored);
+  Draft child = cache.reserve(key_of(2), 1, {.parent = key_of(1)});
+  EXPECT_TRUE(cache.remove(key_of(1)));
+  EXPECT_EQ(cache.commit(std::move(child)), PutStatus::kParentMissing);
+  EXPECT_EQ(cache.stats().used_bytes, 0u);
+}
+
+TEST(Chain, RemoveTakesDescendantsAlongAndNobodyElse) {
+  Cache cache({});
+  // 0 - 1 - 2 - 3
+  //      \- 4 - 5     and 6 - 7 apart
+  const int parents[] = {-1, 0, 1, 2, 1, 4, -1, 6};
+  for (std::uint64_t i = 0; i < 8; ++i) {
+    PutOptions options;
+    if (parents[i] >= 0) options.parent = key_of(static_cast<std::uint64_t>(parents[i]));
+    ASSERT_EQ(cache.put(key_of(i), "x", options), PutStatus::kStored);
+  }
+  const Handle pinned = cache.get(key_of(3));
+  EXPECT_TRUE(cache.remove(key_of(1)));
+  const bool expected[] = {true, false, false, false, false, false, true, true};
+  for (std::uint64_t i = 0; i < 8; ++i) EXPECT_EQ(cache.contains(key_of(i)), expected[i]) << i;
+  EXPECT_EQ(cache.stats().removals, 5u);
+  EXPECT_EQ(pinned.text(), "x");
+  EXPECT_TRUE(cache.remove(key_of(0)));
+  EXPECT_EQ(entries(cache.stats()), 2u);
+}
+
+TEST(Chain, ClearOfAnOwnerTakesWhatOthersChainedBehindIt) {
+  Cache cache({});
+  ASSERT_EQ(cache.put(key_of(1), "x", {.owner = 1}), PutStatus::kStored);
+  ASSERT_EQ(cache.put(key_of(2), "x", {.owner = 2, .parent = key_of(1)}), PutStatus::kStored);
+  ASSERT_EQ(cache.put(key_of(3), "x", {.owner = 2}), PutStatus::kStored);
+  EXPECT_EQ(cache.clear(1), 2u);
+  EXPECT_EQ(cache.list(std::nullopt, 9).size(), 1u);
+  EXPECT_EQ(cache.clear(2), 1u);
+  EXPECT_EQ(cache.stats().used_bytes, 0u);
+}
+
+TEST(Chain, GoesFromItsEnd) {
+  for (const char* policy : {"lru", "fifo"}) {
+    SCOPED_TRACE(policy);
+    Cache cache({.capacity_bytes = 22 * charge_of(kBlockBytes), .policy = policy});
+    const auto keys = keys_of_chain(1, 16);
+    put_chain(cache, keys, kBlockBytes);
+    std::size_t left = keys.size();
+    for (std::uint64_t i = 0; i < 30; ++i) {
+      ASSERT_EQ(cache.put(key_of(i), value_of(i, kBlockBytes)), PutStatus::kStored);
+      // However many are left, they are the first ones.
+      const std::size_t now = cache.peek(keys);
+      EXPECT_EQ(stored(cache, keys), now);
+      EXPECT_LE(now, left);
+      left = now;
+    }
+    EXPECT_LT(left, 5u);
+  }
+}
+
+TEST(Chain, LruKeepsTheSharedPrefixOfTwoChains) {
+  // 4 shared blocks and twice 12 of their own; the first chain is used after the second.
+  Cache cache({.capacity_bytes = 32 * charge_of(kBlockBytes)});
+  const auto one = keys_of_chain(1, 16);
+  auto two = keys_of_chain(2, 16);
+  std::copy(one.begin(), one.begin() + 4, two.begin());
+  put_chain(cache, one, kBlockBytes);
+  for (std::size_t i = 4; i < 16; ++i) {
+    ASSERT_EQ(cache.put(two[i], value_of(i, kBlockBytes), block_options(two, i)), PutStatus::kStored);
+  }
+  EXPECT_EQ(cache.match(two).size(), 16u);
+  EXPECT_EQ(cache.match(one).size(), 16u);
+  for (std::uint64_t i = 0; i < 12; ++i) {
+    ASSERT_EQ(cache.put(key_of(i), value_of(i, kBlockBytes)), PutStatus::kStored);
+    EXPECT_EQ(cache.peek(one), 16u);
+    EXPECT_GE(cache.peek(two), 4u);
+  }
+  EXPECT_LT(cache.peek(two), 10u);
+}
+
+TEST(Chain, PinOnTheLastBlockHoldsThePath) {
+  const std::uint64_t capacity = 12 * charge_of(kBlockBytes);
+  Cache cache({.capacity_bytes = capacity});
+  const auto keys = keys_of_chain(1, 8);
+  put_chain(cache, keys, kBlockBytes);
+  const Handle last = cache.get(keys.back());
+  for (std::uint64_t i = 0; i < 100; ++i) ASSERT_EQ(cache.put(key_of(i), value_of(i, kBlockBytes)), PutStatus::kStored);
+  EXPECT_EQ(cache.peek(keys), 8u);
+}
+
+TEST(Chain, RoomForAChildIsNotMadeByEvictingItsParent) {
+  const std::uint64_t capacity = 2 * charge_of(kBlockBytes);
+  Cache cache({.capacity_bytes = capacity});
+  ASSERT_EQ(cache.put(key_of(1), value_of(1, kBlockBytes)), PutStatus::kStored);
+  ASSERT_EQ(cache.put(key_of(2), value_of(2, kBlockBytes)), PutStatus::kStored);
+  // 1 is the least recently used, and would go first.
+  ASSERT_EQ(cache.put(key_of(3), value_of(3, kBlockBytes), {.parent = key_of(1)}), PutStatus::kStored);
+  EXPECT_TRUE(cache.contains(key_of(1)));
+  EXPECT_FALSE(cache.contains(key_of(2)));
+  EXPECT_EQ(cache.put(key_of(4), value_of(4, kBlockBytes), {.parent = key_of(3)}), PutStatus::kNoSpace);
+  EXPECT_TRUE(cache.contains(key_of(3)));
+}
+
+TEST(Chain, AnExpiredBlockTakesItsDescendantsAlong) {
+  FakeClock clock;
+  Cache cache({.clock = clock.function()});
+  const auto keys = keys_of_chain(1, 4);
+  for (std::size_t i = 0; i < 4; ++i) {
+    PutOptions options = block_options(keys, i);
+    if (i == 1) options.time_to_live = milliseconds(10);
+    ASSERT_EQ(cache.put(keys[i], "x", options), PutStatus::kStored);
+  }
+  clock.advance(milliseconds(10));
+  EXPECT_EQ(cache.peek(keys), 1u);
+  EXPECT_EQ(cache.put(key_of(9), "x", {.parent = keys[1]}), PutStatus::kParentMissing);
+  EXPECT_EQ(cache.match(keys).size(), 1u);
+  EXPECT_EQ(cache.stats().expirations, 3u);
+  EXPECT_EQ(entries(cache.stats()), 1u);
+  EXPECT_EQ(cache.put(keys[1], "again", {.parent = keys[0]}), PutStatus::kStored);
+  EXPECT_EQ(cache.peek(keys), 2u);
+}
+
+TEST(Chain, LongChainsAreFreedWithoutRecursion) {
+  Cache cache({});
+  const auto keys = keys_of_chain(1, 200'000);
+  for (std::size_t i = 0; i < keys.size(); ++i) ASSERT_EQ(cache.put(keys[i], "x", block_options(keys, i)), PutStatus::kStored);
+  EXPECT_TRUE(cache.remove(keys[0]));
+  EXPECT_EQ(cache.stats().used_bytes, 0u);
+}
+
+// A chain is put in from its first block on, so to an LRU its parents look oldest: a search that walks past them each time
+// would take n * n steps, here some 10^10.
+TEST(Chain, EvictionDoesNotSearch) {
+  Cache cache({});
+  const auto keys = keys_of_chain(1, 150'000);
+  for (std::size_t i = 0; i < keys.size(); ++i) ASSERT_EQ(cache.put(keys[i], "x", block_options(keys, i)), PutStatus::kStored);
+  cache.resize(cache.stats().used_bytes / 10);
+  const std::size_t left = cache.peek(keys);
+  EXPECT_GT(left, 1000u);
+  EXPECT_EQ(entries(cache.stats()), left);
+}
+
+}  // namespace
+}  // namespace tensorcache

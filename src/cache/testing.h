@@ -1,0 +1,70 @@
+// What the cache's tests share.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tensorcache/cache.h"
+
+namespace tensorcache::testing {
+
+using std::chrono::milliseconds;
+
+inline Key key_of(std::uint64_t number) { return KeyBuilder("test/1").field("n", number).build(); }
+
+// A value that tells whose it is at every byte.
+inline std::string value_of(std::uint64_t number, std::size_t size) {
+  std::string value(size, '\0');
+  std::uint64_t state = number * 0x9E3779B97F4A7C15u + 1;
+  for (char& byte : value) byte = static_cast<char>((state = state * 6364136223846793005u + 1442695040888963407u) >> 56);
+  return value;
+}
+
+// Thread-safe; moves only when told.
+class FakeClock {
+ public:
+  [[nodiscard]] auto function() const {
+    return [this] { return std::chrono::steady_clock::time_point(milliseconds(now_ms_.load())); };
+  }
+  void advance(milliseconds by) { now_ms_ += by.count(); }
+
+ private:
+  std::atomic<std::int64_t> now_ms_{1'000'000};
+};
+
+inline std::uint64_t entries(const Stats& stats) {
+  std::uint64_t sum = 0;
+  for (const KindStats& kind : stats.kinds) sum += kind.entries;
+  return sum;
+}
+
+// What one value of this size takes of a budget, by asking an empty cache.
+inline std::uint64_t charge_of(std::size_t value_bytes) {
+  Cache cache({.capacity_bytes = std::uint64_t{1} << 40});
+  EXPECT_EQ(cache.put(key_of(0), value_of(0, value_bytes)), PutStatus::kStored);
+  return cache.stats().kinds[0].charged_bytes;
+}
+
+// The keys of a chain and a cache that holds its blocks, put in the order of the chain.
+inline std::vector<Key> keys_of_chain(std::uint64_t chain, std::size_t blocks) {
+  std::vector<Key> keys;
+  for (std::size_t i = 0; i < blocks; ++i) keys.push_back(key_of(chain * 1'000'000 + i));
+  return keys;
+}
+inline PutOptions block_options(const std::vector<Key>& keys, std::size_t i, std::uint64_t owner = 0) {
+  PutOptions options{.kind = Kind::kPrefixBlock, .owner = owner};
+  if (i > 0) options.parent = keys[i - 1];
+  return options;
+}
+inline void put_chain(Cache& cache, const std::vector<Key>& keys, std::size_t block_bytes, std::uint64_t owner = 0) {
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    ASSERT_EQ(cache.put(keys[i], value_of(i, block_bytes), block_options(keys, i, owner)), PutStatus::kStored) << i;
+  }
+}
+
+}  // namespace tensorcache::testing
