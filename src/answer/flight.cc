@@ -1,0 +1,232 @@
+#include "answer/flight.h"
+
+#include <algorithm>
+#include <deque>
+#include <mutex>
+#include <unordered_map>
+#include <utility>
+
+namespace tensorcache {
+
+struct Flights::Table {
+  std::mutex mutex;
+  Cache* cache = nullptr;   // null once Flights is gone
+  std::unordered_map<Key, std::shared_ptr<Flight>> running;
+
+  void take_off(const Key& key, const Flight* flight) {
+    const auto at = running.find(key);
+    if (at != running.end() && at->second.get() == flight) running.erase(at);
+  }
+};
+
+// The sink of one computation. Events are appended by the engine and never change afterwards, so that followers read them without
+// the lock once they have seen their addresses under it.
+class Flight final : public Sink {
+ public:
+  Flight(const Flights::Order& order, Engine& engine, std::shared_ptr<Flights::Table> table)
+      : table_(std::move(table)), engine_(engine), request_(order.request), key_(order.key), store_(order.store),
+        time_to_live_(order.time_to_live),
+        created_unix_s_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()) {}
+
+  [[nodiscard]] std::int64_t created_unix_s() const { return created_unix_s_; }
+
+  // With the table's lock held where the flight is in the table.
+  std::uint64_t add(std::function<void()> wake) {
+    const std::lock_guard lock(mutex_);
+    followers_.push_back({++last_id_, std::move(wake), false});
+    return last_id_;
+  }
+
+  void start(const std::shared_ptr<Flight>& self) {
+    const Engine::Id id = engine_.submit(request_, self);
+    std::unique_lock lock(mutex_);
+    engine_id_ = id;
+    const bool cancel = abandoned_ && !ended_;
+    lock.unlock();
+    if (cancel) engine_.cancel(id);
+  }
+
+  void remove(std::uint64_t id) {
+    std::optional<Engine::Id> cancel;
+    {
+      const std::lock_guard table_lock(table_->mutex);
+      const std::lock_guard lock(mutex_);
+      std::erase_if(followers_, [id](const Entry& entry) { return entry.id == id; });
+      if (!followers_.empty() || ended_) return;
+      abandoned_ = true;   // who asks the same from now on starts anew
+      table_->take_off(key_, this);
+      cancel = engine_id_;
+    }
+    if (cancel) engine_.cancel(*cancel);
+  }
+
+  bool read(std::uint64_t id, Follower::Events& events, std::size_t& cursor, bool& saw_begin, bool& saw_end, std::size_t max_deltas) {
+    events = {nullptr, std::move(events.deltas), nullptr, nullptr, false};
+    events.deltas.clear();
+    const std::lock_guard lock(mutex_);
+    if (begin_ && !std::exchange(saw_begin, true)) events.begin = &*begin_;
+    for (; cursor < deltas_.size() && events.deltas.size() < max_deltas; ++cursor) events.deltas.push_back(&deltas_[cursor]);
+    if (ended_ && cursor == deltas_.size() && !std::exchange(saw_end, true)) {
+      events.finish = finish_ ? &*finish_ : nullptr;
+      events.failure = failure_ ? &*failure_ : nullptr;
+      events.stored = stored_;
+    }
+    if (events.begin || !events.deltas.empty() || events.finish || events.failure) return true;
+    for (Entry& entry : followers_)
+      if (entry.id == id) entry.waiting = true;
+    return false;
+  }
+
+  void on_begin(const Begin& begin) override {
+    const std::lock_guard lock(mutex_);
+    begin_ = begin;
+    wake_all();
+  }
+
+  void on_delta(Delta delta) override {
+    const std::lock_guard lock(mutex_);
+    deltas_.push_back(std::move(delta));
+    wake_all();
+  }
+
+  void on_finish(const Finish& finish) override {
+    // Only this thread writes deltas_, so it may read them without the lock.
+    std::string encoded;
+    if (store_) encoded = encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
+    const std::lock_guard table_lock(table_->mutex);
+    const bool kept = store_ && put(encoded);
+    table_->take_off(key_, this);
+    const std::lock_guard lock(mutex_);
+    finish_ = finish;
+    stored_ = kept;
+    ended_ = true;
+    wake_all();
+  }
+
+  void on_failure(const Failure& failure) override {
+    const std::lock_guard table_lock(table_->mutex);
+    table_->take_off(key_, this);
+    const std::lock_guard lock(mutex_);
+    failure_ = failure;
+    ended_ = true;
+    wake_all();
+  }
+
+ private:
+  struct Entry {
+    std::uint64_t id;
+    std::function<void()> wake;
+    bool waiting;
+  };
+
+  void wake_all() {
+    for (Entry& entry : followers_)
+      if (std::exchange(entry.waiting, false)) entry.wake();
+  }
+
+  // With the table's lock held. The newer answer wins: whoever asked past a stored one wanted it refreshed.
+  bool put(const std::string& encoded) {
+    if (table_->cache == nullptr) return false;
+    const PutOptions options{.kind = Kind::kAnswer, .owner = tenant_owner(request_->tenant), .parent = std::nullopt,
+                             .time_to_live = time_to_live_};
+    PutStatus status = table_->cache->put(key_, std::string_view(encoded), options);
+    if (status == PutStatus::kAlreadyStored) {
+      table_->cache->remove(key_);
+      status = table_->cache->put(key_, std::string_view(encoded), options);
+    }
+    return status == PutStatus::kStored;
+  }
+
+  const std::shared_ptr<Flights::Table> table_;
+  Engine& engine_;
+  const std::shared_ptr<const Request> request_;
+  const Key key_;
+  const bool store_;
+  const std::chrono::milliseconds time_to_live_;
+  const std::int64_t created_unix_s_;
+
+  std::mutex mutex_;   // of all below
+  std::vector<Entry> followers_;
+  std::uint64_t last_id_ = 0;
+  std::optional<Engine::Id> engine_id_;
+  bool abandoned_ = false, ended_ = false, stored_ = false;
+  std::optional<Begin> begin_;
+  std::deque<Delta> deltas_;   // a deque, because its elements stay where they are
+  std::optional<Finish> finish_;
+  std::optional<Failure> failure_;
+};
+
+Follower::Follower(Follower&& other) noexcept { *this = std::move(other); }
+
+Follower& Follower::operator=(Follower&& other) noexcept {
+  if (this == &other) return *this;
+  leave();
+  flight_ = std::move(other.flight_);
+  id_ = other.id_;
+  cursor_ = other.cursor_;
+  saw_begin_ = other.saw_begin_;
+  saw_end_ = other.saw_end_;
+  return *this;
+}
+
+bool Follower::next(Events& events, std::size_t max_deltas) {
+  return flight_->read(id_, events, cursor_, saw_begin_, saw_end_, max_deltas);
+}
+
+std::int64_t Follower::created_unix_s() const { return flight_->created_unix_s(); }
+
+void Follower::leave() {
+  if (const std::shared_ptr<Flight> flight = std::exchange(flight_, nullptr)) flight->remove(id_);
+}
+
+Flights::Flights(Cache& cache) : table_(std::make_shared<Table>()) { table_->cache = &cache; }
+
+Flights::~Flights() {
+  const std::lock_guard lock(table_->mutex);
+  table_->cache = nullptr;
+  table_->running.clear();
+}
+
+// With the table's lock held.
+std::optional<Flights::Hit> Flights::stored(const Order& order, bool& too_old) {
+  const Handle handle = table_->cache->get(order.key);
+  if (!handle) return std::nullopt;
+  if (order.max_age && handle.age() > *order.max_age) {
+    too_old = true;
+    return std::nullopt;
+  }
+  std::optional<Answer> answer = decode_answer(handle.text());
+  if (!answer) {   // damaged: as good as not there
+    table_->cache->remove(order.key);
+    return std::nullopt;
+  }
+  return Hit{std::move(*answer), handle.age()};
+}
+
+Flights::Outcome Flights::enter(const Order& order, Engine& engine, std::function<void()> wake) {
+  Outcome outcome;
+  std::shared_ptr<Flight> flight;
+  {
+    const std::lock_guard lock(table_->mutex);
+    if (order.look_up) {
+      outcome.hit = stored(order, outcome.too_old);
+      if (outcome.hit) return outcome;
+    }
+    if (!order.compute) return outcome;
+    if (order.join) {
+      if (const auto running = table_->running.find(order.key); running != table_->running.end()) {
+        outcome.follower = Follower(running->second, running->second->add(std::move(wake)));
+        outcome.collapsed = true;
+        return outcome;
+      }
+    }
+    flight = std::make_shared<Flight>(order, engine, table_);
+    outcome.follower = Follower(flight, flight->add(std::move(wake)));
+    // One that only computes anew for itself leaves a running flight its place.
+    if (order.store) table_->running.try_emplace(order.key, flight);
+  }
+  flight->start(flight);
+  return outcome;
+}
+
+}  // namespace tensorcache
