@@ -1,0 +1,38 @@
+// Sizes and durations as people write them: "8GiB", "1h30m".
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace tensorcache {
+
+// A parsed value, or why there is none: one sentence without the offending option's name.
+template <typename Value>
+struct Parsed {
+  std::optional<Value> value;
+  std::string error;
+
+  [[nodiscard]] explicit operator bool() const { return value.has_value(); }
+  [[nodiscard]] const Value& operator*() const { return *value; }
+};
+
+// Bytes: a number, a fraction where a unit follows, and a unit in any case. KiB, MiB, GiB and TiB (or Ki, Mi, ...) are powers of
+// 1024; kB, MB, GB and TB powers of 1000; B or nothing is bytes. A lone K, M, G or T is refused, because people mean both by it.
+[[nodiscard]] Parsed<std::uint64_t> parse_size(std::string_view text);
+
+// Time: numbers with d, h, m, s or ms, largest unit first ("1h30m", "250ms", "1.5s"); a number alone is seconds.
+[[nodiscard]] Parsed<std::chrono::milliseconds> parse_duration(std::string_view text);
+
+// Short, for reading: three significant digits, binary units ("1.5GiB", "22.5KiB", "0B").
+[[nodiscard]] std::string format_size(std::uint64_t bytes);
+
+// Lossless: parse_size(exact_size(n)) is n ("8GiB", "100MB", "1025B").
+[[nodiscard]] std::string exact_size(std::uint64_t bytes);
+
+// Lossless: parse_duration(format_duration(d)) is d, for d >= 0 ("1h30m", "1m500ms", "0s").
+[[nodiscard]] std::string format_duration(std::chrono::milliseconds duration);
+
+}  // namespace tensorcache
