@@ -23,3 +23,14 @@ configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/tensorcacheConfig.cmak
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/tensorcacheConfigVersion.cmake COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/tensorcacheConfig.cmake ${PROJECT_BINARY_DIR}/tensorcacheConfigVersion.cmake
         DESTINATION ${package_dir} COMPONENT library)
+
+if(TENSORCACHE_BUILD_TESTS)
+  set(consumer_flags "")
+  if(TENSORCACHE_SANITIZE)
+    set(consumer_flags -fsanitize=${TENSORCACHE_SANITIZE})
+  endif()
+  add_test(NAME consumer COMMAND ${CMAKE_COMMAND} -D BUILD_DIR=${PROJECT_BINARY_DIR} -D SOURCE_DIR=${PROJECT_SOURCE_DIR}/tests/consumer
+           -D WORK_DIR=${PROJECT_BINARY_DIR}/tests/consumer -D CXX_COMPILER=${CMAKE_CXX_COMPILER} -D CXX_FLAGS=${consumer_flags}
+           -P ${PROJECT_SOURCE_DIR}/tests/consumer/run.cmake)
+  set_tests_properties(consumer PROPERTIES TIMEOUT 120)
+endif()

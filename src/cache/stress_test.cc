@@ -1,0 +1,142 @@
+// Many threads at once. What they check holds at every instant; the sanitizers see the rest.
+#include <random>
+#include <thread>
+
+#include "cache/testing.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+namespace {
+
+using namespace tensorcache::testing;
+
+constexpr std::uint64_t kKeys = 200, kChain = 5;
+constexpr std::uint64_t kCapacityBytes = 2 << 20;
+
+// Small ones, and a few in buffers of their own.
+std::size_t size_of(std::uint64_t id) { return id % 10 == 0 ? 130'000 + id * 1000 : id * 37; }
+
+void expect_value(const Handle& handle, std::uint64_t id) {
+  const auto bytes = handle.bytes();
+  ASSERT_EQ(bytes.size(), size_of(id));
+  // The first, the last and one between: comparing all would leave no time for races.
+  for (const std::size_t i : {std::size_t{0}, bytes.size() / 2, bytes.size() - 1}) {
+    if (i < bytes.size()) {
+      ASSERT_EQ(bytes[i], static_cast<std::byte>(id));
+    }
+  }
+}
+
+class Stress : public ::testing::TestWithParam<const char*> {
+ protected:
+  void one_step(std::mt19937_64& random) {
+    const std::uint64_t id = random() % kKeys;
+    switch (random() % 32) {
+      case 0: (void)cache_.remove(keys_[id]); break;
+      case 1: if (random() % 50 == 0) (void)cache_.clear(id % 2); break;
+      case 2: if (random() % 20 == 0) (void)cache_.list(id % 2, 10); break;
+      case 3: {
+        const Stats stats = cache_.stats();
+        ASSERT_LE(stats.peak_bytes, kCapacityBytes);
+        break;
+      }
+      case 4: { const Draft dropped = cache_.reserve(keys_[id], size_of(id)); break; }
+      case 5: case 6: case 7: {
+        const std::size_t first = id / kChain * kChain;
+        const auto run = cache_.match(std::span(keys_).subspan(first, kChain));
+        for (std::size_t i = 0; i < run.size(); ++i) expect_value(run[i], first + i);
+        break;
+      }
+      case 8: case 9: {
+        const Handle handle = cache_.get_or_compute(
+            keys_[id], [&] { return std::vector<std::byte>(size_of(id), static_cast<std::byte>(id)); }, options_of(id));
+        expect_value(handle, id);
+        break;
+      }
+      case 10: case 11: case 12: case 13: case 14: case 15: case 16: case 17:
+        if (const Handle handle = cache_.get(keys_[id])) expect_value(handle, id);
+        break;
+      default: {
+        Draft draft = cache_.reserve(keys_[id], size_of(id), options_of(id));
+        if (!draft) break;
+        std::fill(draft.bytes().begin(), draft.bytes().end(), static_cast<std::byte>(id));
+        (void)cache_.commit(std::move(draft));
+      }
+    }
+  }
+
+  // Every kChain keys are a chain; some expire.
+  PutOptions options_of(std::uint64_t id) const {
+    PutOptions options{.owner = id % 2};
+    if (id % kChain != 0) options.parent = keys_[id - 1];
+    if (id % kChain == 1) options.time_to_live = milliseconds(2);
+    return options;
+  }
+
+  void run(int threads, int steps) {
+    std::vector<std::thread> running;
+    for (int t = 0; t < threads; ++t) {
+      running.emplace_back([this, t, steps] {
+        std::mt19937_64 random(static_cast<std::uint64_t>(t) + 1);
+        for (int i = 0; i < steps && !HasFatalFailure(); ++i) one_step(random);
+      });
+    }
+    for (std::thread& thread : running) thread.join();
+  }
+
+  Cache cache_{{.capacity_bytes = kCapacityBytes, .policy = GetParam()}};
+  std::vector<Key> keys_ = [] {
+    std::vector<Key> keys;
+    for (std::uint64_t i = 0; i < kKeys; ++i) keys.push_back(key_of(i));
+    return keys;
+  }();
+};
+
+TEST_P(Stress, ManyThreadsNeverPassTheBudgetNorSeeAWrongByte) {
+  run(8, 15'000);
+  const Stats stats = cache_.stats();
+  EXPECT_LE(stats.peak_bytes, kCapacityBytes);
+  EXPECT_GT(stats.peak_bytes, kCapacityBytes / 2);
+  EXPECT_GT(stats.evictions, 100u);
+  EXPECT_GT(stats.hits, 100u);
+  EXPECT_GT(stats.expirations, 0u);
+  // Nobody is left behind, in no state: all of it can still go.
+  cache_.resize(0);
+  EXPECT_EQ(entries(cache_.stats()), 0u);
+  EXPECT_EQ(cache_.stats().used_bytes, 0u);
+}
+
+TEST_P(Stress, ResizingMeanwhile) {
+  std::atomic<bool> done = false;
+  std::thread resizer([&] {
+    std::mt19937_64 random(99);
+    while (!done) cache_.resize(random() % kCapacityBytes);
+  });
+  run(4, 3000);
+  done = true;
+  resizer.join();
+  EXPECT_LE(cache_.stats().used_bytes, cache_.stats().capacity_bytes);
+  EXPECT_LE(cache_.stats().peak_bytes, kCapacityBytes);
+  cache_.clear();
+  EXPECT_EQ(cache_.stats().used_bytes, 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Policies, Stress, ::testing::Values("lru", "fifo"), [](const auto& param) { return param.param; });
+
+TEST(StressOfHandles, TheLastOneMayGoAfterTheCacheInAnyThread) {
+  for (int round = 0; round < 50; ++round) {
+    auto cache = std::make_unique<Cache>(CacheOptions{.capacity_bytes = 1 << 20});
+    std::vector<std::vector<Handle>> held(4);
+    for (std::uint64_t i = 0; i < 40; ++i) {
+      ASSERT_EQ(cache->put(key_of(i), value_of(i, 1000)), PutStatus::kStored);
+      held[i % 4].push_back(cache->get(key_of(i)));
+    }
+    std::vector<std::thread> threads;
+    for (auto& handles : held) threads.emplace_back([&handles] { handles.clear(); });
+    cache.reset();
+    for (std::thread& thread : threads) thread.join();
+  }
+}
+
+}  // namespace
+}  // namespace tensorcache
