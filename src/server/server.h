@@ -22,7 +22,7 @@ struct ApiKey {
 struct ServerOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 8080;                        // 0: any free one; see Server::port()
-  std::vector<ApiKey> api_keys;                     // none: everybody is the tenant "default"
+  std::vector<ApiKey> api_keys = {};                  // none: everybody is the tenant "default"
   bool allow_open_host = false;                     // a host that is not loopback, without api_keys
   bool share_across_tenants = false;                // all tenants use one key space
   bool cache_answers = true;

@@ -1,0 +1,260 @@
+#include "server/completion.h"
+
+#include <utility>
+#include <variant>
+
+#include "answer/answer_key.h"
+#include "answer/flight.h"
+#include "server/cache_control.h"
+#include "server/openai_json.h"
+#include "server/parse_request.h"
+
+namespace tensorcache {
+namespace {
+
+// GCC 12 miscompiles some temporaries within a co_await expression: what is passed to a coroutine here is a variable.
+
+constexpr std::size_t kDeltasAtOnce = 64;
+constexpr std::size_t kFlushBytes = 64 << 10;
+
+// One completion on its way: what the request said and how it is answered.
+struct Completion {
+  Exchange& exchange;
+  ParsedRequest parsed;
+  ReplyHead head;
+  CacheStatus status;
+  Metrics::Source source = Metrics::Source::kComputed;
+  Connection::Clock::time_point first_token{};
+
+  [[nodiscard]] Connection& connection() const { return *exchange.connection; }
+  [[nodiscard]] std::chrono::milliseconds write_timeout() const { return exchange.service.options.write_timeout; }
+  [[nodiscard]] std::string cache_status_line() const { return "Cache-Status: " + cache_status_text(status) + "\r\n"; }
+  void saw_token() {
+    if (first_token == Connection::Clock::time_point{}) first_token = Connection::Clock::now();
+  }
+  void count() {
+    saw_token();
+    exchange.service.metrics.count_answer(source, first_token - exchange.received, Connection::Clock::now() - exchange.received);
+  }
+  // Who follows another's computation had nothing of its prompt computed.
+  [[nodiscard]] Usage usage(Usage usage) const {
+    if (status.collapsed) usage.cached_tokens = usage.prompt_tokens;
+    return usage;
+  }
+};
+
+// A streamed reply's framing: chunks, or for HTTP/1.0 the bare bytes.
+class EventStream {
+ public:
+  explicit EventStream(Completion& completion)
+      : completion_(completion), reply_(completion.head, completion.parsed.include_usage), bare_(completion.exchange.request.http_1_0) {}
+
+  [[nodiscard]] StreamReply& reply() { return reply_; }
+  [[nodiscard]] std::string& events() { return events_; }
+  [[nodiscard]] bool keep_alive() const { return framing_.keep_alive && !bare_; }
+
+  void open(const std::string& headers) {
+    framing_ = {completion_.exchange.keep_alive(), false, bare_};
+    wire_ = render_stream_head(headers + completion_.exchange.id_line, framing_);
+    completion_.exchange.service.metrics.count_reply(completion_.exchange.route, 200);
+    reply_.begin(events_);
+  }
+  // Sends what has come together; with `last`, the end of the stream too. False: the client has gone.
+  [[nodiscard]] Task<bool> flush(bool last) {
+    if (bare_) wire_ += events_;
+    else if (!events_.empty()) append_chunk(wire_, events_);
+    if (last && !bare_) wire_ += kLastChunk;
+    events_.clear();
+    const bool written = co_await completion_.connection().write(wire_, completion_.write_timeout());
+    wire_.clear();
+    co_return written;
+  }
+
+ private:
+  Completion& completion_;
+  StreamReply reply_;
+  const bool bare_;
+  Framing framing_;
+  std::string events_, wire_;
+};
+
+Flights::Order make_order(const ServerOptions& options, const CacheControl& control, std::shared_ptr<Request> request, const Engine& engine,
+                          bool& eligible) {
+  request->use_prefix_cache = !control.no_cache;
+  request->store_prefix = !control.no_store;
+  eligible = options.cache_answers && (request->sampling.repeatable() || options.cache_sampled);
+  Flights::Order order;
+  if (eligible) order.key = answer_key(*request, engine.info().answer_fingerprint, engine.answer_salt());
+  order.look_up = order.join = eligible && !control.no_cache;
+  order.max_age = control.max_age;
+  order.compute = !control.only_if_cached;
+  order.store = eligible && !control.no_store;
+  order.time_to_live = options.answer_time_to_live;
+  order.request = std::move(request);
+  return order;
+}
+
+// A stored answer.
+Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
+  Answer& answer = hit.answer;
+  completion.source = Metrics::Source::kStored;
+  completion.head.created_unix_s = answer.created_unix_s;
+  answer.usage.cached_tokens = answer.usage.prompt_tokens;   // nothing was computed
+  const std::string headers =
+      completion.cache_status_line() + "Age: " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count()) + "\r\n";
+  if (!completion.parsed.stream) {
+    WholeReply whole(completion.head);
+    for (const Delta& delta : answer.deltas) whole.add(delta);
+    Reply reply;
+    reply.headers = headers;
+    reply.body = whole.finish(answer.reason, answer.usage);
+    completion.count();
+    co_return co_await send(completion.exchange, std::move(reply));
+  }
+  EventStream stream(completion);
+  stream.open(headers);
+  for (const Delta& delta : answer.deltas) {
+    stream.reply().delta(stream.events(), delta);
+    if (stream.events().size() >= kFlushBytes && !co_await stream.flush(false)) co_return false;
+  }
+  stream.reply().finish(stream.events(), answer.reason, answer.usage);
+  completion.count();
+  const bool written = co_await stream.flush(true);
+  co_return written && stream.keep_alive();
+}
+
+// The next events; false if the client has gone first.
+Task<bool> next_events(Connection& connection, Follower& follower, Follower::Events& events) {
+  while (!connection.gone()) {
+    if (follower.next(events, kDeltasAtOnce)) co_return true;
+    co_await connection.wait();
+  }
+  co_return false;
+}
+
+void note_begin(Completion& completion, const Follower::Events& events) {
+  if (!events.begin || completion.status.collapsed) return;
+  completion.status.prefix_tokens = events.begin->cached_tokens;
+  completion.status.fidelity = events.begin->fidelity;
+}
+
+Task<bool> reply_whole(Completion& completion, Follower& follower) {
+  WholeReply whole(completion.head);
+  Follower::Events events;
+  do {
+    if (!co_await next_events(completion.connection(), follower, events)) co_return false;
+    note_begin(completion, events);
+    if (!events.deltas.empty()) completion.saw_token();
+    for (const Delta* delta : events.deltas) whole.add(*delta);
+  } while (!events.finish && !events.failure);
+  co_await completion.connection().unwatch();
+  Reply reply;
+  if (events.failure) {
+    reply = problem_reply(problem_of(*events.failure));
+  } else {
+    completion.status.stored = events.stored;
+    reply.headers = completion.cache_status_line();
+    reply.body = whole.finish(events.finish->reason, completion.usage(events.finish->usage));
+    completion.count();
+  }
+  co_return co_await send(completion.exchange, std::move(reply));
+}
+
+Task<bool> reply_streamed(Completion& completion, Follower& follower) {
+  Follower::Events events;
+  if (!co_await next_events(completion.connection(), follower, events)) co_return false;
+  if (events.failure && !events.begin) {   // nothing was sent yet: a plain error with its own status
+    co_await completion.connection().unwatch();
+    Reply reply = problem_reply(problem_of(*events.failure));
+    co_return co_await send(completion.exchange, std::move(reply));
+  }
+  note_begin(completion, events);
+  EventStream stream(completion);
+  stream.open(completion.cache_status_line());
+  for (;;) {
+    if (!events.deltas.empty()) completion.saw_token();
+    for (const Delta* delta : events.deltas) stream.reply().delta(stream.events(), *delta);
+    if (events.failure) {
+      stream.events() += "data: " + problem_json(problem_of(*events.failure)) + "\n\n";
+      co_await stream.flush(false);
+      co_return false;   // cut without [DONE] and without a last chunk, so that nobody takes it for whole
+    }
+    if (events.finish) {
+      stream.reply().finish(stream.events(), events.finish->reason, completion.usage(events.finish->usage));
+      completion.count();
+      if (!co_await stream.flush(true)) co_return false;
+      co_return stream.keep_alive();
+    }
+    if (!co_await stream.flush(false)) co_return false;
+    if (!co_await next_events(completion.connection(), follower, events)) co_return false;
+  }
+}
+
+Task<bool> reply_from_flight(Completion& completion, Follower& follower) {
+  completion.source = completion.status.collapsed ? Metrics::Source::kCollapsed : Metrics::Source::kComputed;
+  completion.head.created_unix_s = follower.created_unix_s();
+  completion.connection().watch();
+  bool again = false;
+  if (completion.parsed.stream) again = co_await reply_streamed(completion, follower);
+  else again = co_await reply_whole(completion, follower);
+  const bool left_early = completion.connection().gone();
+  follower.leave();
+  co_await completion.connection().unwatch();
+  if (left_early) completion.exchange.service.metrics.count_client_gone();
+  co_return again && !completion.connection().gone();
+}
+
+// Why the body cannot be answered.
+std::optional<Problem> read_body(Completion& completion, const Engine* engine) {
+  if (!engine) return loading_problem();
+  const EngineInfo& info = engine->info();
+  const auto kind = completion.exchange.route == Route::kChat ? Request::Kind::kChat : Request::Kind::kCompletion;
+  auto checked = parse_request(kind, completion.exchange.request.body, info.vocab_tokens);
+  if (Problem* problem = std::get_if<Problem>(&checked)) return std::move(*problem);
+  completion.parsed = std::get<ParsedRequest>(std::move(checked));
+  const std::string& model = completion.parsed.model;
+  if (!model.empty() && model != info.model_name) return unknown_model_problem(model, info);
+  return std::nullopt;
+}
+
+CacheStatus::Forward forward_of(bool eligible, const CacheControl& control, const Flights::Outcome& outcome) {
+  if (outcome.hit) return CacheStatus::Forward::kNone;
+  if (!eligible) return CacheStatus::Forward::kBypass;
+  return control.no_cache || outcome.too_old ? CacheStatus::Forward::kRequest : CacheStatus::Forward::kMiss;
+}
+
+}  // namespace
+
+Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
+
+Problem unknown_model_problem(std::string_view name, const EngineInfo& info) {
+  return {404, "the model '" + std::string(name) + "' does not exist here; this server runs '" + info.model_name + "'", "model", "model_not_found", 0};
+}
+
+Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
+  Service& service = exchange.service;
+  Engine* engine = service.engine.load();
+  Completion completion{exchange, {}, {}, {}};
+  if (const std::optional<Problem> problem = read_body(completion, engine)) {
+    Reply reply = problem_reply(*problem);
+    co_return co_await send(exchange, std::move(reply));
+  }
+  const EngineInfo& info = engine->info();
+  const std::string fingerprint = fingerprint_text(info.answer_fingerprint);
+  ParsedRequest& parsed = completion.parsed;
+  parsed.request->tenant = caller.tenant;
+  completion.head = {parsed.request->kind, info.model_name, fingerprint, 0, parsed.request->logprobs};
+  const CacheControl control = parse_cache_control(exchange.request.cache_control);
+  bool eligible = false;
+  const Flights::Order order = make_order(service.options, control, parsed.request, *engine, eligible);
+  Flights::Outcome outcome = service.flights.enter(order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
+  completion.status.forward = forward_of(eligible, control, outcome);
+  completion.status.collapsed = outcome.collapsed;
+  if (outcome.hit) co_return co_await reply_from_store(completion, *outcome.hit);
+  if (outcome.follower) co_return co_await reply_from_flight(completion, outcome.follower);
+  Reply reply = problem_reply({504, "no stored answer, and the request says only-if-cached", "", "not_cached", 0});
+  reply.headers += completion.cache_status_line();
+  co_return co_await send(exchange, std::move(reply));
+}
+
+}  // namespace tensorcache

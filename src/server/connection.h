@@ -1,0 +1,78 @@
+// A client's socket, with what asio leaves to its user: deadlines, a wake-up, and noticing that the client has left.
+//
+// Threads: the server's thread only, except Connection::wake, which may be called from any.
+#pragma once
+
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/basic_stream_socket.hpp>
+#include <boost/asio/basic_waitable_timer.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/ip/tcp.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/beast/core/flat_buffer.hpp>
+
+#include <chrono>
+#include <memory>
+#include <string_view>
+
+namespace tensorcache {
+
+namespace asio = boost::asio;
+using Executor = asio::io_context::executor_type;
+using Socket = asio::basic_stream_socket<asio::ip::tcp, Executor>;
+using Timer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, Executor>;
+template <class T>
+using Task = asio::awaitable<T, Executor>;
+// Completion token: co_await gives the error code with the result and never throws.
+inline constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable_t<Executor>{});
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  // `read_ahead_bytes`: how much a client may send ahead of its next request.
+  Connection(Socket socket, std::size_t read_ahead_bytes);
+
+  [[nodiscard]] Socket& socket() { return socket_; }
+  [[nodiscard]] boost::beast::flat_buffer& buffer() { return buffer_; }
+
+  // What waits on the socket ends with an error once this long has passed; see check_deadline.
+  void expire_after(std::chrono::milliseconds time) { deadline_ = Clock::now() + time; expired_ = false; }
+  void expire_never() { deadline_ = Clock::time_point::max(); }
+  [[nodiscard]] bool expired() const { return expired_; }
+  // The server calls this every few milliseconds for each connection: cheaper than a timer for each operation.
+  void check_deadline(Clock::time_point now);
+
+  // Writes all of it; false if the client has gone or took nothing for `stall`.
+  [[nodiscard]] Task<bool> write(std::string_view data, std::chrono::milliseconds stall);
+
+  // Until unwatch(), reads ahead to learn that the client leaves. A client that shuts down its sending side counts as gone, as with
+  // most HTTP servers. No other read may run meanwhile.
+  void watch();
+  [[nodiscard]] Task<void> unwatch();
+  [[nodiscard]] bool gone() const { return gone_; }
+
+  // Until the next wake(), or at once if there was one since the last wait; also when the client leaves.
+  [[nodiscard]] Task<void> wait();
+  static void wake(const std::shared_ptr<Connection>& connection);
+
+  // Says that nothing more will be sent and waits a moment for the client to close, so that it reads our last reply instead of
+  // a reset for what it still sends.
+  [[nodiscard]] Task<void> linger_and_close();
+  void close();
+
+  bool idle = false;   // between two requests: may be closed without anybody losing anything
+
+ private:
+  void fire();
+
+  Socket socket_;
+  Timer alarm_;
+  boost::beast::flat_buffer buffer_;
+  const std::size_t read_ahead_bytes_;
+  Clock::time_point deadline_ = Clock::time_point::max();
+  bool expired_ = false, fired_ = false, watching_ = false, stop_watching_ = false, gone_ = false;
+};
+
+}  // namespace tensorcache

@@ -1,0 +1,176 @@
+// Sizes, times and counts a client must keep to.
+#include <thread>
+
+#include "server/test_client.h"
+
+namespace tensorcache {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Limits : public ServerTest {};
+
+TEST_F(Limits, BodyTooLarge) {
+  ServerOptions options;
+  options.max_body_bytes = 1000;
+  start(options, FakeEngine::say({"x"}));
+  const ClientReply reply = post(chat_body(std::string(2000, 'x')));
+  EXPECT_EQ(reply.status, 413);
+  EXPECT_EQ(reply.error("code"), "body_too_large");
+  Client chunked = client();
+  chunked.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + std::string(0x800, 'x') + "\r\n0\r\n\r\n");
+  EXPECT_EQ(chunked.read().status, 413);
+  EXPECT_EQ(post(chat_body("hi")).status, 200);
+}
+
+TEST_F(Limits, ALargeRefusedBodyStillGetsTheReply) {
+  ServerOptions options;
+  options.max_body_bytes = 1000;
+  start(options);
+  EXPECT_EQ(post(std::string(3 << 20, 'x')).status, 413);
+}
+
+TEST_F(Limits, HeadersTooLarge) {
+  ServerOptions options;
+  options.max_header_bytes = 1024;
+  start(options);
+  const ClientReply reply = get("/health", "X-Padding: " + std::string(5000, 'x') + "\r\n");
+  EXPECT_EQ(reply.status, 431);
+  EXPECT_EQ(reply.error("code"), "headers_too_large");
+}
+
+TEST_F(Limits, AChunkedBodyIsUnderstood) {
+  start({}, FakeEngine::say({"x"}));
+  const std::string body = chat_body("hi");
+  Client one = client();
+  char size[16];
+  snprintf(size, sizeof size, "%zx", body.size());
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(size) + "\r\n" + body + "\r\n0\r\n\r\n");
+  EXPECT_EQ(one.read().text(), "x");
+}
+
+TEST_F(Limits, Expect100Continue) {
+  ServerOptions options;
+  options.max_body_bytes = 1000;
+  start(options, FakeEngine::say({"x"}));
+  const std::string body = chat_body("hi");
+  Client one = client();
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n");
+  EXPECT_EQ(one.read().status, 100);
+  one.send(body);
+  EXPECT_EQ(one.read().text(), "x");
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n");
+  EXPECT_EQ(one.read().status, 413) << "instead of being told to go on";
+}
+
+TEST_F(Limits, ASlowRequestTimesOut) {
+  ServerOptions options;
+  options.request_timeout = 150ms;
+  start(options);
+  Client one = client();
+  std::thread drip([&] {
+    for (int i = 0; i < 20; ++i) {
+      one.send(i == 0 ? "POST /v1/chat/completions HTTP/1.1\r\n" : "X: y\r\n");
+      std::this_thread::sleep_for(20ms);
+    }
+  });
+  const ClientReply reply = one.read();
+  drip.join();
+  EXPECT_EQ(reply.status, 408);
+  EXPECT_EQ(reply.error("code"), "request_timeout");
+  EXPECT_TRUE(one.closed_within(3s));
+}
+
+TEST_F(Limits, ASlowBodyTimesOut) {
+  ServerOptions options;
+  options.request_timeout = 150ms;
+  start(options);
+  Client one = client();
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
+  EXPECT_EQ(one.read().status, 408);
+}
+
+TEST_F(Limits, ASilentConnectionIsClosed) {
+  ServerOptions options;
+  options.request_timeout = 100ms;
+  start(options);
+  EXPECT_TRUE(client().closed_within(3s));
+}
+
+TEST_F(Limits, AnIdleConnectionIsClosed) {
+  ServerOptions options;
+  options.keep_alive_timeout = 100ms;
+  start(options);
+  Client one = client();
+  one.request("GET", "/health");
+  EXPECT_EQ(one.read().status, 200);
+  EXPECT_TRUE(one.closed_within(3s));
+}
+
+TEST_F(Limits, NoTimeLimitWhileTheEngineComputes) {
+  ServerOptions options;
+  options.request_timeout = options.keep_alive_timeout = options.write_timeout = 50ms;
+  start(options);
+  Client one = client();
+  one.post(chat_body("hi"));
+  const FakeEngine::Job job = engine_->job(0);
+  std::this_thread::sleep_for(200ms);
+  job.begin();
+  job.say("x");
+  job.finish();
+  EXPECT_EQ(one.read().text(), "x");
+}
+
+TEST_F(Limits, TooManyConnections) {
+  ServerOptions options;
+  options.max_connections = 2;
+  start(options);
+  Client one = client(), two = client();
+  one.request("GET", "/health");
+  two.request("GET", "/health");
+  EXPECT_EQ(one.read().status, 200);
+  EXPECT_EQ(two.read().status, 200);
+  Client three = client();
+  three.request("GET", "/health");
+  const ClientReply reply = three.read();
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_EQ(reply.header("retry-after"), "1");
+  EXPECT_EQ(reply.header("connection"), "close");
+  one.close();
+  EXPECT_TRUE(three.closed_within(3s));
+  for (int i = 0; i < 100; ++i) {
+    if (get("/health").status == 200) return;
+    std::this_thread::sleep_for(20ms);
+  }
+  ADD_FAILURE() << "the place of a closed connection is free again";
+}
+
+TEST_F(Limits, MalformedHttp) {
+  start();
+  for (const std::string bytes : {"\r\nnonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+                                  "GET /health HTTP/1.1\r\n\r\n", "GET /health HTTP/1.1\r\nHost localhost\r\n\r\n"}) {
+    Client one = client();
+    one.send(bytes);
+    EXPECT_EQ(one.read().status, 400) << bytes;
+  }
+  EXPECT_EQ(get("/health").status, 200);
+}
+
+TEST_F(Limits, DeepNestingIsRefusedQuickly) {
+  start();
+  const auto begin = std::chrono::steady_clock::now();
+  const ClientReply reply = post(R"({"messages":)" + std::string(10 << 20, '['));
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.error("code"), "invalid_json");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+}
+
+TEST_F(Limits, AClientThatSendsHalfARequestAndLeavesIsForgotten) {
+  start();
+  { client().send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"); }
+  for (int i = 0; i < 100 && metric("tensorcache_connections") > 1; ++i) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(metric("tensorcache_connections"), 1);
+}
+
+}  // namespace
+}  // namespace tensorcache

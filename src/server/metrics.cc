@@ -1,0 +1,123 @@
+#include "server/metrics.h"
+
+#include <prometheus/text_serializer.h>
+
+#include <string_view>
+#include <vector>
+
+namespace tensorcache {
+namespace {
+
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+// From a hit of a fraction of a millisecond to a long generation.
+const prometheus::Histogram::BucketBoundaries kSeconds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+                                                          0.25,   0.5,     1,      2.5,   5,      10,    30,   60,    120, 300};
+
+prometheus::Family<prometheus::Counter>& counters(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
+}
+prometheus::Family<prometheus::Histogram>& histograms(prometheus::Registry& registry, const char* name, const char* help) {
+  return prometheus::BuildHistogram().Name(name).Help(help).Register(registry);
+}
+
+class Page {
+ public:
+  explicit Page(std::vector<MetricFamily> families) : families_(std::move(families)) {}
+
+  void counter(const char* name, const char* help, double value) { add(name, help, MetricType::Counter).counter.value = value; }
+  void gauge(const char* name, const char* help, double value) { add(name, help, MetricType::Gauge).gauge.value = value; }
+  void gauges_by_kind(const char* name, const char* help, const Stats& stats, std::uint64_t KindStats::*member) {
+    families_.push_back({name, help, MetricType::Gauge, {}});
+    for (std::size_t kind = 0; kind < kKindCount; ++kind) {
+      prometheus::ClientMetric metric;
+      metric.label = {{"kind", std::string(kind_name(static_cast<Kind>(kind)))}};
+      metric.gauge.value = static_cast<double>(stats.kinds[kind].*member);
+      families_.back().metric.push_back(metric);
+    }
+  }
+  [[nodiscard]] std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+ private:
+  prometheus::ClientMetric& add(const char* name, const char* help, MetricType type) {
+    families_.push_back({name, help, type, {prometheus::ClientMetric{}}});
+    return families_.back().metric.back();
+  }
+  std::vector<MetricFamily> families_;
+};
+
+double number(std::uint64_t value) { return static_cast<double>(value); }
+
+void add_cache(Page& page, const Stats& stats) {
+  page.gauge("tensorcache_cache_capacity_bytes", "Byte budget of the cache", number(stats.capacity_bytes));
+  page.gauge("tensorcache_cache_used_bytes", "Bytes charged to the budget, index and headers included", number(stats.used_bytes));
+  page.gauge("tensorcache_cache_peak_bytes", "Most bytes that were ever charged at once", number(stats.peak_bytes));
+  page.counter("tensorcache_cache_hits_total", "Values found", number(stats.hits));
+  page.counter("tensorcache_cache_misses_total", "Values not found", number(stats.misses));
+  page.counter("tensorcache_cache_puts_total", "Values stored", number(stats.puts));
+  page.counter("tensorcache_cache_rejected_puts_total", "Values that did not fit", number(stats.rejected_puts));
+  page.counter("tensorcache_cache_evictions_total", "Values that made room for others", number(stats.evictions));
+  page.counter("tensorcache_cache_expirations_total", "Values that outlived their time to live", number(stats.expirations));
+  page.counter("tensorcache_cache_removals_total", "Values removed by request", number(stats.removals));
+  page.gauges_by_kind("tensorcache_cache_entries", "Values stored now", stats, &KindStats::entries);
+  page.gauges_by_kind("tensorcache_cache_value_bytes", "Bytes of the values stored now", stats, &KindStats::value_bytes);
+}
+
+void add_engine(Page& page, const EngineStats& stats) {
+  page.counter("tensorcache_engine_requests_total", "Requests given to the engine", number(stats.requests));
+  page.counter("tensorcache_engine_finished_total", "Requests the engine finished", number(stats.finished));
+  page.counter("tensorcache_engine_cancelled_total", "Requests whose clients left", number(stats.cancelled));
+  page.counter("tensorcache_engine_failed_total", "Requests that failed in the engine", number(stats.failed));
+  page.counter("tensorcache_engine_prompt_tokens_total", "Tokens of prompts", number(stats.prompt_tokens));
+  page.counter("tensorcache_engine_cached_tokens_total", "Tokens of prompts that were not computed", number(stats.cached_tokens));
+  page.counter("tensorcache_engine_prefilled_tokens_total", "Tokens of prompts that were computed", number(stats.prefilled_tokens));
+  page.counter("tensorcache_engine_generated_tokens_total", "Tokens of answers", number(stats.generated_tokens));
+  page.counter("tensorcache_engine_prefix_waits_total", "Requests that waited for a prefix another computed", number(stats.prefix_waits));
+  page.counter("tensorcache_engine_blocks_saved_total", "Prefix blocks stored", number(stats.blocks_saved));
+  page.counter("tensorcache_engine_blocks_restored_total", "Prefix blocks put back", number(stats.blocks_restored));
+  page.counter("tensorcache_engine_prefill_seconds_total", "Time spent reading prompts", stats.prefill_seconds);
+  page.counter("tensorcache_engine_decode_seconds_total", "Time spent writing answers", stats.decode_seconds);
+  page.gauge("tensorcache_engine_queued", "Requests waiting for a slot", stats.queued);
+  page.gauge("tensorcache_engine_running", "Requests in a slot", stats.running);
+}
+
+}  // namespace
+
+Metrics::Metrics()
+    : replies_(counters(registry_, "tensorcache_http_replies_total", "Replies by route and status")),
+      answers_(counters(registry_, "tensorcache_answers_total", "Answers by where they came from")),
+      first_byte_(histograms(registry_, "tensorcache_first_token_seconds", "From the request's last byte to the answer's first token")),
+      last_byte_(histograms(registry_, "tensorcache_answer_seconds", "From the request's last byte to the answer's last")),
+      clients_gone_(counters(registry_, "tensorcache_clients_gone_total", "Clients that left before their answer").Add({})),
+      refused_connections_(counters(registry_, "tensorcache_refused_connections_total", "Connections over the limit").Add({})) {
+  constexpr std::string_view kNames[] = {"stored", "collapsed", "computed"};
+  for (std::size_t i = 0; i < std::size(kNames); ++i) {
+    const prometheus::Labels labels{{"source", std::string(kNames[i])}};
+    sources_[i] = {&answers_.Add(labels), &first_byte_.Add(labels, kSeconds), &last_byte_.Add(labels, kSeconds)};
+  }
+}
+
+void Metrics::count_reply(Route route, int status) {
+  prometheus::Counter*& counter = reply_counters_[{route, status}];
+  if (!counter) counter = &replies_.Add({{"route", std::string(route_name(route))}, {"status", std::to_string(status)}});
+  counter->Increment();
+}
+
+void Metrics::count_answer(Source source, std::chrono::duration<double> to_first_byte, std::chrono::duration<double> to_last_byte) {
+  const PerSource& of = sources_[static_cast<std::size_t>(source)];
+  of.answers->Increment();
+  of.first_byte->Observe(to_first_byte.count());
+  of.last_byte->Observe(to_last_byte.count());
+}
+
+std::string Metrics::page(const Stats& cache, const Engine* engine) const {
+  Page page(registry_.Collect());
+  page.gauge("tensorcache_connections", "Open connections", connections);
+  page.gauge("tensorcache_ready", "1 once the model is loaded", engine ? 1 : 0);
+  add_cache(page, cache);
+  if (engine) add_engine(page, engine->stats());
+  return page.text();
+}
+
+}  // namespace tensorcache

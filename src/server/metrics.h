@@ -1,0 +1,54 @@
+// The server's own figures, and the Prometheus page of all of them.
+#pragma once
+
+#include <prometheus/family.h>
+#include <prometheus/counter.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "engine/engine.h"
+#include "server/router.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+
+// Threads: the server's only.
+class Metrics {
+ public:
+  // How an answer came about.
+  enum class Source : std::uint8_t { kStored, kCollapsed, kComputed };
+
+  Metrics();
+
+  void count_reply(Route route, int status);
+  void count_answer(Source source, std::chrono::duration<double> to_first_byte, std::chrono::duration<double> to_last_byte);
+  void count_client_gone() { clients_gone_.Increment(); }
+  void count_refused_connection() { refused_connections_.Increment(); }
+  int connections = 0;
+
+  // The text format, with the cache's figures and the engine's, where there is one.
+  [[nodiscard]] std::string page(const Stats& cache, const Engine* engine) const;
+
+ private:
+  prometheus::Registry registry_;
+  prometheus::Family<prometheus::Counter>& replies_;
+  prometheus::Family<prometheus::Counter>& answers_;
+  prometheus::Family<prometheus::Histogram>& first_byte_;
+  prometheus::Family<prometheus::Histogram>& last_byte_;
+  prometheus::Counter& clients_gone_;
+  prometheus::Counter& refused_connections_;
+  std::map<std::pair<Route, int>, prometheus::Counter*> reply_counters_;
+  struct PerSource {
+    prometheus::Counter* answers;
+    prometheus::Histogram *first_byte, *last_byte;
+  };
+  PerSource sources_[3];
+};
+
+}  // namespace tensorcache

@@ -1,0 +1,154 @@
+#include "server/server.h"
+
+#include <boost/asio/basic_socket_acceptor.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/ip/v6_only.hpp>
+#include <boost/asio/post.hpp>
+
+#include <mutex>
+#include <stdexcept>
+#include <thread>
+#include <unordered_set>
+#include <utility>
+
+#include "server/connection.h"
+#include "server/service.h"
+#include "server/session.h"
+
+namespace tensorcache {
+namespace {
+
+using Tcp = asio::ip::tcp;
+using Acceptor = asio::basic_socket_acceptor<Tcp, Executor>;
+
+constexpr std::chrono::milliseconds kTick{20};             // how exact deadlines are
+constexpr std::chrono::milliseconds kNoFilesPause{50};     // out of file descriptors: some will close
+constexpr std::size_t kMaxRefusals = 64;                   // connections over the limit that still get a reply
+
+}  // namespace
+
+struct Server::Impl {
+  Impl(ServerOptions options, Cache& cache) : service(std::move(options), cache), acceptor(io), ticker(io) {}
+
+  void listen();
+  Task<void> accept();
+  Task<void> tick();
+  void add(Socket socket);
+  void drain();
+  void close_all(bool only_idle);
+
+  Service service;
+  asio::io_context io{1};   // after service: the coroutines it destroys use that
+  Acceptor acceptor;
+  Timer ticker;
+  std::unordered_set<std::shared_ptr<Connection>> connections;
+  Connection::Clock::time_point cut_off = Connection::Clock::time_point::max();
+  std::uint16_t port = 0;
+  std::thread thread;
+  std::mutex stop_mutex;
+};
+
+void Server::Impl::listen() {
+  const ServerOptions& options = service.options;
+  const auto require = [&](boost::system::error_code error) {
+    if (error) throw std::runtime_error("cannot listen on " + options.host + ":" + std::to_string(options.port) + ": " + error.message());
+  };
+  boost::system::error_code error;
+  asio::ip::basic_resolver<Tcp, Executor> resolver(io);
+  std::string host = options.host;
+  if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+  const auto found = resolver.resolve(host, std::to_string(options.port), Tcp::resolver::passive, error);
+  require(error);
+  const Tcp::endpoint endpoint = *found.begin();
+  acceptor.open(endpoint.protocol(), error);
+  require(error);
+  acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  require(error);
+  acceptor.bind(endpoint, error);
+  require(error);
+  acceptor.listen(asio::socket_base::max_listen_connections, error);
+  require(error);
+  port = acceptor.local_endpoint().port();
+}
+
+Task<void> Server::Impl::accept() {
+  for (;;) {
+    auto [error, socket] = co_await acceptor.async_accept(kNoThrow);
+    if (service.draining || !acceptor.is_open()) co_return;
+    if (!error) {
+      add(std::move(socket));
+    } else if (error == asio::error::no_descriptors || error == asio::error::no_memory || error == asio::error::no_buffer_space) {
+      Timer pause(io, kNoFilesPause);
+      co_await pause.async_wait(kNoThrow);
+    }
+  }
+}
+
+void Server::Impl::add(Socket socket) {
+  if (connections.size() >= service.options.max_connections + kMaxRefusals) return;
+  boost::system::error_code ignored;
+  socket.set_option(Tcp::no_delay(true), ignored);
+  socket.non_blocking(true, ignored);
+  auto connection = std::make_shared<Connection>(std::move(socket), service.options.max_header_bytes);
+  const bool too_many = connections.size() >= service.options.max_connections;
+  if (connections.empty()) ticker.cancel();   // wakes it
+  connections.insert(connection);
+  service.metrics.connections = static_cast<int>(connections.size());
+  auto done = [this, connection](std::exception_ptr) {   // out of memory at worst: this client's loss only
+    connection->close();
+    connections.erase(connection);
+    service.metrics.connections = static_cast<int>(connections.size());
+    if (service.draining && connections.empty()) ticker.cancel();
+  };
+  asio::co_spawn(io, too_many ? refuse(connection, service) : serve(connection, service), std::move(done));
+}
+
+// Until the last connection after drain() has ended.
+Task<void> Server::Impl::tick() {
+  while (!service.draining || !connections.empty()) {
+    if (connections.empty()) ticker.expires_at(Connection::Clock::time_point::max());
+    else ticker.expires_after(kTick);
+    co_await ticker.async_wait(kNoThrow);
+    const auto now = Connection::Clock::now();
+    for (const auto& connection : connections) connection->check_deadline(now);
+    if (now >= cut_off) close_all(false);
+  }
+}
+
+void Server::Impl::drain() {
+  service.draining = true;
+  cut_off = Connection::Clock::now() + service.options.drain_timeout;
+  boost::system::error_code ignored;
+  acceptor.close(ignored);
+  close_all(true);
+  ticker.cancel();
+}
+
+void Server::Impl::close_all(bool only_idle) {
+  for (const auto& connection : connections)
+    if (connection->idle || !only_idle) connection->close();
+}
+
+Server::Server(ServerOptions options, Cache& cache) : impl_(std::make_unique<Impl>(std::move(options), cache)) {}
+
+Server::~Server() { stop(); }
+
+void Server::start() {
+  impl_->listen();
+  asio::co_spawn(impl_->io, impl_->accept(), [](std::exception_ptr) {});
+  asio::co_spawn(impl_->io, impl_->tick(), [](std::exception_ptr) {});
+  impl_->thread = std::thread([impl = impl_.get()] { impl->io.run(); });
+}
+
+std::uint16_t Server::port() const { return impl_->port; }
+
+void Server::set_engine(Engine& engine) { impl_->service.engine.store(&engine); }
+
+void Server::stop() {
+  const std::lock_guard lock(impl_->stop_mutex);
+  if (!impl_->thread.joinable()) return;
+  asio::post(impl_->io, [impl = impl_.get()] { impl->drain(); });
+  impl_->thread.join();
+}
+
+}  // namespace tensorcache

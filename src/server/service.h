@@ -1,0 +1,28 @@
+// What all sessions share.
+#pragma once
+
+#include <atomic>
+
+#include "answer/flight.h"
+#include "server/metrics.h"
+#include "server/server.h"
+#include "server/tenants.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+
+struct Service {
+  // Throws std::invalid_argument that names the option.
+  Service(ServerOptions options_in, Cache& cache_in);
+
+  const ServerOptions options;
+  Cache& cache;
+  const Tenants tenants;
+  const bool local_only;                   // loopback without keys: see guard.h
+  Metrics metrics;
+  Flights flights;
+  std::atomic<Engine*> engine{nullptr};    // null while the model loads
+  bool draining = false;                   // the server's thread only
+};
+
+}  // namespace tensorcache

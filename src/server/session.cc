@@ -1,0 +1,217 @@
+#include "server/session.h"
+
+#include <boost/beast/http/parser.hpp>
+#include <boost/beast/http/read.hpp>
+#include <boost/beast/http/string_body.hpp>
+#include <boost/beast/http/error.hpp>
+
+#include <optional>
+#include <utility>
+
+#include "server/cache_routes.h"
+#include "server/completion.h"
+#include "server/guard.h"
+#include "server/json_text.h"
+#include "server/openai_json.h"
+
+namespace tensorcache {
+namespace {
+
+namespace http = boost::beast::http;
+using Parser = http::request_parser<http::string_body>;
+
+enum class Read { kRequest, kClosed, kRefused };
+
+Problem problem_of_read(const Connection& connection, boost::system::error_code error, const ServerOptions& options) {
+  if (connection.expired())
+    return {408, "the request did not arrive within " + std::to_string(options.request_timeout.count()) + " ms", "", "request_timeout", 0};
+  if (error == http::error::header_limit)
+    return {431, "the request's headers are larger than " + std::to_string(options.max_header_bytes) + " bytes", "", "headers_too_large", 0};
+  if (error == http::error::body_limit)
+    return {413, "the request's body is larger than " + std::to_string(options.max_body_bytes) + " bytes", "", "body_too_large", 0};
+  return {400, "malformed HTTP request: " + error.message(), "", "malformed_request", 0};
+}
+
+bool client_left(const Connection& connection, boost::system::error_code error) {
+  if (connection.expired()) return false;
+  return error == http::error::end_of_stream || error == http::error::partial_message || error.category() != http::make_error_code(http::error::end_of_stream).category();
+}
+
+// One request, from the first byte within request_timeout. kRefused: `problem` says why; nothing more can be read after it.
+Task<Read> read_request(Connection& connection, const Service& service, Parser& parser, std::chrono::milliseconds patience, Problem& problem) {
+  const ServerOptions& options = service.options;
+  auto& buffer = connection.buffer();
+  if (buffer.size() == 0) {
+    connection.idle = true;
+    connection.expire_after(patience);
+    const auto [error, count] = co_await connection.socket().async_read_some(buffer.prepare(16 << 10), kNoThrow);
+    connection.idle = false;
+    if (error) co_return Read::kClosed;
+    buffer.commit(count);
+  }
+  connection.expire_after(options.request_timeout);
+  parser.header_limit(options.max_header_bytes);
+  parser.body_limit(options.max_body_bytes);
+  auto [error, header_bytes] = co_await http::async_read_header(connection.socket(), buffer, parser, kNoThrow);
+  if (!error && !parser.is_done()) {
+    if (boost::beast::iequals(parser.get()[http::field::expect], "100-continue") &&
+        !co_await connection.write("HTTP/1.1 100 Continue\r\n\r\n", options.write_timeout))
+      co_return Read::kClosed;
+    connection.expire_after(options.request_timeout);
+    std::tie(error, header_bytes) = co_await http::async_read(connection.socket(), buffer, parser, kNoThrow);
+  }
+  const bool expired = connection.expired();
+  if (!error) {
+    connection.expire_never();
+    co_return Read::kRequest;
+  }
+  if (!expired && client_left(connection, error)) co_return Read::kClosed;
+  problem = problem_of_read(connection, error, options);
+  co_return Read::kRefused;
+}
+
+HttpRequest view_of(const Parser& parser) {
+  const auto& message = parser.get();
+  HttpRequest request;
+  request.method = message.method_string();
+  request.target = message.target();
+  request.body = message.body();
+  request.host = message[http::field::host];
+  request.origin = message[http::field::origin];
+  request.authorization = message[http::field::authorization];
+  const auto [first, last] = message.equal_range(http::field::cache_control);
+  for (auto field = first; field != last; ++field) {
+    if (field != first) request.cache_control += ',';
+    request.cache_control += std::string_view(field->value());
+  }
+  request.keep_alive = message.keep_alive();
+  request.http_1_0 = message.version() < 11;
+  return request;
+}
+
+std::optional<Problem> refusal(const Exchange& exchange, const RouteMatch& match) {
+  const HttpRequest& request = exchange.request;
+  if (request.host.empty() && !request.http_1_0) return Problem{400, "the Host header is missing", "", "malformed_request", 0};
+  if (exchange.service.local_only) {
+    if (auto problem = check_local(request.host, request.origin)) return problem;
+  }
+  const std::string what = std::string(request.method) + " " + std::string(request.target.substr(0, 200));
+  if (match.route == Route::kNone) return Problem{404, "there is nothing at " + what, "", "unknown_url", 0};
+  if (!match.method_allowed) return Problem{405, what + ": this method is not allowed, only " + std::string(match.allow), "", "method_not_allowed", 0};
+  return std::nullopt;
+}
+
+Problem unknown_key(const HttpRequest& request) {
+  const char* message = request.authorization.empty() ? "an API key is required: send 'Authorization: Bearer KEY'" : "the API key is not known";
+  return {401, message, "", "invalid_api_key", 0};
+}
+
+Reply health(const Service& service) {
+  Reply reply;
+  const Engine* engine = service.engine.load();
+  if (!engine) {
+    reply.status = 503;
+    reply.headers = "Retry-After: 1\r\n";
+    reply.body = R"({"status":"loading"})";
+    return reply;
+  }
+  reply.body = R"({"status":"ok","model":)";
+  append_json_string(reply.body, engine->info().model_name);
+  reply.body += '}';
+  return reply;
+}
+
+Reply models(const Service& service, const RouteMatch& match) {
+  const Engine* engine = service.engine.load();
+  if (!engine) return problem_reply(loading_problem());
+  Reply reply;
+  const EngineInfo& info = engine->info();
+  if (match.route == Route::kModels) reply.body = R"({"object":"list","data":[)" + model_json(info) + "]}";
+  else if (match.argument == info.model_name) reply.body = model_json(info);
+  else return problem_reply(unknown_model_problem(match.argument, info));
+  return reply;
+}
+
+Reply metrics_page(const Service& service, const Caller& caller) {
+  if (!caller.admin) return problem_reply({403, "/metrics tells of all tenants and needs an admin's API key", "", "admin_required", 0});
+  Reply reply;
+  reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  reply.body = service.metrics.page(service.cache.stats(), service.engine.load());
+  return reply;
+}
+
+// The reply to everything but a completion, for which `caller` is who asks.
+std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& caller) {
+  const HttpRequest& request = exchange.request;
+  Service& service = exchange.service;
+  const RouteMatch match = match_route(request.method, request.target);
+  exchange.route = match.route;
+  if (const std::optional<Problem> problem = refusal(exchange, match)) {
+    Reply reply = problem_reply(*problem);
+    if (problem->status == 405) reply.headers += "Allow: " + std::string(match.allow) + "\r\n";
+    return reply;
+  }
+  if (match.route == Route::kHealth) return health(service);
+  caller = service.tenants.identify(request.authorization);
+  if (!caller) return problem_reply(unknown_key(request));
+  switch (match.route) {
+    case Route::kChat:
+    case Route::kCompletion: return std::nullopt;
+    case Route::kMetrics: return metrics_page(service, *caller);
+    case Route::kCache: return request.method == "DELETE" ? clear_cache(service, *caller) : show_cache(service, *caller, match.query);
+    default: return models(service, match);
+  }
+}
+
+Task<bool> dispatch(Exchange& exchange) {
+  std::optional<Caller> caller;
+  std::optional<Reply> reply = plain_reply(exchange, caller);
+  if (reply) co_return co_await send(exchange, std::move(*reply));
+  co_return co_await answer_completion(exchange, *caller);
+}
+
+}  // namespace
+
+Task<bool> send(Exchange& exchange, Reply reply) {
+  exchange.service.metrics.count_reply(exchange.route, reply.status);
+  reply.headers += exchange.id_line;
+  const Framing framing{exchange.keep_alive(), exchange.request.method == "HEAD", exchange.request.http_1_0};
+  const std::string bytes = render(reply, framing);
+  const bool written = co_await exchange.connection->write(bytes, exchange.service.options.write_timeout);
+  co_return written && framing.keep_alive;
+}
+
+Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
+  std::chrono::milliseconds patience = service.options.request_timeout;   // a new connection has to say something soon
+  bool again = true;
+  while (again && !service.draining) {
+    Parser parser;
+    Problem problem;
+    const Read read = co_await read_request(*connection, service, parser, patience, problem);
+    if (read == Read::kClosed) break;
+    HttpRequest request;
+    if (read == Read::kRequest) request = view_of(parser);
+    Exchange exchange{connection, service, request};
+    exchange.id_line = "X-Request-Id: " + random_id("req_") + "\r\n";
+    if (read == Read::kRefused) {
+      request.keep_alive = false;
+      Reply reply = problem_reply(problem);
+      co_await send(exchange, std::move(reply));
+      break;
+    }
+    again = co_await dispatch(exchange);
+    patience = service.options.keep_alive_timeout;
+  }
+  if (!connection->gone() && !service.draining) co_await connection->linger_and_close();
+  connection->close();
+}
+
+Task<void> refuse(std::shared_ptr<Connection> connection, Service& service) {
+  service.metrics.count_refused_connection();
+  const Problem problem{503, "too many connections", "", "overloaded", 1};
+  const std::string bytes = render(problem_reply(problem), {false, false, false});
+  if (co_await connection->write(bytes, service.options.write_timeout)) co_await connection->linger_and_close();
+  connection->close();
+}
+
+}  // namespace tensorcache
