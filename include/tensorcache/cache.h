@@ -48,10 +48,10 @@ struct PutOptions {
   // Groups entries for `clear(owner)`, `list` and `stats(owner)`; for example a tenant. It is not part of the key:
   // whoever must not see another's entries puts the owner into the key as well.
   std::uint64_t owner = 0;
-  // Chains this value behind another (the block before it in a prefix). The parent must be stored, and is never evicted
-  // before its children.
+  // Chains this value behind another (the block before it in a prefix). The parent must be stored when this is committed, and is never
+  // evicted before its children, drafts included.
   std::optional<Key> parent = std::nullopt;
-  // Not served after this long; 0 is for ever.
+  // Not served after this long since it was stored; 0 is for ever. When it is met expired, it goes, and all that is chained behind it.
   std::chrono::milliseconds time_to_live{0};
 };
 
@@ -65,7 +65,7 @@ enum class PutStatus : std::uint8_t {
 [[nodiscard]] std::string_view put_status_name(PutStatus status);
 
 // A pinned, read-only view of a stored value: never evicted, moved or freed while a handle holds it, not even by
-// remove(), clear() or the cache's own destruction. Move-only; empty after a miss. Cheap (one atomic add and sub).
+// remove(), clear() or the cache's own destruction. Move-only; empty after a miss. Cheap (a few atomic operations).
 class Handle {
  public:
   Handle() = default;
@@ -124,9 +124,15 @@ struct KindStats {
 
 struct Stats {
   std::uint64_t capacity_bytes = 0;
-  std::uint64_t used_bytes = 0;    // never above capacity_bytes, except while a resize below what is pinned is pending
+  // What is charged now. Includes buffers of large values that were freed and are kept for the next ones: up to a sixteenth of the
+  // capacity (or one buffer), given up as soon as anything else needs the room, and at clear(). Never above capacity_bytes, except
+  // while a resize below what is pinned is pending.
+  std::uint64_t used_bytes = 0;
   std::uint64_t peak_bytes = 0;
-  std::uint64_t hits = 0, misses = 0, puts = 0, rejected_puts = 0, evictions = 0, expirations = 0, removals = 0;
+  std::uint64_t hits = 0, misses = 0;   // values asked for; match() counts every key of its chain
+  std::uint64_t puts = 0;               // kStored
+  std::uint64_t rejected_puts = 0;      // kTooLarge, kNoSpace, kParentMissing
+  std::uint64_t evictions = 0, expirations = 0, removals = 0;   // values that went; remove() and clear() are removals
   KindStats kinds[kKindCount];
 };
 
@@ -142,7 +148,7 @@ struct EntryInfo {
 
 class Cache {
  public:
-  // Throws std::invalid_argument for an unknown policy or a zero clock.
+  // Throws std::invalid_argument for an unknown policy or an empty clock.
   explicit Cache(CacheOptions options);
   ~Cache();
   Cache(const Cache&) = delete;
@@ -153,6 +159,7 @@ class Cache {
   [[nodiscard]] PutStatus put(const Key& key, std::string_view value, const PutOptions& options = {});
 
   // put() without the copy: allocate, write, insert. The space is charged, evicting others if it must, before it is allocated.
+  // `options.parent`, if it is stored already, is held from here on; otherwise it must be by the time of the commit.
   [[nodiscard]] Draft reserve(const Key& key, std::size_t value_bytes, const PutOptions& options = {});
   PutStatus commit(Draft draft);
 
@@ -175,7 +182,8 @@ class Cache {
 
   // The stored value, or `compute`'s, which is then stored. However many threads ask, one computes; the others wait for it. If it throws,
   // that caller gets the exception, nothing is stored, and one of those waiting computes in its place.
-  // A value that does not fit is returned all the same (pinned, outside the cache).
+  // A value that cannot be stored is returned all the same (pinned, outside the cache and its budget), to those waiting too.
+  // `compute` may use the cache, but must not ask for its own key here: it would wait for itself.
   using Compute = std::function<std::vector<std::byte>()>;
   [[nodiscard]] Handle get_or_compute(const Key& key, const Compute& compute, const PutOptions& options = {});
 
@@ -184,7 +192,7 @@ class Cache {
 
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] Stats stats(std::uint64_t owner) const;   // entries and bytes of one owner; a walk over the index
-  // Up to `limit` entries of `owner` (or of all), most recently used first where the policy knows.
+  // Up to `limit` entries of `owner` (or of all), most recently used first. A walk over the index.
   [[nodiscard]] std::vector<EntryInfo> list(std::optional<std::uint64_t> owner, std::size_t limit) const;
 
  private:
