@@ -118,6 +118,9 @@ class Engine {
 
   [[nodiscard]] virtual const EngineInfo& info() const = 0;
 
+  // What an answer depends on at this moment besides info().answer_fingerprint: "", or the day for a chat template that prints it.
+  [[nodiscard]] virtual std::string answer_salt() const { return {}; }
+
   // Queues a request. Never blocks; whatever goes wrong reaches the sink, possibly before submit returns.
   virtual Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) = 0;
 

@@ -4,8 +4,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
+
+#include "tensorcache/key.h"
 
 namespace tensorcache {
 
@@ -50,5 +53,10 @@ struct Request {
   bool use_prefix_cache = true;            // false for `Cache-Control: no-cache`: compute all of it
   bool store_prefix = true;                // false for `Cache-Control: no-store`: keep nothing of it
 };
+
+// Groups a tenant's entries in the cache (PutOptions::owner).
+[[nodiscard]] inline std::uint64_t tenant_owner(std::string_view tenant) {
+  return static_cast<std::uint64_t>(std::hash<Key>{}(Key::of(tenant)));
+}
 
 }  // namespace tensorcache

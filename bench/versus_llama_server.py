@@ -1,0 +1,348 @@
+#!/usr/bin/env python3
+"""TensorCache against llama-server of the same llama.cpp build: same model, same flags, same work, one after the other on loopback.
+
+  ./dev bench                                                    all rows; prints the table
+  bench/versus_llama_server.py --model FILE --quick              small sizes, to see that it works; its figures mean nothing
+  bench/versus_llama_server.py --model FILE --only burst,repeat  some rows
+
+Exit code: 0 if every goal holds, 1 if one does not, 2 if something could not be run.
+"""
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ROWS = ["conversations", "burst", "repeat", "unrelated", "deterministic", "differing"]
+NO_CACHE = ["--header", "Cache-Control: no-cache"]      # ours: compute all of the prompt
+NO_CACHE_LLAMA = ["--body", '{"cache_prompt": false}']  # the same for llama-server
+READY_LIMIT_S, STOP_LIMIT_S, BENCH_LIMIT_S = 300, 20, 3600
+
+# What the work is, as options of `tensorcache bench`. `checked` is for the deterministic and differing rows.
+FULL = {
+    "runs": 3,
+    "conversations": ["--conversations", "24", "--turns", "3", "--system-words", "400", "--document-words", "300",
+                      "--question-words", "36", "--out-tokens", "16"],
+    "burst": ["--clients", "8", "--prefix-words", "760", "--question-words", "12", "--out-tokens", "16"],
+    "repeat": ["--requests", "100", "--prompt-words", "400", "--out-tokens", "32"],
+    "unrelated": ["--requests", "12", "--prompt-words", "500", "--out-tokens", "96"],
+    "checked": ["--conversations", "40", "--turns", "5", "--system-words", "120", "--document-words", "100",
+                "--question-words", "20", "--out-tokens", "24"],
+    "traffic": ["--requests", "400", "--prompt-words", "150", "--out-tokens", "48"],
+}
+QUICK = {
+    "runs": 1,
+    "conversations": ["--conversations", "6", "--turns", "2", "--system-words", "60", "--document-words", "60",
+                      "--question-words", "12", "--out-tokens", "4"],
+    "burst": ["--clients", "4", "--prefix-words", "120", "--question-words", "8", "--out-tokens", "4"],
+    "repeat": ["--requests", "10", "--prompt-words", "40", "--out-tokens", "8"],
+    "unrelated": ["--requests", "4", "--prompt-words", "80", "--out-tokens", "16"],
+    "checked": ["--conversations", "3", "--turns", "2", "--system-words", "40", "--document-words", "40",
+                "--question-words", "8", "--out-tokens", "8"],
+    "traffic": ["--requests", "40", "--prompt-words", "40", "--out-tokens", "8"],
+}
+
+
+class CannotRun(Exception):
+    pass
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def die_with_parent():
+    """In a child: if this script is killed outright, its servers end too."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def environment():
+    """What the user configured for their own server must not change what is compared."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TENSORCACHE_", "LLAMA_ARG_"))}
+    return kept | {"TENSORCACHE_CONFIG": os.devnull}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def running(command, log_path=None):
+    output = open(log_path, "wb") if log_path else subprocess.DEVNULL
+    process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment(),
+                               preexec_fn=die_with_parent)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(STOP_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if log_path:
+            output.close()
+
+
+def healthy(url):
+    try:
+        with urllib.request.urlopen(url + "/health", timeout=2) as reply:
+            return reply.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+class Bench:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.sizes = QUICK if arguments.quick else FULL
+        self.runs = arguments.runs or self.sizes["runs"]
+        self.folder = tempfile.TemporaryDirectory(prefix="tensorcache-bench-")
+        self.raw = []
+        self.rows = []
+        self.plain_unrelated = {}   # by concurrency: ours
+
+    @contextlib.contextmanager
+    def server(self, who, *extra):
+        """A fresh server, ready; yields its URL."""
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        flags = ["-m", self.arguments.model, "-c", "16384", "-np", "4", "-t", str(self.arguments.threads), "--host", "127.0.0.1",
+                 "--port", str(port), *extra]
+        command = [self.arguments.tensorcache, "serve", *flags] if who == "ours" else [self.arguments.llama_server, *flags]
+        log_path = Path(self.folder.name) / f"{who}.log"
+        with running(command, log_path) as process:
+            deadline = time.monotonic() + READY_LIMIT_S
+            while not healthy(url):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-15:])
+                    raise CannotRun(f"{' '.join(command)} did not become ready:\n{tail}")
+                time.sleep(0.1)
+            yield url
+
+    def load(self, url, workload, *extra, sizes=None, seed=1):
+        """One `tensorcache bench`; returns its JSON."""
+        command = [self.arguments.tensorcache, "bench", workload, "--url", url, "--json", "--seed", str(seed),
+                   "--max-time", str(BENCH_LIMIT_S), *self.sizes[sizes or workload], *extra]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=BENCH_LIMIT_S + 60,
+                              env=environment(), preexec_fn=die_with_parent)
+        if not done.stdout:
+            raise CannotRun(f"{' '.join(command)}: {done.stderr.strip()}")
+        report = json.loads(done.stdout)
+        if report["total"]["errors"]:
+            raise CannotRun(f"{' '.join(command)}: {report['total']['first_errors'][0]}")
+        return report
+
+    def both(self, name, work):
+        """`work(who, run)` in turn for both, several times; returns who -> list of results."""
+        results = {"theirs": [], "ours": []}
+        for run in range(self.runs):
+            order = ["theirs", "ours"] if run % 2 == 0 else ["ours", "theirs"]
+            for who in order:
+                say(f"{name}: {'llama-server' if who == 'theirs' else 'tensorcache'}, run {run + 1} of {self.runs}")
+                results[who].append(work(who, run))
+        self.raw.append({"row": name, "results": results})
+        return results
+
+    def row(self, work, theirs, ours, ratio, goal, holds):
+        self.rows.append({"work": work, "llama_server": theirs, "ours": ours, "ratio": ratio, "goal": goal, "holds": holds})
+
+    def compared(self, work, results, figure, unit, goal, limit, digits=0):
+        """A row of medians; `limit` is of the ratio ours / theirs."""
+        theirs, ours = (statistics.median(figure(result) for result in results[who]) for who in ("theirs", "ours"))
+        ratio = ours / theirs if theirs else float("inf")
+        holds = ratio <= limit if goal.startswith("≤") else ratio >= limit
+        self.row(work, f"{theirs:,.{digits}f} {unit}", f"{ours:,.{digits}f} {unit}", f"{ratio:.3f}", goal, holds)
+
+    # The rows of the issue's table.
+
+    def conversations(self):
+        def work(who, run):
+            with self.server(who) as url:
+                return self.load(url, "conversations", seed=run + 1)
+        results = self.both("conversations", work)
+        read = {who: results[who][0]["phases"][0]["prompt_tokens"] for who in results}
+        if read["ours"] != read["theirs"]:
+            say(f"note: the same first turns are {read['ours']} tokens here and {read['theirs']} at llama-server")
+        second = lambda result: result["phases"][1]
+        count = self.sizes["conversations"][1]
+        self.compared(f"{count} conversations in rotation, second turns: mean TTFT", results, lambda r: second(r)["ttft_ms"]["mean"],
+                      "ms", "≤ 0.25", 0.25)
+        theirs, ours = (statistics.median(second(r)["reused_share"] for r in results[who]) for who in ("theirs", "ours"))
+        self.row("... prompt tokens reused in second turns", f"{theirs:.1%}", f"{ours:.1%}", "-", "≥ 90%", ours >= 0.9)
+
+    def burst(self):
+        def work(who, run):
+            with self.server(who) as url:
+                return self.load(url, "burst", seed=run + 1)
+        results = self.both("burst", work)
+        clients, words = self.sizes["burst"][1], self.sizes["burst"][3]
+        self.compared(f"{clients} clients at once over one cold prefix of {words} words: wall", results, lambda r: r["total"]["wall_s"],
+                      "s", "≤ 0.4", 0.4, digits=2)
+
+    def repeat(self):
+        def work(who, run):
+            with self.server(who) as url:
+                return self.load(url, "repeat", seed=run + 1)
+        results = self.both("repeat", work)
+        theirs, ours = (statistics.median(r["phases"][1]["total_ms"]["p50"] for r in results[who]) for who in ("theirs", "ours"))
+        self.row("the identical request again, to the last byte", f"{theirs:.2f} ms", f"{ours:.3f} ms", f"{ours / theirs:.4f}", "≤ 1 ms",
+                 ours <= 1)
+
+    def unrelated(self):
+        for concurrency in (1, 4):
+            def work(who, run, concurrency=concurrency):
+                with self.server(who) as url:
+                    return self.load(url, "unrelated", "--concurrency", str(concurrency), seed=run + 1)
+            results = self.both(f"unrelated, {concurrency} at a time", work)
+            self.plain_unrelated[concurrency] = results["ours"]
+            for phase, name, figure in ((0, "prefill", "prompt_tokens_per_s"), (1, "decode", "completion_tokens_per_s")):
+                self.compared(f"unrelated prompts, {concurrency} at a time: {name}", results,
+                              lambda r, phase=phase, figure=figure: r["phases"][phase][figure], "tok/s", "≥ 0.97", 0.97, digits=1)
+
+    def replies(self, url, name, *extra):
+        """The checked conversations' answers, by place; and the share of the prompt that was reused."""
+        path = Path(self.folder.name) / f"{name}.jsonl"
+        report = self.load(url, "conversations", "--logprobs", "--save-replies", str(path), *extra, sizes="checked")
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        return {(line["session"], line["turn"]): line for line in lines}, report["total"]["reused_share"], path
+
+    @contextlib.contextmanager
+    def traffic(self, url):
+        """Others' requests, two at a time, for as long as the body runs."""
+        command = [self.arguments.tensorcache, "bench", "unrelated", "--url", url, "--seed", "99", "--concurrency", "2", "--max-time",
+                   str(BENCH_LIMIT_S), *self.sizes["traffic"]]
+        with running(command) as process:
+            yield
+            if process.poll() is not None and not self.arguments.quick:
+                say("note: the other traffic ended before the measured requests did")
+
+    def cold_and_warm(self, who, *flags):
+        """Cold answers one at a time, then warm ones: alone, and 4 at a time among other traffic. All three send the same prompts."""
+        cold_way = NO_CACHE if who == "ours" else NO_CACHE_LLAMA
+        with self.server(who, *flags) as url:
+            say(f"  {who}: cold")
+            cold, _, history = self.replies(url, f"{who}-cold", *cold_way)
+        with self.server(who, *flags) as url:
+            say(f"  {who}: warm, alone")
+            alone, alone_share, _ = self.replies(url, f"{who}-alone", "--history", str(history))
+            say(f"  {who}: warm, 4 at a time among other traffic")
+            with self.traffic(url):
+                together, together_share, _ = self.replies(url, f"{who}-together", "--history", str(history), "--concurrency", "4")
+        differing = lambda warm, field: sum(cold[at].get(field) != warm[at].get(field) for at in cold)
+        return {
+            "prompts": len(cold),
+            "logprobs_seen": sum(len(line.get("logprobs", [])) for line in cold.values()),
+            "reused": {"alone": alone_share, "together": together_share},
+            "texts": {"alone": differing(alone, "text"), "together": differing(together, "text")},
+            "logprobs": {"alone": differing(alone, "logprobs"), "together": differing(together, "logprobs")},
+        }
+
+    def deterministic(self):
+        say("deterministic: cold against warm")
+        # Without stored answers, or the second run would only read the first one's.
+        found = self.cold_and_warm("ours", "--deterministic", "--cache-answers", "off")
+        self.raw.append({"row": "deterministic", "results": found})
+        least_reused = 0 if self.arguments.quick else 0.5   # or nothing was compared
+        for way, name in (("alone", "alone"), ("together", "4 at a time in traffic")):
+            say(f"  warm, {name}: {found['reused'][way]:.0%} of the prompt tokens reused")
+            warm = found["reused"][way] > least_reused and found["logprobs_seen"] > 0
+            self.row(f"--deterministic, {found['prompts']} prompts, cold against warm, {name}: differing texts + logprobs", "-",
+                     f"{found['texts'][way]} + {found['logprobs'][way]}", "-", "0 + 0",
+                     warm and found["texts"][way] + found["logprobs"][way] == 0)
+        for concurrency in (1, 4):
+            # What the row "unrelated" measured without the option is not measured again.
+            results = {"without": self.plain_unrelated.get(concurrency, []), "with": []}
+            ways = [("with", ["--deterministic"])] if results["without"] else [("without", []), ("with", ["--deterministic"])]
+            for run in range(self.runs):
+                for name, flags in ways:
+                    say(f"the price of --deterministic: {concurrency} at a time, {name}, run {run + 1} of {self.runs}")
+                    with self.server("ours", *flags) as url:
+                        results[name].append(self.load(url, "unrelated", "--concurrency", str(concurrency), seed=run + 1))
+            self.raw.append({"row": f"price of deterministic, {concurrency} at a time", "results": results})
+            for phase, name, figure in ((0, "prefill", "prompt_tokens_per_s"), (1, "decode", "completion_tokens_per_s")):
+                off, on = (statistics.median(r["phases"][phase][figure] for r in results[way]) for way in ("without", "with"))
+                self.row(f"its price, {concurrency} at a time: {name}, without | with it", f"{off:,.1f} tok/s",
+                         f"{on:,.1f} tok/s", f"{on / off:.3f}", "-", None)
+
+    def differing(self):
+        say("differing: greedy replies that differ from a cold run")
+        found = {"ours": self.cold_and_warm("ours", "--cache-answers", "off"), "theirs": self.cold_and_warm("theirs")}
+        self.raw.append({"row": "differing", "results": found})
+        for way, name in (("alone", "alone"), ("together", "4 at a time in traffic")):
+            share = {who: found[who]["texts"][way] / found[who]["prompts"] for who in found}
+            self.row(f"greedy replies that differ from a cold run, {name}", f"{share['theirs']:.1%}", f"{share['ours']:.1%}", "-",
+                     "≤ llama-server", share["ours"] <= share["theirs"])
+
+    def table(self):
+        header = ["work", "llama-server", "ours", "ratio", "goal", "holds?"]
+        shown = {True: "yes", False: "NO", None: "-"}
+        lines = [header] + [[r["work"], r["llama_server"], r["ours"], r["ratio"], r["goal"], shown[r["holds"]]] for r in self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+        pad = lambda line: "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |"
+        rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+        return "\n".join([pad(lines[0]), rule, *map(pad, lines[1:])])
+
+
+def parsed_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", required=True, help="GGUF file")
+    parser.add_argument("--tensorcache", default=str(ROOT / "build/release/tensorcache"), help="our binary [%(default)s]")
+    parser.add_argument("--llama-server", help="llama-server's binary [what scripts/llama.sh --server builds]")
+    parser.add_argument("--threads", type=int, default=2, help="threads for each server [%(default)s]")
+    parser.add_argument("--runs", type=int, help="runs of each, alternating; medians are shown [3]")
+    parser.add_argument("--only", help="rows, with commas: " + ", ".join(ROWS))
+    parser.add_argument("--quick", action="store_true", help="small sizes, once: a smoke test")
+    parser.add_argument("--json", metavar="FILE", help="write the table and all raw results")
+    arguments = parser.parse_args()
+    chosen = arguments.only.split(",") if arguments.only else ROWS
+    unknown = [row for row in chosen if row not in ROWS]
+    if unknown:
+        parser.error(f"--only: {unknown[0]} is none of {', '.join(ROWS)}")
+    if not Path(arguments.tensorcache).exists():
+        parser.error(f"--tensorcache: {arguments.tensorcache} does not exist; ./dev build makes it")
+    if not arguments.llama_server:
+        prefix = subprocess.run([ROOT / "scripts/llama.sh", "--server"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+        arguments.llama_server = f"{prefix}/bin/llama-server"
+    return arguments, chosen
+
+
+def main():
+    arguments, chosen = parsed_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(2))   # unwinds, so that the servers are stopped
+    bench = Bench(arguments)
+    started = time.monotonic()
+    try:
+        for row in chosen:
+            getattr(bench, row)()
+    except (CannotRun, subprocess.TimeoutExpired) as problem:
+        say(f"error: {problem}")
+        return 2
+    except KeyboardInterrupt:
+        return 2
+    finally:
+        if bench.rows:
+            print(bench.table())
+        if arguments.json:
+            result = {"model": Path(arguments.model).name, "threads": arguments.threads, "runs": bench.runs, "quick": arguments.quick,
+                      "seconds": round(time.monotonic() - started), "rows": bench.rows, "raw": bench.raw}
+            Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
+        bench.folder.cleanup()
+    return 0 if all(row["holds"] is not False for row in bench.rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

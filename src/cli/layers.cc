@@ -1,0 +1,187 @@
+#include "cli/layers.h"
+
+#define TOML_EXCEPTIONS 1
+#include <toml++/toml.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "cli/suggest.h"
+
+namespace tensorcache {
+namespace {
+
+constexpr std::string_view kConfigOption = "config";
+
+std::string under_home(const Surroundings& surroundings, const std::string& xdg_variable, const std::string& under_home_folder) {
+  if (const auto folder = surroundings.variable(xdg_variable)) return *folder + "/tensorcache";
+  if (const auto home = surroundings.variable("HOME")) return *home + "/" + under_home_folder + "/tensorcache";
+  return {};
+}
+
+// As one layer's arguments: "--name=value", or two where the value is empty.
+void append(std::vector<std::string>& arguments, const OptionSet::Item& item, const std::string& value) {
+  if (value.empty()) {
+    arguments.push_back("--" + item.name);
+    arguments.push_back(value);
+  } else {
+    arguments.push_back("--" + item.name + "=" + value);
+  }
+}
+
+// parse() names options as on the command line; in a file or the environment they are written without the dashes, and in a file the
+// reader knows the line.
+std::string without_dashes(const std::string& message) { return message.starts_with("--") ? message.substr(2) : message; }
+
+void read_environment(OptionSet& options, const Surroundings& surroundings) {
+  for (const auto& item : options.items()) {
+    if (item->command_line_only) continue;
+    const std::string name = variable_name(options, item->name);
+    const auto value = surroundings.variable(name);
+    if (!value) continue;
+    std::vector<std::string> arguments;
+    if (item->shape == OptionSet::Shape::kList) {
+      std::istringstream parts(*value);
+      for (std::string part; std::getline(parts, part, ',');) {
+        if (!part.empty()) append(arguments, *item, part);
+      }
+    } else {
+      append(arguments, *item, *value);
+    }
+    try {
+      options.parse(arguments, "environment variable " + name);
+    } catch (const UsageError& error) {
+      const std::string message = error.what();
+      const std::string own_name = "--" + item->name + ": ";
+      throw UsageError("environment variable " + name + ": " + (message.starts_with(own_name) ? message.substr(own_name.size()) : message));
+    }
+  }
+}
+
+// A TOML scalar as it would be written on the command line. Throws UsageError.
+std::string scalar_text(const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
+  if (const auto* real = node.as_floating_point()) {
+    std::ostringstream out;
+    out.precision(17);
+    out << real->get();
+    return out.str();
+  }
+  throw UsageError("must be a string, a number, true or false, not a " + [&] {
+    std::ostringstream kind;
+    kind << node.type();
+    return kind.str();
+  }());
+}
+
+std::vector<std::string> file_arguments(const OptionSet::Item& item, const toml::node& node) {
+  std::vector<std::string> arguments;
+  const toml::array* array = node.as_array();
+  if (array == nullptr) {
+    append(arguments, item, scalar_text(node));
+    return arguments;
+  }
+  if (item.shape != OptionSet::Shape::kList) throw UsageError("takes one value, not a list");
+  for (const toml::node& element : *array) append(arguments, item, scalar_text(element));
+  return arguments;
+}
+
+void read_section(OptionSet& options, const toml::table& section, const std::string& path) {
+  for (const auto& [key, node] : section) {
+    const std::string name(key.str());
+    const std::string place = path + ":" + std::to_string(node.source().begin.line) + ": " + name + ": ";
+    const OptionSet::Item* item = options.find(name);
+    if (item == nullptr) {
+      std::vector<std::string> names;
+      for (const auto& each : options.items()) {
+        if (!each->command_line_only) names.push_back(each->name);
+      }
+      throw UsageError(place + "unknown option" + did_you_mean(name, names));
+    }
+    if (item->command_line_only) throw UsageError(place + "belongs on the command line only");
+    std::vector<std::string> arguments;
+    try {
+      arguments = file_arguments(*item, node);
+      if (!arguments.empty()) options.parse(arguments, path);
+    } catch (const UsageError& error) {
+      const std::string message = without_dashes(error.what());
+      throw UsageError(place + (message.starts_with(name + ": ") ? message.substr(name.size() + 2) : message));
+    }
+  }
+}
+
+void read_file(OptionSet& options, const std::string& path, const std::vector<std::string>& sections) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || std::filesystem::is_directory(path)) throw UsageError(path + ": cannot be read");
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();   // copying nothing counts as a failure
+  toml::table root;
+  try {
+    root = toml::parse(text.str(), path);
+  } catch (const toml::parse_error& error) {
+    throw UsageError(path + ":" + std::to_string(error.source().begin.line) + ": " + std::string(error.description()));
+  }
+  for (const auto& [key, node] : root) {
+    const std::string name(key.str());
+    const std::string place = path + ":" + std::to_string(node.source().begin.line) + ": ";
+    if (std::find(sections.begin(), sections.end(), name) == sections.end()) {
+      if (!node.is_table()) throw UsageError(place + name + ": options stand in a section: write [" + options.command() + "] above it");
+      throw UsageError(place + "[" + name + "]: unknown section" + did_you_mean(name, sections));
+    }
+    if (!node.is_table()) throw UsageError(place + name + ": must be a section");
+    if (name == options.command()) read_section(options, *node.as_table(), path);
+  }
+}
+
+// The last --config on the command line, before anything is parsed.
+std::optional<std::string> config_argument(const std::vector<std::string>& arguments) {
+  const std::string option = "--" + std::string(kConfigOption);
+  std::optional<std::string> path;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i].starts_with(option + "=")) path = arguments[i].substr(option.size() + 1);
+    if (arguments[i] == option && i + 1 < arguments.size()) path = arguments[i + 1];
+  }
+  return path;
+}
+
+}  // namespace
+
+Surroundings Surroundings::of_this_process() {
+  return {[](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    if (value == nullptr || *value == '\0') return std::nullopt;
+    return value;
+  }};
+}
+
+std::string variable_name(const OptionSet& options, const std::string& option) {
+  std::string name = options.command() == "serve" ? option : options.command() + "-" + option;
+  for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return "TENSORCACHE_" + name;
+}
+
+std::string default_config_path(const Surroundings& surroundings) {
+  const std::string folder = under_home(surroundings, "XDG_CONFIG_HOME", ".config");
+  return folder.empty() ? "" : folder + "/config.toml";
+}
+
+std::string cache_folder(const Surroundings& surroundings) { return under_home(surroundings, "XDG_CACHE_HOME", ".cache"); }
+
+void read_layers(OptionSet& options, const std::vector<std::string>& arguments, const Surroundings& surroundings,
+                 const std::vector<std::string>& sections) {
+  std::optional<std::string> path = config_argument(arguments);
+  if (!path) path = surroundings.variable("TENSORCACHE_CONFIG");
+  if (path) {
+    read_file(options, *path, sections);
+  } else if (const std::string usual = default_config_path(surroundings); !usual.empty() && std::filesystem::exists(usual)) {
+    read_file(options, usual, sections);
+  }
+  read_environment(options, surroundings);
+  options.parse(arguments, "command line");
+}
+
+}  // namespace tensorcache

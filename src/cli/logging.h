@@ -1,0 +1,29 @@
+// The process's log: standard error, as lines for people or as JSON objects.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace tensorcache {
+
+[[nodiscard]] const std::vector<std::string>& log_levels();    // "trace" ... "off"
+
+// Makes spdlog's default logger one that writes to standard error. `level` is one of log_levels(), `format` "text" or "json".
+void start_logging(const std::string& level, const std::string& format);
+
+// A long task's progress on standard error: one moving line on a terminal, elsewhere a log line for each
+// tenth, one a second at most. Not thread safe.
+class Progress {
+ public:
+  explicit Progress(std::string what);
+  void set(float fraction);   // 0..1
+  void done();                // clears the moving line
+ private:
+  std::string what_;
+  bool terminal_;
+  int shown_ = -1;   // percent
+  std::chrono::steady_clock::time_point next_line_;
+};
+
+}  // namespace tensorcache

@@ -1,0 +1,89 @@
+// `tensorcache`: finds the subcommand, and turns what it throws into a message and an exit code.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <vector>
+
+#include "cli/bench.h"
+#include "cli/commands.h"
+#include "cli/option_set.h"
+#include "cli/serve.h"
+#include "cli/suggest.h"
+
+namespace tensorcache {
+namespace {
+
+constexpr const char* kHelp = R"(tensorcache: the inference cache for language models
+
+Usage: tensorcache COMMAND [OPTIONS]
+
+Commands:
+  serve     serve a GGUF model over the OpenAI API, reusing what was computed before
+  bench     measure an OpenAI-compatible server: latency, throughput and reuse
+  version   print the version
+  help      print this, or the help of a command
+
+Examples:
+  tensorcache serve --model model.gguf
+  tensorcache bench conversations --url http://127.0.0.1:8080
+  tensorcache help serve
+
+Every option of a command can also stand in ~/.config/tensorcache/config.toml and in an environment variable;
+the command line goes before the environment, the environment before the file.
+)";
+
+std::size_t terminal_width() {
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 110;
+  return std::clamp<std::size_t>(size.ws_col, 60, 120);
+}
+
+bool is_help(const std::string& word) { return word == "--help" || word == "-h" || word == "help"; }
+
+int print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  return std::fflush(stdout) == 0 ? kExitOk : kExitFailure;
+}
+
+int help_for(const std::vector<std::string>& words) {
+  if (words.empty()) return print(kHelp);
+  if (words[0] == "serve") return print(serve_help(terminal_width()));
+  if (words[0] == "bench") return print(bench_help(terminal_width()));
+  if (words[0] == "version" || is_help(words[0])) return print(kHelp);
+  throw UsageError(words[0] + ": unknown command" + did_you_mean(words[0], {"serve", "bench", "version", "help"}));
+}
+
+int run(const std::vector<std::string>& words) {
+  if (words.empty()) throw UsageError("a command is missing: serve, bench, version or help");
+  const std::vector<std::string> rest(words.begin() + 1, words.end());
+  if (is_help(words[0])) return help_for(rest);
+  if (words[0] == "version" || words[0] == "--version") return print("tensorcache " TENSORCACHE_VERSION "\n");
+  const bool known = words[0] == "serve" || words[0] == "bench";
+  if (!known && words[0].starts_with('-')) {
+    throw UsageError(words[0] + ": options stand behind a command, for example: tensorcache serve " + words[0]);
+  }
+  const auto asks_help = [](const std::string& word) { return word == "--help" || word == "-h"; };
+  if (!known || std::any_of(rest.begin(), rest.end(), asks_help)) return help_for(words);
+  return words[0] == "serve" ? serve_command(rest) : bench_command(rest);
+}
+
+}  // namespace
+}  // namespace tensorcache
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> words(argv + 1, argv + argc);
+  try {
+    return tensorcache::run(words);
+  } catch (const tensorcache::UsageError& error) {
+    const bool in_command = !words.empty() && (words[0] == "serve" || words[0] == "bench");
+    std::fprintf(stderr, "tensorcache: error: %s\ntry: tensorcache help%s\n", error.what(), in_command ? (" " + words[0]).c_str() : "");
+    return tensorcache::kExitUsage;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "tensorcache: error: %s\n", error.what());
+    return tensorcache::kExitFailure;
+  }
+}

@@ -1,0 +1,97 @@
+// The options of one subcommand: their names, where their values go, and the help that explains them.
+// CLI11 takes the arguments apart; this adds llama.cpp's two-letter short names, types, and layers (layers.h).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
+
+namespace tensorcache {
+
+// What the user wrote is wrong: exit code 2. The message begins with the option's name and needs nothing more.
+struct UsageError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+class OptionSet {
+ public:
+  enum class Shape : std::uint8_t { kFlag, kValue, kList };
+
+  struct Item {
+    std::string name;                  // "ctx-size": the TOML key, and "--ctx-size"
+    std::vector<std::string> shorts;   // "-c", "-np"
+    std::string group, meta, help;
+    std::string default_text;          // shown in the help; empty: not shown
+    std::string origin = "default";    // who set the present value
+    Shape shape = Shape::kValue;
+    bool secret = false;
+    bool command_line_only = false;    // neither in a file nor in the environment
+    std::function<void(const std::vector<std::string>&)> set;   // throws UsageError without the name
+    std::function<std::string()> toml;                          // the present value as a TOML literal
+    CLI::Option* option = nullptr;
+  };
+
+  // `command` is the subcommand's name, and the section of the configuration file.
+  explicit OptionSet(std::string command);
+  ~OptionSet();
+  OptionSet(const OptionSet&) = delete;
+  OptionSet& operator=(const OptionSet&) = delete;
+
+  // Options added from here on stand under this title.
+  void group(std::string title) { group_ = std::move(title); }
+
+  // `names` is "-c,--ctx-size": any number of short names, one long name. The target's present value is the default, and the target
+  // must outlive this. The Item is returned for what is special about it, valid for as long as this is.
+  Item& add_text(std::string_view names, std::string meta, std::string& target, std::string help);
+  Item& add_int(std::string_view names, std::string meta, int& target, std::string help, int low = 0,
+                int high = std::numeric_limits<int>::max());
+  Item& add_real(std::string_view names, std::string meta, double& target, std::string help, double low, double high);
+  Item& add_size(std::string_view names, std::uint64_t& target, std::string help);
+  Item& add_duration(std::string_view names, std::chrono::milliseconds& target, std::string help);
+  Item& add_choice(std::string_view names, std::string& target, std::vector<std::string> choices, std::string help);
+  Item& add_flag(std::string_view names, bool& target, std::string help);
+  Item& add_switch(std::string_view names, bool& target, std::string help);   // --name on|off
+  Item& add_list(std::string_view names, std::string meta, std::vector<std::string>& target, std::string help);
+
+  // Parses one layer of arguments over what earlier layers left; a list replaces the earlier layer's. `origin` names the layer in
+  // print_config. Throws UsageError: "--ctx-size: ...".
+  void parse(const std::vector<std::string>& arguments, const std::string& origin);
+
+  [[nodiscard]] const Item* find(std::string_view name) const;   // by long name, without dashes
+  [[nodiscard]] const std::vector<std::unique_ptr<Item>>& items() const { return items_; }
+  [[nodiscard]] const std::string& command() const { return command_; }
+  [[nodiscard]] std::vector<std::string> option_names() const;   // "--ctx-size", ...
+
+  // The options in groups, wrapped for `width` columns.
+  [[nodiscard]] std::string help(std::size_t width) const;
+  // Every option's present value as a TOML section, with where it came from; secrets are masked.
+  [[nodiscard]] std::string print_config() const;
+
+ private:
+  Item& add(std::string_view names, std::string meta, std::string help, Shape shape);
+  [[nodiscard]] std::vector<std::string> normalised(const std::vector<std::string>& arguments) const;
+  [[nodiscard]] const Item* named(std::string_view argument) const;   // "--ctx-size" or "-c" or "-np"
+
+  std::string command_, group_;
+  std::unique_ptr<CLI::App> app_;
+  std::vector<std::unique_ptr<Item>> items_;
+};
+
+// `text` as a TOML string literal.
+[[nodiscard]] std::string toml_string(std::string_view text);
+
+// true for "on", "yes", "true" and "1", false for their opposites; throws UsageError otherwise.
+[[nodiscard]] bool parse_switch(const std::string& text);
+
+}  // namespace tensorcache

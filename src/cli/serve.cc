@@ -1,0 +1,161 @@
+#include "cli/serve.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/logging.h"
+#include "cli/serve_config.h"
+
+namespace tensorcache {
+namespace {
+
+// SIGINT and SIGTERM, taken off every thread that starts after this, to be waited for.
+sigset_t hold_stop_signals() {
+  ::signal(SIGPIPE, SIG_IGN);
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
+void wait_for_signal(const sigset_t& signals) {
+  int number = 0;
+  while (sigwait(&signals, &number) != 0) {
+  }
+}
+
+bool signal_within(const sigset_t& signals, std::chrono::milliseconds time) {
+  timespec limit{};
+  limit.tv_sec = time.count() / 1000;
+  limit.tv_nsec = (time.count() % 1000) * 1'000'000;
+  return sigtimedwait(&signals, nullptr, &limit) > 0;
+}
+
+std::string shown_url(const std::string& host, std::uint16_t port) {
+  const bool bare_ipv6 = host.find(':') != std::string::npos && !host.starts_with('[');
+  return "http://" + (bare_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+void announce(const ServeConfig& config, const EngineInfo& info, std::uint16_t port) {
+  spdlog::info("model {}, {} requests at once, {} tokens of context for each", info.model_name, config.llama.parallel, info.context_tokens);
+  if (info.prefix_reuse) {
+    spdlog::info("cache {} of memory, prefix reuse on, answers {}", format_size(config.cache.capacity_bytes),
+                 config.server.cache_answers ? "kept" : "not kept");
+  } else {
+    spdlog::warn("no prefix reuse: {}; cache {} of memory, answers {}",
+                 info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note, format_size(config.cache.capacity_bytes),
+                 config.server.cache_answers ? "kept" : "not kept");
+  }
+  spdlog::info("listening on {}", shown_url(config.server.host, port));
+}
+
+// The library names a wrong setting by its field; people know it by its option.
+std::string in_option_names(std::string message) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kNames{{{"api_keys", "--api-key"},
+      {"allow_open_host", "--allow-open-host"}, {"max_body_bytes", "--max-body-size"}, {"max_header_bytes", "--max-header-size"},
+      {"max_connections", "--max-connections"}, {"request_timeout", "--request-timeout"}, {"keep_alive_timeout", "--keep-alive-timeout"},
+      {"write_timeout", "--write-timeout"}, {"drain_timeout", "--drain-timeout"}, {"answer_time_to_live", "--answer-ttl"}}};
+  if (message.starts_with("host:") || message.starts_with("policy:")) message.insert(0, "--");
+  for (const auto& [field, option] : kNames) {
+    const std::size_t at = message.find(field);
+    if (at != std::string::npos) message.replace(at, field.size(), option);
+  }
+  return message;
+}
+
+// The engine. Throws what loading throws; a signal meanwhile ends the process.
+std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, const sigset_t& signals) {
+  Progress progress("loading " + config.llama.model_path);
+  auto loading = std::async(std::launch::async, [&] {
+    return make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); });
+  });
+  while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    if (!signal_within(signals, std::chrono::milliseconds(20))) continue;
+    // A load cannot be called off, and nothing that it holds outlives the process.
+    spdlog::info("stopped while loading");
+    std::_Exit(kExitOk);
+  }
+  progress.done();
+  return loading.get();
+}
+
+int run(const ServeConfig& config) {
+  const sigset_t signals = hold_stop_signals();
+  Cache cache(config.cache);
+  Server server(config.server, cache);
+  server.start();
+  spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
+  std::unique_ptr<Engine> engine;
+  try {
+    engine = load_engine(config, cache, signals);
+  } catch (...) {
+    server.stop();
+    throw;
+  }
+  server.set_engine(*engine);
+  announce(config, engine->info(), server.port());
+
+  wait_for_signal(signals);
+  spdlog::info("stopping; what runs may go on for {} (again to end at once)", format_duration(config.server.drain_timeout));
+  std::thread([signals] {
+    wait_for_signal(signals);
+    std::_Exit(kExitOk);
+  }).detach();
+  server.stop();
+  engine->stop(std::chrono::steady_clock::now());
+  spdlog::info("stopped");
+  return kExitOk;
+}
+
+}  // namespace
+
+std::string serve_help(std::size_t width) {
+  const ServeConfig config;
+  return "Serve a GGUF model over the OpenAI API, reusing what was computed before.\n\n"
+         "Usage: tensorcache serve --model FILE [OPTIONS]\n" +
+         config.options.help(width) + R"(
+Sizes are 8GiB, 512MiB, 100MB or bytes; times 10m, 250ms, 1h30m or seconds. The default stands in [brackets].
+Every option can also stand in the [serve] section of the TOML file (ctx-size = 8192) and in an environment
+variable (TENSORCACHE_CTX_SIZE=8192). The command line goes before the environment, that before the file.
+
+Examples:
+  tensorcache serve -m model.gguf
+  tensorcache serve -m model.gguf -c 16384 -np 4 --memory 4GiB
+  tensorcache serve -m model.gguf --host 0.0.0.0 --api-key-file keys.txt
+  tensorcache serve -m model.gguf --deterministic --print-config
+)";
+}
+
+int serve_command(const std::vector<std::string>& arguments) {
+  ServeConfig config;
+  const Surroundings surroundings = Surroundings::of_this_process();
+  read_layers(config.options, join_lora_scales(arguments), surroundings, config_sections());
+  if (config.print_config) {
+    std::fputs(config.options.print_config().c_str(), stdout);
+    return kExitOk;
+  }
+  config.finish(surroundings);
+  if (config.llama.model_path.empty()) throw UsageError("--model: is needed: the GGUF file to serve");
+  start_logging(config.log_level, config.log_format);
+  for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
+  try {
+    return run(config);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(in_option_names(error.what()));
+  }
+}
+
+}  // namespace tensorcache

@@ -1,0 +1,185 @@
+#include "cli/serve_config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "base/units.h"
+#include "cli/api_keys.h"
+#include "cli/logging.h"
+
+namespace tensorcache {
+namespace {
+
+std::optional<float> scale_in(std::string_view text) {
+  float scale = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), scale);
+  if (text.empty() || error != std::errc() || rest != text.data() + text.size()) return std::nullopt;
+  return scale;
+}
+
+// The number on the line that begins with `name` in a /proc file.
+std::optional<std::uint64_t> line_number(const char* path, const std::string& name) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    if (!line.starts_with(name)) continue;
+    std::istringstream rest(line.substr(name.size()));
+    std::uint64_t value = 0;
+    if (rest >> value) return value;
+  }
+  return std::nullopt;
+}
+
+std::string file_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file || std::filesystem::is_directory(path)) throw UsageError("--chat-template-file: cannot read " + path);
+  return text.str();
+}
+
+const std::vector<std::string>& kv_types() {
+  static const std::vector<std::string> types{"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"};
+  return types;
+}
+
+}  // namespace
+
+std::uint64_t default_cache_bytes() {
+  constexpr std::uint64_t kMost = std::uint64_t{8} << 30;
+  std::uint64_t available = kMost * 2;
+  if (const auto kib = line_number("/proc/meminfo", "MemAvailable:")) available = std::min(available, *kib * 1024);
+  // Inside a container these are its own limit: cgroup v2, then v1.
+  for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
+    if (const auto bytes = line_number(limit, "")) available = std::min(available, *bytes);
+  }
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  return std::max(available / 2 / kMiB, std::uint64_t{64}) * kMiB;   // whole MiB read better
+}
+
+std::vector<std::string> join_lora_scales(std::vector<std::string> arguments) {
+  for (std::size_t i = 0; i + 2 < arguments.size(); ++i) {
+    if (arguments[i] != "--lora-scaled" || !scale_in(arguments[i + 2])) continue;
+    arguments[i + 1] += ":" + arguments[i + 2];
+    arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i) + 2);
+  }
+  return arguments;
+}
+
+ServeConfig::ServeConfig() : options("serve") {
+  cache.capacity_bytes = default_cache_bytes();
+  declare_model();
+  declare_cache();
+  declare_server();
+}
+
+void ServeConfig::declare_model() {
+  options.group("Model");
+  options.add_text("-m,--model", "FILE", llama.model_path, "GGUF model to serve (needed)");
+  options.add_text("-a,--alias", "NAME", llama.alias, "model name clients use").default_text = "the file's name";
+  options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context in tokens, shared out among --parallel").default_text =
+      "what the model was trained for, for each";
+  options.add_list("--lora", "FILE", loras_, "LoRA adapter; may be repeated");
+  options.add_list("--lora-scaled", "FILE:SCALE", scaled_loras_, "LoRA adapter with a scale; may be repeated");
+  options.add_text("--chat-template", "JINJA", llama.chat_template, "chat template").default_text = "the model's own";
+  options.add_text("--chat-template-file", "FILE", chat_template_file_, "the same, from a file");
+  options.add_choice("-ctk,--cache-type-k", llama.cache_type_k, kv_types(), "type of the attention keys").meta = "TYPE";
+  options.add_choice("-ctv,--cache-type-v", llama.cache_type_v, kv_types(), "type of the attention values").meta = "TYPE";
+
+  options.group("Speed");
+  options.add_int("-np,--parallel", "N", llama.parallel, "requests that run at once", 1, 256);
+  options.add_int("-t,--threads", "N", llama.threads, "threads for decoding", 0, 1024).default_text = "one for each core";
+  options.add_int("-tb,--threads-batch", "N", llama.threads_batch, "threads for prefill", 0, 1024).default_text = "as --threads";
+  options.add_int("-b,--batch-size", "N", llama.batch_size, "prefill tokens in one step, at most", 1);
+  options.add_choice("-fa,--flash-attn", llama.flash_attn, {"on", "off", "auto"}, "flash attention");
+  options.add_int("-ngl,--gpu-layers", "N", llama.gpu_layers, "layers to put on the GPU", -1).default_text = "as many as fit";
+  options.add_flag("--no-mmap", no_mmap_, "read the model into memory instead of mapping it");
+  options.add_flag("--deterministic", llama.deterministic, "the same bits cold, from the cache and in any company; costs some speed");
+}
+
+void ServeConfig::declare_cache() {
+  options.group("Cache");
+  options.add_size("--memory", cache.capacity_bytes, "memory for all that is cached, a hard limit").default_text =
+      "8GiB, or half of what is available if less";
+  options.add_switch("--cache", cache_on_, "off: reuse nothing at all");
+  options.add_switch("--cache-prefixes", llama.prefix_cache, "reuse the attention state of prompts that begin the same");
+  options.add_switch("--cache-answers", server.cache_answers, "reuse the answer to an identical request");
+  options.add_switch("--cache-sampled", server.cache_sampled, "also answers with temperature > 0 and no seed");
+  options.add_duration("--answer-ttl", server.answer_time_to_live, "forget answers after this long").default_text = "0: never";
+  options.add_choice("--policy", cache.policy, {"lru", "fifo"}, "what goes first when the memory is full");
+  options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text =
+      "32, or 64 with --deterministic";
+}
+
+void ServeConfig::declare_server() {
+  options.group("Server");
+  options.add_text("--host", "ADDRESS", server.host, "address to listen on");
+  options.add_int("--port", "N", port_, "port to listen on; 0: any free one", 0, 65535);
+  options.add_list("--api-key", "KEY", api_keys_, "key clients must send; may be repeated, or a list with commas").secret = true;
+  options.add_text("--api-key-file", "FILE", api_key_file_, "keys of several tenants: lines of TENANT KEY [admin]");
+  options.add_flag("--allow-open-host", server.allow_open_host, "listen beyond this machine without any key");
+  options.add_flag("--share-across-tenants", server.share_across_tenants, "let tenants reuse each other's entries");
+
+  options.group("Limits");
+  options.add_int("--max-queue", "N", llama.max_queue, "requests that may wait for a place; others get 503");
+  options.add_int("--max-connections", "N", max_connections_, "open connections", 1);
+  options.add_size("--max-body-size", server.max_body_bytes, "largest request body");
+  options.add_size("--max-header-size", max_header_bytes_, "largest request header");
+  options.add_duration("--request-timeout", server.request_timeout, "time to receive a whole request");
+  options.add_duration("--keep-alive-timeout", server.keep_alive_timeout, "how long an idle connection stays open");
+  options.add_duration("--write-timeout", server.write_timeout, "how long a client that does not read is kept");
+  options.add_duration("--drain-timeout", server.drain_timeout, "how long what runs may go on after SIGTERM");
+
+  options.group("Logging and configuration");
+  options.add_choice("--log-level", log_level, log_levels(), "what is logged to standard error").meta = "LEVEL";
+  options.add_choice("--log-format", log_format, {"text", "json"}, "lines for people or JSON objects");
+  OptionSet::Item& config = options.add_text("--config", "FILE", config_path_, "options from a TOML file");
+  config.default_text = "~/.config/tensorcache/config.toml if it exists";
+  config.command_line_only = true;
+  options.add_flag("--print-config", print_config, "show every option with where it came from, and end").command_line_only = true;
+}
+
+void ServeConfig::read_loras() {
+  for (const std::string& path : loras_) llama.loras.emplace_back(path, 1.0F);
+  for (const std::string& value : scaled_loras_) {
+    const std::size_t colon = value.rfind(':');
+    const auto scale = colon == std::string::npos ? std::nullopt : scale_in(std::string_view(value).substr(colon + 1));
+    if (!scale || colon == 0) throw UsageError("--lora-scaled: '" + value + "' is not FILE:SCALE, for example adapter.gguf:0.5");
+    llama.loras.emplace_back(value.substr(0, colon), *scale);
+  }
+}
+
+void ServeConfig::finish(const Surroundings& surroundings) {
+  server.port = static_cast<std::uint16_t>(port_);
+  server.max_connections = static_cast<std::uint32_t>(max_connections_);
+  if (max_header_bytes_ < 1024 || max_header_bytes_ > (1u << 30)) {
+    throw UsageError("--max-header-size: " + exact_size(max_header_bytes_) + " is out of range: it must be between 1KiB and 1GiB");
+  }
+  server.max_header_bytes = static_cast<std::uint32_t>(max_header_bytes_);
+  llama.mmap = !no_mmap_;
+  if (!cache_on_) llama.prefix_cache = server.cache_answers = false;
+  read_loras();
+  if (!chat_template_file_.empty()) {
+    if (!llama.chat_template.empty()) throw UsageError("--chat-template-file: --chat-template is given too");
+    llama.chat_template = file_text(chat_template_file_);
+  }
+  try {
+    server.api_keys = split_api_keys(api_keys_);
+  } catch (const UsageError& error) {
+    throw UsageError("--api-key: " + std::string(error.what()));
+  }
+  if (!api_key_file_.empty()) {
+    std::string warning;
+    try {
+      for (ApiKey& key : read_api_key_file(api_key_file_, warning)) server.api_keys.push_back(std::move(key));
+    } catch (const UsageError& error) {
+      throw UsageError("--api-key-file: " + std::string(error.what()));
+    }
+    if (!warning.empty()) warnings.push_back("--api-key-file: " + warning);
+  }
+  if (const std::string folder = cache_folder(surroundings); !folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
+}
+
+}  // namespace tensorcache

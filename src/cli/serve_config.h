@@ -1,0 +1,51 @@
+// What `tensorcache serve` can be told, and how it becomes the options of cache, engine and server.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/layers.h"
+#include "cli/option_set.h"
+#include "engine/llama_engine.h"
+#include "server/server.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+
+struct ServeConfig {
+  ServeConfig();
+  ServeConfig(const ServeConfig&) = delete;              // `options` points into this
+  ServeConfig& operator=(const ServeConfig&) = delete;
+
+  LlamaOptions llama;
+  ServerOptions server;
+  CacheOptions cache;
+  std::string log_level = "info", log_format = "text";
+  bool print_config = false;
+  OptionSet options;
+  std::vector<std::string> warnings;   // to be logged once logging has begun
+
+  // After the layers were read: reads the files the options name, and checks what several options say together. Throws UsageError.
+  void finish(const Surroundings& surroundings);
+
+ private:
+  void declare_model();
+  void declare_cache();
+  void declare_server();
+  void read_loras();
+
+  bool cache_on_ = true, no_mmap_ = false;
+  int port_ = 8080, max_connections_ = 1024;
+  std::uint64_t max_header_bytes_ = 32u << 10;
+  std::string chat_template_file_, api_key_file_, config_path_;
+  std::vector<std::string> loras_, scaled_loras_, api_keys_;
+};
+
+// The smaller of 8GiB and half of the memory that is available now (to this container, if it has a limit).
+[[nodiscard]] std::uint64_t default_cache_bytes();
+
+// `--lora-scaled FILE SCALE` as `--lora-scaled FILE:SCALE`: llama-server has known both.
+[[nodiscard]] std::vector<std::string> join_lora_scales(std::vector<std::string> arguments);
+
+}  // namespace tensorcache

@@ -1,0 +1,91 @@
+#include "cli/serve_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace tensorcache {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Pair;
+
+const Surroundings kHome{[](const std::string& name) -> std::optional<std::string> {
+  return name == "HOME" ? std::optional<std::string>("/home/me") : std::nullopt;
+}};
+
+void configure(ServeConfig& config, const std::vector<std::string>& arguments) {
+  config.options.parse(join_lora_scales(arguments), "command line");
+  config.finish(kHome);
+}
+
+std::string error_of(const std::vector<std::string>& arguments) {
+  ServeConfig config;
+  try {
+    configure(config, arguments);
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(ServeConfig, LlamaServersSpellingsWork) {
+  ServeConfig config;
+  configure(config, {"-m", "m.gguf", "-c", "16384", "-np", "2", "-t", "3", "-tb", "5", "-b", "256", "-ctk", "q8_0", "-ctv", "f16", "-fa", "on",
+                     "-ngl", "-1", "-a", "name", "--no-mmap", "--host", "127.0.0.2", "--port", "0"});
+  EXPECT_EQ(config.llama.model_path, "m.gguf");
+  EXPECT_EQ(config.llama.ctx_size, 16384);
+  EXPECT_EQ(config.llama.parallel, 2);
+  EXPECT_EQ(config.llama.threads, 3);
+  EXPECT_EQ(config.llama.threads_batch, 5);
+  EXPECT_EQ(config.llama.batch_size, 256);
+  EXPECT_EQ(config.llama.cache_type_k, "q8_0");
+  EXPECT_EQ(config.llama.flash_attn, "on");
+  EXPECT_EQ(config.llama.gpu_layers, -1);
+  EXPECT_EQ(config.llama.alias, "name");
+  EXPECT_FALSE(config.llama.mmap);
+  EXPECT_EQ(config.server.host, "127.0.0.2");
+  EXPECT_EQ(config.server.port, 0);
+}
+
+TEST(ServeConfig, LoraScalesInBothForms) {
+  ServeConfig config;
+  configure(config, {"--lora", "a.gguf", "--lora-scaled", "b.gguf:0.5", "--lora-scaled", "c.gguf", "0.25", "-np", "2"});
+  EXPECT_THAT(config.llama.loras, ElementsAre(Pair("a.gguf", 1.0F), Pair("b.gguf", 0.5F), Pair("c.gguf", 0.25F)));
+  EXPECT_EQ(config.llama.parallel, 2);
+  EXPECT_THAT(error_of({"--lora-scaled", "b.gguf"}), HasSubstr("--lora-scaled: 'b.gguf' is not FILE:SCALE"));
+}
+
+TEST(ServeConfig, CacheOffIsBothCachesOff) {
+  ServeConfig config;
+  configure(config, {"--cache", "off"});
+  EXPECT_FALSE(config.llama.prefix_cache);
+  EXPECT_FALSE(config.server.cache_answers);
+  ServeConfig answers_only;
+  configure(answers_only, {"--cache-prefixes", "off"});
+  EXPECT_FALSE(answers_only.llama.prefix_cache);
+  EXPECT_TRUE(answers_only.server.cache_answers);
+}
+
+TEST(ServeConfig, ErrorsNameTheOption) {
+  EXPECT_THAT(error_of({"--port", "70000"}), HasSubstr("--port: 70000 is out of range"));
+  EXPECT_THAT(error_of({"--max-header-size", "8"}), HasSubstr("--max-header-size: 8B is out of range"));
+  EXPECT_THAT(error_of({"--api-key-file", "no-such-file"}), HasSubstr("--api-key-file: cannot read no-such-file"));
+  EXPECT_THAT(error_of({"--chat-template-file", "no-such-file"}), HasSubstr("--chat-template-file: cannot read no-such-file"));
+  EXPECT_THAT(error_of({"--policy", "lur"}), HasSubstr("--policy: 'lur' is not one of lru, fifo; did you mean lru?"));
+  EXPECT_THAT(error_of({"-ctk", "f17"}), HasSubstr("--cache-type-k: 'f17' is not one of f32, f16"));
+}
+
+TEST(ServeConfig, TheDefaultBudgetIsBounded) {
+  EXPECT_GE(default_cache_bytes(), std::uint64_t{64} << 20);
+  EXPECT_LE(default_cache_bytes(), std::uint64_t{8} << 30);
+}
+
+TEST(ServeConfig, FingerprintsAreRememberedUnderTheCacheFolder) {
+  ServeConfig config;
+  configure(config, {});
+  EXPECT_EQ(config.llama.fingerprint_cache_path, "/home/me/.cache/tensorcache/fingerprints");
+}
+
+}  // namespace
+}  // namespace tensorcache

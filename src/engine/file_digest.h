@@ -1,0 +1,15 @@
+// SHA-256 of whole files, remembered between runs.
+#pragma once
+
+#include <string>
+
+#include "tensorcache/key.h"
+
+namespace tensorcache {
+
+// The digest of a file's bytes. `memo_path` (empty: none) remembers digests by device, inode, size and modification time, so
+// that a large unchanged file is read once in its life; a memo that cannot be read or written only costs that reading.
+// Throws std::runtime_error that names the file. ~1.5 GB/s on one core with SHA extensions.
+[[nodiscard]] Key file_digest(const std::string& path, const std::string& memo_path);
+
+}  // namespace tensorcache

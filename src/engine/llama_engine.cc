@@ -1,0 +1,216 @@
+#include "engine/llama_engine.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "engine/scheduler.h"
+
+namespace tensorcache {
+namespace {
+
+using SequencePtr = std::shared_ptr<Sequence>;
+
+// submit() → preparing thread (template, tokens, keys) → context thread (Scheduler). Each hand-over is a queue under `mutex_`.
+class LlamaEngine final : public Engine {
+ public:
+  LlamaEngine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress)
+      : options_(options),
+        model_(options, progress),
+        store_(model_, cache, block_tokens(options)),
+        scheduler_(model_, store_, scheduler_options(options), [this](const Sequence& s) { forget(s); }) {
+    fill_info();
+    preparing_ = std::thread([this] { prepare_loop(); });
+    computing_ = std::thread([this] { compute_loop(); });
+  }
+
+  ~LlamaEngine() override { stop(std::chrono::steady_clock::now()); }
+
+  const EngineInfo& info() const override { return info_; }
+  std::string answer_salt() const override { return model_.template_date(); }
+
+  Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) override;
+  void cancel(Id id) override;
+  EngineStats stats() const override;
+  void stop(std::chrono::steady_clock::time_point deadline) override;
+
+ private:
+  static SchedulerOptions scheduler_options(const LlamaOptions& options) {
+    return {static_cast<std::size_t>(block_tokens(options)), static_cast<std::size_t>(options.batch_size), options.parallel,
+            options.deterministic};
+  }
+  void fill_info();
+  void prepare_loop();
+  [[nodiscard]] bool prepare(Sequence& sequence) const;
+  void compute_loop();
+  void forget(const Sequence& sequence);
+
+  const LlamaOptions options_;
+  LlamaModel model_;
+  PrefixStore store_;       // context thread only, after construction
+  Scheduler scheduler_;     // context thread only
+  EngineInfo info_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;                    // any of the below
+  std::unordered_map<Id, SequencePtr> active_;         // from submit() to the last event
+  std::deque<SequencePtr> unprepared_, prepared_;
+  EngineStats stats_;                                  // the scheduler's, as of its last step
+  Id next_id_ = 1;
+  std::uint64_t refused_ = 0;
+  bool refusing_ = false;                              // stop() has begun
+  bool cutting_off_ = false;                           // its deadline has come
+  std::thread preparing_, computing_;
+};
+
+void LlamaEngine::fill_info() {
+  struct stat status {};
+  info_.model_name = options_.alias.empty() ? std::filesystem::path(options_.model_path).filename().string() : options_.alias;
+  info_.answer_fingerprint = model_.answer_fingerprint();
+  if (::stat(options_.model_path.c_str(), &status) == 0) info_.created_unix_s = status.st_mtim.tv_sec;
+  info_.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(model_.context()));
+  info_.vocab_tokens = model_.vocab_tokens();
+  info_.prefix_reuse = options_.prefix_cache && store_.usable();
+  info_.prefix_reuse_note = options_.prefix_cache ? store_.note() : "switched off";
+}
+
+Engine::Id LlamaEngine::submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) {
+  Failure refusal;
+  {
+    const std::lock_guard lock(mutex_);
+    if (refusing_) {
+      refusal = {Failure::Code::kShuttingDown, "the server is shutting down", ""};
+    } else if (active_.size() >= static_cast<std::size_t>(options_.parallel + options_.max_queue)) {
+      refusal = {Failure::Code::kOverloaded, "the queue is full (" + std::to_string(options_.max_queue) + " requests wait); try again later", ""};
+    } else {
+      const Id id = next_id_++;
+      auto sequence = std::make_shared<Sequence>(id, std::move(request), std::move(sink));
+      active_.emplace(id, sequence);
+      unprepared_.push_back(std::move(sequence));
+      changed_.notify_all();
+      return id;
+    }
+    ++refused_;
+  }
+  sink->on_failure(refusal);
+  return 0;
+}
+
+void LlamaEngine::cancel(Id id) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = active_.find(id); found != active_.end()) {
+    found->second->cancelled.store(true, std::memory_order_relaxed);
+    changed_.notify_all();
+  }
+}
+
+void LlamaEngine::forget(const Sequence& sequence) {
+  const std::lock_guard lock(mutex_);
+  active_.erase(sequence.id);
+  changed_.notify_all();
+}
+
+void LlamaEngine::prepare_loop() {
+  for (;;) {
+    SequencePtr sequence;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return cutting_off_ || !unprepared_.empty(); });
+      if (cutting_off_) return;   // the context thread ends what is left
+      sequence = std::move(unprepared_.front());
+      unprepared_.pop_front();
+    }
+    // A cancelled one goes on to the context thread too, which ends it.
+    if (!sequence->cancelled.load(std::memory_order_relaxed) && !prepare(*sequence)) {
+      forget(*sequence);
+      continue;
+    }
+    const std::lock_guard lock(mutex_);
+    prepared_.push_back(std::move(sequence));
+    changed_.notify_all();
+  }
+}
+
+bool LlamaEngine::prepare(Sequence& s) const {
+  PromptError error;
+  s.tokens = model_.tokenize(*s.request, &error);
+  if (s.tokens.empty()) {
+    s.sink->on_failure({Failure::Code::kBadRequest, error.message, error.param});
+    return false;
+  }
+  if (s.tokens.size() >= static_cast<std::size_t>(info_.context_tokens)) {
+    s.sink->on_failure({Failure::Code::kContextOverflow,
+                        "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " +
+                            std::to_string(info_.context_tokens) + " with at least one for the answer (--ctx-size is shared by --parallel requests)",
+                        s.request->kind == Request::Kind::kChat ? "messages" : "prompt"});
+    return false;
+  }
+  s.prompt_tokens = s.tokens.size();
+  if (info_.prefix_reuse && (s.request->use_prefix_cache || s.request->store_prefix)) {
+    s.chain.emplace(model_.kv_fingerprint(), s.request->tenant, static_cast<std::size_t>(block_tokens(options_)));
+    s.chain->extend(s.tokens);
+    s.owner = tenant_owner(s.request->tenant);
+  }
+  return true;
+}
+
+void LlamaEngine::compute_loop() {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      stats_ = scheduler_.stats();
+      changed_.wait(lock, [this] { return cutting_off_ || !prepared_.empty() || !scheduler_.idle(); });
+      for (auto& sequence : prepared_) scheduler_.enqueue(std::move(sequence));
+      prepared_.clear();
+      if (cutting_off_) {
+        for (auto& sequence : unprepared_) scheduler_.enqueue(std::move(sequence));
+        unprepared_.clear();
+        break;
+      }
+    }
+    scheduler_.step();
+  }
+  scheduler_.end_all({Failure::Code::kShuttingDown, "the server is shutting down", ""});
+}
+
+EngineStats LlamaEngine::stats() const {
+  const std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.failed += refused_;
+  stats.queued = std::max(0, static_cast<std::int32_t>(active_.size()) - stats.running);
+  return stats;
+}
+
+void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
+  {
+    std::unique_lock lock(mutex_);
+    refusing_ = true;
+    changed_.wait_until(lock, deadline, [this] { return active_.empty(); });
+    cutting_off_ = true;
+    changed_.notify_all();
+  }
+  if (preparing_.joinable()) preparing_.join();
+  if (computing_.joinable()) computing_.join();
+  // What the preparing thread handed over while the context thread was ending.
+  for (const auto& [id, sequence] : std::exchange(active_, {})) {
+    sequence->sink->on_failure({Failure::Code::kShuttingDown, "the server is shutting down", ""});
+  }
+}
+
+}  // namespace
+
+std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress) {
+  auto engine = std::make_unique<LlamaEngine>(options, cache, progress);
+  if (!engine->info().prefix_reuse && options.prefix_cache) {
+    spdlog::warn("prompts are computed whole: no prefix reuse for this model ({})", engine->info().prefix_reuse_note);
+  }
+  return engine;
+}
+
+}  // namespace tensorcache

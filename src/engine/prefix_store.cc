@@ -1,0 +1,120 @@
+#include "engine/prefix_store.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "engine/batch.h"
+
+namespace tensorcache {
+
+PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens)
+    : model_(model), cache_(cache), block_tokens_(static_cast<std::size_t>(block_tokens)) {
+  if (llama_model_is_recurrent(model.model()) || llama_model_is_hybrid(model.model())) {
+    note_ = "a recurrent or hybrid model's state cannot be cut at a token";
+    return;
+  }
+  window_tokens_ = std::max(0, llama_model_n_swa(model.model()));
+  note_ = prove_layout();
+  llama_memory_clear(llama_get_memory(model.context()), true);
+}
+
+std::span<std::byte> PrefixStore::staging(std::size_t bytes) {
+  if (staging_.size() < bytes) staging_.resize(bytes);
+  return std::span(staging_).first(bytes);
+}
+
+bool PrefixStore::read_state(llama_seq_id sequence) {
+  const std::size_t bytes = llama_state_seq_get_size(model_.context(), sequence);
+  state_ = staging(bytes);
+  return bytes > 0 && llama_state_seq_get_data(model_.context(), reinterpret_cast<std::uint8_t*>(state_.data()), bytes, sequence) == bytes;
+}
+
+std::string PrefixStore::prove_layout() {
+  llama_context* context = model_.context();
+  const std::size_t tokens = 2 * block_tokens_;
+  if (tokens + 1 > llama_n_ctx_seq(context)) return "the context of one request is shorter than three blocks";
+  if (window_tokens_ > 0 && static_cast<std::size_t>(window_tokens_) < tokens) return "the model's sliding window is shorter than two blocks";
+  const llama_seq_id from = 0, to = static_cast<llama_seq_id>(llama_n_seq_max(context)) - 1;
+  Batch batch(static_cast<int>(tokens));
+  const int vocab = model_.vocab_tokens();
+  for (std::size_t i = 0; i < tokens; ++i) {
+    batch.add(static_cast<llama_token>((i * 7 + 1) % static_cast<std::size_t>(vocab)), static_cast<llama_pos>(i), from, i + 1 == tokens);
+    if (batch.size() == static_cast<int>(std::min<std::size_t>(block_tokens_, llama_n_batch(context)))) {
+      if (llama_decode(context, batch.get()) != 0) return "the model does not decode a test sequence";
+      batch.clear();
+    }
+  }
+  if (!read_state(from)) return "llama.cpp gives no state for a sequence";
+  const auto format = KvFormat::learn(state_);
+  if (!format) return "the layout of llama.cpp's sequence state is not known";
+  format_ = *format;
+  const auto views = format_.view(state_);
+  std::vector<std::vector<std::byte>> blocks(2, std::vector<std::byte>(block_bytes()));
+  for (std::size_t i = 0; i < 2; ++i) {
+    if (!views || !format_.cut(state_, *views, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, blocks[i])) {
+      return "a test sequence's state cannot be cut";
+    }
+  }
+  llama_memory_clear(llama_get_memory(context), true);
+  const std::vector<std::span<const std::byte>> parts(blocks.begin(), blocks.end());
+  std::vector<std::byte> joined(format_.state_bytes(tokens));
+  if (!format_.join(parts, block_tokens_, to, joined) ||
+      llama_state_seq_set_data(context, reinterpret_cast<const std::uint8_t*>(joined.data()), joined.size(), to) != joined.size() ||
+      !read_state(to)) {
+    return "llama.cpp does not take back a joined state";
+  }
+  const auto again = format_.view(state_);
+  std::vector<std::byte> block(block_bytes());
+  for (std::size_t i = 0; i < 2; ++i) {
+    if (!again || !format_.cut(state_, *again, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, block) || block != blocks[i]) {
+      return "a joined state reads back differently";
+    }
+  }
+  return {};
+}
+
+std::size_t PrefixStore::save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner) {
+  last = std::min(last, chain.size());
+  if (!usable() || first >= last) return 0;
+  std::size_t missing = first;
+  while (missing < last && cache_.contains(chain[missing])) ++missing;
+  if (missing == last) return last - first;
+  if (!read_state(sequence)) return missing - first;
+  const auto views = format_.view(state_);
+  if (!views) {
+    spdlog::error("the layout of a sequence's state changed; its prefix is not stored");
+    return missing - first;
+  }
+  for (std::size_t i = missing; i < last; ++i) {
+    PutOptions options{.kind = Kind::kPrefixBlock, .owner = owner, .parent = std::nullopt, .time_to_live = {}};
+    if (i > 0) options.parent = chain[i - 1];
+    Draft draft = cache_.reserve(chain[i], block_bytes(), options);
+    if (!draft && draft.status() == PutStatus::kAlreadyStored) continue;
+    if (!draft || !format_.cut(state_, *views, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, draft.bytes())) return i - first;
+    const PutStatus status = cache_.commit(std::move(draft));
+    if (status != PutStatus::kStored && status != PutStatus::kAlreadyStored) return i - first;
+  }
+  return last - first;
+}
+
+std::size_t PrefixStore::restore(llama_seq_id sequence, std::span<const Key> chain) {
+  llama_memory_t memory = llama_get_memory(model_.context());
+  llama_memory_seq_rm(memory, sequence, -1, -1);
+  if (!usable() || chain.empty()) return 0;
+  const std::vector<Handle> blocks = cache_.match(chain);
+  if (blocks.empty()) return 0;
+  std::vector<std::span<const std::byte>> parts;
+  parts.reserve(blocks.size());
+  for (const Handle& block : blocks) parts.push_back(block.bytes());
+  const auto state = staging(format_.state_bytes(parts.size() * block_tokens_));
+  if (format_.join(parts, block_tokens_, sequence, state) &&
+      llama_state_seq_set_data(model_.context(), reinterpret_cast<const std::uint8_t*>(state.data()), state.size(), sequence) == state.size()) {
+    return parts.size();
+  }
+  spdlog::error("llama.cpp did not take back a stored prefix; it is computed anew");
+  llama_memory_seq_rm(memory, sequence, -1, -1);
+  return 0;
+}
+
+}  // namespace tensorcache

@@ -1,0 +1,55 @@
+// Moves blocks of attention K/V between a llama.cpp context and the cache.
+#pragma once
+
+#include <llama.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/kv_format.h"
+#include "engine/llama_model.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+
+// Belongs to the thread that owns the context. Staging takes memory for one sequence's state, reused from call to call (llama.cpp
+// copies between it and the context; a fresh buffer would cost a page fault for each 4 KiB).
+class PrefixStore {
+ public:
+  // Learns the layout of the model's state and proves it: a computed sequence is cut, joined into another sequence, read back and
+  // compared. Needs an empty context; leaves it empty. If the model cannot be cut, usable() is false and note() says why.
+  PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens);
+
+  [[nodiscard]] bool usable() const { return note_.empty(); }
+  [[nodiscard]] const std::string& note() const { return note_; }
+  // Blocks of a sliding-window model can only be cut while they are within this many tokens of the end; 0: at any time.
+  [[nodiscard]] int window_tokens() const { return window_tokens_; }
+  [[nodiscard]] std::size_t block_bytes() const { return format_.block_bytes(block_tokens_); }
+
+  // Stores the blocks [first, last) of a sequence whose cells for them are in the context, where not stored already. Returns how many
+  // leading ones of them are now stored: fewer where the budget is full of what is in use.
+  std::size_t save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner);
+
+  // Replaces a sequence by the longest stored run of `chain`. Returns how many blocks that is; 0 leaves the sequence empty.
+  std::size_t restore(llama_seq_id sequence, std::span<const Key> chain);
+
+  [[nodiscard]] std::size_t stored(std::span<const Key> chain) const { return cache_.peek(chain); }
+
+ private:
+  [[nodiscard]] std::string prove_layout();
+  [[nodiscard]] bool read_state(llama_seq_id sequence);
+  [[nodiscard]] std::span<std::byte> staging(std::size_t bytes);
+
+  const LlamaModel& model_;
+  Cache& cache_;
+  std::size_t block_tokens_;
+  int window_tokens_ = 0;
+  KvFormat format_;
+  std::string note_;
+  std::vector<std::byte> staging_;
+  std::span<std::byte> state_;   // what read_state() read, in staging_
+};
+
+}  // namespace tensorcache

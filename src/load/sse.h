@@ -1,0 +1,21 @@
+// Server-sent events, cut out of a stream of bytes that arrive in any pieces.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace tensorcache::load {
+
+class SseParser {
+ public:
+  // The `data` of each event that `bytes` completes, lines joined by '\n'. Comments, other fields and events without data are skipped.
+  [[nodiscard]] std::vector<std::string> feed(std::string_view bytes);
+
+ private:
+  void take_line(std::vector<std::string>& events);
+  std::string line_, data_;
+  bool has_data_ = false, after_cr_ = false;
+};
+
+}  // namespace tensorcache::load

@@ -1,0 +1,24 @@
+// Synthetic English-looking text, the same on every machine for the same seed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace tensorcache::load {
+
+// A stream of common English words, most of which are one token in usual vocabularies.
+class WordSource {
+ public:
+  // Streams of different seeds or purposes have nothing in common.
+  WordSource(std::uint64_t seed, std::uint64_t purpose, std::uint64_t index = 0);
+
+  // `count` words as sentences: "The river holds ... stone. Every ...".
+  [[nodiscard]] std::string text(std::size_t count);
+
+ private:
+  std::uint64_t next();
+  std::uint64_t state_;
+};
+
+}  // namespace tensorcache::load
