@@ -99,7 +99,7 @@ class Server:
     def wait_until_idle(self, limit_s=20):
         deadline = time.monotonic() + limit_s
         while time.monotonic() < deadline:
-            if self.metric("tensorcache_requests_running") + self.metric("tensorcache_requests_queued") == 0:
+            if self.metric("tensorcache_engine_running") + self.metric("tensorcache_engine_queued") == 0:
                 return
             time.sleep(0.05)
         raise AssertionError(f"the engine is still busy after {limit_s} s")

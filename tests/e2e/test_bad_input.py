@@ -92,9 +92,9 @@ def test_clients_that_leave_free_their_place(tmp_path):
     with serving(tmp_path, "-np", "1") as server:
         long_body = {"messages": [{"role": "user", "content": words.text("leave", 1500)}], "max_tokens": 2000, "stream": True}
         running = raw_request(server, long_body)
-        wait_for(lambda: server.metric("tensorcache_requests_running") == 1)
+        wait_for(lambda: server.metric("tensorcache_engine_running") == 1)
         queued = raw_request(server, long_body | {"seed": 5})
-        wait_for(lambda: server.metric("tensorcache_requests_queued") == 1)
+        wait_for(lambda: server.metric("tensorcache_engine_queued") == 1)
         queued.close()    # while it waits
         running.close()   # while its prompt is read
         server.wait_until_idle()
@@ -102,14 +102,14 @@ def test_clients_that_leave_free_their_place(tmp_path):
         assert b"200 OK" in streaming.recv(4096)
         streaming.close()
         server.wait_until_idle()
-        assert server.metric("tensorcache_requests_cancelled_total") == 3
+        assert server.metric("tensorcache_engine_cancelled_total") == 3
         assert server.chat("Hello").status == 200
 
 
 def test_a_full_queue_is_said_with_when_to_come_again(tmp_path):
     with serving(tmp_path, "-np", "1", "--max-queue", "1") as server:
         busy = [raw_request(server, GOOD | {"max_tokens": 1500, "seed": i, "messages": [{"role": "user", "content": words.text(i, 900)}]}) for i in range(2)]
-        wait_for(lambda: server.metric("tensorcache_requests_running") + server.metric("tensorcache_requests_queued") == 2)
+        wait_for(lambda: server.metric("tensorcache_engine_running") + server.metric("tensorcache_engine_queued") == 2)
         reply = server.chat("One too many.")
         assert reply.status == 503 and int(reply.headers["retry-after"]) >= 1
         [connection.close() for connection in busy]
@@ -126,7 +126,7 @@ def test_a_short_request_does_not_wait_for_a_long_prompt(tmp_path):
             ended[name] = time.monotonic()
         long = threading.Thread(target=ask, args=("long", words.text("long", 1500)))
         long.start()
-        wait_for(lambda: server.metric("tensorcache_requests_running") == 1)
+        wait_for(lambda: server.metric("tensorcache_engine_running") == 1)
         ask("short", "Hi")
         long.join()
         assert ended["short"] < ended["long"]
@@ -138,7 +138,7 @@ def test_sigterm_under_load_ends_cleanly(tmp_path):
         ask = lambda i: replies.append(server.chat(words.text(i, 300), max_tokens=1500))
         threads = [threading.Thread(target=ask, args=(i,)) for i in range(6)]
         [thread.start() for thread in threads]
-        wait_for(lambda: server.metric("tensorcache_requests_running") == 4)
+        wait_for(lambda: server.metric("tensorcache_engine_running") == 4)
         begin = time.monotonic()
         assert server.stop() == 0 and time.monotonic() - begin < 15
         [thread.join() for thread in threads]
@@ -148,7 +148,7 @@ def test_sigterm_under_load_ends_cleanly(tmp_path):
 def test_a_second_sigterm_ends_at_once(tmp_path):
     with serving(tmp_path, "--drain-timeout", "10m") as server:
         with raw_request(server, GOOD | {"max_tokens": 1900, "messages": [{"role": "user", "content": "Write a very long story."}]}):
-            wait_for(lambda: server.metric("tensorcache_requests_running") == 1)
+            wait_for(lambda: server.metric("tensorcache_engine_running") == 1)
             server.process.send_signal(signal.SIGTERM)
             server.wait_for_log("stopping")
             server.process.send_signal(signal.SIGTERM)
