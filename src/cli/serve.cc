@@ -20,6 +20,9 @@
 namespace tensorcache {
 namespace {
 
+// An engine that is told to end first ends its step, which can take seconds.
+constexpr std::chrono::seconds kLastReplies{5};
+
 // SIGINT and SIGTERM, taken off every thread that starts after this, to be waited for.
 sigset_t hold_stop_signals() {
   ::signal(SIGPIPE, SIG_IGN);
@@ -95,7 +98,9 @@ std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, con
 int run(const ServeConfig& config) {
   const sigset_t signals = hold_stop_signals();
   Cache cache(config.cache);
-  Server server(config.server, cache);
+  ServerOptions server_options = config.server;
+  server_options.drain_timeout += kLastReplies;
+  Server server(server_options, cache);
   server.start();
   spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
   std::unique_ptr<Engine> engine;
@@ -114,8 +119,10 @@ int run(const ServeConfig& config) {
     wait_for_signal(signals);
     std::_Exit(kExitOk);
   }).detach();
+  // At the deadline the engine fails what still runs, and the server has a moment more to tell the clients.
+  std::thread cutting_off([&] { engine->stop(std::chrono::steady_clock::now() + config.server.drain_timeout); });
   server.stop();
-  engine->stop(std::chrono::steady_clock::now());
+  cutting_off.join();
   spdlog::info("stopped");
   return kExitOk;
 }

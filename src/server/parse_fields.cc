@@ -122,7 +122,7 @@ MaybeProblem logit_bias(RequestDraft& draft, std::string_view name, const json::
     std::int32_t token = -1;
     const auto end = std::from_chars(key.data(), key.data() + key.size(), token);
     if (end.ec != std::errc{} || end.ptr != key.data() + key.size() || token < 0 || token >= draft.vocab_tokens)
-      return bad_field(param, "'" + key + "' is not a token id of this model (0 to " + std::to_string(draft.vocab_tokens - 1) + ")");
+      return bad_field(param, "logit_bias: '" + key + "' is not a token id of this model (0 to " + std::to_string(draft.vocab_tokens - 1) + ")");
     float bias = 0;
     if (MaybeProblem problem = number_in(param, member.value(), -100, 100, bias)) return problem;
     if (bias != 0.0f) biases.emplace_back(token, bias);

@@ -65,7 +65,7 @@ def test_too_large_bodies_and_headers(tmp_path):
 
 def test_a_client_that_sends_nothing_is_let_go(tmp_path):
     with serving(tmp_path, "--request-timeout", "500ms", "--keep-alive-timeout", "1s") as server:
-        for start in (b"", b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"):
+        for start in (b"", b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{"):
             with socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow:
                 slow.sendall(start)
                 while slow.recv(4096):   # an answer or nothing, then the end
@@ -77,7 +77,7 @@ def raw_request(server, body):
     """A request whose reply nobody reads yet."""
     data = json.dumps(body).encode()
     connection = socket.create_connection(("127.0.0.1", server.port), timeout=60)
-    connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
+    connection.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data)
     return connection
 
 

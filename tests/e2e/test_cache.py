@@ -90,10 +90,14 @@ def test_a_burst_over_one_cold_prefix_computes_it_once(tmp_path):
 def test_stored_things_are_listed_and_deleted(tmp_path):
     with serving(tmp_path) as server:
         server.chat(words.text("listed", 150))
-        listed = server.request("GET", "/cache").json()
-        assert listed["entries"] > 1 and listed["bytes"] > 0, listed
-        assert server.request("DELETE", "/cache").status in (200, 204)
-        assert server.request("GET", "/cache").json()["entries"] == 0
+        server.wait_until_idle()   # blocks are stored after the reply
+        listed = lambda: server.request("GET", "/cache").json()
+        kinds = listed()["kinds"]
+        assert kinds["answer"]["entries"] == 1 and kinds["prefix-block"]["entries"] > 1
+        assert {entry["kind"] for entry in listed()["entries"]} == {"answer", "prefix-block"}
+        removed = server.request("DELETE", "/cache").json()["removed"]
+        assert removed == sum(kind["entries"] for kind in kinds.values())
+        assert not listed()["entries"] and listed()["used_bytes"] < 100_000
         again = server.chat(words.text("listed", 150))
         assert "hit" not in again.cache_status and cached(again) == 0
 
