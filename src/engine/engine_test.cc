@@ -1,0 +1,164 @@
+// Requests and their ends: limits, stops, cancels, refusals.
+#include <fstream>
+
+#include "engine/engine_testing.h"
+
+namespace tensorcache {
+namespace {
+
+using std::chrono::steady_clock;
+
+void one_place(LlamaOptions& options) {
+  options.parallel = 1;
+  options.ctx_size = 2048;
+}
+
+TEST(EngineRequests, EndAtMaxTokensOrWhereTheContextEnds) {
+  TestEngine engine(TinyModel::kAttention, one_place);
+  const auto limited = engine.ask(random_tokens(1, 10), 5);
+  EXPECT_EQ(limited->finish()->reason, FinishReason::kLength);
+  EXPECT_EQ(limited->finish()->usage.completion_tokens, 5);
+  const auto full = engine.ask(random_tokens(2, 2000), -1);
+  EXPECT_EQ(full->finish()->reason, FinishReason::kLength);
+  EXPECT_EQ(full->finish()->usage.completion_tokens, 49) << "the last token needs no place";
+}
+
+TEST(EngineRequests, StopAtAStringThatBeginsInsideAToken) {
+  TestEngine engine(TinyModel::kAttention);
+  Request request = TestEngine::request(random_tokens(3, 10), 12);
+  request.sampling.logit_bias.clear();
+  for (int byte = 0; byte < 256; ++byte) {   // answers of letters only
+    if (byte < 'a' || byte > 'z') request.sampling.logit_bias.emplace_back(3 + byte, -100.0f);
+  }
+  request.sampling.logit_bias.insert(request.sampling.logit_bias.begin(), {{0, -100.0f}, {1, -100.0f}, {2, -100.0f}});
+  const std::string whole = engine.ask(request)->text();
+  ASSERT_EQ(whole.size(), 12u);
+  request.stop = {whole.substr(5, 3)};
+  const auto stopped = engine.ask(request);
+  EXPECT_EQ(stopped->finish()->reason, FinishReason::kStop);
+  EXPECT_EQ(stopped->text(), whole.substr(0, whole.find(request.stop[0])));
+}
+
+TEST(EngineRequests, ThatCannotBeAreRefusedWithTheirField) {
+  TestEngine engine(TinyModel::kAttention, one_place);
+  const auto too_long = engine.ask(random_tokens(4, 2048), 1);
+  ASSERT_TRUE(too_long->failure());
+  EXPECT_EQ(too_long->failure()->code, Failure::Code::kContextOverflow);
+  EXPECT_EQ(too_long->failure()->param, "prompt");
+  const auto unknown = engine.ask(Tokens{kTinyVocabTokens}, 1);
+  ASSERT_TRUE(unknown->failure());
+  EXPECT_EQ(unknown->failure()->code, Failure::Code::kBadRequest);
+  EXPECT_EQ(unknown->failure()->param, "prompt");
+  EXPECT_TRUE(engine.ask(random_tokens(5, 10), 1)->finish()) << "and the engine goes on";
+}
+
+TEST(EngineRequests, CanBeCancelledWhileTheyWaitReadAndWrite) {
+  TestEngine engine(TinyModel::kAttention, one_place);
+  Engine::Id writing_id = 0, waiting_id = 0, reading_id = 0;
+  const auto writing = engine.submit(TestEngine::request(random_tokens(6, 10), 2000), &writing_id);
+  writing->wait_deltas(2);
+  const auto waiting = engine.submit(TestEngine::request(random_tokens(7, 10), 2), &waiting_id);
+  engine.engine().cancel(waiting_id);
+  ASSERT_TRUE(waiting->wait_end().failure());
+  EXPECT_EQ(waiting->failure()->code, Failure::Code::kCancelled);
+  EXPECT_FALSE(writing->finish()) << "one that waits is let go at once";
+  engine.engine().cancel(writing_id);
+  ASSERT_TRUE(writing->wait_end().failure());
+  EXPECT_EQ(writing->failure()->code, Failure::Code::kCancelled);
+  const auto reading = engine.submit(TestEngine::request(random_tokens(8, 2000), 40), &reading_id);
+  reading->wait_begun();
+  engine.engine().cancel(reading_id);
+  EXPECT_TRUE(reading->wait_end().failure());
+  engine.engine().cancel(reading_id);   // known no more
+  engine.settle();
+  EXPECT_EQ(engine.engine().stats().cancelled, 3u);
+  EXPECT_TRUE(engine.ask(random_tokens(9, 10), 2)->finish()) << "the place is free";
+}
+
+TEST(EngineRequests, BeyondTheQueueAreRefused) {
+  TestEngine engine(TinyModel::kAttention, [](LlamaOptions& options) {
+    one_place(options);
+    options.max_queue = 1;
+  });
+  const auto running = engine.submit(TestEngine::request(random_tokens(10, 10), 1500));
+  running->wait_begun();
+  const auto queued = engine.submit(TestEngine::request(random_tokens(11, 10), 2));
+  const auto refused = engine.submit(TestEngine::request(random_tokens(12, 10), 2));
+  ASSERT_TRUE(refused->failure());
+  EXPECT_EQ(refused->failure()->code, Failure::Code::kOverloaded);
+  EXPECT_TRUE(queued->wait_end().finish() && running->wait_end().finish());
+}
+
+TEST(EngineRequests, OfAllLengthsEndThoughOneIsVeryLong) {
+  TestEngine engine(TinyModel::kAttention);
+  const auto longest = engine.submit(TestEngine::request(random_tokens(13, 2000), 4));
+  std::vector<SinkPtr> sinks;
+  for (unsigned i = 0; i < 60; ++i) sinks.push_back(engine.submit(TestEngine::request(random_tokens(100 + i, 30), 8)));
+  // It is passed over by shorter ones, but not for ever.
+  longest->wait_end();
+  int unfinished = 0;
+  for (const auto& sink : sinks) unfinished += !sink->finish();
+  for (const auto& sink : sinks) EXPECT_TRUE(sink->wait_end().finish());
+  EXPECT_GT(unfinished, 0) << "the long one waited for all of the short ones";
+}
+
+TEST(EngineStop, LetsFinishWhatCanAndCutsOffTheRest) {
+  TestEngine engine(TinyModel::kAttention, one_place);
+  const auto running = engine.submit(TestEngine::request(random_tokens(14, 10), 2000));
+  const auto queued = engine.submit(TestEngine::request(random_tokens(15, 10), 2000));
+  running->wait_deltas(1);
+  engine.engine().stop(steady_clock::now());
+  for (const auto& sink : {running, queued}) {
+    ASSERT_TRUE(sink->wait_end().failure());
+    EXPECT_EQ(sink->failure()->code, Failure::Code::kShuttingDown);
+  }
+  EXPECT_EQ(engine.submit(TestEngine::request(random_tokens(16, 10), 1))->wait_end().failure()->code, Failure::Code::kShuttingDown);
+
+  TestEngine patient(TinyModel::kAttention, one_place);
+  const auto finishing = patient.submit(TestEngine::request(random_tokens(17, 10), 50));
+  patient.engine().stop(steady_clock::now() + std::chrono::seconds(30));
+  EXPECT_TRUE(finishing->wait_end().finish());
+}
+
+TEST(EngineChat, RendersTheModelsOwnTemplate) {
+  TestEngine engine(TinyModel::kAttention);
+  Request chat = TestEngine::request({}, 4);
+  chat.kind = Request::Kind::kChat;
+  chat.messages = {{"user", "hi", ""}};
+  Request text = TestEngine::request({}, 4);
+  text.prompt = "user: hi\nassistant: ";
+  const auto from_chat = engine.ask(chat), from_text = engine.ask(text);
+  EXPECT_EQ(from_chat->finish()->usage.prompt_tokens, from_text->finish()->usage.prompt_tokens);
+  EXPECT_EQ(from_chat->tokens(), from_text->tokens());
+}
+
+TEST(EngineStart, NamesTheFileOrOptionThatIsWrong) {
+  const std::string good = make_tiny_model(TinyModel::kAttention);
+  const std::string cut = testing::TempDir() + "cut.gguf", text = testing::TempDir() + "text.gguf";
+  std::ifstream whole(good, std::ios::binary);
+  std::string bytes((std::istreambuf_iterator<char>(whole)), {});
+  std::ofstream(cut, std::ios::binary) << bytes.substr(0, bytes.size() / 2);
+  std::ofstream(text) << "no model";
+  const auto expect_said = [](const std::function<void(LlamaOptions&)>& change, const std::string& said) {
+    LlamaOptions options;
+    options.ctx_size = 1024;
+    options.parallel = 1;
+    change(options);
+    Cache cache({.capacity_bytes = 1 << 20});
+    try {
+      const auto engine = make_llama_engine(options, cache);
+      ADD_FAILURE() << "no error that names " << said;
+    } catch (const std::runtime_error& error) {
+      EXPECT_NE(std::string(error.what()).find(said), std::string::npos) << error.what();
+    }
+  };
+  for (const auto& path : {std::string("missing.gguf"), cut, text}) expect_said([&](auto& o) { o.model_path = path; }, path);
+  expect_said([&](auto& o) { o.model_path = good, o.cache_type_k = "q9"; }, "--cache-type-k");
+  expect_said([&](auto& o) { o.model_path = good, o.flash_attn = "maybe"; }, "--flash-attn");
+  expect_said([&](auto& o) { o.model_path = good, o.loras = {{"none.gguf", 1.0f}}; }, "none.gguf");
+  expect_said([&](auto& o) { o.model_path = good, o.parallel = 0; }, "--parallel");
+  expect_said([&](auto& o) { o.model_path = good, o.batch_size = 4; }, "--batch-size");
+}
+
+}  // namespace
+}  // namespace tensorcache
