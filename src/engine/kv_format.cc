@@ -177,10 +177,10 @@ bool KvFormat::cut(std::span<const std::byte> state, const std::vector<KvPayload
     const std::size_t cells = positions.size();
     // Cells are in order of position here (one stream for each sequence, written front to back), so the first is a guess away.
     if (cells == 0 || first_position < positions.front()) return false;
-    const std::size_t first = static_cast<std::size_t>(first_position - positions.front());
+    const auto first = static_cast<std::size_t>(std::int64_t{first_position} - positions.front());   // a damaged state may say anything
     if (first > cells || cells - first < tokens) return false;
     for (std::size_t t = 0; t < tokens; ++t) {
-      if (positions[first + t] != first_position + static_cast<std::int32_t>(t)) return false;
+      if (positions[first + t] != std::int64_t{first_position} + static_cast<std::int64_t>(t)) return false;
     }
     const std::size_t record = 12 + payload.ext_bytes;
     for (std::size_t t = 0; t < tokens && payload.ext_bytes > 0; ++t) {
