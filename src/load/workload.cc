@@ -59,8 +59,10 @@ Workload repeat(const Shape& shape) {
 }
 
 Workload unrelated(const Shape& shape) {
-  Workload work{"unrelated", std::vector<std::string>(2 * shape.requests), {}};
-  constexpr std::size_t kShortWords = 12;
+  constexpr std::size_t kSystemWords = 6, kShortWords = 12;
+  Workload work{"unrelated", {}, {}};
+  // A system message of each one's own: or the one that a model's chat template puts in would be a prefix that all share.
+  for (std::size_t i = 0; i < 2 * shape.requests; ++i) work.system.push_back(text(shape, kSystem, i, kSystemWords));
   Phase prefill{"prefill", {}, shape.concurrency}, decode{"decode", {}, shape.concurrency};
   for (std::size_t i = 0; i < shape.requests; ++i) {
     prefill.turns.push_back({i, text(shape, kPrompt, i, shape.prompt_words), 1, {}});

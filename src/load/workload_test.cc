@@ -89,6 +89,9 @@ TEST(Unrelated, PromptsDifferFromTheStart) {
     for (const Turn& turn : phase.turns) beginnings.insert(turn.user.substr(0, 20));
   }
   EXPECT_EQ(beginnings.size(), 40u);
+  // Nor do they share the system message that a chat template puts in where there is none.
+  EXPECT_EQ(std::set<std::string>(work.system.begin(), work.system.end()).size(), 40u);
+  EXPECT_FALSE(work.system[0].empty());
   EXPECT_EQ(work.phases[0].turns[0].max_tokens, 1);
 }
 
