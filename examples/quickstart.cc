@@ -12,7 +12,7 @@ std::vector<std::byte> embed(std::string_view text) {   // stands for a model
   return std::vector<std::byte>(4096, static_cast<std::byte>(text.size()));
 }
 
-}  // namespace
+}   // namespace
 
 int main() {
   tensorcache::Cache cache({.capacity_bytes = 64 << 20, .policy = "lru"});
@@ -22,8 +22,7 @@ int main() {
 
   for (const char* turn : {"first", "again"}) {
     const auto start = std::chrono::steady_clock::now();
-    const tensorcache::Handle embedding =
-        cache.get_or_compute(key, [&] { return embed(text); }, {.kind = tensorcache::Kind::kTensor});
+    const tensorcache::Handle embedding = cache.get_or_compute(key, [&] { return embed(text); }, {.kind = tensorcache::Kind::kTensor});
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     std::cout << turn << ": " << embedding.bytes().size() << " bytes in " << took.count() << " ms\n";
   }

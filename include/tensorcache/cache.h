@@ -27,7 +27,7 @@ namespace tensorcache {
 namespace detail {
 struct Entry;
 class MemoryTier;
-}  // namespace detail
+}   // namespace detail
 
 // What a value is. Stored in formats later: add, never renumber.
 enum class Kind : std::uint8_t { kOther = 0, kAnswer = 1, kPrefixBlock = 2, kTensor = 3 };
@@ -57,10 +57,10 @@ struct PutOptions {
 
 enum class PutStatus : std::uint8_t {
   kStored,
-  kAlreadyStored,    // somebody was faster; values are immutable, so this one is dropped
-  kTooLarge,         // larger than the whole budget
-  kNoSpace,          // everything that could go is pinned or is being written
-  kParentMissing,    // `parent` is not stored (any more)
+  kAlreadyStored,   // somebody was faster; values are immutable, so this one is dropped
+  kTooLarge,        // larger than the whole budget
+  kNoSpace,         // everything that could go is pinned or is being written
+  kParentMissing,   // `parent` is not stored (any more)
 };
 [[nodiscard]] std::string_view put_status_name(PutStatus status);
 
@@ -118,8 +118,8 @@ class Draft {
 
 struct KindStats {
   std::uint64_t entries = 0;
-  std::uint64_t value_bytes = 0;   // what callers stored
-  std::uint64_t charged_bytes = 0; // what that takes of the budget
+  std::uint64_t value_bytes = 0;     // what callers stored
+  std::uint64_t charged_bytes = 0;   // what that takes of the budget
 };
 
 struct Stats {
@@ -129,9 +129,9 @@ struct Stats {
   // while a resize below what is pinned is pending.
   std::uint64_t used_bytes = 0;
   std::uint64_t peak_bytes = 0;
-  std::uint64_t hits = 0, misses = 0;   // values asked for; match() counts every key of its chain
-  std::uint64_t puts = 0;               // kStored
-  std::uint64_t rejected_puts = 0;      // kTooLarge, kNoSpace, kParentMissing
+  std::uint64_t hits = 0, misses = 0;                           // values asked for; match() counts every key of its chain
+  std::uint64_t puts = 0;                                       // kStored
+  std::uint64_t rejected_puts = 0;                              // kTooLarge, kNoSpace, kParentMissing
   std::uint64_t evictions = 0, expirations = 0, removals = 0;   // values that went; remove() and clear() are removals
   KindStats kinds[kKindCount];
 };
@@ -143,7 +143,7 @@ struct EntryInfo {
   std::uint64_t value_bytes = 0;
   std::uint64_t hits = 0;
   std::chrono::milliseconds age{0};
-  bool chained = false;            // has a parent
+  bool chained = false;   // has a parent
 };
 
 class Cache {
@@ -201,4 +201,4 @@ class Cache {
   std::unique_ptr<Flights> flights_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

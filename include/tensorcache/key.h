@@ -68,7 +68,7 @@ class KeyBuilder {
   std::unique_ptr<State> state_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache
 
 template <>
 struct std::hash<tensorcache::Key> {

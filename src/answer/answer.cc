@@ -88,7 +88,7 @@ TokenLogprob read_token(Reader& in) {
   return token;
 }
 
-}  // namespace
+}   // namespace
 
 std::string encode_answer(const Answer& answer) {
   std::size_t size = 64;
@@ -136,4 +136,4 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
   return answer;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

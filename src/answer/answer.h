@@ -28,4 +28,4 @@ struct Answer {
 // Nothing for bytes that encode_answer did not write whole: damaged, cut, longer, or of another version.
 [[nodiscard]] std::optional<Answer> decode_answer(std::string_view bytes);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -20,7 +20,7 @@ void add_sampling(KeyBuilder& key, const Sampling& sampling) {
   for (const auto& [token, bias] : logit_bias) key.field("token", token).field("bias", double{bias});
 }
 
-}  // namespace
+}   // namespace
 
 Key answer_key(const Request& request, const Key& answer_fingerprint, std::string_view salt) {
   // Names every member, so that one added to Request does not compile until it is decided whether it belongs into the key.
@@ -45,4 +45,4 @@ Key answer_key(const Request& request, const Key& answer_fingerprint, std::strin
   return key.build();
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

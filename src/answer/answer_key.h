@@ -13,4 +13,4 @@ namespace tensorcache {
 // Engine::answer_salt() at this moment. How the answer is sent (streamed or not) and the use of prefixes are not part of it.
 [[nodiscard]] Key answer_key(const Request& request, const Key& answer_fingerprint, std::string_view salt);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -75,5 +75,5 @@ TEST(AnswerKey, MinusZeroIsZero) {
   EXPECT_EQ(key_of(plus), key_of(minus));
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -28,19 +28,20 @@ TEST(Answer, BytesAreTheDocumentedFormat) {
   answer.usage = {1, 2, 3};
   answer.created_unix_s = 0x0102030405060708;
   using namespace std::string_literals;
-  EXPECT_EQ(encode_answer(answer), "TCA1"
-                                   "\x01"
-                                   "\x08\x07\x06\x05\x04\x03\x02\x01"
-                                   "\x01\0\0\0\x02\0\0\0\x03\0\0\0"
-                                   "\x01\0\0\0"
-                                   "\x02\0\0\0"
-                                   "ab"
-                                   "\x01\0\0\0"
-                                   "\x02\x01\0\0"
-                                   "\0\0\x80\xbf"
-                                   "\x01\0\0\0"
-                                   "c"
-                                   "\0\0\0\0"s);
+  EXPECT_EQ(encode_answer(answer),
+            "TCA1"
+            "\x01"
+            "\x08\x07\x06\x05\x04\x03\x02\x01"
+            "\x01\0\0\0\x02\0\0\0\x03\0\0\0"
+            "\x01\0\0\0"
+            "\x02\0\0\0"
+            "ab"
+            "\x01\0\0\0"
+            "\x02\x01\0\0"
+            "\0\0\x80\xbf"
+            "\x01\0\0\0"
+            "c"
+            "\0\0\0\0"s);
 }
 
 TEST(Answer, EveryCutAndAnyTailIsRefused) {
@@ -76,5 +77,5 @@ TEST(Answer, DamageNeverCrashes) {
   }
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

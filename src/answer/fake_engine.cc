@@ -98,4 +98,4 @@ EngineStats FakeEngine::stats() const {
   return stats;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -61,4 +61,4 @@ class FakeEngine final : public Engine {
   std::vector<std::thread> threads_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

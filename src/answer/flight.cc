@@ -24,7 +24,11 @@ struct Flights::Table {
 class Flight final : public Sink {
  public:
   Flight(const Flights::Order& order, Engine& engine, std::shared_ptr<Flights::Table> table)
-      : table_(std::move(table)), engine_(engine), request_(order.request), key_(order.key), store_(order.store),
+      : table_(std::move(table)),
+        engine_(engine),
+        request_(order.request),
+        key_(order.key),
+        store_(order.store),
         time_to_live_(order.time_to_live),
         created_unix_s_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()) {}
 
@@ -127,8 +131,7 @@ class Flight final : public Sink {
   // With the table's lock held. The newer answer wins: whoever asked past a stored one wanted it refreshed.
   bool put(const std::string& encoded) {
     if (table_->cache == nullptr) return false;
-    const PutOptions options{.kind = Kind::kAnswer, .owner = tenant_owner(request_->tenant), .parent = std::nullopt,
-                             .time_to_live = time_to_live_};
+    const PutOptions options{.kind = Kind::kAnswer, .owner = tenant_owner(request_->tenant), .parent = std::nullopt, .time_to_live = time_to_live_};
     PutStatus status = table_->cache->put(key_, std::string_view(encoded), options);
     if (status == PutStatus::kAlreadyStored) {
       table_->cache->remove(key_);
@@ -169,9 +172,7 @@ Follower& Follower::operator=(Follower&& other) noexcept {
   return *this;
 }
 
-bool Follower::next(Events& events, std::size_t max_deltas) {
-  return flight_->read(id_, events, cursor_, saw_begin_, saw_end_, max_deltas);
-}
+bool Follower::next(Events& events, std::size_t max_deltas) { return flight_->read(id_, events, cursor_, saw_begin_, saw_end_, max_deltas); }
 
 std::int64_t Follower::created_unix_s() const { return flight_->created_unix_s(); }
 
@@ -229,4 +230,4 @@ Flights::Outcome Flights::enter(const Order& order, Engine& engine, std::functio
   return outcome;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

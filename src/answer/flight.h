@@ -31,11 +31,11 @@ class Follower {
  public:
   // Pointers stay valid while the Follower lives.
   struct Events {
-    const Begin* begin = nullptr;        // with the first batch, unless the flight failed before it began
+    const Begin* begin = nullptr;   // with the first batch, unless the flight failed before it began
     std::vector<const Delta*> deltas;
-    const Finish* finish = nullptr;      // with the last batch, after all deltas
-    const Failure* failure = nullptr;    // instead of `finish`
-    bool stored = false;                 // with `finish`: the answer is in the cache now
+    const Finish* finish = nullptr;     // with the last batch, after all deltas
+    const Failure* failure = nullptr;   // instead of `finish`
+    bool stored = false;                // with `finish`: the answer is in the cache now
   };
 
   Follower() = default;
@@ -103,4 +103,4 @@ class Flights {
   std::shared_ptr<Table> table_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

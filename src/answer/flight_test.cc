@@ -45,7 +45,9 @@ std::string text_of(const Flights::Hit& hit) {
 
 class FlightTest : public ::testing::Test {
  protected:
-  Flights::Outcome enter(const Flights::Order& what) { return flights_.enter(what, engine_, [this] { ++wakes_; }); }
+  Flights::Outcome enter(const Flights::Order& what) {
+    return flights_.enter(what, engine_, [this] { ++wakes_; });
+  }
 
   Cache cache_{CacheOptions{.capacity_bytes = 1 << 20}};
   std::atomic<int> wakes_{0};
@@ -201,29 +203,30 @@ TEST(Flights, ManyThreads) {
   });
   std::atomic<int> whole{0};
   std::vector<std::thread> clients;
-  for (int c = 0; c < 4; ++c) clients.emplace_back([&, c] {
-    for (int round = 0; round < 50; ++round) {
-      std::atomic<int> woken{0};
-      auto what = order(std::to_string(round));
-      what.look_up = round % 2 == 0;
-      auto outcome = flights.enter(what, engine, [&woken] { ++woken, woken.notify_one(); });
-      std::string text;
-      if (outcome.hit) text = text_of(*outcome.hit);
-      Follower::Events events;
-      while (outcome.follower && !events.finish) {
-        const int before = woken;
-        if (!outcome.follower.next(events, 4)) woken.wait(before);
-        for (const Delta* delta : events.deltas) text += delta->text;
-        if (c == 3 && text.size() > 4) break;   // leaves in the middle
+  for (int c = 0; c < 4; ++c)
+    clients.emplace_back([&, c] {
+      for (int round = 0; round < 50; ++round) {
+        std::atomic<int> woken{0};
+        auto what = order(std::to_string(round));
+        what.look_up = round % 2 == 0;
+        auto outcome = flights.enter(what, engine, [&woken] { ++woken, woken.notify_one(); });
+        std::string text;
+        if (outcome.hit) text = text_of(*outcome.hit);
+        Follower::Events events;
+        while (outcome.follower && !events.finish) {
+          const int before = woken;
+          if (!outcome.follower.next(events, 4)) woken.wait(before);
+          for (const Delta* delta : events.deltas) text += delta->text;
+          if (c == 3 && text.size() > 4) break;   // leaves in the middle
+        }
+        outcome.follower.leave();
+        if (text == std::string(20, 'w')) ++whole;
       }
-      outcome.follower.leave();
-      if (text == std::string(20, 'w')) ++whole;
-    }
-  });
+    });
   for (std::thread& client : clients) client.join();
   for (std::thread& player : players) player.join();
   EXPECT_GE(whole, 150);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -35,10 +35,18 @@ int nibble(char digit) {
 
 // What a field is. Part of every key: never change one.
 enum Tag : char {
-  kDomain = 'D', kText = 's', kBytes = 'b', kTokens = 't', kKey = 'k', kSigned = 'i', kUnsigned = 'u', kDouble = 'd', kBool = '?',
+  kDomain = 'D',
+  kText = 's',
+  kBytes = 'b',
+  kTokens = 't',
+  kKey = 'k',
+  kSigned = 'i',
+  kUnsigned = 'u',
+  kDouble = 'd',
+  kBool = '?',
 };
 
-}  // namespace
+}   // namespace
 
 std::string Key::hex() const {
   std::string text;
@@ -107,9 +115,7 @@ struct KeyBuilder::State {
   std::byte pending[256];
 };
 
-KeyBuilder::KeyBuilder(std::string_view domain) : state_(std::make_unique<State>()) {
-  state_->frame(kDomain, domain, nullptr, 0);
-}
+KeyBuilder::KeyBuilder(std::string_view domain) : state_(std::make_unique<State>()) { state_->frame(kDomain, domain, nullptr, 0); }
 KeyBuilder::~KeyBuilder() = default;
 KeyBuilder::KeyBuilder(KeyBuilder&&) noexcept = default;
 KeyBuilder& KeyBuilder::operator=(KeyBuilder&&) noexcept = default;
@@ -173,4 +179,4 @@ Key KeyBuilder::build() {
   return key;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

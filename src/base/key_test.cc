@@ -38,11 +38,13 @@ TEST(Key, HexGoesThereAndBack) {
 TEST(KeyBuilder, FormatIsFixed) {
   EXPECT_EQ(build([](KeyBuilder&) {}, "answer/1").hex(), "382a7f628dad4c3c528f4da670e0b5566dca8f2b1e70bddaa653638f509d23fb");
   const std::vector<std::int32_t> tokens = {1, -2, 65536};
-  const Key all = build([&](KeyBuilder& b) {
-    b.field("model", "m").field("n", 7).field("u", std::uint64_t{7}).field("t", 0.5).field("b", true);
-    b.field("tokens", std::span<const std::int32_t>(tokens)).field("raw", std::as_bytes(std::span("xy", 2)));
-    b.field("key", Key::of("abc"));
-  }, "answer/1");
+  const Key all = build(
+      [&](KeyBuilder& b) {
+        b.field("model", "m").field("n", 7).field("u", std::uint64_t{7}).field("t", 0.5).field("b", true);
+        b.field("tokens", std::span<const std::int32_t>(tokens)).field("raw", std::as_bytes(std::span("xy", 2)));
+        b.field("key", Key::of("abc"));
+      },
+      "answer/1");
   EXPECT_EQ(all.hex(), "ddbe75c53e5b0627f8112113b1defc07ac9d6f1b5a67838b2f41ee4f4d06217e");
 }
 
@@ -53,7 +55,8 @@ TEST(KeyBuilder, LongFieldsEqualTheSumOfTheirParts) {
     const std::string value(size, 'x');
     EXPECT_TRUE(seen.insert(build([&](KeyBuilder& b) { b.field("v", value).field("w", value); })).second);
   }
-  EXPECT_EQ(build([](KeyBuilder& b) { b.field("v", std::string(1000, 'x')); }).hex(), "9c5ea755566f5e88b529f0011272f4c7d1997198126dd90d3b26a673317067d0");
+  EXPECT_EQ(build([](KeyBuilder& b) { b.field("v", std::string(1000, 'x')); }).hex(),
+            "9c5ea755566f5e88b529f0011272f4c7d1997198126dd90d3b26a673317067d0");
 }
 
 TEST(KeyBuilder, FramingKeepsDifferentFieldsApart) {
@@ -78,8 +81,14 @@ TEST(KeyBuilder, FramingKeepsDifferentFieldsApart) {
       [](KeyBuilder& b) { b.field("n", -1); },
       [](KeyBuilder& b) { b.field("n", std::string_view("\1\0\0\0\0\0\0\0", 8)); },
       [](KeyBuilder& b) { b.field("n", std::as_bytes(std::span("\1\0\0\0\0\0\0", 8))); },
-      [](KeyBuilder& b) { const std::int32_t token = 1; b.field("n", std::span<const std::int32_t>(&token, 1)); },
-      [](KeyBuilder& b) { const std::int32_t tokens[] = {1, 0}; b.field("n", std::span<const std::int32_t>(tokens)); },
+      [](KeyBuilder& b) {
+        const std::int32_t token = 1;
+        b.field("n", std::span<const std::int32_t>(&token, 1));
+      },
+      [](KeyBuilder& b) {
+        const std::int32_t tokens[] = {1, 0};
+        b.field("n", std::span<const std::int32_t>(tokens));
+      },
       [](KeyBuilder& b) { b.field("n", Key{}); },
       [](KeyBuilder& b) { b.field("n", std::string(32, '\0')); },
       // The bytes of a whole second field hidden in the value of the first.
@@ -106,5 +115,5 @@ TEST(KeyBuilder, CanBeMoved) {
   EXPECT_EQ(second.build(), build([](KeyBuilder& b) { b.field("a", "b"); }));
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -15,10 +15,20 @@ struct Unit {
 };
 
 constexpr std::uint64_t kKiB = 1024, kKB = 1000;
-constexpr std::array<Unit, 14> kSizeUnits{{{"", 1}, {"b", 1},
-    {"kib", kKiB}, {"mib", kKiB * kKiB}, {"gib", kKiB * kKiB * kKiB}, {"tib", kKiB * kKiB * kKiB * kKiB},
-    {"ki", kKiB}, {"mi", kKiB * kKiB}, {"gi", kKiB * kKiB * kKiB}, {"ti", kKiB * kKiB * kKiB * kKiB},
-    {"kb", kKB}, {"mb", kKB * kKB}, {"gb", kKB * kKB * kKB}, {"tb", kKB * kKB * kKB * kKB}}};
+constexpr std::array<Unit, 14> kSizeUnits{{{"", 1},
+                                           {"b", 1},
+                                           {"kib", kKiB},
+                                           {"mib", kKiB* kKiB},
+                                           {"gib", kKiB* kKiB* kKiB},
+                                           {"tib", kKiB* kKiB* kKiB* kKiB},
+                                           {"ki", kKiB},
+                                           {"mi", kKiB* kKiB},
+                                           {"gi", kKiB* kKiB* kKiB},
+                                           {"ti", kKiB* kKiB* kKiB* kKiB},
+                                           {"kb", kKB},
+                                           {"mb", kKB* kKB},
+                                           {"gb", kKB* kKB* kKB},
+                                           {"tb", kKB* kKB* kKB* kKB}}};
 // Largest first: that is the order they are written in.
 constexpr std::array<Unit, 5> kTimeUnits{{{"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1000}, {"ms", 1}}};
 
@@ -71,7 +81,7 @@ std::optional<std::uint64_t> scaled(std::string_view number, std::uint64_t facto
   return static_cast<std::uint64_t>(std::llround(fraction * static_cast<double>(factor)));
 }
 
-}  // namespace
+}   // namespace
 
 Parsed<std::uint64_t> parse_size(std::string_view text) {
   constexpr std::string_view kHelp = "; write a size as 8GiB, 512MiB, 100MB or plain bytes";
@@ -143,8 +153,14 @@ std::string format_size(std::uint64_t bytes) {
 }
 
 std::string exact_size(std::uint64_t bytes) {
-  constexpr std::array<Unit, 8> kExact{{{"TiB", kKiB * kKiB * kKiB * kKiB}, {"TB", kKB * kKB * kKB * kKB}, {"GiB", kKiB * kKiB * kKiB},
-      {"GB", kKB * kKB * kKB}, {"MiB", kKiB * kKiB}, {"MB", kKB * kKB}, {"KiB", kKiB}, {"kB", kKB}}};
+  constexpr std::array<Unit, 8> kExact{{{"TiB", kKiB * kKiB * kKiB * kKiB},
+                                        {"TB", kKB * kKB * kKB * kKB},
+                                        {"GiB", kKiB * kKiB * kKiB},
+                                        {"GB", kKB * kKB * kKB},
+                                        {"MiB", kKiB * kKiB},
+                                        {"MB", kKB * kKB},
+                                        {"KiB", kKiB},
+                                        {"kB", kKB}}};
   for (const Unit& unit : kExact) {
     if (bytes != 0 && bytes % unit.factor == 0) return std::to_string(bytes / unit.factor) + std::string(unit.name);
   }
@@ -163,4 +179,4 @@ std::string format_duration(std::chrono::milliseconds duration) {
   return out;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -35,4 +35,4 @@ struct Parsed {
 // Lossless: parse_duration(format_duration(d)) is d, for d >= 0 ("1h30m", "1m500ms", "0s").
 [[nodiscard]] std::string format_duration(std::chrono::milliseconds duration);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -78,5 +78,5 @@ TEST(Format, ExactSizesAndDurationsReadBack) {
   EXPECT_EQ(format_duration(milliseconds(5'400'000)), "1h30m");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -28,7 +28,7 @@ void* or_throw(void* memory) {
 
 constexpr std::size_t kDefault = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
-}  // namespace
+}   // namespace
 
 void* operator new(std::size_t size) { return or_throw(allocate(size, kDefault)); }
 void* operator new[](std::size_t size) { return or_throw(allocate(size, kDefault)); }
@@ -130,5 +130,5 @@ TEST(FailingAllocation, ForgettingNeedsNone) {
   EXPECT_EQ(cache.stats().used_bytes, 0u);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

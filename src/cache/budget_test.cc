@@ -156,5 +156,5 @@ TEST(BudgetOf, BuffersKeptForReuseMakeWayForOtherSizes) {
   EXPECT_EQ(cache.stats().used_bytes, 0u);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -23,25 +23,34 @@ std::shared_ptr<detail::MemoryTier> make_tier(CacheOptions options) {
   return std::make_shared<detail::MemoryTier>(options.capacity_bytes, std::move(policy), std::move(options.clock));
 }
 
-}  // namespace
+}   // namespace
 
 std::string_view kind_name(Kind kind) {
   switch (kind) {
-    case Kind::kOther: return "other";
-    case Kind::kAnswer: return "answer";
-    case Kind::kPrefixBlock: return "prefix-block";
-    case Kind::kTensor: return "tensor";
+    case Kind::kOther:
+      return "other";
+    case Kind::kAnswer:
+      return "answer";
+    case Kind::kPrefixBlock:
+      return "prefix-block";
+    case Kind::kTensor:
+      return "tensor";
   }
   return "unknown";
 }
 
 std::string_view put_status_name(PutStatus status) {
   switch (status) {
-    case PutStatus::kStored: return "stored";
-    case PutStatus::kAlreadyStored: return "already-stored";
-    case PutStatus::kTooLarge: return "too-large";
-    case PutStatus::kNoSpace: return "no-space";
-    case PutStatus::kParentMissing: return "parent-missing";
+    case PutStatus::kStored:
+      return "stored";
+    case PutStatus::kAlreadyStored:
+      return "already-stored";
+    case PutStatus::kTooLarge:
+      return "too-large";
+    case PutStatus::kNoSpace:
+      return "no-space";
+    case PutStatus::kParentMissing:
+      return "parent-missing";
   }
   return "unknown";
 }
@@ -51,17 +60,11 @@ Cache::Cache(CacheOptions options) : tier_(make_tier(std::move(options))), fligh
 // Handles that outlive the cache keep their own values, not all of them.
 Cache::~Cache() { tier_->clear(std::nullopt); }
 
-PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
-  return tier_->put(key, value, options);
-}
+PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) { return tier_->put(key, value, options); }
 
-PutStatus Cache::put(const Key& key, std::string_view value, const PutOptions& options) {
-  return put(key, std::as_bytes(std::span(value)), options);
-}
+PutStatus Cache::put(const Key& key, std::string_view value, const PutOptions& options) { return put(key, std::as_bytes(std::span(value)), options); }
 
-Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) {
-  return tier_->reserve(key, value_bytes, options);
-}
+Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) { return tier_->reserve(key, value_bytes, options); }
 
 PutStatus Cache::commit(Draft draft) { return tier_->commit(std::move(draft)); }
 
@@ -90,8 +93,6 @@ Stats Cache::stats() const { return tier_->stats(); }
 
 Stats Cache::stats(std::uint64_t owner) const { return tier_->stats(owner); }
 
-std::vector<EntryInfo> Cache::list(std::optional<std::uint64_t> owner, std::size_t limit) const {
-  return tier_->list(owner, limit);
-}
+std::vector<EntryInfo> Cache::list(std::optional<std::uint64_t> owner, std::size_t limit) const { return tier_->list(owner, limit); }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

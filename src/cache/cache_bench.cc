@@ -126,6 +126,6 @@ void BM_CopyToMalloc(benchmark::State& state) {
 }
 BENCHMARK(BM_CopyToMalloc)->Arg(512 << 10)->Arg(1 << 20)->Arg(4 << 20);
 
-}  // namespace
+}   // namespace
 
 BENCHMARK_MAIN();

@@ -59,7 +59,9 @@ TEST(Cache, DraftIsInvisibleUntilCommitted) {
 
 TEST(Cache, DroppedDraftGivesItsSpaceBack) {
   Cache cache({});
-  { const Draft draft = cache.reserve(key_of(1), 1000); }
+  {
+    const Draft draft = cache.reserve(key_of(1), 1000);
+  }
   EXPECT_EQ(cache.stats().used_bytes, 0u);
   EXPECT_FALSE(cache.contains(key_of(1)));
   Draft moved = cache.reserve(key_of(1), 1000);
@@ -265,5 +267,5 @@ TEST(Cache, NamesKindsAndStatuses) {
   EXPECT_EQ(put_status_name(PutStatus::kNoSpace), "no-space");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -199,5 +199,5 @@ TEST(Chain, EvictionDoesNotSearch) {
   EXPECT_EQ(entries(cache.stats()), left);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

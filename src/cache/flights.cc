@@ -4,8 +4,7 @@
 
 namespace tensorcache {
 
-Handle Cache::Flights::compute_and_store(detail::MemoryTier& tier, const Key& key, const Compute& compute,
-                                         const PutOptions& options) {
+Handle Cache::Flights::compute_and_store(detail::MemoryTier& tier, const Key& key, const Compute& compute, const PutOptions& options) {
   // Somebody may have stored it between this caller's miss and its take-off.
   if (Handle stored = tier.get(key, detail::MemoryTier::Count::kNo)) return stored;
   const std::vector<std::byte> value = compute();
@@ -55,4 +54,4 @@ Handle Cache::Flights::join(detail::MemoryTier& tier, const Key& key, const Comp
   }
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -32,4 +32,4 @@ struct Cache::Flights {
   std::unordered_map<Key, std::shared_ptr<Flight>> flights_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -27,7 +27,10 @@ void in_threads(int count, const Body& body) {
 TEST(GetOrCompute, ComputesOnceAndStores) {
   Cache cache({});
   int computed = 0;
-  const auto compute = [&] { ++computed; return bytes_of("value"); };
+  const auto compute = [&] {
+    ++computed;
+    return bytes_of("value");
+  };
   for (int i = 0; i < 3; ++i) {
     const Handle handle = cache.get_or_compute(key_of(1), compute, {.kind = Kind::kTensor, .owner = 5});
     EXPECT_EQ(handle.text(), "value");
@@ -69,8 +72,7 @@ TEST(GetOrCompute, KeysDoNotWaitForEachOther) {
 
 TEST(GetOrCompute, AThrowReachesItsCallerAlone) {
   Cache cache({});
-  EXPECT_THROW((void)cache.get_or_compute(key_of(1), []() -> std::vector<std::byte> { throw std::runtime_error("no"); }),
-               std::runtime_error);
+  EXPECT_THROW((void)cache.get_or_compute(key_of(1), []() -> std::vector<std::byte> { throw std::runtime_error("no"); }), std::runtime_error);
   EXPECT_FALSE(cache.contains(key_of(1)));
   EXPECT_EQ(cache.get_or_compute(key_of(1), [] { return bytes_of("yes"); }).text(), "yes");
 }
@@ -158,5 +160,5 @@ TEST(GetOrCompute, AMiddlePutWins) {
   EXPECT_EQ(handle.text(), "faster");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

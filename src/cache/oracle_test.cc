@@ -76,9 +76,7 @@ struct Oracle {
     if (!already && (!value.parent || model.served(*value.parent))) model.meet(id);
     const bool parent_missing = value.parent && !model.served(*value.parent);
     if (exact) {
-      ASSERT_EQ(status, already          ? PutStatus::kAlreadyStored
-                        : parent_missing ? PutStatus::kParentMissing
-                                         : PutStatus::kStored);
+      ASSERT_EQ(status, already ? PutStatus::kAlreadyStored : parent_missing ? PutStatus::kParentMissing : PutStatus::kStored);
     }
     if (status != PutStatus::kStored) return;
     model.forget({id});   // evicted, unknown to the model
@@ -153,9 +151,17 @@ struct Oracle {
       case 3:
         if (!pins.empty()) pins.erase(pins.begin() + static_cast<std::ptrdiff_t>(below(pins.size())));
         break;
-      case 4: match(exact); break;
-      case 5: case 6: case 7: case 8: get(exact); break;
-      default: put(exact);
+      case 4:
+        match(exact);
+        break;
+      case 5:
+      case 6:
+      case 7:
+      case 8:
+        get(exact);
+        break;
+      default:
+        put(exact);
     }
   }
 
@@ -212,5 +218,5 @@ TEST(Oracle, WithLittleRoomWhatIsServedIsStillRight) {
   }
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -32,28 +32,47 @@ class Stress : public ::testing::TestWithParam<const char*> {
   void one_step(std::mt19937_64& random) {
     const std::uint64_t id = random() % kKeys;
     switch (random() % 32) {
-      case 0: (void)cache_.remove(keys_[id]); break;
-      case 1: if (random() % 50 == 0) (void)cache_.clear(id % 2); break;
-      case 2: if (random() % 20 == 0) (void)cache_.list(id % 2, 10); break;
+      case 0:
+        (void)cache_.remove(keys_[id]);
+        break;
+      case 1:
+        if (random() % 50 == 0) (void)cache_.clear(id % 2);
+        break;
+      case 2:
+        if (random() % 20 == 0) (void)cache_.list(id % 2, 10);
+        break;
       case 3: {
         const Stats stats = cache_.stats();
         ASSERT_LE(stats.peak_bytes, kCapacityBytes);
         break;
       }
-      case 4: { const Draft dropped = cache_.reserve(keys_[id], size_of(id)); break; }
-      case 5: case 6: case 7: {
+      case 4: {
+        const Draft dropped = cache_.reserve(keys_[id], size_of(id));
+        break;
+      }
+      case 5:
+      case 6:
+      case 7: {
         const std::size_t first = id / kChain * kChain;
         const auto run = cache_.match(std::span(keys_).subspan(first, kChain));
         for (std::size_t i = 0; i < run.size(); ++i) expect_value(run[i], first + i);
         break;
       }
-      case 8: case 9: {
-        const Handle handle = cache_.get_or_compute(
-            keys_[id], [&] { return std::vector<std::byte>(size_of(id), static_cast<std::byte>(id)); }, options_of(id));
+      case 8:
+      case 9: {
+        const Handle handle =
+            cache_.get_or_compute(keys_[id], [&] { return std::vector<std::byte>(size_of(id), static_cast<std::byte>(id)); }, options_of(id));
         expect_value(handle, id);
         break;
       }
-      case 10: case 11: case 12: case 13: case 14: case 15: case 16: case 17:
+      case 10:
+      case 11:
+      case 12:
+      case 13:
+      case 14:
+      case 15:
+      case 16:
+      case 17:
         if (const Handle handle = cache_.get(keys_[id])) expect_value(handle, id);
         break;
       default: {
@@ -138,5 +157,5 @@ TEST(StressOfHandles, TheLastOneMayGoAfterTheCacheInAnyThread) {
   }
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -72,4 +72,4 @@ inline void put_chain(Cache& cache, const std::vector<Key>& keys, std::size_t bl
   }
 }
 
-}  // namespace tensorcache::testing
+}   // namespace tensorcache::testing

@@ -14,7 +14,7 @@ namespace tensorcache {
 std::vector<ApiKey> read_api_key_file(const std::string& path, std::string& warning) {
   std::ifstream file(path);
   if (!file || std::filesystem::is_directory(path)) throw UsageError("cannot read " + path);
-  struct stat info {};
+  struct stat info{};
   if (::stat(path.c_str(), &info) == 0 && (info.st_mode & (S_IRGRP | S_IROTH)) != 0) {
     warning = path + " can be read by other users: chmod 600 it";
   }
@@ -57,4 +57,4 @@ std::vector<ApiKey> split_api_keys(const std::vector<std::string>& values) {
   return keys;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -15,4 +15,4 @@ namespace tensorcache {
 // Keys given as an option: each may be a list with commas. All are the tenant "default". Throws UsageError.
 [[nodiscard]] std::vector<ApiKey> split_api_keys(const std::vector<std::string>& values);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

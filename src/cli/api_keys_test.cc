@@ -74,5 +74,5 @@ TEST(ApiKeys, CommasSeparate) {
   EXPECT_TRUE(split_api_keys({}).empty());
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -162,7 +162,7 @@ void clear_progress() {
   if (isatty(STDERR_FILENO) != 0) std::fputs("\r\033[K", stderr);
 }
 
-}  // namespace
+}   // namespace
 
 std::string bench_help(std::size_t width) {
   const BenchConfig config;
@@ -224,4 +224,4 @@ int bench_command(const std::vector<std::string>& arguments) {
   return summaries.back().errors == 0 ? kExitOk : kExitFailure;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -13,4 +13,4 @@ int bench_command(const std::vector<std::string>& arguments);
 // What `tensorcache bench --help` prints.
 [[nodiscard]] std::string bench_help(std::size_t width);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -16,4 +16,4 @@ inline constexpr int kExitUsage = 2;     // the command line, a variable or the 
   return sections;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

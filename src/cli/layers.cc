@@ -148,7 +148,7 @@ std::optional<std::string> config_argument(const std::vector<std::string>& argum
   return path;
 }
 
-}  // namespace
+}   // namespace
 
 Surroundings Surroundings::of_this_process() {
   return {[](const std::string& name) -> std::optional<std::string> {
@@ -184,4 +184,4 @@ void read_layers(OptionSet& options, const std::vector<std::string>& arguments, 
   options.parse(arguments, "command line");
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -30,4 +30,4 @@ struct Surroundings {
 void read_layers(OptionSet& options, const std::vector<std::string>& arguments, const Surroundings& surroundings,
                  const std::vector<std::string>& sections);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

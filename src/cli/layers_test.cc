@@ -145,5 +145,5 @@ TEST(VariableName, ServeHasTheShortNames) {
   EXPECT_EQ(variable_name(OptionSet("bench"), "url"), "TENSORCACHE_BENCH_URL");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

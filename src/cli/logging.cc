@@ -37,7 +37,7 @@ class JsonFormatter final : public spdlog::formatter {
   [[nodiscard]] std::unique_ptr<spdlog::formatter> clone() const override { return std::make_unique<JsonFormatter>(); }
 };
 
-}  // namespace
+}   // namespace
 
 const std::vector<std::string>& log_levels() {
   static const std::vector<std::string> levels{"trace", "debug", "info", "warning", "error", "off"};
@@ -77,4 +77,4 @@ void Progress::done() {
   if (terminal_ && shown_ >= 0) std::fputs("\r\033[K", stderr);
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

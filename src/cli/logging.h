@@ -7,7 +7,7 @@
 
 namespace tensorcache {
 
-[[nodiscard]] const std::vector<std::string>& log_levels();    // "trace" ... "off"
+[[nodiscard]] const std::vector<std::string>& log_levels();   // "trace" ... "off"
 
 // Makes spdlog's default logger one that writes to standard error. `level` is one of log_levels(), `format` "text" or "json".
 void start_logging(const std::string& level, const std::string& format);
@@ -26,4 +26,4 @@ class Progress {
   std::chrono::steady_clock::time_point next_line_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

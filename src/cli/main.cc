@@ -71,8 +71,8 @@ int run(const std::vector<std::string>& words) {
   return words[0] == "serve" ? serve_command(rest) : bench_command(rest);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache
 
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);

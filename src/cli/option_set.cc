@@ -59,7 +59,7 @@ std::vector<std::string> wrapped(const std::string& text, std::size_t width) {
   return lines;
 }
 
-}  // namespace
+}   // namespace
 
 std::string toml_string(std::string_view text) {
   std::string out = "\"";
@@ -142,20 +142,15 @@ OptionSet::Item& OptionSet::add_text(std::string_view names, std::string meta, s
 OptionSet::Item& OptionSet::add_int(std::string_view names, std::string meta, int& target, std::string help_text, int low, int high) {
   Item& item = add(names, std::move(meta), std::move(help_text), Shape::kValue);
   item.default_text = std::to_string(target);
-  item.set = [&target, low, high](const std::vector<std::string>& values) {
-    target = parse_number<int>(values.back(), low, high, "a whole number");
-  };
+  item.set = [&target, low, high](const std::vector<std::string>& values) { target = parse_number<int>(values.back(), low, high, "a whole number"); };
   item.toml = [&target] { return std::to_string(target); };
   return item;
 }
 
-OptionSet::Item& OptionSet::add_real(std::string_view names, std::string meta, double& target, std::string help_text, double low,
-                                     double high) {
+OptionSet::Item& OptionSet::add_real(std::string_view names, std::string meta, double& target, std::string help_text, double low, double high) {
   Item& item = add(names, std::move(meta), std::move(help_text), Shape::kValue);
   item.default_text = number_text(target);
-  item.set = [&target, low, high](const std::vector<std::string>& values) {
-    target = parse_number<double>(values.back(), low, high, "a number");
-  };
+  item.set = [&target, low, high](const std::vector<std::string>& values) { target = parse_number<double>(values.back(), low, high, "a number"); };
   item.toml = [&target] {
     const std::string text = number_text(target);
     return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;   // TOML tells 1 from 1.0
@@ -331,4 +326,4 @@ std::string OptionSet::print_config() const {
   return out;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -15,7 +15,7 @@
 namespace CLI {
 class App;
 class Option;
-}  // namespace CLI
+}   // namespace CLI
 
 namespace tensorcache {
 
@@ -32,11 +32,11 @@ class OptionSet {
     std::string name;                  // "ctx-size": the TOML key, and "--ctx-size"
     std::vector<std::string> shorts;   // "-c", "-np"
     std::string group, meta, help;
-    std::string default_text;          // shown in the help; empty: not shown
-    std::string origin = "default";    // who set the present value
+    std::string default_text;         // shown in the help; empty: not shown
+    std::string origin = "default";   // who set the present value
     Shape shape = Shape::kValue;
     bool secret = false;
-    bool command_line_only = false;    // neither in a file nor in the environment
+    bool command_line_only = false;                             // neither in a file nor in the environment
     std::function<void(const std::vector<std::string>&)> set;   // throws UsageError without the name
     std::function<std::string()> toml;                          // the present value as a TOML literal
     CLI::Option* option = nullptr;
@@ -54,8 +54,7 @@ class OptionSet {
   // `names` is "-c,--ctx-size": any number of short names, one long name. The target's present value is the default, and the target
   // must outlive this. The Item is returned for what is special about it, valid for as long as this is.
   Item& add_text(std::string_view names, std::string meta, std::string& target, std::string help);
-  Item& add_int(std::string_view names, std::string meta, int& target, std::string help, int low = 0,
-                int high = std::numeric_limits<int>::max());
+  Item& add_int(std::string_view names, std::string meta, int& target, std::string help, int low = 0, int high = std::numeric_limits<int>::max());
   Item& add_real(std::string_view names, std::string meta, double& target, std::string help, double low, double high);
   Item& add_size(std::string_view names, std::uint64_t& target, std::string help);
   Item& add_duration(std::string_view names, std::chrono::milliseconds& target, std::string help);
@@ -94,4 +93,4 @@ class OptionSet {
 // true for "on", "yes", "true" and "1", false for their opposites; throws UsageError otherwise.
 [[nodiscard]] bool parse_switch(const std::string& text);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

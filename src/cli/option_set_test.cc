@@ -45,8 +45,8 @@ struct OptionSetTest : ::testing::Test {
 };
 
 TEST_F(OptionSetTest, EveryKindAndSpelling) {
-  options.parse({"-m", "a b.gguf", "-c", "4096", "-np", "8", "-fa=on", "--memory=2GiB", "--answer-ttl", "10m", "--cache", "off",
-                 "--deterministic", "--speedup", "2.5", "--api-key", "one", "--api-key=two"},
+  options.parse({"-m", "a b.gguf", "-c", "4096", "-np", "8", "-fa=on", "--memory=2GiB", "--answer-ttl", "10m", "--cache", "off", "--deterministic",
+                 "--speedup", "2.5", "--api-key", "one", "--api-key=two"},
                 "command line");
   EXPECT_EQ(model, "a b.gguf");
   EXPECT_EQ(ctx, 4096);
@@ -124,5 +124,5 @@ TEST_F(OptionSetTest, HelpIsGroupedAndFitsTheWidth) {
 
 TEST(Toml, StringsAreEscaped) { EXPECT_EQ(toml_string("a\"b\\c\nd\x01"), "\"a\\\"b\\\\c\\nd\\u0001\""); }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -58,9 +58,8 @@ void announce(const ServeConfig& config, const EngineInfo& info, std::uint16_t p
     spdlog::info("cache {} of memory, prefix reuse on, answers {}", format_size(config.cache.capacity_bytes),
                  config.server.cache_answers ? "kept" : "not kept");
   } else {
-    spdlog::warn("no prefix reuse: {}; cache {} of memory, answers {}",
-                 info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note, format_size(config.cache.capacity_bytes),
-                 config.server.cache_answers ? "kept" : "not kept");
+    spdlog::warn("no prefix reuse: {}; cache {} of memory, answers {}", info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note,
+                 format_size(config.cache.capacity_bytes), config.server.cache_answers ? "kept" : "not kept");
   }
   spdlog::info("listening on {}", shown_url(config.server.host, port));
 }
@@ -68,9 +67,15 @@ void announce(const ServeConfig& config, const EngineInfo& info, std::uint16_t p
 // The library names a wrong setting by its field; people know it by its option.
 std::string in_option_names(std::string message) {
   constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kNames{{{"api_keys", "--api-key"},
-      {"allow_open_host", "--allow-open-host"}, {"max_body_bytes", "--max-body-size"}, {"max_header_bytes", "--max-header-size"},
-      {"max_connections", "--max-connections"}, {"request_timeout", "--request-timeout"}, {"keep_alive_timeout", "--keep-alive-timeout"},
-      {"write_timeout", "--write-timeout"}, {"drain_timeout", "--drain-timeout"}, {"answer_time_to_live", "--answer-ttl"}}};
+                                                                                  {"allow_open_host", "--allow-open-host"},
+                                                                                  {"max_body_bytes", "--max-body-size"},
+                                                                                  {"max_header_bytes", "--max-header-size"},
+                                                                                  {"max_connections", "--max-connections"},
+                                                                                  {"request_timeout", "--request-timeout"},
+                                                                                  {"keep_alive_timeout", "--keep-alive-timeout"},
+                                                                                  {"write_timeout", "--write-timeout"},
+                                                                                  {"drain_timeout", "--drain-timeout"},
+                                                                                  {"answer_time_to_live", "--answer-ttl"}}};
   if (message.starts_with("host:") || message.starts_with("policy:")) message.insert(0, "--");
   for (const auto& [field, option] : kNames) {
     const std::size_t at = message.find(field);
@@ -82,9 +87,8 @@ std::string in_option_names(std::string message) {
 // The engine. Throws what loading throws; a signal meanwhile ends the process.
 std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, const sigset_t& signals) {
   Progress progress("loading " + config.llama.model_path);
-  auto loading = std::async(std::launch::async, [&] {
-    return make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); });
-  });
+  auto loading =
+      std::async(std::launch::async, [&] { return make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); }); });
   while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     if (!signal_within(signals, std::chrono::milliseconds(20))) continue;
     // A load cannot be called off, and nothing that it holds outlives the process.
@@ -127,7 +131,7 @@ int run(const ServeConfig& config) {
   return kExitOk;
 }
 
-}  // namespace
+}   // namespace
 
 std::string serve_help(std::size_t width) {
   const ServeConfig config;
@@ -165,4 +169,4 @@ int serve_command(const std::vector<std::string>& arguments) {
   }
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

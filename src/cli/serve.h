@@ -12,4 +12,4 @@ int serve_command(const std::vector<std::string>& arguments);
 // What `tensorcache serve --help` prints.
 [[nodiscard]] std::string serve_help(std::size_t width);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

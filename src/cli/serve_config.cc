@@ -45,7 +45,7 @@ const std::vector<std::string>& kv_types() {
   return types;
 }
 
-}  // namespace
+}   // namespace
 
 std::uint64_t default_cache_bytes() {
   constexpr std::uint64_t kMost = std::uint64_t{8} << 30;
@@ -109,8 +109,7 @@ void ServeConfig::declare_cache() {
   options.add_switch("--cache-sampled", server.cache_sampled, "also answers with temperature > 0 and no seed");
   options.add_duration("--answer-ttl", server.answer_time_to_live, "forget answers after this long").default_text = "0: never";
   options.add_choice("--policy", cache.policy, {"lru", "fifo"}, "what goes first when the memory is full");
-  options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text =
-      "32, or 64 with --deterministic";
+  options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text = "32, or 64 with --deterministic";
 }
 
 void ServeConfig::declare_server() {
@@ -182,4 +181,4 @@ void ServeConfig::finish(const Surroundings& surroundings) {
   if (const std::string folder = cache_folder(surroundings); !folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -15,7 +15,7 @@ namespace tensorcache {
 
 struct ServeConfig {
   ServeConfig();
-  ServeConfig(const ServeConfig&) = delete;              // `options` points into this
+  ServeConfig(const ServeConfig&) = delete;   // `options` points into this
   ServeConfig& operator=(const ServeConfig&) = delete;
 
   LlamaOptions llama;
@@ -48,4 +48,4 @@ struct ServeConfig {
 // `--lora-scaled FILE SCALE` as `--lora-scaled FILE:SCALE`: llama-server has known both.
 [[nodiscard]] std::vector<std::string> join_lora_scales(std::vector<std::string> arguments);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

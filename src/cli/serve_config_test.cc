@@ -10,9 +10,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
 
-const Surroundings kHome{[](const std::string& name) -> std::optional<std::string> {
-  return name == "HOME" ? std::optional<std::string>("/home/me") : std::nullopt;
-}};
+const Surroundings kHome{
+    [](const std::string& name) -> std::optional<std::string> { return name == "HOME" ? std::optional<std::string>("/home/me") : std::nullopt; }};
 
 void configure(ServeConfig& config, const std::vector<std::string>& arguments) {
   config.options.parse(join_lora_scales(arguments), "command line");
@@ -31,8 +30,8 @@ std::string error_of(const std::vector<std::string>& arguments) {
 
 TEST(ServeConfig, LlamaServersSpellingsWork) {
   ServeConfig config;
-  configure(config, {"-m", "m.gguf", "-c", "16384", "-np", "2", "-t", "3", "-tb", "5", "-b", "256", "-ctk", "q8_0", "-ctv", "f16", "-fa", "on",
-                     "-ngl", "-1", "-a", "name", "--no-mmap", "--host", "127.0.0.2", "--port", "0"});
+  configure(config, {"-m",   "m.gguf", "-c",  "16384", "-np",  "2",  "-t", "3",    "-tb",       "5",      "-b",        "256",    "-ctk", "q8_0",
+                     "-ctv", "f16",    "-fa", "on",    "-ngl", "-1", "-a", "name", "--no-mmap", "--host", "127.0.0.2", "--port", "0"});
   EXPECT_EQ(config.llama.model_path, "m.gguf");
   EXPECT_EQ(config.llama.ctx_size, 16384);
   EXPECT_EQ(config.llama.parallel, 2);
@@ -87,5 +86,5 @@ TEST(ServeConfig, FingerprintsAreRememberedUnderTheCacheFolder) {
   EXPECT_EQ(config.llama.fingerprint_cache_path, "/home/me/.cache/tensorcache/fingerprints");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

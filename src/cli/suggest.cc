@@ -19,7 +19,7 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return cost[a.size()][b.size()];
 }
 
-}  // namespace
+}   // namespace
 
 std::string suggest(std::string_view typed, const std::vector<std::string>& candidates) {
   constexpr std::size_t kLongestWord = 64;   // nobody mistypes a longer name
@@ -44,4 +44,4 @@ std::string did_you_mean(std::string_view typed, const std::vector<std::string>&
   return best.empty() ? "" : "; did you mean " + best + "?";
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

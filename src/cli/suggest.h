@@ -14,4 +14,4 @@ namespace tensorcache {
 // `suggest` as the end of an error message: "; did you mean --parallel?", or "".
 [[nodiscard]] std::string did_you_mean(std::string_view typed, const std::vector<std::string>& candidates);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

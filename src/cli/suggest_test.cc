@@ -23,5 +23,5 @@ TEST(Suggest, IsSilentWhereNothingIsNear) {
   EXPECT_EQ(did_you_mean("--banana-republic", kOptions), "");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -29,4 +29,4 @@ class Batch {
   llama_batch batch_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

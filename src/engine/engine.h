@@ -92,19 +92,19 @@ class Sink {
 };
 
 struct EngineInfo {
-  std::string model_name;              // shown as the model's id
-  Key answer_fingerprint;              // everything about model, build and settings that can change an answer
-  std::int64_t created_unix_s = 0;     // of the model file
-  std::int32_t context_tokens = 0;     // for one request: prompt and answer
+  std::string model_name;            // shown as the model's id
+  Key answer_fingerprint;            // everything about model, build and settings that can change an answer
+  std::int64_t created_unix_s = 0;   // of the model file
+  std::int32_t context_tokens = 0;   // for one request: prompt and answer
   std::int32_t vocab_tokens = 0;
   bool prefix_reuse = false;
-  std::string prefix_reuse_note;       // why not, where it is off
+  std::string prefix_reuse_note;   // why not, where it is off
 };
 
 struct EngineStats {
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0;
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, prefilled_tokens = 0, generated_tokens = 0;
-  std::uint64_t prefix_waits = 0;      // requests that waited for a prefix another was computing
+  std::uint64_t prefix_waits = 0;   // requests that waited for a prefix another was computing
   std::uint64_t blocks_saved = 0, blocks_restored = 0;
   double prefill_seconds = 0, decode_seconds = 0;
   std::int32_t queued = 0, running = 0;
@@ -133,4 +133,4 @@ class Engine {
   virtual void stop(std::chrono::steady_clock::time_point deadline) = 0;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

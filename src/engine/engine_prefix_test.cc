@@ -181,5 +181,5 @@ TEST(EngineSharing, ARecurrentModelRunsWithoutReuseAndSaysWhy) {
   EXPECT_EQ(first->tokens().size(), 8u);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -160,5 +160,5 @@ TEST(EngineStart, NamesTheFileOrOptionThatIsWrong) {
   expect_said([&](auto& o) { o.model_path = good, o.batch_size = 4; }, "--batch-size");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -51,8 +51,12 @@ class RecordingSink final : public Sink {
     changed_.notify_all();
   }
 
-  void wait_begun() { wait([this] { return begun_ || ended(); }); }
-  void wait_deltas(int count) { wait([this, count] { return deltas_ >= count || ended(); }); }
+  void wait_begun() {
+    wait([this] { return begun_ || ended(); });
+  }
+  void wait_deltas(int count) {
+    wait([this, count] { return deltas_ >= count || ended(); });
+  }
   RecordingSink& wait_end() {
     wait([this] { return ended(); });
     return *this;
@@ -158,4 +162,4 @@ inline Tokens joined(Tokens left, const Tokens& right) {
   return left;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -26,8 +26,7 @@ struct Fd {
 
 std::string identity_of(const struct stat& status) {
   std::ostringstream identity;
-  identity << status.st_dev << ' ' << status.st_ino << ' ' << status.st_size << ' ' << status.st_mtim.tv_sec << '.'
-           << status.st_mtim.tv_nsec;
+  identity << status.st_dev << ' ' << status.st_ino << ' ' << status.st_size << ' ' << status.st_mtim.tv_sec << '.' << status.st_mtim.tv_nsec;
   return identity.str();
 }
 
@@ -49,16 +48,14 @@ void remember(const std::string& memo_path, const std::string& identity, const K
   if (fd.value >= 0 && ::write(fd.value, line.data(), line.size()) < 0) return;   // a memo is only a memo
 }
 
-[[noreturn]] void fail(const std::string& path, int error) {
-  throw std::runtime_error(path + ": " + std::strerror(error));
-}
+[[noreturn]] void fail(const std::string& path, int error) { throw std::runtime_error(path + ": " + std::strerror(error)); }
 
-}  // namespace
+}   // namespace
 
 Key file_digest(const std::string& path, const std::string& memo_path) {
   const Fd fd{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
   if (fd.value < 0) fail(path, errno);
-  struct stat status {};
+  struct stat status{};
   if (::fstat(fd.value, &status) != 0) fail(path, errno);
   const std::string identity = identity_of(status);
   if (!memo_path.empty()) {
@@ -81,4 +78,4 @@ Key file_digest(const std::string& path, const std::string& memo_path) {
   return digest;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

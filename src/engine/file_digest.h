@@ -12,4 +12,4 @@ namespace tensorcache {
 // Throws std::runtime_error that names the file. ~1.5 GB/s on one core with SHA extensions.
 [[nodiscard]] Key file_digest(const std::string& path, const std::string& memo_path);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -56,5 +56,5 @@ TEST_F(FileDigest, AMissingFileIsNamed) {
   }
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

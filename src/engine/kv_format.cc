@@ -82,8 +82,7 @@ void write_tensor(Writer& writer, const KvTensor& tensor) {
 constexpr std::size_t kTensorHeaderBytes = 12;   // both kinds
 
 // One payload at the reader. `v_layers`: how many layers have V, which the format does not say.
-bool read_payload(Reader& reader, std::size_t ext_bytes, bool with_v, std::uint32_t* n_stream, KvPayloadFormat* format,
-                  KvPayloadView* view) {
+bool read_payload(Reader& reader, std::size_t ext_bytes, bool with_v, std::uint32_t* n_stream, KvPayloadFormat* format, KvPayloadView* view) {
   *n_stream = reader.read<std::uint32_t>();
   bool found = false;
   for (std::uint32_t stream = 0; stream < *n_stream && reader.ok(); ++stream) {
@@ -113,11 +112,10 @@ bool read_payload(Reader& reader, std::size_t ext_bytes, bool with_v, std::uint3
   return reader.ok() && found;
 }
 
-}  // namespace
+}   // namespace
 
 std::size_t KvPayloadFormat::token_bytes() const {
-  return std::accumulate(tensors.begin(), tensors.end(), ext_bytes,
-                         [](std::size_t sum, const KvTensor& t) { return sum + t.rows * t.cell_bytes; });
+  return std::accumulate(tensors.begin(), tensors.end(), ext_bytes, [](std::size_t sum, const KvTensor& t) { return sum + t.rows * t.cell_bytes; });
 }
 
 std::optional<KvFormat> KvFormat::learn(std::span<const std::byte> state) {
@@ -132,8 +130,7 @@ std::optional<KvFormat> KvFormat::learn(std::span<const std::byte> state) {
         KvPayloadFormat payload;
         KvPayloadView ignored;
         std::uint32_t n_stream = 0;
-        good = read_payload(reader, ext_bytes, with_v, &n_stream, &payload, &ignored) &&
-               (format.payloads_.empty() || n_stream == format.n_stream_);
+        good = read_payload(reader, ext_bytes, with_v, &n_stream, &payload, &ignored) && (format.payloads_.empty() || n_stream == format.n_stream_);
         format.n_stream_ = n_stream;
         format.payloads_.push_back(std::move(payload));
       }
@@ -152,8 +149,7 @@ std::optional<std::vector<KvPayloadView>> KvFormat::view(std::span<const std::by
     KvPayloadFormat found;
     std::uint32_t n_stream = 0;
     const bool with_v = payloads_[i].tensors.size() > payloads_[i].n_layer;
-    if (!read_payload(reader, payloads_[i].ext_bytes, with_v, &n_stream, &found, &views[i]) || n_stream != n_stream_ ||
-        found != payloads_[i]) {
+    if (!read_payload(reader, payloads_[i].ext_bytes, with_v, &n_stream, &found, &views[i]) || n_stream != n_stream_ || found != payloads_[i]) {
       return std::nullopt;
     }
   }
@@ -167,8 +163,8 @@ std::size_t KvFormat::block_bytes(std::size_t tokens) const {
   return bytes;
 }
 
-bool KvFormat::cut(std::span<const std::byte> state, const std::vector<KvPayloadView>& views, std::int32_t first_position,
-                   std::size_t tokens, std::span<std::byte> block) const {
+bool KvFormat::cut(std::span<const std::byte> state, const std::vector<KvPayloadView>& views, std::int32_t first_position, std::size_t tokens,
+                   std::span<std::byte> block) const {
   if (block.size() != block_bytes(tokens) || views.size() != payloads_.size()) return false;
   Writer writer(block);
   for (std::size_t i = 0; i < payloads_.size(); ++i) {
@@ -189,8 +185,7 @@ bool KvFormat::cut(std::span<const std::byte> state, const std::vector<KvPayload
     for (std::size_t n = 0; n < payload.tensors.size(); ++n) {
       const KvTensor& tensor = payload.tensors[n];
       for (std::size_t row = 0; row < tensor.rows; ++row) {
-        writer.copy(state.data() + views[i].tensor_offsets[n] + (row * cells + first) * tensor.cell_bytes,
-                    tokens * tensor.cell_bytes);
+        writer.copy(state.data() + views[i].tensor_offsets[n] + (row * cells + first) * tensor.cell_bytes, tokens * tensor.cell_bytes);
       }
     }
   }
@@ -240,4 +235,4 @@ bool KvFormat::join(std::span<const std::span<const std::byte>> blocks, std::siz
   return writer.offset() == state.size();
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -23,15 +23,15 @@ namespace tensorcache {
 // A tensor within a payload: `rows` runs of cells x cell_bytes.
 struct KvTensor {
   std::int32_t type = 0;
-  std::uint32_t rows = 1;          // 1 for K and for V; the width of V where it is transposed
-  std::size_t cell_bytes = 0;      // of one cell in one row
+  std::uint32_t rows = 1;       // 1 for K and for V; the width of V where it is transposed
+  std::size_t cell_bytes = 0;   // of one cell in one row
   bool transposed = false;
 
   friend bool operator==(const KvTensor&, const KvTensor&) = default;
 };
 
 struct KvPayloadFormat {
-  std::size_t ext_bytes = 0;       // a cell's extra position data (models with multi-position rope)
+  std::size_t ext_bytes = 0;   // a cell's extra position data (models with multi-position rope)
   std::uint32_t v_trans = 0;
   std::uint32_t n_layer = 0;
   std::vector<KvTensor> tensors;   // all K, then all V
@@ -43,9 +43,9 @@ struct KvPayloadFormat {
 
 // One payload of one state: where its cells are.
 struct KvPayloadView {
-  std::vector<std::int32_t> positions;         // of the cells, in their order
-  std::size_t meta_offset = 0;                 // of the first cell's record
-  std::vector<std::size_t> tensor_offsets;     // of the first byte of each tensor
+  std::vector<std::int32_t> positions;       // of the cells, in their order
+  std::size_t meta_offset = 0;               // of the first cell's record
+  std::vector<std::size_t> tensor_offsets;   // of the first byte of each tensor
 };
 
 class KvFormat {
@@ -61,8 +61,8 @@ class KvFormat {
 
   // Copies tokens [first_position, first_position + tokens) out of a state into `block`, of block_bytes(tokens).
   // False if a payload does not hold all of them in order.
-  [[nodiscard]] bool cut(std::span<const std::byte> state, const std::vector<KvPayloadView>& views, std::int32_t first_position,
-                         std::size_t tokens, std::span<std::byte> block) const;
+  [[nodiscard]] bool cut(std::span<const std::byte> state, const std::vector<KvPayloadView>& views, std::int32_t first_position, std::size_t tokens,
+                         std::span<std::byte> block) const;
 
   // The size of a state of `tokens` tokens.
   [[nodiscard]] std::size_t state_bytes(std::size_t tokens) const;
@@ -82,4 +82,4 @@ class KvFormat {
   std::vector<KvPayloadFormat> payloads_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

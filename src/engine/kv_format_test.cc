@@ -24,7 +24,8 @@ struct FakeState {
     bytes.insert(bytes.end(), raw, raw + sizeof value);
   }
   void fill(int payload, int tensor, int row, std::int32_t position, std::size_t size) {
-    for (std::size_t i = 0; i < size; ++i) bytes.push_back(static_cast<std::byte>(payload * 101 + tensor * 31 + row * 17 + position * 7 + static_cast<int>(i)));
+    for (std::size_t i = 0; i < size; ++i)
+      bytes.push_back(static_cast<std::byte>(payload * 101 + tensor * 31 + row * 17 + position * 7 + static_cast<int>(i)));
   }
   const std::vector<std::byte>& build() {
     bytes.clear();
@@ -157,5 +158,5 @@ TEST(KvFormat, JoinRefusesABlockOfAnotherSize) {
   EXPECT_FALSE(format->join(parts, 4, 0, state));
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

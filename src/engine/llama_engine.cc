@@ -42,8 +42,7 @@ class LlamaEngine final : public Engine {
 
  private:
   static SchedulerOptions scheduler_options(const LlamaOptions& options) {
-    return {static_cast<std::size_t>(block_tokens(options)), static_cast<std::size_t>(options.batch_size), options.parallel,
-            options.deterministic};
+    return {static_cast<std::size_t>(block_tokens(options)), static_cast<std::size_t>(options.batch_size), options.parallel, options.deterministic};
   }
   void fill_info();
   void prepare_loop();
@@ -53,24 +52,24 @@ class LlamaEngine final : public Engine {
 
   const LlamaOptions options_;
   LlamaModel model_;
-  PrefixStore store_;       // context thread only, after construction
-  Scheduler scheduler_;     // context thread only
+  PrefixStore store_;     // context thread only, after construction
+  Scheduler scheduler_;   // context thread only
   EngineInfo info_;
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;                    // any of the below
-  std::unordered_map<Id, SequencePtr> active_;         // from submit() to the last event
+  std::condition_variable changed_;              // any of the below
+  std::unordered_map<Id, SequencePtr> active_;   // from submit() to the last event
   std::deque<SequencePtr> unprepared_, prepared_;
-  EngineStats stats_;                                  // the scheduler's, as of its last step
+  EngineStats stats_;   // the scheduler's, as of its last step
   Id next_id_ = 1;
   std::uint64_t refused_ = 0;
-  bool refusing_ = false;                              // stop() has begun
-  bool cutting_off_ = false;                           // its deadline has come
+  bool refusing_ = false;      // stop() has begun
+  bool cutting_off_ = false;   // its deadline has come
   std::thread preparing_, computing_;
 };
 
 void LlamaEngine::fill_info() {
-  struct stat status {};
+  struct stat status{};
   info_.model_name = options_.alias.empty() ? std::filesystem::path(options_.model_path).filename().string() : options_.alias;
   info_.answer_fingerprint = model_.answer_fingerprint();
   if (::stat(options_.model_path.c_str(), &status) == 0) info_.created_unix_s = status.st_mtim.tv_sec;
@@ -203,7 +202,7 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
   }
 }
 
-}  // namespace
+}   // namespace
 
 std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress) {
   auto engine = std::make_unique<LlamaEngine>(options, cache, progress);
@@ -213,4 +212,4 @@ std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& ca
   return engine;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

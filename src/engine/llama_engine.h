@@ -14,28 +14,27 @@ namespace tensorcache {
 // Names and defaults follow llama-server's options.
 struct LlamaOptions {
   std::string model_path;
-  std::string alias;                        // the model's id; empty: the file's name
+  std::string alias;                                  // the model's id; empty: the file's name
   std::vector<std::pair<std::string, float>> loras;   // path, scale
-  std::string chat_template;                // Jinja source; empty: the model's own
-  int ctx_size = 0;                         // tokens in all, shared out among `parallel`; 0: what the model was trained for, each
-  int parallel = 4;                         // requests that run at once
-  int threads = 0;                          // for decoding; 0: one for each core
-  int threads_batch = 0;                    // for prefill; 0: as threads
-  int batch_size = 512;                     // prefill tokens in one step, at most
+  std::string chat_template;                          // Jinja source; empty: the model's own
+  int ctx_size = 0;                                   // tokens in all, shared out among `parallel`; 0: what the model was trained for, each
+  int parallel = 4;                                   // requests that run at once
+  int threads = 0;                                    // for decoding; 0: one for each core
+  int threads_batch = 0;                              // for prefill; 0: as threads
+  int batch_size = 512;                               // prefill tokens in one step, at most
   std::string cache_type_k = "f16", cache_type_v = "f16";
-  std::string flash_attn = "auto";          // "on", "off", "auto"
-  int gpu_layers = -1;                      // -1: as many as fit
+  std::string flash_attn = "auto";   // "on", "off", "auto"
+  int gpu_layers = -1;               // -1: as many as fit
   bool mmap = true;
-  int max_queue = 256;                      // requests that wait for a place; more are refused with kOverloaded
-  int block_tokens = 0;                     // tokens in a prefix block; 0: 32, or 64 with `deterministic`
+  int max_queue = 256;    // requests that wait for a place; more are refused with kOverloaded
+  int block_tokens = 0;   // tokens in a prefix block; 0: 32, or 64 with `deterministic`
   bool prefix_cache = true;
-  bool deterministic = false;               // cold, warm and batched runs give the same bits (docs/decisions/0002)
-  std::string fingerprint_cache_path;       // memoises the model file's digest by inode, size and mtime; empty: no memo
+  bool deterministic = false;           // cold, warm and batched runs give the same bits (docs/decisions/0002)
+  std::string fingerprint_cache_path;   // memoises the model file's digest by inode, size and mtime; empty: no memo
 };
 
 // Loads the model (seconds to minutes; `progress` gets 0..1, from this thread) and starts the engine's threads.
 // Throws std::runtime_error that names the file or option. `cache` holds the prefix blocks and must outlive the engine.
-[[nodiscard]] std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache,
-                                                        const std::function<void(float)>& progress = {});
+[[nodiscard]] std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress = {});
 
-}  // namespace tensorcache
+}   // namespace tensorcache

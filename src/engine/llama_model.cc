@@ -81,8 +81,8 @@ int default_context(const llama_model* model, int parallel) {
   constexpr int kMost = 32768, kLeast = 2048;
   const std::uint64_t heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model)));
   const std::uint64_t token_bytes = 4ULL * static_cast<std::uint64_t>(llama_model_n_layer(model)) *
-                                    static_cast<std::uint64_t>(llama_model_n_embd(model)) *
-                                    static_cast<std::uint64_t>(llama_model_n_head_kv(model)) / heads;
+                                    static_cast<std::uint64_t>(llama_model_n_embd(model)) * static_cast<std::uint64_t>(llama_model_n_head_kv(model)) /
+                                    heads;
   int context = std::min(kMost, llama_model_n_ctx_train(model));
   while (context > kLeast && static_cast<std::uint64_t>(context) * static_cast<std::uint64_t>(parallel) * token_bytes > available_bytes() / 4) {
     context /= 2;
@@ -120,17 +120,13 @@ std::string utc_day() {
   return day;
 }
 
-}  // namespace
+}   // namespace
 
 void LlamaDeleter::operator()(common_chat_templates* templates) const { common_chat_templates_free(templates); }
 
-int block_tokens(const LlamaOptions& options) {
-  return options.block_tokens > 0 ? options.block_tokens : options.deterministic ? 64 : 32;
-}
+int block_tokens(const LlamaOptions& options) { return options.block_tokens > 0 ? options.block_tokens : options.deterministic ? 64 : 32; }
 
-int thread_count(int asked) {
-  return asked > 0 ? asked : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
-}
+int thread_count(int asked) { return asked > 0 ? asked : std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
 
 LlamaModel::LlamaModel(const LlamaOptions& options, const std::function<void(float)>& progress) {
   static std::once_flag once;
@@ -169,8 +165,7 @@ void LlamaModel::load_model(const LlamaOptions& options, const std::function<voi
     throw std::runtime_error(std::string(options.chat_template.empty() ? "--model: the model's chat template" : "--chat-template") +
                              " cannot be used: " + error.what());
   }
-  template_has_date_ = template_source_.find("strftime_now") != std::string::npos ||
-                       template_source_.find("date_string") != std::string::npos;
+  template_has_date_ = template_source_.find("strftime_now") != std::string::npos || template_source_.find("date_string") != std::string::npos;
 }
 
 void LlamaModel::load_adapters(const LlamaOptions& options) {
@@ -190,8 +185,8 @@ void LlamaModel::make_context(const LlamaOptions& options) {
     throw std::runtime_error("--batch-size: must be at least the block size, " + std::to_string(block));
   }
   llama_context_params params = llama_context_default_params();
-  params.n_ctx = static_cast<std::uint32_t>(
-      options.ctx_size > 0 ? options.ctx_size : default_context(model_.get(), options.parallel) * options.parallel);
+  params.n_ctx =
+      static_cast<std::uint32_t>(options.ctx_size > 0 ? options.ctx_size : default_context(model_.get(), options.parallel) * options.parallel);
   params.n_batch = static_cast<std::uint32_t>(std::max(options.batch_size, options.parallel));
   params.n_ubatch = params.n_batch;
   params.n_seq_max = static_cast<std::uint32_t>(options.parallel);
@@ -266,8 +261,7 @@ std::vector<llama_token> LlamaModel::tokenize(const Request& request, PromptErro
   if (!chat && !request.prompt_tokens.empty()) {
     for (const std::int32_t token : request.prompt_tokens) {
       if (token < 0 || token >= vocab_tokens()) {
-        *error = {"prompt: token " + std::to_string(token) + " is not in the model's vocabulary of " + std::to_string(vocab_tokens()),
-                  "prompt"};
+        *error = {"prompt: token " + std::to_string(token) + " is not in the model's vocabulary of " + std::to_string(vocab_tokens()), "prompt"};
         return {};
       }
     }
@@ -304,4 +298,4 @@ std::string LlamaModel::piece(llama_token token) const {
   return text;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

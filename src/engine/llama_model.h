@@ -71,4 +71,4 @@ class LlamaModel {
 [[nodiscard]] int block_tokens(const LlamaOptions& options);
 [[nodiscard]] int thread_count(int asked);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

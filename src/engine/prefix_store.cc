@@ -117,4 +117,4 @@ std::size_t PrefixStore::restore(llama_seq_id sequence, std::span<const Key> cha
   return 0;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

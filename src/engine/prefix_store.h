@@ -52,4 +52,4 @@ class PrefixStore {
   std::span<std::byte> state_;   // what read_state() read, in staging_
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -22,11 +22,11 @@ struct Message {
 
 // Defaults are llama-server's.
 struct Sampling {
-  float temperature = 0.8f;           // 0 is greedy
+  float temperature = 0.8f;   // 0 is greedy
   float top_p = 0.95f;
   float min_p = 0.05f;
-  std::int32_t top_k = 40;            // 0 is all
-  std::optional<std::uint32_t> seed;  // none: a new one for each request
+  std::int32_t top_k = 40;             // 0 is all
+  std::optional<std::uint32_t> seed;   // none: a new one for each request
   float presence_penalty = 0.0f;
   float frequency_penalty = 0.0f;
   float repeat_penalty = 1.0f;
@@ -41,22 +41,20 @@ struct Request {
   enum class Kind : std::uint8_t { kChat = 0, kCompletion = 1 };
 
   Kind kind = Kind::kChat;
-  std::string tenant;                      // from the server's side (API key), never from the client
-  std::vector<Message> messages;           // kChat
-  std::string prompt;                      // kCompletion, unless prompt_tokens is used
+  std::string tenant;              // from the server's side (API key), never from the client
+  std::vector<Message> messages;   // kChat
+  std::string prompt;              // kCompletion, unless prompt_tokens is used
   std::vector<std::int32_t> prompt_tokens;
   Sampling sampling;
-  std::int32_t max_tokens = -1;            // -1: until the model stops or the context is full
+  std::int32_t max_tokens = -1;   // -1: until the model stops or the context is full
   std::vector<std::string> stop;
   bool logprobs = false;
-  std::int32_t top_logprobs = 0;           // alternatives for each token, 0..20; needs logprobs
-  bool use_prefix_cache = true;            // false for `Cache-Control: no-cache`: compute all of it
-  bool store_prefix = true;                // false for `Cache-Control: no-store`: keep nothing of it
+  std::int32_t top_logprobs = 0;   // alternatives for each token, 0..20; needs logprobs
+  bool use_prefix_cache = true;    // false for `Cache-Control: no-cache`: compute all of it
+  bool store_prefix = true;        // false for `Cache-Control: no-store`: keep nothing of it
 };
 
 // Groups a tenant's entries in the cache (PutOptions::owner).
-[[nodiscard]] inline std::uint64_t tenant_owner(std::string_view tenant) {
-  return static_cast<std::uint64_t>(std::hash<Key>{}(Key::of(tenant)));
-}
+[[nodiscard]] inline std::uint64_t tenant_owner(std::string_view tenant) { return static_cast<std::uint64_t>(std::hash<Key>{}(Key::of(tenant))); }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -10,9 +10,7 @@ namespace {
 
 constexpr std::int32_t kPenaltyLastTokens = 64;   // llama-server's --repeat-last-n
 
-bool has_penalties(const Sampling& s) {
-  return s.repeat_penalty != 1.0f || s.presence_penalty != 0.0f || s.frequency_penalty != 0.0f;
-}
+bool has_penalties(const Sampling& s) { return s.repeat_penalty != 1.0f || s.presence_penalty != 0.0f || s.frequency_penalty != 0.0f; }
 
 llama_sampler* make_chain(const LlamaModel& model, const Sampling& s) {
   llama_sampler_chain_params params = llama_sampler_chain_default_params();
@@ -24,7 +22,8 @@ llama_sampler* make_chain(const LlamaModel& model, const Sampling& s) {
     llama_sampler_chain_add(chain, llama_sampler_init_logit_bias(model.vocab_tokens(), static_cast<std::int32_t>(biases.size()), biases.data()));
   }
   if (has_penalties(s)) {
-    llama_sampler_chain_add(chain, llama_sampler_init_penalties(model.vocab_tokens(), kPenaltyLastTokens, s.repeat_penalty, s.frequency_penalty, s.presence_penalty));
+    llama_sampler_chain_add(
+        chain, llama_sampler_init_penalties(model.vocab_tokens(), kPenaltyLastTokens, s.repeat_penalty, s.frequency_penalty, s.presence_penalty));
   }
   if (s.greedy()) {
     llama_sampler_chain_add(chain, llama_sampler_init_greedy());
@@ -38,7 +37,7 @@ llama_sampler* make_chain(const LlamaModel& model, const Sampling& s) {
   return chain;
 }
 
-}  // namespace
+}   // namespace
 
 Sampler::Sampler(const LlamaModel& model, const Request& request, std::span<const llama_token> prompt) : model_(model) {
   const Sampling& s = request.sampling;
@@ -81,4 +80,4 @@ TokenLogprob Sampler::logprob(std::span<const float> logits, llama_token token, 
   return result;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

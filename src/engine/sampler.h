@@ -28,4 +28,4 @@ class Sampler {
   std::vector<llama_token_data> candidates_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -27,7 +27,7 @@ class Timer {
   Sequence::Clock::time_point begin_ = Sequence::Clock::now();
 };
 
-}  // namespace
+}   // namespace
 
 Scheduler::Scheduler(const LlamaModel& model, PrefixStore& store, const SchedulerOptions& options, OnEnd on_end)
     : model_(model),
@@ -331,4 +331,4 @@ void Scheduler::release(Sequence& s) {
   if (s.slot >= 0) slots_[static_cast<std::size_t>(s.slot)].reset();   // may be the last reference to `s`
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -71,4 +71,4 @@ class Scheduler {
   EngineStats stats_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -31,11 +31,11 @@ struct Sequence {
   std::uint64_t owner = 0;
 
   llama_seq_id slot = -1;
-  std::size_t computed = 0;          // leading tokens whose K/V is in the context
-  std::size_t cached = 0;            // those of them that were restored
-  std::size_t saved_blocks = 0;      // with a sliding window: stored before they leave it
-  bool waited = false;               // for a prefix that another was computing
-  int passed_over = 0;               // prefill steps that went to others in a row
+  std::size_t computed = 0;       // leading tokens whose K/V is in the context
+  std::size_t cached = 0;         // those of them that were restored
+  std::size_t saved_blocks = 0;   // with a sliding window: stored before they leave it
+  bool waited = false;            // for a prefix that another was computing
+  int passed_over = 0;            // prefill steps that went to others in a row
 
   std::optional<Sampler> sampler;
   TextStream text;
@@ -52,4 +52,4 @@ struct Sequence {
   }
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -13,10 +13,14 @@ std::size_t character_length(std::string_view s, std::size_t* need, std::size_t*
   unsigned char low = 0x80, high = 0xBF;
   *good = 1;
   if (first < 0x80) return *need = 1;
-  if (first >= 0xC2 && first <= 0xDF) *need = 2;
-  else if (first >= 0xE0 && first <= 0xEF) *need = 3;
-  else if (first >= 0xF0 && first <= 0xF4) *need = 4;
-  else return *need = 0;
+  if (first >= 0xC2 && first <= 0xDF)
+    *need = 2;
+  else if (first >= 0xE0 && first <= 0xEF)
+    *need = 3;
+  else if (first >= 0xF0 && first <= 0xF4)
+    *need = 4;
+  else
+    return *need = 0;
   if (first == 0xE0) low = 0xA0;
   if (first == 0xED) high = 0x9F;
   if (first == 0xF0) low = 0x90;
@@ -37,7 +41,7 @@ std::size_t overlap(std::string_view text, std::string_view stop) {
   return 0;
 }
 
-}  // namespace
+}   // namespace
 
 std::string to_valid_utf8(std::string_view bytes) {
   std::string text;
@@ -104,4 +108,4 @@ Delta TextStream::push(std::string_view bytes, std::optional<TokenLogprob> logpr
 
 Delta TextStream::finish() { return release(held_.size()); }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -48,4 +48,4 @@ class TextStream {
 // The number of bytes at the end of `bytes` that begin a character which is not complete yet: 0 to 3.
 [[nodiscard]] std::size_t unfinished_utf8_tail(std::string_view bytes);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -65,9 +65,9 @@ TEST(TextStream, StopStringOfManyByteCharacters) {
 
 TEST(TextStream, BrokenBytesBecomeReplacementCharacters) {
   EXPECT_EQ(to_valid_utf8("a\xFFz"), "a\xEF\xBF\xBDz");
-  EXPECT_EQ(to_valid_utf8("\xE2\x82"), "\xEF\xBF\xBD");              // unfinished
-  EXPECT_EQ(to_valid_utf8("\xC0\xAF"), "\xEF\xBF\xBD\xEF\xBF\xBD");  // overlong
-  EXPECT_EQ(to_valid_utf8("\xED\xA0\x80").size(), 9u);               // surrogate
+  EXPECT_EQ(to_valid_utf8("\xE2\x82"), "\xEF\xBF\xBD");               // unfinished
+  EXPECT_EQ(to_valid_utf8("\xC0\xAF"), "\xEF\xBF\xBD\xEF\xBF\xBD");   // overlong
+  EXPECT_EQ(to_valid_utf8("\xED\xA0\x80").size(), 9u);                // surrogate
   TextStream stream({});
   EXPECT_EQ(stream.push("\xF0\x9F").text, "");
   EXPECT_EQ(stream.finish().text, "\xEF\xBF\xBD");
@@ -100,5 +100,5 @@ TEST(TextStream, LogprobsOfTheStopStringAreDropped) {
   EXPECT_TRUE(other.stopped());
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

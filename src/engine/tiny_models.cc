@@ -20,9 +20,7 @@ constexpr int kInner = 2 * kEmbd, kState = 16, kConv = 4, kRank = 4;   // mamba
 
 class Writer {
  public:
-  explicit Writer(std::string arch) : arch_(std::move(arch)) {
-    gguf_set_val_str(file_.get(), "general.architecture", arch_.c_str());
-  }
+  explicit Writer(std::string arch) : arch_(std::move(arch)) { gguf_set_val_str(file_.get(), "general.architecture", arch_.c_str()); }
   void number(const std::string& key, std::uint32_t value) { gguf_set_val_u32(file_.get(), (arch_ + "." + key).c_str(), value); }
   void real(const std::string& key, float value) { gguf_set_val_f32(file_.get(), (arch_ + "." + key).c_str(), value); }
 
@@ -35,9 +33,7 @@ class Writer {
     for (std::int64_t i = 0; i < ggml_nelements(tensor); ++i) data[i] = bias + normal(random_);
     gguf_add_tensor(file_.get(), tensor);
   }
-  void matrix(const std::string& name, std::int64_t in, std::int64_t out) {
-    tensor(name, {in, out}, 1.0f / std::sqrt(static_cast<float>(in)));
-  }
+  void matrix(const std::string& name, std::int64_t in, std::int64_t out) { tensor(name, {in, out}, 1.0f / std::sqrt(static_cast<float>(in))); }
   void norm(const std::string& name) { tensor(name, {kEmbd}, 0.1f, 1.0f); }
 
   void vocabulary() {
@@ -58,8 +54,7 @@ class Writer {
     gguf_set_arr_data(file_.get(), "tokenizer.ggml.token_type", GGUF_TYPE_INT32, types.data(), types.size());
     gguf_set_val_u32(file_.get(), "tokenizer.ggml.bos_token_id", 1);
     gguf_set_val_u32(file_.get(), "tokenizer.ggml.eos_token_id", 2);
-    gguf_set_val_str(file_.get(), "tokenizer.chat_template",
-                     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: ");
+    gguf_set_val_str(file_.get(), "tokenizer.chat_template", "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: ");
   }
   void write(const std::string& path) const {
     if (!gguf_write_to_file(file_.get(), path.c_str(), false)) throw std::runtime_error("cannot write " + path);
@@ -119,7 +114,7 @@ void mamba_layers(Writer& w, std::uint32_t layers) {
   }
 }
 
-}  // namespace
+}   // namespace
 
 std::string make_tiny_model(TinyModel kind) {
   const char* const arch = kind == TinyModel::kAttention ? "llama" : kind == TinyModel::kSlidingWindow ? "cohere2" : "mamba";
@@ -147,4 +142,4 @@ std::string make_tiny_model(TinyModel kind) {
   return path;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

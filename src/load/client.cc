@@ -42,7 +42,7 @@ std::string said(const error_code& error) {
   return error.message();
 }
 
-}  // namespace
+}   // namespace
 
 struct Client::Impl {
   asio::io_context& io;
@@ -98,8 +98,7 @@ struct Client::Impl {
 
   // Sends and reads on an open stream. `answered` says whether a byte of the reply came.
   template <typename Stream, typename OnPiece>
-  asio::awaitable<error_code> exchange_on(Stream& stream, const Request& message, Clock::time_point deadline, OnPiece& on_piece,
-                                          bool& answered) {
+  asio::awaitable<error_code> exchange_on(Stream& stream, const Request& message, Clock::time_point deadline, OnPiece& on_piece, bool& answered) {
     beast::get_lowest_layer(stream).expires_at(deadline);
     auto [write_error, written] = co_await http::async_write(stream, message, kTuple);
     if (write_error) co_return write_error;
@@ -197,4 +196,4 @@ asio::awaitable<std::string> Client::get(std::string path, Clock::time_point dea
   co_return whole;
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

@@ -42,4 +42,4 @@ class Client {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

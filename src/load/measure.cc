@@ -59,4 +59,4 @@ Summary summarise(std::string name, const std::vector<const Sample*>& samples, d
   return out;
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

@@ -17,12 +17,12 @@ struct TokenScore {
 // One request as its client saw it.
 struct Sample {
   std::size_t phase = 0, session = 0, turn = 0;   // `turn` counts the session's own, from 0
-  std::string error;                 // empty: a clean end
+  std::string error;                              // empty: a clean end
   std::string text, finish_reason;
   std::vector<TokenScore> logprobs;
-  double ttft_ms = -1;               // to the first byte of content; -1: none came
+  double ttft_ms = -1;   // to the first byte of content; -1: none came
   double total_ms = 0;
-  std::vector<double> gap_ms;        // between pieces of content
+  std::vector<double> gap_ms;   // between pieces of content
   std::uint64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
 };
 
@@ -41,13 +41,13 @@ struct Summary {
   double wall_s = 0;
   Distribution ttft_ms, total_ms, gap_ms;
   std::uint64_t prompt_tokens = 0, completion_tokens = 0, cached_tokens = 0;
-  double prompt_tokens_per_s = 0;        // over the wall time; reused tokens count
-  double completion_tokens_per_s = 0;    // over the wall time
-  double reused_share = 0;               // of the prompt tokens
-  std::vector<std::string> first_errors; // a few of them, each once
+  double prompt_tokens_per_s = 0;          // over the wall time; reused tokens count
+  double completion_tokens_per_s = 0;      // over the wall time
+  double reused_share = 0;                 // of the prompt tokens
+  std::vector<std::string> first_errors;   // a few of them, each once
 };
 
 // Over the samples that ended cleanly; those that failed are counted.
 [[nodiscard]] Summary summarise(std::string name, const std::vector<const Sample*>& samples, double wall_s);
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

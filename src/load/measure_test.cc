@@ -50,5 +50,5 @@ TEST(Summary, CountsErrorsApartFromWhatWasMeasured) {
   EXPECT_DOUBLE_EQ(summary.completion_tokens_per_s, 8);
 }
 
-}  // namespace
-}  // namespace tensorcache::load
+}   // namespace
+}   // namespace tensorcache::load

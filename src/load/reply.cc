@@ -60,7 +60,7 @@ std::string_view error_message(const json::object& reply) {
   return error != nullptr ? text_in(*error, "message") : std::string_view();
 }
 
-}  // namespace
+}   // namespace
 
 void ReplyReader::piece(std::string_view text, Clock::time_point now) {
   if (text.empty()) return;
@@ -112,4 +112,4 @@ void ReplyReader::end(Clock::time_point now) {
   if (sample_.error.empty() && sample_.finish_reason.empty()) sample_.error = "the reply ended early";
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

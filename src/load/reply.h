@@ -30,4 +30,4 @@ class ReplyReader {
   Clock::time_point start_, last_piece_;
 };
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

@@ -39,7 +39,8 @@ TEST_F(ReplyTest, AStreamIsTimedByItsContent) {
 
 TEST_F(ReplyTest, AWholeReplyAndLlamaServersTimings) {
   reader.body(R"({"choices":[{"message":{"content":"Hi"},"finish_reason":"length"}],"usage":{"prompt_tokens":9,"completion_tokens":1},
-                  "timings":{"cache_n":4}})", at(40));
+                  "timings":{"cache_n":4}})",
+              at(40));
   reader.end(at(40));
   EXPECT_EQ(sample.error, "");
   EXPECT_EQ(sample.text, "Hi");
@@ -69,5 +70,5 @@ TEST_F(ReplyTest, ACutStreamAndAnErrorInsideOne) {
   EXPECT_EQ(third.error, "the stream holds an event that is no JSON object");
 }
 
-}  // namespace
-}  // namespace tensorcache::load
+}   // namespace
+}   // namespace tensorcache::load

@@ -67,8 +67,8 @@ json::object as_json(const Summary& summary) {
 }
 
 json::object as_json(const Sample& sample, const std::string& phase) {
-  json::object out{{"phase", phase}, {"session", sample.session}, {"turn", sample.turn}, {"text", sample.text},
-                   {"finish_reason", sample.finish_reason}};
+  json::object out{
+      {"phase", phase}, {"session", sample.session}, {"turn", sample.turn}, {"text", sample.text}, {"finish_reason", sample.finish_reason}};
   if (!sample.error.empty()) out["error"] = sample.error;
   out["prompt_tokens"] = sample.prompt_tokens;
   out["completion_tokens"] = sample.completion_tokens;
@@ -81,7 +81,7 @@ json::object as_json(const Sample& sample, const std::string& phase) {
   return out;
 }
 
-}  // namespace
+}   // namespace
 
 std::vector<Summary> summaries(const Workload& workload, const Result& result) {
   std::vector<Summary> out;
@@ -106,8 +106,7 @@ std::string table(const std::vector<Summary>& summaries) {
   std::string errors;
   for (const Summary& summary : summaries) {
     counts.push_back({summary.name, std::to_string(summary.requests), std::to_string(summary.errors), fixed(summary.wall_s, 2),
-                      fixed(summary.prompt_tokens_per_s, 1), fixed(summary.completion_tokens_per_s, 1),
-                      fixed(100 * summary.reused_share, 1) + "%"});
+                      fixed(summary.prompt_tokens_per_s, 1), fixed(summary.completion_tokens_per_s, 1), fixed(100 * summary.reused_share, 1) + "%"});
     times.push_back(times_row(summary.name + ", first token", summary.ttft_ms));
     times.push_back(times_row(summary.name + ", whole answer", summary.total_ms));
     times.push_back(times_row(summary.name + ", between pieces", summary.gap_ms));
@@ -155,4 +154,4 @@ History read_replies(const std::string& path) {
   return history;
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

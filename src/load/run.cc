@@ -142,8 +142,11 @@ class Runner {
   }
 
   [[nodiscard]] std::string request_body(const Session& session, const Turn& turn) const {
-    json::object body{{"model", result_.model}, {"messages", session.messages}, {"max_tokens", turn.max_tokens},
-                      {"temperature", options_.temperature}, {"stream", true}};
+    json::object body{{"model", result_.model},
+                      {"messages", session.messages},
+                      {"max_tokens", turn.max_tokens},
+                      {"temperature", options_.temperature},
+                      {"stream", true}};
     body["stream_options"] = json::object{{"include_usage", true}};
     if (options_.logprobs) {
       body["logprobs"] = true;
@@ -175,7 +178,7 @@ class Runner {
   std::size_t next_ = 0, done_ = 0;
 };
 
-}  // namespace
+}   // namespace
 
 bool is_json_object(const std::string& text) {
   boost::system::error_code failed;
@@ -187,4 +190,4 @@ Result run(const Workload& workload, const RunOptions& options, const std::funct
   return Runner(workload, options, progress).run();
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

@@ -24,8 +24,8 @@ struct RunOptions {
   std::string extra_body;                                     // a JSON object whose members go into each request
   double temperature = 0;
   bool logprobs = false;
-  std::chrono::milliseconds timeout{300'000};                 // for one request
-  std::chrono::milliseconds max_time{0};                      // for all of it; 0: none
+  std::chrono::milliseconds timeout{300'000};   // for one request
+  std::chrono::milliseconds max_time{0};        // for all of it; 0: none
   // Conversations go on from these answers instead of the server's own, so that two runs send the same prompts.
   const History* history = nullptr;
 };
@@ -35,17 +35,17 @@ struct RunOptions {
 
 struct Result {
   std::string model;
-  std::vector<Sample> samples;          // in the order of the workload
+  std::vector<Sample> samples;   // in the order of the workload
   std::vector<double> phase_wall_s;
 };
 
 struct ProgressReport {
   std::string phase;
-  std::size_t done = 0, total = 0;      // requests, of the whole workload
+  std::size_t done = 0, total = 0;   // requests, of the whole workload
 };
 
 // One thread. `progress` is called a few times a second. Throws std::runtime_error if the server cannot be reached at all or lists no
 // model; a request that fails is a sample with an error, and its session's later turns are skipped.
 [[nodiscard]] Result run(const Workload& workload, const RunOptions& options, const std::function<void(const ProgressReport&)>& progress);
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

@@ -136,7 +136,7 @@ TEST_F(RunTest, ConversationsCarryTheirAnswersOn) {
   EXPECT_FALSE(body(0).at("cache_prompt").as_bool());
   EXPECT_EQ(requests[0]["Authorization"], "Bearer secret");
   EXPECT_EQ(requests[0]["Cache-Control"], "no-cache");
-  EXPECT_EQ(server.accepted, 1);    // one connection, kept
+  EXPECT_EQ(server.accepted, 1);   // one connection, kept
   for (const Sample& sample : result.samples) {
     EXPECT_EQ(sample.error, "");
     EXPECT_EQ(sample.prompt_tokens, 10u);
@@ -237,5 +237,5 @@ TEST_F(RunTest, TheReportIsOneJsonObject) {
   EXPECT_EQ(report.at("total").at("completion_tokens").to_number<int>(), 8);
 }
 
-}  // namespace
-}  // namespace tensorcache::load
+}   // namespace
+}   // namespace tensorcache::load

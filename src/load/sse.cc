@@ -36,4 +36,4 @@ void SseParser::take_line(std::vector<std::string>& events) {
   line_.clear();
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

@@ -18,4 +18,4 @@ class SseParser {
   bool has_data_ = false, after_cr_ = false;
 };
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

@@ -8,8 +8,7 @@ namespace {
 
 using ::testing::ElementsAre;
 
-const std::string kStream =
-    ": a comment\n\ndata: {\"a\":1}\n\nevent: x\r\ndata:two\r\ndata: lines\r\n\r\nid: 7\n\ndata: [DONE]\n\n";
+const std::string kStream = ": a comment\n\ndata: {\"a\":1}\n\nevent: x\r\ndata:two\r\ndata: lines\r\n\r\nid: 7\n\ndata: [DONE]\n\n";
 
 TEST(Sse, EventsOfAWholeStream) {
   SseParser parser;
@@ -32,5 +31,5 @@ TEST(Sse, AnEventIsGivenOnlyWhenItIsComplete) {
   EXPECT_THAT(parser.feed("\n"), ElementsAre("half"));
 }
 
-}  // namespace
-}  // namespace tensorcache::load
+}   // namespace
+}   // namespace tensorcache::load

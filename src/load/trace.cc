@@ -86,7 +86,7 @@ std::string prompt_of(const Entry& entry, const TraceOptions& options) {
   return prompt;
 }
 
-}  // namespace
+}   // namespace
 
 Workload read_trace(const TraceOptions& options) {
   Lines lines(options.path);
@@ -118,4 +118,4 @@ Workload read_trace(const TraceOptions& options) {
   return work;
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

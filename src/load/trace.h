@@ -12,11 +12,11 @@ namespace tensorcache::load {
 
 struct TraceOptions {
   std::string path;
-  double speedup = 1;              // 2 sends twice as fast; 0: as fast as `concurrency` allows
-  std::size_t limit = 0;           // requests, from the first; 0: all
-  std::size_t block_tokens = 512;  // of the prompt for each of hash_ids
-  std::size_t max_input = 0;       // longer prompts are left out; 0: none
-  int max_output = 0;              // longer answers are cut; 0: none
+  double speedup = 1;               // 2 sends twice as fast; 0: as fast as `concurrency` allows
+  std::size_t limit = 0;            // requests, from the first; 0: all
+  std::size_t block_tokens = 512;   // of the prompt for each of hash_ids
+  std::size_t max_input = 0;        // longer prompts are left out; 0: none
+  int max_output = 0;               // longer answers are cut; 0: none
   std::size_t concurrency = 64;
   std::uint64_t seed = 1;
 };
@@ -25,4 +25,4 @@ struct TraceOptions {
 // Throws std::runtime_error that names the file and line.
 [[nodiscard]] Workload read_trace(const TraceOptions& options);
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

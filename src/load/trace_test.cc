@@ -40,7 +40,7 @@ TEST_F(TraceTest, BlocksBecomeWordsAndSharedBlocksSharedText) {
   const std::vector<Turn>& turns = work.phases[0].turns;
   ASSERT_EQ(turns.size(), 3u);
   EXPECT_EQ(turns[0].start_after.count(), 0);
-  EXPECT_EQ(turns[1].start_after.count(), 500);    // in the order of time, twice as fast
+  EXPECT_EQ(turns[1].start_after.count(), 500);   // in the order of time, twice as fast
   EXPECT_EQ(turns[2].start_after.count(), 1000);
   EXPECT_EQ(turns[1].max_tokens, 9);
   EXPECT_EQ(1 + std::count(turns[0].user.begin(), turns[0].user.end(), ' '), 1000);
@@ -84,5 +84,5 @@ TEST_F(TraceTest, ErrorsNameFileAndLine) {
   EXPECT_THAT(error(), HasSubstr("holds no request"));
 }
 
-}  // namespace
-}  // namespace tensorcache::load
+}   // namespace
+}   // namespace tensorcache::load

@@ -44,4 +44,4 @@ std::optional<Url> parse_url(std::string_view text) {
   return url;
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

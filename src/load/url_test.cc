@@ -28,5 +28,5 @@ TEST(Url, WhatIsNoneIsRefused) {
   }
 }
 
-}  // namespace
-}  // namespace tensorcache::load
+}   // namespace
+}   // namespace tensorcache::load

@@ -21,4 +21,4 @@ class WordSource {
   std::uint64_t state_;
 };
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

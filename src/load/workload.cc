@@ -14,7 +14,7 @@ std::string text(const Shape& shape, Purpose purpose, std::size_t index, std::si
   return WordSource(shape.seed, purpose, index).text(words);
 }
 
-}  // namespace
+}   // namespace
 
 std::size_t Workload::turns() const {
   std::size_t count = 0;
@@ -72,4 +72,4 @@ Workload unrelated(const Shape& shape) {
   return work;
 }
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

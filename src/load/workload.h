@@ -54,4 +54,4 @@ struct Shape {
 // `out_tokens` of answer; `requests` each.
 [[nodiscard]] Workload unrelated(const Shape& shape);
 
-}  // namespace tensorcache::load
+}   // namespace tensorcache::load

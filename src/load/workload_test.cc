@@ -95,5 +95,5 @@ TEST(Unrelated, PromptsDifferFromTheStart) {
   EXPECT_EQ(work.phases[0].turns[0].max_tokens, 1);
 }
 
-}  // namespace
-}  // namespace tensorcache::load
+}   // namespace
+}   // namespace tensorcache::load

@@ -18,8 +18,8 @@ class Fifo final : public Policy {
   NodeList nodes_;   // newest first
 };
 
-}  // namespace
+}   // namespace
 
 std::unique_ptr<Policy> make_fifo() { return std::make_unique<Fifo>(); }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -21,8 +21,8 @@ class Lru final : public Policy {
   NodeList nodes_;   // most recently used first
 };
 
-}  // namespace
+}   // namespace
 
 std::unique_ptr<Policy> make_lru() { return std::make_unique<Lru>(); }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

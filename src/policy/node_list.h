@@ -38,4 +38,4 @@ class NodeList {
   PolicyNode head_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -10,4 +10,4 @@ namespace tensorcache {
 std::unique_ptr<Policy> make_fifo();   // first in, first out
 std::unique_ptr<Policy> make_lru();    // least recently used
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -14,7 +14,7 @@ constexpr std::string_view kNames[] = {"fifo", "lru"};
 constexpr std::unique_ptr<Policy> (*kMakers[])() = {make_fifo, make_lru};
 static_assert(std::size(kNames) == std::size(kMakers));
 
-}  // namespace
+}   // namespace
 
 std::unique_ptr<Policy> make_policy(std::string_view name) {
   const auto* found = std::find(std::begin(kNames), std::end(kNames), name);
@@ -23,4 +23,4 @@ std::unique_ptr<Policy> make_policy(std::string_view name) {
 
 std::span<const std::string_view> policy_names() { return kNames; }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

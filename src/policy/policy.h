@@ -46,4 +46,4 @@ class Policy {
 // All valid names, in alphabetical order.
 [[nodiscard]] std::span<const std::string_view> policy_names();
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -91,5 +91,5 @@ TEST_F(Order, FifoIgnoresUse) {
   EXPECT_EQ(pop(5), "abcd-");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

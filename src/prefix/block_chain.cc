@@ -38,4 +38,4 @@ std::size_t common_blocks(std::span<const Key> a, std::span<const Key> b) {
   return same;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -35,4 +35,4 @@ class BlockChain {
 // How many leading blocks two chains share: O(log n), because a shared block means that all before it are shared.
 [[nodiscard]] std::size_t common_blocks(std::span<const Key> a, std::span<const Key> b);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -62,5 +62,5 @@ TEST(BlockChain, CommonBlocksFindsTheFork) {
   EXPECT_EQ(common_blocks(whole.keys(), {}), 0u);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -24,8 +24,10 @@ std::string_view take_directive(std::string_view& rest) {
   bool quoted = false;
   std::size_t end = 0;
   for (; end < rest.size() && (quoted || rest[end] != ','); ++end) {
-    if (rest[end] == '"') quoted = !quoted;
-    else if (quoted && rest[end] == '\\') ++end;
+    if (rest[end] == '"')
+      quoted = !quoted;
+    else if (quoted && rest[end] == '\\')
+      ++end;
   }
   end = std::min(end, rest.size());
   const std::string_view directive = trim(rest.substr(0, end));
@@ -42,7 +44,7 @@ std::chrono::seconds parse_seconds(std::string_view text) {
   return std::chrono::seconds{std::min(value, kLongest)};
 }
 
-}  // namespace
+}   // namespace
 
 CacheControl parse_cache_control(std::string_view value) {
   CacheControl control;
@@ -50,9 +52,12 @@ CacheControl parse_cache_control(std::string_view value) {
     const std::string_view directive = take_directive(value);
     const std::size_t equals = directive.find('=');
     const std::string_view name = trim(directive.substr(0, equals));
-    if (same_name(name, "no-cache")) control.no_cache = true;
-    else if (same_name(name, "no-store")) control.no_store = true;
-    else if (same_name(name, "only-if-cached")) control.only_if_cached = true;
+    if (same_name(name, "no-cache"))
+      control.no_cache = true;
+    else if (same_name(name, "no-store"))
+      control.no_store = true;
+    else if (same_name(name, "only-if-cached"))
+      control.only_if_cached = true;
     else if (same_name(name, "max-age")) {
       const auto age = parse_seconds(equals == std::string_view::npos ? "" : trim(directive.substr(equals + 1)));
       control.max_age = std::min(age, control.max_age.value_or(age));   // given twice: the stricter
@@ -64,10 +69,17 @@ CacheControl parse_cache_control(std::string_view value) {
 std::string cache_status_text(const CacheStatus& status) {
   std::string out = "TensorCache; ";
   switch (status.forward) {
-    case CacheStatus::Forward::kNone: return out + "hit; detail=answer";
-    case CacheStatus::Forward::kBypass: out += "fwd=bypass"; break;
-    case CacheStatus::Forward::kRequest: out += "fwd=request"; break;
-    case CacheStatus::Forward::kMiss: out += "fwd=miss"; break;
+    case CacheStatus::Forward::kNone:
+      return out + "hit; detail=answer";
+    case CacheStatus::Forward::kBypass:
+      out += "fwd=bypass";
+      break;
+    case CacheStatus::Forward::kRequest:
+      out += "fwd=request";
+      break;
+    case CacheStatus::Forward::kMiss:
+      out += "fwd=miss";
+      break;
   }
   if (status.stored.value_or(false)) out += "; stored";
   if (status.collapsed) out += "; collapsed";
@@ -77,4 +89,4 @@ std::string cache_status_text(const CacheStatus& status) {
   return out;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -12,9 +12,9 @@
 namespace tensorcache {
 
 struct CacheControl {
-  bool no_cache = false;        // compute anew, then store
-  bool no_store = false;        // keep nothing of this request; what is stored already may answer it
-  bool only_if_cached = false;  // a stored answer or 504
+  bool no_cache = false;                         // compute anew, then store
+  bool no_store = false;                         // keep nothing of this request; what is stored already may answer it
+  bool only_if_cached = false;                   // a stored answer or 504
   std::optional<std::chrono::seconds> max_age;   // a stored answer older than that will not do
 };
 
@@ -40,4 +40,4 @@ struct CacheStatus {
 // `TensorCache; fwd=miss; detail="prefix; tokens=960; fidelity=kv"`.
 [[nodiscard]] std::string cache_status_text(const CacheStatus& status);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -33,9 +33,10 @@ TEST(CacheStatus, Texts) {
   EXPECT_EQ(cache_status_text({}), "TensorCache; hit; detail=answer");
   EXPECT_EQ(cache_status_text({Forward::kMiss, false, true, 0, {}}), "TensorCache; fwd=miss; stored; detail=miss");
   EXPECT_EQ(cache_status_text({Forward::kBypass, false, false, 0, {}}), "TensorCache; fwd=bypass; detail=miss");
-  EXPECT_EQ(cache_status_text({Forward::kRequest, false, {}, 32, Fidelity::kKv}), "TensorCache; fwd=request; detail=\"prefix; tokens=32; fidelity=kv\"");
+  EXPECT_EQ(cache_status_text({Forward::kRequest, false, {}, 32, Fidelity::kKv}),
+            "TensorCache; fwd=request; detail=\"prefix; tokens=32; fidelity=kv\"");
   EXPECT_EQ(cache_status_text({Forward::kMiss, true, {}, 0, {}}), "TensorCache; fwd=miss; collapsed; detail=miss");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -67,7 +67,7 @@ std::optional<std::size_t> parse_limit(std::string_view query) {
   return std::min(limit, kMaxLimit);
 }
 
-}  // namespace
+}   // namespace
 
 Reply show_cache(const Service& service, const Caller& caller, std::string_view query) {
   const std::optional<std::size_t> limit = parse_limit(query);
@@ -98,4 +98,4 @@ Reply clear_cache(Service& service, const Caller& caller) {
   return reply;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

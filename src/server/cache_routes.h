@@ -15,4 +15,4 @@ namespace tensorcache {
 // Forgets what is stored for the caller's tenant, an admin's too. {"removed": n}
 [[nodiscard]] Reply clear_cache(Service& service, const Caller& caller);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -191,7 +191,8 @@ ServerOptions two_tenants() {
   options.api_keys = {{"key-a", "a", false}, {"key-b", "b", false}, {"key-root", "ops", true}};
   return options;
 }
-constexpr std::string_view kA = "Authorization: Bearer key-a\r\n", kB = "Authorization: Bearer key-b\r\n", kRoot = "Authorization: Bearer key-root\r\n";
+constexpr std::string_view kA = "Authorization: Bearer key-a\r\n", kB = "Authorization: Bearer key-b\r\n",
+                           kRoot = "Authorization: Bearer key-root\r\n";
 
 TEST_F(CacheBehaviour, TenantsSeeNothingOfEachOther) {
   start(two_tenants(), FakeEngine::say({"x"}));
@@ -248,5 +249,5 @@ TEST_F(CacheBehaviour, WhatTheEnginesSaltSaysIsPartOfTheKey) {
   EXPECT_EQ(post(chat_body("hi")).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -61,8 +61,10 @@ class EventStream {
   }
   // Sends what has come together; with `last`, the end of the stream too. False: the client has gone.
   [[nodiscard]] Task<bool> flush(bool last) {
-    if (bare_) wire_ += events_;
-    else if (!events_.empty()) append_chunk(wire_, events_);
+    if (bare_)
+      wire_ += events_;
+    else if (!events_.empty())
+      append_chunk(wire_, events_);
     if (last && !bare_) wire_ += kLastChunk;
     events_.clear();
     const bool written = co_await completion_.connection().write(wire_, completion_.write_timeout());
@@ -120,7 +122,7 @@ Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
   stream.reply().finish(stream.events(), answer.reason, answer.usage);
   completion.count();
   const bool written = co_await stream.flush(true);
-  co_return written && stream.keep_alive();
+  co_return written&& stream.keep_alive();
 }
 
 // The next events; false if the client has gone first.
@@ -195,8 +197,10 @@ Task<bool> reply_from_flight(Completion& completion, Follower& follower) {
   completion.head.created_unix_s = follower.created_unix_s();
   completion.connection().watch();
   bool again = false;
-  if (completion.parsed.stream) again = co_await reply_streamed(completion, follower);
-  else again = co_await reply_whole(completion, follower);
+  if (completion.parsed.stream)
+    again = co_await reply_streamed(completion, follower);
+  else
+    again = co_await reply_whole(completion, follower);
   const bool left_early = completion.connection().gone();
   follower.leave();
   co_await completion.connection().unwatch();
@@ -223,12 +227,13 @@ CacheStatus::Forward forward_of(bool eligible, const CacheControl& control, cons
   return control.no_cache || outcome.too_old ? CacheStatus::Forward::kRequest : CacheStatus::Forward::kMiss;
 }
 
-}  // namespace
+}   // namespace
 
 Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
 
 Problem unknown_model_problem(std::string_view name, const EngineInfo& info) {
-  return {404, "the model '" + std::string(name) + "' does not exist here; this server runs '" + info.model_name + "'", "model", "model_not_found", 0};
+  return {404, "the model '" + std::string(name) + "' does not exist here; this server runs '" + info.model_name + "'", "model", "model_not_found",
+          0};
 }
 
 Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
@@ -257,4 +262,4 @@ Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
   co_return co_await send(exchange, std::move(reply));
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -17,4 +17,4 @@ namespace tensorcache {
 [[nodiscard]] Problem loading_problem();
 [[nodiscard]] Problem unknown_model_problem(std::string_view name, const EngineInfo& info);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kReadAheadStep = 4096;
 constexpr std::size_t kLingerBytes = 4u << 20;   // of a request that was refused, read and thrown away
 constexpr std::chrono::seconds kLingerTime{2};
-}  // namespace
+}   // namespace
 
 Connection::Connection(Socket socket, std::size_t read_ahead_bytes)
     : socket_(std::move(socket)), alarm_(socket_.get_executor()), read_ahead_bytes_(read_ahead_bytes) {}
@@ -98,4 +98,4 @@ void Connection::close() {
   fire();
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -38,7 +38,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] boost::beast::flat_buffer& buffer() { return buffer_; }
 
   // What waits on the socket ends with an error once this long has passed; see check_deadline.
-  void expire_after(std::chrono::milliseconds time) { deadline_ = Clock::now() + time; expired_ = false; }
+  void expire_after(std::chrono::milliseconds time) {
+    deadline_ = Clock::now() + time;
+    expired_ = false;
+  }
   void expire_never() { deadline_ = Clock::time_point::max(); }
   [[nodiscard]] bool expired() const { return expired_; }
   // The server calls this every few milliseconds for each connection: cheaper than a timer for each operation.
@@ -75,4 +78,4 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool expired_ = false, fired_ = false, watching_ = false, stop_watching_ = false, gone_ = false;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

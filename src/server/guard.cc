@@ -16,7 +16,7 @@ std::string_view without_port(std::string_view authority) {
   return authority.substr(0, authority.find(':'));
 }
 
-}  // namespace
+}   // namespace
 
 bool is_loopback_name(std::string_view host) {
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
@@ -30,14 +30,18 @@ bool is_loopback_name(std::string_view host) {
 
 std::optional<Problem> check_local(std::string_view host_header, std::string_view origin_header) {
   if (!host_header.empty() && !is_loopback_name(without_port(host_header)))
-    return Problem{403, "this server answers only requests made for localhost; the Host header says '" + std::string(host_header) +
-                            "'. Start it with an API key to serve other names.", "", "host_not_allowed", 0};
+    return Problem{403,
+                   "this server answers only requests made for localhost; the Host header says '" + std::string(host_header) +
+                       "'. Start it with an API key to serve other names.",
+                   "", "host_not_allowed", 0};
   if (origin_header.empty()) return std::nullopt;
   const std::size_t scheme = origin_header.find("://");
   const std::string_view authority = scheme == std::string_view::npos ? std::string_view() : origin_header.substr(scheme + 3);
   if (is_loopback_name(without_port(authority))) return std::nullopt;
-  return Problem{403, "this server answers web pages of localhost only; the Origin header says '" + std::string(origin_header) +
-                          "'. Start it with an API key to serve other pages.", "", "origin_not_allowed", 0};
+  return Problem{403,
+                 "this server answers web pages of localhost only; the Origin header says '" + std::string(origin_header) +
+                     "'. Start it with an API key to serve other pages.",
+                 "", "origin_not_allowed", 0};
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -15,4 +15,4 @@ namespace tensorcache {
 // listen on loopback without keys: there the browser is all that keeps a page from asking.
 [[nodiscard]] std::optional<Problem> check_local(std::string_view host_header, std::string_view origin_header);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

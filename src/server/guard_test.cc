@@ -6,8 +6,10 @@ namespace tensorcache {
 namespace {
 
 TEST(Guard, NamesOfThisMachine) {
-  for (const char* name : {"localhost", "LocalHost", "a.localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]"}) EXPECT_TRUE(is_loopback_name(name)) << name;
-  for (const char* name : {"", "example.com", "localhost.example.com", "notlocalhost", "127.0.0.1.example.com", "0.0.0.0", "192.168.0.1", "[::2]", "::"})
+  for (const char* name : {"localhost", "LocalHost", "a.localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]"})
+    EXPECT_TRUE(is_loopback_name(name)) << name;
+  for (const char* name :
+       {"", "example.com", "localhost.example.com", "notlocalhost", "127.0.0.1.example.com", "0.0.0.0", "192.168.0.1", "[::2]", "::"})
     EXPECT_FALSE(is_loopback_name(name)) << name;
 }
 
@@ -23,5 +25,5 @@ TEST(Guard, HostAndOrigin) {
   EXPECT_NE(check_local("evil.example", "")->message.find("API key"), std::string::npos) << "says what to do";
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -40,7 +40,7 @@ std::string_view connection_line(const Framing& framing) {
   return framing.http_1_0 ? "Connection: keep-alive\r\n" : "";
 }
 
-}  // namespace
+}   // namespace
 
 Reply problem_reply(const Problem& problem) {
   Reply reply;
@@ -84,4 +84,4 @@ void append_chunk(std::string& out, std::string_view data) {
   out += "\r\n";
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

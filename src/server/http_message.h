@@ -15,7 +15,7 @@ struct HttpRequest {
   std::string_view host, origin, authorization;
   std::string cache_control;   // all such headers, joined by commas
   bool keep_alive = true;
-  bool http_1_0 = false;       // knows no chunks
+  bool http_1_0 = false;   // knows no chunks
 };
 
 // A whole reply.
@@ -45,4 +45,4 @@ struct Framing {
 void append_chunk(std::string& out, std::string_view data);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -100,7 +100,7 @@ std::string name_duplicate(std::string_view text) {
   return parser.handler().duplicate;
 }
 
-}  // namespace
+}   // namespace
 
 std::optional<json::value> parse_json(std::string_view text, const json::storage_ptr& storage, std::string& error) {
   json::basic_parser<Handler> parser{json::parse_options{}};
@@ -120,4 +120,4 @@ std::optional<json::value> parse_json(std::string_view text, const json::storage
   return document;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

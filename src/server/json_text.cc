@@ -20,11 +20,21 @@ constexpr std::string_view kHexDigits = "0123456789abcdef";
 
 void append_escape(std::string& out, char c) {
   switch (c) {
-    case '"': out += "\\\""; return;
-    case '\\': out += "\\\\"; return;
-    case '\n': out += "\\n"; return;
-    case '\r': out += "\\r"; return;
-    case '\t': out += "\\t"; return;
+    case '"':
+      out += "\\\"";
+      return;
+    case '\\':
+      out += "\\\\";
+      return;
+    case '\n':
+      out += "\\n";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
     default:
       out += "\\u00";
       out += kHexDigits[static_cast<std::uint8_t>(c) >> 4];
@@ -39,7 +49,7 @@ void append_chars(std::string& out, T value) {
   out.append(text, static_cast<std::size_t>(end - text));
 }
 
-}  // namespace
+}   // namespace
 
 std::size_t utf8_character_bytes(std::string_view text) {
   if (text.empty()) return 0;
@@ -94,8 +104,10 @@ void append_json_number(std::string& out, std::int64_t value) { append_chars(out
 void append_json_number(std::string& out, std::uint64_t value) { append_chars(out, value); }
 
 void append_json_number(std::string& out, float value) {
-  if (std::isfinite(value)) append_chars(out, value);
-  else out += value > 0 ? "9999.0" : "-9999.0";
+  if (std::isfinite(value))
+    append_chars(out, value);
+  else
+    out += value > 0 ? "9999.0" : "-9999.0";
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

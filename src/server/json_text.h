@@ -22,4 +22,4 @@ void append_json_number(std::string& out, float value);
 [[nodiscard]] std::size_t utf8_character_bytes(std::string_view text);
 [[nodiscard]] bool is_utf8(std::string_view text);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -36,5 +36,5 @@ TEST(JsonText, Numbers) {
   EXPECT_EQ(out, "-9223372036854775808-0.5-9999.0");
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -123,21 +123,22 @@ TEST_F(Lifecycle, StopUnderLoad) {
   start({}, FakeEngine::say({"x", "y"}));
   std::atomic<bool> done{false};
   std::vector<std::thread> clients;
-  for (int c = 0; c < 4; ++c) clients.emplace_back([&, c] {
-    for (int i = 0; !done && i < 100'000; ++i) {
-      Client one(server_->port());
-      if (done) return;
-      one.post(chat_body(std::to_string(c * 1000 + i % 50), i % 2 ? R"("stream":true)" : ""));
-      const ClientReply reply = one.read();
-      if (reply.status == 0) return;   // the server has stopped
-      ASSERT_EQ(reply.text(), "xy");
-    }
-  });
+  for (int c = 0; c < 4; ++c)
+    clients.emplace_back([&, c] {
+      for (int i = 0; !done && i < 100'000; ++i) {
+        Client one(server_->port());
+        if (done) return;
+        one.post(chat_body(std::to_string(c * 1000 + i % 50), i % 2 ? R"("stream":true)" : ""));
+        const ClientReply reply = one.read();
+        if (reply.status == 0) return;   // the server has stopped
+        ASSERT_EQ(reply.text(), "xy");
+      }
+    });
   std::this_thread::sleep_for(200ms);
   done = true;
   server_->stop();
   for (std::thread& thread : clients) thread.join();
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

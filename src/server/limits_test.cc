@@ -18,7 +18,8 @@ TEST_F(Limits, BodyTooLarge) {
   EXPECT_EQ(reply.status, 413);
   EXPECT_EQ(reply.error("code"), "body_too_large");
   Client chunked = client();
-  chunked.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + std::string(0x800, 'x') + "\r\n0\r\n\r\n");
+  chunked.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + std::string(0x800, 'x') +
+               "\r\n0\r\n\r\n");
   EXPECT_EQ(chunked.read().status, 413);
   EXPECT_EQ(post(chat_body("hi")).status, 200);
 }
@@ -45,7 +46,8 @@ TEST_F(Limits, AChunkedBodyIsUnderstood) {
   Client one = client();
   char size[16];
   snprintf(size, sizeof size, "%zx", body.size());
-  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(size) + "\r\n" + body + "\r\n0\r\n\r\n");
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(size) + "\r\n" + body +
+           "\r\n0\r\n\r\n");
   EXPECT_EQ(one.read().text(), "x");
 }
 
@@ -55,7 +57,8 @@ TEST_F(Limits, Expect100Continue) {
   start(options, FakeEngine::say({"x"}));
   const std::string body = chat_body("hi");
   Client one = client();
-  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n");
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: " + std::to_string(body.size()) +
+           "\r\n\r\n");
   EXPECT_EQ(one.read().status, 100);
   one.send(body);
   EXPECT_EQ(one.read().text(), "x");
@@ -167,10 +170,12 @@ TEST_F(Limits, DeepNestingIsRefusedQuickly) {
 
 TEST_F(Limits, AClientThatSendsHalfARequestAndLeavesIsForgotten) {
   start();
-  { client().send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"); }
+  {
+    client().send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
+  }
   for (int i = 0; i < 100 && metric("tensorcache_connections") > 1; ++i) std::this_thread::sleep_for(10ms);
   EXPECT_EQ(metric("tensorcache_connections"), 1);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -13,7 +13,7 @@ using prometheus::MetricType;
 
 // From a hit of a fraction of a millisecond to a long generation.
 const prometheus::Histogram::BucketBoundaries kSeconds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
-                                                          0.25,   0.5,     1,      2.5,   5,      10,    30,   60,    120, 300};
+                                                          0.25,   0.5,     1,      2.5,   5,      10,    30,   60,    120,  300};
 
 prometheus::Family<prometheus::Counter>& counters(prometheus::Registry& registry, const char* name, const char* help) {
   return prometheus::BuildCounter().Name(name).Help(help).Register(registry);
@@ -28,7 +28,7 @@ class Page {
 
   void counter(const char* name, const char* help, double value) { add(name, help, MetricType::Counter).counter.value = value; }
   void gauge(const char* name, const char* help, double value) { add(name, help, MetricType::Gauge).gauge.value = value; }
-  void gauges_by_kind(const char* name, const char* help, const Stats& stats, std::uint64_t KindStats::*member) {
+  void gauges_by_kind(const char* name, const char* help, const Stats& stats, std::uint64_t KindStats::* member) {
     families_.push_back({name, help, MetricType::Gauge, {}});
     for (std::size_t kind = 0; kind < kKindCount; ++kind) {
       prometheus::ClientMetric metric;
@@ -82,7 +82,7 @@ void add_engine(Page& page, const EngineStats& stats) {
   page.gauge("tensorcache_engine_running", "Requests in a slot", stats.running);
 }
 
-}  // namespace
+}   // namespace
 
 Metrics::Metrics()
     : replies_(counters(registry_, "tensorcache_http_replies_total", "Replies by route and status")),
@@ -120,4 +120,4 @@ std::string Metrics::page(const Stats& cache, const Engine* engine) const {
   return page.text();
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

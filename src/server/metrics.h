@@ -51,4 +51,4 @@ class Metrics {
   PerSource sources_[3];
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -75,7 +75,7 @@ std::string completion_token_text(std::string_view bytes) {
   return text;
 }
 
-}  // namespace
+}   // namespace
 
 std::string random_id(std::string_view prefix) {
   constexpr std::string_view kLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -110,8 +110,10 @@ std::string model_json(const EngineInfo& info) {
 void LogprobsJson::add(const Delta& delta) {
   for (const TokenLogprob& token : delta.logprobs) {
     if (!tokens_.empty()) tokens_ += ',';
-    if (kind_ == Request::Kind::kChat) append_chat_token(tokens_, token);
-    else add_completion_token(token);
+    if (kind_ == Request::Kind::kChat)
+      append_chat_token(tokens_, token);
+    else
+      add_completion_token(token);
   }
 }
 
@@ -154,8 +156,10 @@ void WholeReply::add(const Delta& delta) {
 
 std::string WholeReply::finish(FinishReason reason, const Usage& usage) {
   out_ += chat(head_) ? R"(","refusal":null},"logprobs":)" : R"(","logprobs":)";
-  if (head_.logprobs) logprobs_.take(out_);
-  else out_ += "null";
+  if (head_.logprobs)
+    logprobs_.take(out_);
+  else
+    out_ += "null";
   out_ += ",\"finish_reason\":";
   out_ += reason_text(reason);
   out_ += "}],";
@@ -175,9 +179,7 @@ void StreamReply::open(std::string& out) const {
 }
 
 // After "finish_reason": every chunk but the last says that usage is still to come, as OpenAI does.
-void StreamReply::close(std::string& out) const {
-  out += include_usage_ ? "}],\"usage\":null}\n\n" : "}]}\n\n";
-}
+void StreamReply::close(std::string& out) const { out += include_usage_ ? "}],\"usage\":null}\n\n" : "}]}\n\n"; }
 
 void StreamReply::begin(std::string& out) {
   if (!chat(head_)) return;
@@ -219,4 +221,4 @@ void StreamReply::finish(std::string& out, FinishReason reason, const Usage& usa
   out += "data: [DONE]\n\n";
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -14,7 +14,7 @@ namespace tensorcache {
 struct ReplyHead {
   Request::Kind kind = Request::Kind::kChat;
   std::string_view model;
-  std::string_view fingerprint;       // "tc-" and 12 hexadecimal digits
+  std::string_view fingerprint;   // "tc-" and 12 hexadecimal digits
   std::int64_t created_unix_s = 0;
   bool logprobs = false;
 };
@@ -70,4 +70,4 @@ class StreamReply {
   LogprobsJson logprobs_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

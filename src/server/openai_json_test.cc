@@ -26,7 +26,8 @@ TEST(OpenAiJson, ChatLogprobsCarryTheBytesOfPartsOfCharacters) {
   const auto json = boost::json::parse(reply.finish(FinishReason::kLength, {}));
   EXPECT_EQ(json.at("model"), "m\"");
   const auto& content = json.at("choices").at(0).at("logprobs").at("content");
-  EXPECT_EQ(content.at(0), boost::json::parse(R"({"token":"\ufffd","logprob":-0.5,"bytes":[195],"top_logprobs":[{"token":"\ufffd","logprob":-1,"bytes":[195]}]})"));
+  EXPECT_EQ(content.at(0),
+            boost::json::parse(R"({"token":"\ufffd","logprob":-0.5,"bytes":[195],"top_logprobs":[{"token":"\ufffd","logprob":-1,"bytes":[195]}]})"));
   EXPECT_EQ(content.at(1).at("bytes"), boost::json::parse("[169]"));
   EXPECT_EQ(json.at("choices").at(0).at("finish_reason"), "length");
 }
@@ -62,5 +63,5 @@ TEST(OpenAiJson, CompletionOffsetsGoOnAcrossChunks) {
   EXPECT_NE(out.find("\"text_offset\":[2]"), std::string::npos) << out;
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -51,11 +51,17 @@ MaybeProblem boolean(std::string_view name, const json::value& value, bool& into
   return std::nullopt;
 }
 
-MaybeProblem temperature(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, 0, 2, d.request().sampling.temperature); }
+MaybeProblem temperature(RequestDraft& d, std::string_view n, const json::value& v) {
+  return number_in(n, v, 0, 2, d.request().sampling.temperature);
+}
 MaybeProblem top_p(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.top_p); }
 MaybeProblem min_p(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.min_p); }
-MaybeProblem presence(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, -2, 2, d.request().sampling.presence_penalty); }
-MaybeProblem frequency(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, -2, 2, d.request().sampling.frequency_penalty); }
+MaybeProblem presence(RequestDraft& d, std::string_view n, const json::value& v) {
+  return number_in(n, v, -2, 2, d.request().sampling.presence_penalty);
+}
+MaybeProblem frequency(RequestDraft& d, std::string_view n, const json::value& v) {
+  return number_in(n, v, -2, 2, d.request().sampling.frequency_penalty);
+}
 
 MaybeProblem repeat(RequestDraft& draft, std::string_view name, const json::value& value) {
   const std::optional<double> number = number_of(value);
@@ -80,8 +86,10 @@ MaybeProblem seed(RequestDraft& draft, std::string_view name, const json::value&
   }
   const std::optional<std::int64_t> number = integer_of(value);
   if (!number) return bad_field(text(name), text(name) + " must be an integer");
-  if (*number == -1 || *number == std::int64_t{kRandom}) draft.request().sampling.seed.reset();
-  else draft.request().sampling.seed = static_cast<std::uint32_t>(static_cast<std::uint64_t>(*number) % kRandom);
+  if (*number == -1 || *number == std::int64_t{kRandom})
+    draft.request().sampling.seed.reset();
+  else
+    draft.request().sampling.seed = static_cast<std::uint32_t>(static_cast<std::uint64_t>(*number) % kRandom);
   return std::nullopt;
 }
 
@@ -129,8 +137,7 @@ MaybeProblem logit_bias(RequestDraft& draft, std::string_view name, const json::
   }
   std::sort(biases.begin(), biases.end());
   for (std::size_t i = 1; i < biases.size(); ++i)   // "7" and "07" are two keys of one token
-    if (biases[i - 1].first == biases[i].first)
-      return bad_field(text(name), "logit_bias names token " + std::to_string(biases[i].first) + " twice");
+    if (biases[i - 1].first == biases[i].first) return bad_field(text(name), "logit_bias names token " + std::to_string(biases[i].first) + " twice");
   return std::nullopt;
 }
 
@@ -183,8 +190,12 @@ MaybeProblem only(bool allowed, std::string_view name, std::string_view what) {
 
 MaybeProblem only_one(RequestDraft&, std::string_view n, const json::value& v) { return only(integer_of(v) == 1, n, "1"); }
 MaybeProblem only_false(RequestDraft&, std::string_view n, const json::value& v) { return only(v.is_bool() && !v.get_bool(), n, "false"); }
-MaybeProblem only_empty_text(RequestDraft&, std::string_view n, const json::value& v) { return only(v.is_string() && v.get_string().empty(), n, "an empty text"); }
-MaybeProblem only_empty_list(RequestDraft&, std::string_view n, const json::value& v) { return only(v.is_array() && v.get_array().empty(), n, "an empty list"); }
+MaybeProblem only_empty_text(RequestDraft&, std::string_view n, const json::value& v) {
+  return only(v.is_string() && v.get_string().empty(), n, "an empty text");
+}
+MaybeProblem only_empty_list(RequestDraft&, std::string_view n, const json::value& v) {
+  return only(v.is_array() && v.get_array().empty(), n, "an empty list");
+}
 MaybeProblem only_text_format(RequestDraft&, std::string_view n, const json::value& v) {
   const json::object* object = v.if_object();
   const json::value* type = object && object->size() == 1 ? object->if_contains("type") : nullptr;
@@ -244,7 +255,7 @@ constexpr Field kFields[] = {
     {"suffix", In::kCompletion, only_empty_text},
 };
 
-}  // namespace
+}   // namespace
 
 std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, const json::value& value) {
   const In here = draft.chat() ? In::kChat : In::kCompletion;
@@ -255,4 +266,4 @@ std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, c
   return bad_field(text(name), "unknown or unsupported field '" + text(name) + "'", "unsupported_parameter");
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

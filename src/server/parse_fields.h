@@ -31,4 +31,4 @@ struct RequestDraft {
 [[nodiscard]] std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name, const boost::json::value& value);
 [[nodiscard]] std::optional<Problem> apply_prompt(RequestDraft& draft, std::string_view name, const boost::json::value& value);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

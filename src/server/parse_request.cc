@@ -20,12 +20,14 @@ MaybeProblem content_part(const std::string& name, const json::value& value, std
   const json::value* type = part ? part->if_contains("type") : nullptr;
   if (!type || !type->is_string()) return bad_field(name, name + " must be an object with a type");
   if (type->get_string() != "text")
-    return bad_field(name, name + ": only parts of type \"text\" are supported, not \"" + std::string(type->get_string()) + "\"", "unsupported_parameter");
+    return bad_field(name, name + ": only parts of type \"text\" are supported, not \"" + std::string(type->get_string()) + "\"",
+                     "unsupported_parameter");
   const json::value* words = part->if_contains("text");
   if (!words || !words->is_string()) return bad_field(name + ".text", name + ".text must be a string");
   for (const auto& member : *part)
     if (member.key() != "type" && member.key() != "text" && !member.value().is_null())
-      return bad_field(name + "." + std::string(member.key()), "unknown or unsupported field " + name + "." + std::string(member.key()), "unsupported_parameter");
+      return bad_field(name + "." + std::string(member.key()), "unknown or unsupported field " + name + "." + std::string(member.key()),
+                       "unsupported_parameter");
   content.append(words->get_string());
   return std::nullopt;
 }
@@ -92,8 +94,7 @@ MaybeProblem prompt_tokens(RequestDraft& draft, const std::string& name, const j
 MaybeProblem finish(RequestDraft& draft) {
   if (draft.chat() && !draft.has_messages) return bad_field("messages", "messages is missing", "missing_required_parameter");
   if (!draft.chat() && !draft.has_prompt) return bad_field("prompt", "prompt is missing", "missing_required_parameter");
-  if (draft.has_stream_options && !draft.parsed.stream)
-    return bad_field("stream_options", "stream_options is only allowed where stream is true");
+  if (draft.has_stream_options && !draft.parsed.stream) return bad_field("stream_options", "stream_options is only allowed where stream is true");
   if (draft.top_logprobs) {
     if (!draft.request().logprobs) return bad_field("top_logprobs", "top_logprobs needs logprobs to be true");
     draft.request().top_logprobs = *draft.top_logprobs;
@@ -101,7 +102,7 @@ MaybeProblem finish(RequestDraft& draft) {
   return std::nullopt;
 }
 
-}  // namespace
+}   // namespace
 
 std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name, const json::value& value) {
   const json::array* array = value.if_array();
@@ -149,4 +150,4 @@ std::variant<ParsedRequest, Problem> parse_request(Request::Kind kind, std::stri
   return std::move(draft.parsed);
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

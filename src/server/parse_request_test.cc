@@ -94,13 +94,14 @@ TEST(ParseRequest, WrongMessagesAreNamed) {
 TEST(ParseRequest, WrongValuesAreNamed) {
   for (const char* field : {"temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty", "top_k", "seed", "max_tokens",
                             "max_completion_tokens", "stop", "logit_bias", "logprobs", "stream", "stream_options", "n", "model"}) {
-    for (const char* value : {"{\"a\":1}", "[1]", "-1e300", "1.5e300"}) EXPECT_NE(bad(with(std::string("\"") + field + "\":" + value)), "accepted") << field << value;
+    for (const char* value : {"{\"a\":1}", "[1]", "-1e300", "1.5e300"})
+      EXPECT_NE(bad(with(std::string("\"") + field + "\":" + value)), "accepted") << field << value;
     EXPECT_TRUE(bad(with(std::string("\"") + field + "\":[[]]")).starts_with(field)) << field;
   }
-  for (const char* fields : {R"("temperature":2.1)", R"("temperature":-0.1)", R"("top_p":1.1)", R"("min_p":-1)", R"("presence_penalty":3)", R"("repeat_penalty":0)",
-                             R"("top_k":-2)", R"("top_k":1.5)", R"("max_tokens":0)", R"("max_tokens":-1)", R"("n":2)", R"("n":0)", R"("stop":"")", R"("seed":1.5)",
-                             R"("top_logprobs":21,"logprobs":true)", R"("top_logprobs":2)", R"("stream_options":{"include_usage":true})", R"("logprobs":1)",
-                             R"("max_tokens":5,"max_completion_tokens":6)"})
+  for (const char* fields : {R"("temperature":2.1)", R"("temperature":-0.1)", R"("top_p":1.1)", R"("min_p":-1)", R"("presence_penalty":3)",
+                             R"("repeat_penalty":0)", R"("top_k":-2)", R"("top_k":1.5)", R"("max_tokens":0)", R"("max_tokens":-1)", R"("n":2)",
+                             R"("n":0)", R"("stop":"")", R"("seed":1.5)", R"("top_logprobs":21,"logprobs":true)", R"("top_logprobs":2)",
+                             R"("stream_options":{"include_usage":true})", R"("logprobs":1)", R"("max_tokens":5,"max_completion_tokens":6)"})
     EXPECT_NE(bad(with(fields)), "accepted") << fields;
   EXPECT_EQ(bad(with(R"("stream":true,"stream_options":{"x":1})")), "stream_options.x");
   EXPECT_EQ(bad(with(R"("stop":["a",""])")), "stop[1]");
@@ -131,17 +132,22 @@ TEST(ParseRequest, Seeds) {
 }
 
 TEST(ParseRequest, WhatCannotChangeTheAnswerIsAccepted) {
-  for (const char* fields : {R"("user":"x")", R"("metadata":{"a":"b"})", R"("store":true)", R"("service_tier":"auto")", R"("safety_identifier":"x")",
-                             R"("prompt_cache_key":"x")", R"("prompt_cache_retention":"24h")", R"("parallel_tool_calls":true)", R"("tools":[])",
-                             R"("tool_choice":"auto")", R"("response_format":{"type":"text"})", R"("modalities":["text"])", R"("n":1)", R"("tools":null)"})
+  for (const char* fields :
+       {R"("user":"x")", R"("metadata":{"a":"b"})", R"("store":true)", R"("service_tier":"auto")", R"("safety_identifier":"x")",
+        R"("prompt_cache_key":"x")", R"("prompt_cache_retention":"24h")", R"("parallel_tool_calls":true)", R"("tools":[])", R"("tool_choice":"auto")",
+        R"("response_format":{"type":"text"})", R"("modalities":["text"])", R"("n":1)", R"("tools":null)"})
     EXPECT_EQ(bad(with(fields)), "accepted") << fields;
 }
 
 TEST(ParseRequest, AnythingElseIsRefusedByName) {
-  const std::pair<const char*, const char*> fields[] = {
-      {"tools", R"("tools":[{"type":"function"}])"}, {"response_format", R"("response_format":{"type":"json_object"})"},
-      {"tool_choice", R"("tool_choice":"required")"}, {"modalities", R"("modalities":["audio"])"}, {"reasoning_effort", R"("reasoning_effort":"low")"},
-      {"prompt", R"("prompt":"x")"}, {"frobnicate", R"("frobnicate":null)"}, {"Temperature", R"("Temperature":0)"}};
+  const std::pair<const char*, const char*> fields[] = {{"tools", R"("tools":[{"type":"function"}])"},
+                                                        {"response_format", R"("response_format":{"type":"json_object"})"},
+                                                        {"tool_choice", R"("tool_choice":"required")"},
+                                                        {"modalities", R"("modalities":["audio"])"},
+                                                        {"reasoning_effort", R"("reasoning_effort":"low")"},
+                                                        {"prompt", R"("prompt":"x")"},
+                                                        {"frobnicate", R"("frobnicate":null)"},
+                                                        {"Temperature", R"("Temperature":0)"}};
   for (const auto& [name, text] : fields) EXPECT_EQ(bad(with(text)), name);
 }
 
@@ -153,7 +159,8 @@ TEST(ParseRequest, Prompts) {
   EXPECT_EQ(good(prompt(R"("prompt":"x","logprobs":0)")).logprobs, true);
   EXPECT_EQ(good(prompt(R"("prompt":"x","echo":false,"suffix":null,"best_of":1)")).prompt, "x");
   EXPECT_EQ(bad(prompt("")), "prompt");
-  for (const char* text : {R"("prompt":[])", R"("prompt":["a","b"])", R"("prompt":5)", R"("prompt":[[]])", R"("prompt":[["a"]])", R"("prompt":[1,"a"])"})
+  for (const char* text :
+       {R"("prompt":[])", R"("prompt":["a","b"])", R"("prompt":5)", R"("prompt":[[]])", R"("prompt":[["a"]])", R"("prompt":[1,"a"])"})
     EXPECT_TRUE(bad(prompt(text)).starts_with("prompt")) << text;
   EXPECT_EQ(bad(prompt(R"("prompt":[1000])")), "prompt[0]");
   EXPECT_EQ(bad(prompt(R"("prompt":"x","logprobs":6)")), "logprobs");
@@ -172,8 +179,8 @@ std::string json_error(std::string_view body) {
 }
 
 TEST(ParseRequest, BrokenJson) {
-  for (const std::string body : {"", "{", "[]", "1", "{\"messages\":NaN}", "{\"temperature\":nan}", "{} x", "{\"a\":1,}", "\xEF\xBB\xBF{}", "{\"a\":\"\xC3\x28\"}",
-                                 "{\"a\":\"\\ud800\"}", "{'a':1}"})
+  for (const std::string body : {"", "{", "[]", "1", "{\"messages\":NaN}", "{\"temperature\":nan}", "{} x", "{\"a\":1,}", "\xEF\xBB\xBF{}",
+                                 "{\"a\":\"\xC3\x28\"}", "{\"a\":\"\\ud800\"}", "{'a':1}"})
     EXPECT_NE(json_error(body), "accepted") << body;
   EXPECT_NE(json_error(std::string(10 << 20, '[')), "accepted");
   std::string nested;
@@ -187,5 +194,5 @@ TEST(ParseRequest, AKeyGivenTwiceIsRefusedByName) {
   EXPECT_NE(json_error(R"({"metadata":{"a":{"b":1,"b":1}}})").find("'b'"), std::string::npos);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -10,19 +10,25 @@ namespace {
 
 std::string_view type_of(int status) {
   switch (status) {
-    case 401: return "authentication_error";
-    case 403: return "permission_error";
-    case 408: return "timeout_error";
-    default: return status < 500 ? "invalid_request_error" : "server_error";
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 408:
+      return "timeout_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "server_error";
   }
 }
 
 void append_text_or_null(std::string& out, std::string_view text) {
-  if (text.empty()) out += "null";
-  else append_json_string(out, text);
+  if (text.empty())
+    out += "null";
+  else
+    append_json_string(out, text);
 }
 
-}  // namespace
+}   // namespace
 
 Problem bad_field(std::string param, std::string message, std::string code) {
   return {400, std::move(message), std::move(param), std::move(code), 0};
@@ -30,13 +36,17 @@ Problem bad_field(std::string param, std::string message, std::string code) {
 
 Problem problem_of(const Failure& failure) {
   switch (failure.code) {
-    case Failure::Code::kBadRequest: return {400, failure.message, failure.param, "invalid_value", 0};
+    case Failure::Code::kBadRequest:
+      return {400, failure.message, failure.param, "invalid_value", 0};
     case Failure::Code::kContextOverflow:
       return {400, failure.message, failure.param.empty() ? "messages" : failure.param, "context_length_exceeded", 0};
-    case Failure::Code::kOverloaded: return {503, failure.message, "", "overloaded", 1};
-    case Failure::Code::kShuttingDown: return {503, failure.message, "", "shutting_down", 5};
+    case Failure::Code::kOverloaded:
+      return {503, failure.message, "", "overloaded", 1};
+    case Failure::Code::kShuttingDown:
+      return {503, failure.message, "", "shutting_down", 5};
     case Failure::Code::kCancelled:
-    case Failure::Code::kInternal: break;
+    case Failure::Code::kInternal:
+      break;
   }
   return {500, failure.message, "", "internal_error", 0};
 }
@@ -56,4 +66,4 @@ std::string problem_json(const Problem& problem) {
   return out;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

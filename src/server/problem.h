@@ -9,10 +9,10 @@ namespace tensorcache {
 
 struct Problem {
   int status = 500;
-  std::string message;    // for people: what is wrong and what would be right
-  std::string param;      // the field, or empty
-  std::string code;       // for programs, or empty
-  int retry_after_s = 0;  // 0: no such header
+  std::string message;     // for people: what is wrong and what would be right
+  std::string param;       // the field, or empty
+  std::string code;        // for programs, or empty
+  int retry_after_s = 0;   // 0: no such header
 };
 
 // 400 about a field.
@@ -22,4 +22,4 @@ struct Problem {
 // {"error":{"message","type","param","code","status"}}; type follows from the status.
 [[nodiscard]] std::string problem_json(const Problem& problem);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -13,10 +13,14 @@ struct Resource {
 
 constexpr std::string_view kRead = "GET, HEAD";
 constexpr Resource kResources[] = {
-    {"/v1/chat/completions", Route::kChat, "POST"}, {"/chat/completions", Route::kChat, "POST"},
-    {"/v1/completions", Route::kCompletion, "POST"}, {"/completions", Route::kCompletion, "POST"},
-    {"/v1/models", Route::kModels, kRead},           {"/models", Route::kModels, kRead},
-    {"/health", Route::kHealth, kRead},              {"/metrics", Route::kMetrics, kRead},
+    {"/v1/chat/completions", Route::kChat, "POST"},
+    {"/chat/completions", Route::kChat, "POST"},
+    {"/v1/completions", Route::kCompletion, "POST"},
+    {"/completions", Route::kCompletion, "POST"},
+    {"/v1/models", Route::kModels, kRead},
+    {"/models", Route::kModels, kRead},
+    {"/health", Route::kHealth, kRead},
+    {"/metrics", Route::kMetrics, kRead},
     {"/cache", Route::kCache, "GET, HEAD, DELETE"},
 };
 
@@ -34,8 +38,7 @@ std::string percent_decoded(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     unsigned value = 0;
-    if (text[i] == '%' && i + 2 < text.size() &&
-        std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16).ptr == text.data() + i + 3) {
+    if (text[i] == '%' && i + 2 < text.size() && std::from_chars(text.data() + i + 1, text.data() + i + 3, value, 16).ptr == text.data() + i + 3) {
       out += static_cast<char>(value);
       i += 2;
     } else {
@@ -45,7 +48,7 @@ std::string percent_decoded(std::string_view text) {
   return out;
 }
 
-}  // namespace
+}   // namespace
 
 std::string_view route_name(Route route) {
   constexpr std::string_view kNames[kRouteCount] = {"other", "chat", "completion", "models", "model", "health", "metrics", "cache"};
@@ -88,4 +91,4 @@ std::optional<std::string_view> query_value(std::string_view query, std::string_
   return std::nullopt;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -14,9 +14,9 @@ inline constexpr std::size_t kRouteCount = 8;
 
 struct RouteMatch {
   Route route = Route::kNone;
-  std::string argument;        // the model's id, for kModel
-  std::string_view query;      // what stands behind '?'
-  std::string_view allow;      // the methods there are, for Allow
+  std::string argument;     // the model's id, for kModel
+  std::string_view query;   // what stands behind '?'
+  std::string_view allow;   // the methods there are, for Allow
   bool method_allowed = false;
 };
 
@@ -26,4 +26,4 @@ struct RouteMatch {
 // The first value of `name` in a query, as it stands there.
 [[nodiscard]] std::optional<std::string_view> query_value(std::string_view query, std::string_view name);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -29,5 +29,5 @@ TEST(Router, Query) {
   EXPECT_EQ(query_value("", "limit"), std::nullopt);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

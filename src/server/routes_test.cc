@@ -23,7 +23,8 @@ TEST_F(Routes, AWholeChatAnswerHasOpenAisShape) {
   EXPECT_TRUE(json.at("system_fingerprint").as_string().starts_with("tc-"));
   EXPECT_EQ(json.at("choices").at(0).at("message"), boost::json::parse(R"({"role":"assistant","content":"Hi \"you\"\n","refusal":null})"));
   EXPECT_EQ(json.at("choices").at(0).at("finish_reason"), "stop");
-  EXPECT_EQ(json.at("usage"), boost::json::parse(R"({"prompt_tokens":7,"completion_tokens":2,"total_tokens":9,"prompt_tokens_details":{"cached_tokens":0}})"));
+  EXPECT_EQ(json.at("usage"),
+            boost::json::parse(R"({"prompt_tokens":7,"completion_tokens":2,"total_tokens":9,"prompt_tokens_details":{"cached_tokens":0}})"));
 }
 
 TEST_F(Routes, ACompletionHasItsOwnShapeAndLogprobs) {
@@ -33,8 +34,9 @@ TEST_F(Routes, ACompletionHasItsOwnShapeAndLogprobs) {
   EXPECT_EQ(json.at("object"), "text_completion");
   EXPECT_TRUE(json.at("id").as_string().starts_with("cmpl-"));
   EXPECT_EQ(json.at("choices").at(0).at("text"), "éb");
-  EXPECT_EQ(json.at("choices").at(0).at("logprobs"),
-            boost::json::parse(R"({"tokens":["é","b"],"token_logprobs":[-0.25,-0.25],"top_logprobs":[{"alt0":-0.5},{"alt0":-0.5}],"text_offset":[0,1]})"));
+  EXPECT_EQ(
+      json.at("choices").at(0).at("logprobs"),
+      boost::json::parse(R"({"tokens":["é","b"],"token_logprobs":[-0.25,-0.25],"top_logprobs":[{"alt0":-0.5},{"alt0":-0.5}],"text_offset":[0,1]})"));
   EXPECT_EQ(engine_->job(0).request->kind, Request::Kind::kCompletion);
   EXPECT_EQ(engine_->job(0).request->prompt, "x");
 }
@@ -113,10 +115,14 @@ TEST_F(Routes, ABadFieldIsNamed) {
 TEST_F(Routes, TheEnginesFailuresHaveTheirStatus) {
   start({}, [](const FakeEngine::Job& job) {
     const std::string& what = job.request->messages[0].content;
-    if (what == "big") job.fail(Failure::Code::kContextOverflow, "too long");
-    else if (what == "busy") job.fail(Failure::Code::kOverloaded, "queue full");
-    else if (what == "bad") job.fail(Failure::Code::kBadRequest, "no", "messages");
-    else job.fail(Failure::Code::kInternal, "broken");
+    if (what == "big")
+      job.fail(Failure::Code::kContextOverflow, "too long");
+    else if (what == "busy")
+      job.fail(Failure::Code::kOverloaded, "queue full");
+    else if (what == "bad")
+      job.fail(Failure::Code::kBadRequest, "no", "messages");
+    else
+      job.fail(Failure::Code::kInternal, "broken");
   });
   for (const std::string stream : {"\"stream\":false", "\"stream\":true"}) {
     EXPECT_EQ(post(chat_body("big", stream)).error("code"), "context_length_exceeded");
@@ -133,7 +139,8 @@ TEST_F(Routes, AKeyIsRequired) {
   ServerOptions options;
   options.api_keys = {{"secret", "t", false}};
   start(options, FakeEngine::say({"x"}));
-  for (const std::string header : {"", "Authorization: Bearer wrong\r\n", "Authorization: Bearer \r\n", "Authorization: Basic secret\r\n", "Authorization: secret\r\n"}) {
+  for (const std::string header :
+       {"", "Authorization: Bearer wrong\r\n", "Authorization: Bearer \r\n", "Authorization: Basic secret\r\n", "Authorization: secret\r\n"}) {
     const ClientReply reply = post(chat_body("hi"), header);
     EXPECT_EQ(reply.status, 401) << header;
     EXPECT_EQ(reply.error("code"), "invalid_api_key");
@@ -181,5 +188,5 @@ TEST_F(Routes, MetricsCountWhatHappened) {
   EXPECT_EQ(metric("tensorcache_connections"), 1) << "the one that asks";
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -21,11 +21,11 @@ namespace {
 using Tcp = asio::ip::tcp;
 using Acceptor = asio::basic_socket_acceptor<Tcp, Executor>;
 
-constexpr std::chrono::milliseconds kTick{20};             // how exact deadlines are
-constexpr std::chrono::milliseconds kNoFilesPause{50};     // out of file descriptors: some will close
-constexpr std::size_t kMaxRefusals = 64;                   // connections over the limit that still get a reply
+constexpr std::chrono::milliseconds kTick{20};           // how exact deadlines are
+constexpr std::chrono::milliseconds kNoFilesPause{50};   // out of file descriptors: some will close
+constexpr std::size_t kMaxRefusals = 64;                 // connections over the limit that still get a reply
 
-}  // namespace
+}   // namespace
 
 struct Server::Impl {
   Impl(ServerOptions options, Cache& cache) : service(std::move(options), cache), acceptor(io), ticker(io) {}
@@ -106,8 +106,10 @@ void Server::Impl::add(Socket socket) {
 // Until the last connection after drain() has ended.
 Task<void> Server::Impl::tick() {
   while (!service.draining || !connections.empty()) {
-    if (connections.empty()) ticker.expires_at(Connection::Clock::time_point::max());
-    else ticker.expires_after(kTick);
+    if (connections.empty())
+      ticker.expires_at(Connection::Clock::time_point::max());
+    else
+      ticker.expires_after(kTick);
     co_await ticker.async_wait(kNoThrow);
     const auto now = Connection::Clock::now();
     for (const auto& connection : connections) connection->check_deadline(now);
@@ -151,4 +153,4 @@ void Server::stop() {
   impl_->thread.join();
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -21,20 +21,20 @@ struct ApiKey {
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  std::uint16_t port = 8080;                        // 0: any free one; see Server::port()
-  std::vector<ApiKey> api_keys = {};                  // none: everybody is the tenant "default"
-  bool allow_open_host = false;                     // a host that is not loopback, without api_keys
-  bool share_across_tenants = false;                // all tenants use one key space
+  std::uint16_t port = 8080;           // 0: any free one; see Server::port()
+  std::vector<ApiKey> api_keys = {};   // none: everybody is the tenant "default"
+  bool allow_open_host = false;        // a host that is not loopback, without api_keys
+  bool share_across_tenants = false;   // all tenants use one key space
   bool cache_answers = true;
-  bool cache_sampled = false;                       // also answers with temperature > 0 and no seed
-  std::chrono::milliseconds answer_time_to_live{0}; // 0: for ever
+  bool cache_sampled = false;                         // also answers with temperature > 0 and no seed
+  std::chrono::milliseconds answer_time_to_live{0};   // 0: for ever
   std::uint64_t max_body_bytes = 16u << 20;
   std::uint32_t max_header_bytes = 32u << 10;
   std::uint32_t max_connections = 1024;
-  std::chrono::milliseconds request_timeout{30'000};     // to receive one whole request, from its first byte
-  std::chrono::milliseconds keep_alive_timeout{75'000};  // idle between requests
-  std::chrono::milliseconds write_timeout{60'000};       // a client that does not read
-  std::chrono::milliseconds drain_timeout{10'000};       // after stop(): what runs may finish for this long
+  std::chrono::milliseconds request_timeout{30'000};      // to receive one whole request, from its first byte
+  std::chrono::milliseconds keep_alive_timeout{75'000};   // idle between requests
+  std::chrono::milliseconds write_timeout{60'000};        // a client that does not read
+  std::chrono::milliseconds drain_timeout{10'000};        // after stop(): what runs may finish for this long
 };
 
 class Server {
@@ -61,4 +61,4 @@ class Server {
   std::unique_ptr<Impl> impl_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -26,10 +26,13 @@ ServerOptions checked(ServerOptions options) {
   return options;
 }
 
-}  // namespace
+}   // namespace
 
 Service::Service(ServerOptions options_in, Cache& cache_in)
-    : options(checked(std::move(options_in))), cache(cache_in), tenants(options.api_keys, options.share_across_tenants),
-      local_only(options.api_keys.empty() && is_loopback_name(options.host)), flights(cache_in) {}
+    : options(checked(std::move(options_in))),
+      cache(cache_in),
+      tenants(options.api_keys, options.share_across_tenants),
+      local_only(options.api_keys.empty() && is_loopback_name(options.host)),
+      flights(cache_in) {}
 
-}  // namespace tensorcache
+}   // namespace tensorcache

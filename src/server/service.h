@@ -18,11 +18,11 @@ struct Service {
   const ServerOptions options;
   Cache& cache;
   const Tenants tenants;
-  const bool local_only;                   // loopback without keys: see guard.h
+  const bool local_only;   // loopback without keys: see guard.h
   Metrics metrics;
   Flights flights;
-  std::atomic<Engine*> engine{nullptr};    // null while the model loads
-  bool draining = false;                   // the server's thread only
+  std::atomic<Engine*> engine{nullptr};   // null while the model loads
+  bool draining = false;                  // the server's thread only
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

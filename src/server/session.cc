@@ -34,7 +34,8 @@ Problem problem_of_read(const Connection& connection, boost::system::error_code 
 
 bool client_left(const Connection& connection, boost::system::error_code error) {
   if (connection.expired()) return false;
-  return error == http::error::end_of_stream || error == http::error::partial_message || error.category() != http::make_error_code(http::error::end_of_stream).category();
+  return error == http::error::end_of_stream || error == http::error::partial_message ||
+         error.category() != http::make_error_code(http::error::end_of_stream).category();
 }
 
 // One request, from the first byte within request_timeout. kRefused: `problem` says why; nothing more can be read after it.
@@ -97,7 +98,8 @@ std::optional<Problem> refusal(const Exchange& exchange, const RouteMatch& match
   }
   const std::string what = std::string(request.method) + " " + std::string(request.target.substr(0, 200));
   if (match.route == Route::kNone) return Problem{404, "there is nothing at " + what, "", "unknown_url", 0};
-  if (!match.method_allowed) return Problem{405, what + ": this method is not allowed, only " + std::string(match.allow), "", "method_not_allowed", 0};
+  if (!match.method_allowed)
+    return Problem{405, what + ": this method is not allowed, only " + std::string(match.allow), "", "method_not_allowed", 0};
   return std::nullopt;
 }
 
@@ -126,9 +128,12 @@ Reply models(const Service& service, const RouteMatch& match) {
   if (!engine) return problem_reply(loading_problem());
   Reply reply;
   const EngineInfo& info = engine->info();
-  if (match.route == Route::kModels) reply.body = R"({"object":"list","data":[)" + model_json(info) + "]}";
-  else if (match.argument == info.model_name) reply.body = model_json(info);
-  else return problem_reply(unknown_model_problem(match.argument, info));
+  if (match.route == Route::kModels)
+    reply.body = R"({"object":"list","data":[)" + model_json(info) + "]}";
+  else if (match.argument == info.model_name)
+    reply.body = model_json(info);
+  else
+    return problem_reply(unknown_model_problem(match.argument, info));
   return reply;
 }
 
@@ -156,10 +161,14 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& call
   if (!caller) return problem_reply(unknown_key(request));
   switch (match.route) {
     case Route::kChat:
-    case Route::kCompletion: return std::nullopt;
-    case Route::kMetrics: return metrics_page(service, *caller);
-    case Route::kCache: return request.method == "DELETE" ? clear_cache(service, *caller) : show_cache(service, *caller, match.query);
-    default: return models(service, match);
+    case Route::kCompletion:
+      return std::nullopt;
+    case Route::kMetrics:
+      return metrics_page(service, *caller);
+    case Route::kCache:
+      return request.method == "DELETE" ? clear_cache(service, *caller) : show_cache(service, *caller, match.query);
+    default:
+      return models(service, match);
   }
 }
 
@@ -170,7 +179,7 @@ Task<bool> dispatch(Exchange& exchange) {
   co_return co_await answer_completion(exchange, *caller);
 }
 
-}  // namespace
+}   // namespace
 
 Task<bool> send(Exchange& exchange, Reply reply) {
   exchange.service.metrics.count_reply(exchange.route, reply.status);
@@ -178,7 +187,7 @@ Task<bool> send(Exchange& exchange, Reply reply) {
   const Framing framing{exchange.keep_alive(), exchange.request.method == "HEAD", exchange.request.http_1_0};
   const std::string bytes = render(reply, framing);
   const bool written = co_await exchange.connection->write(bytes, exchange.service.options.write_timeout);
-  co_return written && framing.keep_alive;
+  co_return written&& framing.keep_alive;
 }
 
 Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
@@ -214,4 +223,4 @@ Task<void> refuse(std::shared_ptr<Connection> connection, Service& service) {
   connection->close();
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

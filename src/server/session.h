@@ -32,4 +32,4 @@ struct Exchange {
 // For a connection too many: 503, then closes.
 [[nodiscard]] Task<void> refuse(std::shared_ptr<Connection> connection, Service& service);
 
-}  // namespace tensorcache
+}   // namespace tensorcache

@@ -163,5 +163,5 @@ TEST_F(Streaming, AClientThatDoesNotReadIsCutOffAndTheOthersAreNot) {
   EXPECT_LE(metric("tensorcache_connections"), 2) << "the reading one and the one that asks";
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

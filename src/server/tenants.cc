@@ -24,7 +24,7 @@ bool equal_in_constant_time(const Key& a, const Key& b) {
   return different == 0;
 }
 
-}  // namespace
+}   // namespace
 
 Tenants::Tenants(const std::vector<ApiKey>& keys, bool shared) : everybody_{shared ? "" : "default", true} {
   std::set<std::string> names;
@@ -51,4 +51,4 @@ std::optional<Caller> Tenants::identify(std::string_view authorization) const {
   return found ? std::optional(*found) : std::nullopt;
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

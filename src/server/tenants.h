@@ -13,8 +13,8 @@
 namespace tensorcache {
 
 struct Caller {
-  std::string tenant;    // as it goes into keys; "" for all where answers are shared
-  bool admin = false;    // may see all tenants' figures
+  std::string tenant;   // as it goes into keys; "" for all where answers are shared
+  bool admin = false;   // may see all tenants' figures
 };
 
 // Keeps digests of the keys only. Immutable, so any thread.
@@ -40,4 +40,4 @@ class Tenants {
   bool several_ = false;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

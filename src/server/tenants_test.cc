@@ -36,5 +36,5 @@ TEST(Tenants, SharedTenantsAreOneAndNoTenantCanBeNamedSo) {
   EXPECT_THROW(Tenants({{"k1", "", false}}, false), std::invalid_argument);
 }
 
-}  // namespace
-}  // namespace tensorcache
+}   // namespace
+}   // namespace tensorcache

@@ -157,7 +157,8 @@ ClientReply Client::read(bool head_only) {
     buffer_.erase(0, body + size);
     reply.whole = true;
   } else if (reply.status != 100) {
-    while (fill()) {}
+    while (fill()) {
+    }
     reply.body = buffer_.substr(body);
     reply.whole = true;
   } else {
@@ -198,4 +199,4 @@ double ServerTest::metric(const std::string& line, std::string_view headers) con
   return at == std::string::npos ? -1 : std::stod(page.substr(at + line.size() + 2));
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

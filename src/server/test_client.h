@@ -19,10 +19,10 @@
 namespace tensorcache {
 
 struct ClientReply {
-  int status = 0;                              // 0: none came
-  std::map<std::string, std::string> headers;  // names in lower case
-  std::string body;                            // chunks joined
-  bool whole = false;                          // false: the connection ended, or nothing came for five seconds, before its end
+  int status = 0;                               // 0: none came
+  std::map<std::string, std::string> headers;   // names in lower case
+  std::string body;                             // chunks joined
+  bool whole = false;                           // false: the connection ended, or nothing came for five seconds, before its end
 
   [[nodiscard]] std::string header(const std::string& name) const;
   [[nodiscard]] boost::json::value json() const;
@@ -78,4 +78,4 @@ class ServerTest : public ::testing::Test {
   std::unique_ptr<Server> server_;
 };
 
-}  // namespace tensorcache
+}   // namespace tensorcache

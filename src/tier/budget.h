@@ -24,7 +24,8 @@ class Budget {
       return false;
     }
     std::uint64_t peak = peak_.load(std::memory_order_relaxed);
-    while (peak < used + bytes && !peak_.compare_exchange_weak(peak, used + bytes, std::memory_order_relaxed)) {}
+    while (peak < used + bytes && !peak_.compare_exchange_weak(peak, used + bytes, std::memory_order_relaxed)) {
+    }
     return true;
   }
   void give_back(std::uint64_t bytes) { used_.fetch_sub(bytes); }
@@ -42,4 +43,4 @@ class Budget {
   std::atomic<std::uint64_t> peak_{0};
 };
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

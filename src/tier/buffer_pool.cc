@@ -23,7 +23,7 @@ constexpr int kSmallestLog2 = std::bit_width(BufferPool::kSmallestBytes) - 1;
 
 std::size_t step_bytes(std::size_t size) { return std::size_t{1} << (std::bit_width(size) - 6); }
 
-}  // namespace
+}   // namespace
 
 // Lies in the first bytes of an idle buffer.
 struct BufferPool::Idle {
@@ -96,4 +96,4 @@ bool BufferPool::release(std::uint64_t wanted_bytes) {
   return released > 0;
 }
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

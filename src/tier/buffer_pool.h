@@ -46,4 +46,4 @@ class BufferPool {
   std::array<Idle*, kSizes> idle_{};
 };
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

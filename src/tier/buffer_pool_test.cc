@@ -82,5 +82,5 @@ TEST(BufferPool, AFullCacheWritesWithoutPageFaults) {
   EXPECT_GE(cache.stats().evictions, 100u);
 }
 
-}  // namespace
-}  // namespace tensorcache::detail
+}   // namespace
+}   // namespace tensorcache::detail

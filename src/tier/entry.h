@@ -29,28 +29,26 @@ enum class Mark : std::uint8_t { kNone, kKeep, kForget };   // scratch of a walk
 struct alignas(64) Entry : PolicyNode {
   Key key;
   std::atomic<std::uint64_t> state{0};
-  Entry* next = nullptr;                 // [shard] in its bucket; then in a list of garbage
-  Entry* parent = nullptr;               // holds a kid reference, until this entry is freed
+  Entry* next = nullptr;     // [shard] in its bucket; then in a list of garbage
+  Entry* parent = nullptr;   // holds a kid reference, until this entry is freed
   std::byte* data = nullptr;
   std::uint64_t value_bytes = 0;
-  std::uint64_t buffer_bytes = 0;        // of the pooled buffer; 0: the value is in this block
-  std::atomic<std::uint64_t> tick{0};    // of its last use; written [policy]
-  std::uint64_t hits = 0;                // [shard]
+  std::uint64_t buffer_bytes = 0;       // of the pooled buffer; 0: the value is in this block
+  std::atomic<std::uint64_t> tick{0};   // of its last use; written [policy]
+  std::uint64_t hits = 0;               // [shard]
   std::uint64_t owner = 0;
   std::chrono::steady_clock::time_point stored_at{};
   std::chrono::milliseconds time_to_live{0};
   Key parent_key;
-  bool chained = false;                  // has a parent; a draft's may not be stored yet
-  bool linked = false;                   // [policy] the policy holds it
-  Mark mark = Mark::kNone;               // [all shards]
+  bool chained = false;      // has a parent; a draft's may not be stored yet
+  bool linked = false;       // [policy] the policy holds it
+  Mark mark = Mark::kNone;   // [all shards]
 
-  [[nodiscard]] bool expired(std::chrono::steady_clock::time_point now) const {
-    return time_to_live.count() != 0 && age(now) >= time_to_live;
-  }
+  [[nodiscard]] bool expired(std::chrono::steady_clock::time_point now) const { return time_to_live.count() != 0 && age(now) >= time_to_live; }
   [[nodiscard]] std::chrono::milliseconds age(std::chrono::steady_clock::time_point now) const {
     return std::chrono::duration_cast<std::chrono::milliseconds>(now - stored_at);
   }
 };
 static_assert(sizeof(Entry) == 192, "three cache lines; every stored value pays for them");
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

@@ -25,7 +25,7 @@ void mark(Entry& entry, const Doomed& doomed) {
   for (Entry* below = &entry; below != known; below = below->parent) below->mark = result;
 }
 
-}  // namespace
+}   // namespace
 
 void MemoryTier::unindex(Shard& shard, Entry& entry, Entry*& garbage) {
   shard.unlink(entry);
@@ -63,9 +63,7 @@ std::uint64_t MemoryTier::forget(const Key& key, Only only) {
   }
   sweep(garbage);
   if (!whole_chain) return 1;
-  return forget_where([&](const Entry& entry) {
-    return entry.key == key && (only == Only::kAll || is_expired(entry));
-  });
+  return forget_where([&](const Entry& entry) { return entry.key == key && (only == Only::kAll || is_expired(entry)); });
 }
 
 template <class Doomed>
@@ -103,4 +101,4 @@ std::uint64_t MemoryTier::clear(std::optional<std::uint64_t> owner) {
   return count;
 }
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

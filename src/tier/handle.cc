@@ -35,12 +35,9 @@ std::string_view Handle::text() const {
   return {reinterpret_cast<const char*>(value.data()), value.size()};
 }
 
-std::chrono::milliseconds Handle::age() const {
-  return entry_ == nullptr ? std::chrono::milliseconds(0) : entry_->age(tier_->now());
-}
+std::chrono::milliseconds Handle::age() const { return entry_ == nullptr ? std::chrono::milliseconds(0) : entry_->age(tier_->now()); }
 
-Draft::Draft(Draft&& other) noexcept
-    : tier_(std::move(other.tier_)), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_) {}
+Draft::Draft(Draft&& other) noexcept : tier_(std::move(other.tier_)), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_) {}
 
 Draft& Draft::operator=(Draft&& other) noexcept {
   std::swap(tier_, other.tier_);   // what this held goes with `other`
@@ -57,4 +54,4 @@ std::span<std::byte> Draft::bytes() const {
   return entry_ == nullptr ? std::span<std::byte>() : std::span<std::byte>(entry_->data, entry_->value_bytes);
 }
 
-}  // namespace tensorcache
+}   // namespace tensorcache

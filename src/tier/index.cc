@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::size_t kFirstTableEntries = 8;
 
-}  // namespace
+}   // namespace
 
 void Shard::link(Entry& entry) {
   Entry*& head = buckets_[bucket(entry.key)];
@@ -53,4 +53,4 @@ void Shard::drop_table(Budget& budget) {
   bucket_count_ = 1;
 }
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

@@ -83,4 +83,4 @@ class Index {
   std::array<Shard, kShards> shards_;
 };
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

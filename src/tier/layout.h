@@ -15,8 +15,7 @@ struct MemoryTier::Layout {
   static constexpr std::size_t kMallocOverheadBytes = alignof(Entry);
 
   explicit Layout(std::size_t value_bytes)
-      : block_bytes(sizeof(Entry)),
-        buffer_bytes(value_bytes >= BufferPool::kSmallestBytes ? BufferPool::rounded(value_bytes) : 0) {
+      : block_bytes(sizeof(Entry)), buffer_bytes(value_bytes >= BufferPool::kSmallestBytes ? BufferPool::rounded(value_bytes) : 0) {
     if (buffer_bytes == 0) block_bytes += (value_bytes + alignof(Entry) - 1) / alignof(Entry) * alignof(Entry);
   }
   [[nodiscard]] std::uint64_t block_charge() const { return block_bytes + kMallocOverheadBytes; }
@@ -26,4 +25,4 @@ struct MemoryTier::Layout {
   std::size_t buffer_bytes;   // a large value's own buffer
 };
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

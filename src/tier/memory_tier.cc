@@ -15,7 +15,7 @@ namespace {
 // No address space holds more; also keeps the arithmetic of sizes far from overflow.
 constexpr std::size_t kLargestValueBytes = std::size_t{1} << 47;
 
-}  // namespace
+}   // namespace
 
 MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock)
     : clock_(std::move(clock)), budget_(capacity_bytes), policy_(std::move(policy)) {}
@@ -195,4 +195,4 @@ bool MemoryTier::contains(const Key& key) const {
   return entry != nullptr && !is_expired(*entry);
 }
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

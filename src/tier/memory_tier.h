@@ -98,9 +98,7 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   std::uint64_t forget(const Key& key, Only only);
   template <class Doomed>
   std::uint64_t forget_where(const Doomed& doomed);
-  [[nodiscard]] bool is_expired(const Entry& entry) const {
-    return entry.time_to_live.count() != 0 && entry.expired(clock_());
-  }
+  [[nodiscard]] bool is_expired(const Entry& entry) const { return entry.time_to_live.count() != 0 && entry.expired(clock_()); }
   [[nodiscard]] PutStatus rejected(PutStatus status);
 
   const Clock clock_;
@@ -116,4 +114,4 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   std::atomic<std::uint64_t> puts_{0}, rejected_puts_{0}, evictions_{0}, expirations_{0}, removals_{0};
 };
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

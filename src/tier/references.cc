@@ -69,4 +69,4 @@ void MemoryTier::discard(Entry* draft) {
   if (budget_.over()) trim();
 }
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

@@ -121,4 +121,4 @@ void MemoryTier::resize(std::uint64_t capacity_bytes) {
   trim();
 }
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

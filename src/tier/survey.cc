@@ -70,4 +70,4 @@ std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std:
   return infos;
 }
 
-}  // namespace tensorcache::detail
+}   // namespace tensorcache::detail

@@ -27,29 +27,39 @@ extern "C" void show_input(int) {
 }
 
 std::string mutate(const std::vector<std::string>& seeds, std::mt19937& random) {
-  constexpr std::string_view kInteresting[] = {"\"", "{", "}", "[", "]", ":", ",", "null", "true", "-1", "0", "1e999", "NaN", "\\u0000", "\\ud800",
-                                               "\xFF", "4294967295", "9223372036854775808", "\"\":", "[]", "{}", ",,"};
+  constexpr std::string_view kInteresting[] = {"\"",    "{",  "}",     "[",   "]",       ":",       ",",    "null",       "true",
+                                               "-1",    "0",  "1e999", "NaN", "\\u0000", "\\ud800", "\xFF", "4294967295", "9223372036854775808",
+                                               "\"\":", "[]", "{}",    ",,"};
   std::string text = seeds[random() % seeds.size()];
   for (std::uint32_t steps = 1 + random() % 6; steps > 0; --steps) {
     const std::size_t at = text.empty() ? 0 : random() % text.size();
     const std::size_t length = 1 + random() % 8;
     switch (random() % 6) {
-      case 0: if (!text.empty()) text[at] = static_cast<char>(random()); break;
-      case 1: text.erase(at, length); break;
-      case 2: text.insert(at, kInteresting[random() % std::size(kInteresting)]); break;
-      case 3: text.insert(at, text.substr(at, length)); break;
+      case 0:
+        if (!text.empty()) text[at] = static_cast<char>(random());
+        break;
+      case 1:
+        text.erase(at, length);
+        break;
+      case 2:
+        text.insert(at, kInteresting[random() % std::size(kInteresting)]);
+        break;
+      case 3:
+        text.insert(at, text.substr(at, length));
+        break;
       case 4: {   // a piece of another seed
         const std::string& other = seeds[random() % seeds.size()];
         if (!other.empty()) text.insert(at, other.substr(random() % other.size(), length * 4));
         break;
       }
-      default: if (!text.empty()) text[at] = static_cast<char>(text[at] ^ (1 << random() % 8));
+      default:
+        if (!text.empty()) text[at] = static_cast<char>(text[at] ^ (1 << random() % 8));
     }
   }
   return text;
 }
 
-}  // namespace
+}   // namespace
 
 int main(int argc, char** argv) {
   int seconds = 1;

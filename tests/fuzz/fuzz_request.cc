@@ -41,7 +41,7 @@ void check(const Request& request) {
   check_sampling(request.sampling);
 }
 
-}  // namespace
+}   // namespace
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
@@ -67,12 +67,13 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
 }
 
 std::vector<std::string> fuzz_seeds() {
-  return {R"({"model":"m","messages":[{"role":"system","content":"be brief"},{"role":"user","content":[{"type":"text","text":"h\u00e9"}],"name":"n"}]})",
-          R"({"messages":[{"role":"user","content":"hi"}],"temperature":0.5,"top_p":0.9,"top_k":7,"min_p":0.1,"seed":9,"stop":["a","b"],"max_tokens":5})",
-          R"({"messages":[{"role":"user","content":"hi"}],"logit_bias":{"7":2,"3":-100},"logprobs":true,"top_logprobs":4,"presence_penalty":1})",
-          R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true},"n":1,"user":"u","tools":[]})",
-          R"({"prompt":"x","frequency_penalty":-1,"repeat_penalty":1.5,"logprobs":2,"echo":false,"max_completion_tokens":1e9})",
-          R"({"prompt":[1,2,999],"seed":-1})",
-          "no-cache, no-store, max-age=60, only-if-cached",
-          "/v1/models/a%2Fb?limit=5"};
+  return {
+      R"({"model":"m","messages":[{"role":"system","content":"be brief"},{"role":"user","content":[{"type":"text","text":"h\u00e9"}],"name":"n"}]})",
+      R"({"messages":[{"role":"user","content":"hi"}],"temperature":0.5,"top_p":0.9,"top_k":7,"min_p":0.1,"seed":9,"stop":["a","b"],"max_tokens":5})",
+      R"({"messages":[{"role":"user","content":"hi"}],"logit_bias":{"7":2,"3":-100},"logprobs":true,"top_logprobs":4,"presence_penalty":1})",
+      R"({"messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true},"n":1,"user":"u","tools":[]})",
+      R"({"prompt":"x","frequency_penalty":-1,"repeat_penalty":1.5,"logprobs":2,"echo":false,"max_completion_tokens":1e9})",
+      R"({"prompt":[1,2,999],"seed":-1})",
+      "no-cache, no-store, max-age=60, only-if-cached",
+      "/v1/models/a%2Fb?limit=5"};
 }
