@@ -24,7 +24,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = ["conversations", "burst", "repeat", "unrelated", "deterministic", "differing"]
+ROWS = ["conversations", "burst", "repeat", "unrelated", "deterministic", "price", "differing", "blocks"]
 NO_CACHE = ["--header", "Cache-Control: no-cache"]      # ours: compute all of the prompt
 NO_CACHE_LLAMA = ["--body", '{"cache_prompt": false}']  # the same for llama-server
 READY_LIMIT_S, STOP_LIMIT_S, BENCH_LIMIT_S = 300, 20, 3600
@@ -37,6 +37,7 @@ FULL = {
     "burst": ["--clients", "8", "--prefix-words", "760", "--question-words", "12", "--out-tokens", "16"],
     "repeat": ["--requests", "100", "--prompt-words", "400", "--out-tokens", "32"],
     "unrelated": ["--requests", "12", "--prompt-words", "500", "--out-tokens", "96"],
+    "block_sizes": [16, 32, 64, 128],
     "checked": ["--conversations", "40", "--turns", "5", "--system-words", "120", "--document-words", "100",
                 "--question-words", "20", "--out-tokens", "24"],
     "traffic": ["--requests", "400", "--prompt-words", "150", "--out-tokens", "48"],
@@ -48,6 +49,7 @@ QUICK = {
     "burst": ["--clients", "4", "--prefix-words", "120", "--question-words", "8", "--out-tokens", "4"],
     "repeat": ["--requests", "10", "--prompt-words", "40", "--out-tokens", "8"],
     "unrelated": ["--requests", "4", "--prompt-words", "80", "--out-tokens", "16"],
+    "block_sizes": [32, 64],
     "checked": ["--conversations", "3", "--turns", "2", "--system-words", "40", "--document-words", "40",
                 "--question-words", "8", "--out-tokens", "8"],
     "traffic": ["--requests", "40", "--prompt-words", "40", "--out-tokens", "8"],
@@ -105,6 +107,12 @@ def healthy(url):
         return False
 
 
+def call(url, body=None):
+    data = json.dumps(body).encode() if body is not None else None
+    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=30) as reply:
+        return json.load(reply)
+
+
 class Bench:
     def __init__(self, arguments):
         self.arguments = arguments
@@ -114,6 +122,7 @@ class Bench:
         self.raw = []
         self.rows = []
         self.plain_unrelated = {}   # by concurrency: ours
+        self.no_end_body = None
 
     @contextlib.contextmanager
     def server(self, who, *extra):
@@ -161,9 +170,9 @@ class Bench:
         self.rows.append({"work": work, "llama_server": theirs, "ours": ours, "ratio": ratio, "goal": goal, "holds": holds})
 
     def compared(self, work, results, figure, unit, goal, limit, digits=0):
-        """A row of medians; `limit` is of the ratio ours / theirs."""
+        """A row of medians; the ratio ours / theirs, which `limit` is of, is the median of the runs' own: each pair ran within minutes."""
         theirs, ours = (statistics.median(figure(result) for result in results[who]) for who in ("theirs", "ours"))
-        ratio = ours / theirs if theirs else float("inf")
+        ratio = statistics.median(figure(our) / figure(their) for our, their in zip(results["ours"], results["theirs"]))
         holds = ratio <= limit if goal.startswith("≤") else ratio >= limit
         self.row(work, f"{theirs:,.{digits}f} {unit}", f"{ours:,.{digits}f} {unit}", f"{ratio:.3f}", goal, holds)
 
@@ -202,11 +211,21 @@ class Bench:
         self.row("the identical request again, to the last byte", f"{theirs:.2f} ms", f"{ours:.3f} ms", f"{ours / theirs:.4f}", "≤ 1 ms",
                  ours <= 1)
 
+    def no_end(self):
+        """A request body's members that forbid the end of the text: every answer has the same length, whoever rounds how."""
+        if self.no_end_body is None:
+            with self.server("theirs") as url:
+                end = call(url + "/props")["eos_token"]
+                tokens = call(url + "/tokenize", {"content": end, "parse_special": True})["tokens"]
+            self.no_end_body = ["--body", json.dumps({"logit_bias": {str(token): -100 for token in tokens}})]
+        return self.no_end_body
+
     def unrelated(self):
         for concurrency in (1, 4):
             def work(who, run, concurrency=concurrency):
+                no_end = self.no_end()
                 with self.server(who) as url:
-                    return self.load(url, "unrelated", "--concurrency", str(concurrency), seed=run + 1)
+                    return self.load(url, "unrelated", "--concurrency", str(concurrency), *no_end, seed=run + 1)
             results = self.both(f"unrelated, {concurrency} at a time", work)
             self.plain_unrelated[concurrency] = results["ours"]
             for phase, name, figure in ((0, "prefill", "prompt_tokens_per_s"), (1, "decode", "completion_tokens_per_s")):
@@ -263,6 +282,8 @@ class Bench:
             self.row(f"--deterministic, {found['prompts']} prompts, cold against warm, {name}: differing texts + logprobs", "-",
                      f"{found['texts'][way]} + {found['logprobs'][way]}", "-", "0 + 0",
                      warm and found["texts"][way] + found["logprobs"][way] == 0)
+
+    def price(self):
         for concurrency in (1, 4):
             # What the row "unrelated" measured without the option is not measured again.
             results = {"without": self.plain_unrelated.get(concurrency, []), "with": []}
@@ -270,12 +291,13 @@ class Bench:
             for run in range(self.runs):
                 for name, flags in ways:
                     say(f"the price of --deterministic: {concurrency} at a time, {name}, run {run + 1} of {self.runs}")
+                    no_end = self.no_end()
                     with self.server("ours", *flags) as url:
-                        results[name].append(self.load(url, "unrelated", "--concurrency", str(concurrency), seed=run + 1))
+                        results[name].append(self.load(url, "unrelated", "--concurrency", str(concurrency), *no_end, seed=run + 1))
             self.raw.append({"row": f"price of deterministic, {concurrency} at a time", "results": results})
             for phase, name, figure in ((0, "prefill", "prompt_tokens_per_s"), (1, "decode", "completion_tokens_per_s")):
                 off, on = (statistics.median(r["phases"][phase][figure] for r in results[way]) for way in ("without", "with"))
-                self.row(f"its price, {concurrency} at a time: {name}, without | with it", f"{off:,.1f} tok/s",
+                self.row(f"the price of --deterministic, {concurrency} at a time: {name}, without | with it", f"{off:,.1f} tok/s",
                          f"{on:,.1f} tok/s", f"{on / off:.3f}", "-", None)
 
     def differing(self):
@@ -286,6 +308,24 @@ class Bench:
             share = {who: found[who]["texts"][way] / found[who]["prompts"] for who in found}
             self.row(f"greedy replies that differ from a cold run, {name}", f"{share['theirs']:.1%}", f"{share['ours']:.1%}", "-",
                      "≤ llama-server", share["ours"] <= share["theirs"])
+
+    def blocks(self):
+        """Which block size: conversations and unrelated prompts with each, ours alone."""
+        results = {size: [] for size in self.sizes["block_sizes"]}
+        for run in range(self.runs):
+            for size in results:
+                say(f"blocks of {size}: run {run + 1} of {self.runs}")
+                with self.server("ours", "--block-size", str(size)) as url:
+                    results[size].append(self.load(url, "conversations", seed=run + 1)["phases"][1])
+                    cache = call(url + "/cache")
+                    results[size][-1]["bytes_per_token"] = cache["kinds"]["prefix-block"]["charged_bytes"] / (
+                        size * cache["kinds"]["prefix-block"]["entries"])
+        self.raw.append({"row": "blocks", "results": results})
+        for size, runs in results.items():
+            ttft, reused, charge = (statistics.median(figure(run) for run in runs) for figure in (
+                lambda run: run["ttft_ms"]["mean"], lambda run: run["reused_share"], lambda run: run["bytes_per_token"]))
+            self.row(f"blocks of {size}, second turns: mean TTFT, reused, budget for a token", "-",
+                     f"{ttft:,.0f} ms, {reused:.1%}, {charge / 1024:.2f} KiB", "-", "-", None)
 
     def table(self):
         header = ["work", "llama-server", "ours", "ratio", "goal", "holds?"]

@@ -41,7 +41,10 @@ llama_sampler* make_chain(const LlamaModel& model, const Sampling& s) {
 
 Sampler::Sampler(const LlamaModel& model, const Request& request, std::span<const llama_token> prompt) : model_(model) {
   const Sampling& s = request.sampling;
-  if (s.greedy() && s.logit_bias.empty() && !has_penalties(s)) return;
+  if (s.greedy() && !has_penalties(s)) {
+    biases_ = s.logit_bias;
+    return;
+  }
   chain_.reset(make_chain(model, s));
   candidates_.resize(static_cast<std::size_t>(model.vocab_tokens()));
   const std::size_t last = std::min<std::size_t>(prompt.size(), kPenaltyLastTokens);
@@ -49,13 +52,22 @@ Sampler::Sampler(const LlamaModel& model, const Request& request, std::span<cons
 }
 
 llama_token Sampler::sample(std::span<const float> logits) {
-  if (!chain_) return static_cast<llama_token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+  if (!chain_) return greedy(logits);
   for (std::size_t i = 0; i < candidates_.size(); ++i) candidates_[i] = {static_cast<llama_token>(i), logits[i], 0.0f};
   llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
   llama_sampler_apply(chain_.get(), &array);
   const llama_token token = array.data[array.selected].id;
   llama_sampler_accept(chain_.get(), token);
   return token;
+}
+
+llama_token Sampler::greedy(std::span<const float> logits) {
+  if (!biases_.empty()) {
+    biased_.assign(logits.begin(), logits.end());
+    for (const auto& [token, bias] : biases_) biased_[static_cast<std::size_t>(token)] += bias;
+    logits = biased_;
+  }
+  return static_cast<llama_token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
 TokenLogprob Sampler::logprob(std::span<const float> logits, llama_token token, int top) const {
