@@ -26,7 +26,9 @@ struct Fd {
 
 std::string identity_of(const struct stat& status) {
   std::ostringstream identity;
-  identity << status.st_dev << ' ' << status.st_ino << ' ' << status.st_size << ' ' << status.st_mtim.tv_sec << '.' << status.st_mtim.tv_nsec;
+  identity << status.st_dev << ' ' << status.st_ino << ' ' << status.st_size;
+  // The change time as well: a copy in place may set the old modification time again.
+  for (const timespec& time : {status.st_mtim, status.st_ctim}) identity << ' ' << time.tv_sec << '.' << time.tv_nsec;
   return identity.str();
 }
 

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 namespace tensorcache {
 namespace {
@@ -38,6 +40,16 @@ TEST_F(FileDigest, AMemoIsUsedUntilTheFileChanges) {
   write("f", "abcd");
   EXPECT_EQ(file_digest(path("f"), path("memo")), Key::of("abcd"));
   EXPECT_NE(first, Key::of("abcd"));
+}
+
+TEST_F(FileDigest, OtherBytesUnderTheOldTimeAreNoticed) {
+  write("f", "abc");
+  const auto time = std::filesystem::last_write_time(path("f"));
+  EXPECT_EQ(file_digest(path("f"), path("memo")), Key::of("abc"));
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));   // file systems' clocks are coarse
+  write("f", "xyz");
+  std::filesystem::last_write_time(path("f"), time);
+  EXPECT_EQ(file_digest(path("f"), path("memo")), Key::of("xyz"));
 }
 
 TEST_F(FileDigest, ADamagedOrUnwritableMemoOnlyCostsTheReading) {

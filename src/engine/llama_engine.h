@@ -30,7 +30,7 @@ struct LlamaOptions {
   int block_tokens = 0;   // tokens in a prefix block; 0: 32, or 64 with `deterministic`
   bool prefix_cache = true;
   bool deterministic = false;           // cold, warm and batched runs give the same bits (docs/decisions/0002)
-  std::string fingerprint_cache_path;   // memoises the model file's digest by inode, size and mtime; empty: no memo
+  std::string fingerprint_cache_path;   // memoises the model file's digest by inode, size and times; empty: no memo
 };
 
 // Loads the model (seconds to minutes; `progress` gets 0..1, from this thread) and starts the engine's threads.

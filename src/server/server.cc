@@ -42,6 +42,7 @@ struct Server::Impl {
   Acceptor acceptor;
   Timer ticker;
   std::unordered_set<std::shared_ptr<Connection>> connections;
+  std::size_t refusals = 0;   // those of them that only get told that they are too many: they take no place
   Connection::Clock::time_point cut_off = Connection::Clock::time_point::max();
   std::uint16_t port = 0;
   std::thread thread;
@@ -85,18 +86,20 @@ Task<void> Server::Impl::accept() {
 }
 
 void Server::Impl::add(Socket socket) {
-  if (connections.size() >= service.options.max_connections + kMaxRefusals) return;
+  const bool too_many = connections.size() - refusals >= service.options.max_connections;
+  if (too_many && refusals >= kMaxRefusals) return;
   boost::system::error_code ignored;
   socket.set_option(Tcp::no_delay(true), ignored);
   socket.non_blocking(true, ignored);
   auto connection = std::make_shared<Connection>(std::move(socket), service.options.max_header_bytes);
-  const bool too_many = connections.size() >= service.options.max_connections;
   if (connections.empty()) ticker.cancel();   // wakes it
   connections.insert(connection);
+  refusals += too_many ? 1 : 0;
   service.metrics.connections = static_cast<int>(connections.size());
-  auto done = [this, connection](std::exception_ptr) {   // out of memory at worst: this client's loss only
+  auto done = [this, connection, too_many](std::exception_ptr) {   // out of memory at worst: this client's loss only
     connection->close();
     connections.erase(connection);
+    refusals -= too_many ? 1 : 0;
     service.metrics.connections = static_cast<int>(connections.size());
     if (service.draining && connections.empty()) ticker.cancel();
   };
