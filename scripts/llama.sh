@@ -61,7 +61,7 @@ main() {
   local source extra identity prefix build
   source=$(fetch_source)
   extra=$(amx_flags)
-  identity=$( { echo "$source $extra"; cc --version | head -1; processor_flags; } | sha256sum | cut -c1-12)
+  identity=$( { echo "$source $extra${LLAMA_CMAKE_ARGS:+ $LLAMA_CMAKE_ARGS}"; cc --version | head -1; processor_flags; } | sha256sum | cut -c1-12)
   prefix="$DEPS_DIR/llama-$identity"
   build="$prefix/build"
   exec 9>"$DEPS_DIR/llama-$identity.lock"; flock 9   # two builds at once wait for each other

@@ -28,6 +28,7 @@ class Flight final : public Sink {
         engine_(engine),
         request_(order.request),
         key_(order.key),
+        salt_(order.salt),
         store_(order.store),
         time_to_live_(order.time_to_live),
         created_unix_s_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()) {}
@@ -98,7 +99,8 @@ class Flight final : public Sink {
     std::string encoded;
     if (store_) encoded = encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
     const std::lock_guard table_lock(table_->mutex);
-    const bool kept = store_ && put(encoded);
+    // A template may have printed a later time than the key says.
+    const bool kept = store_ && engine_.answer_salt() == salt_ && put(encoded);
     table_->take_off(key_, this);
     const std::lock_guard lock(mutex_);
     finish_ = finish;
@@ -144,6 +146,7 @@ class Flight final : public Sink {
   Engine& engine_;
   const std::shared_ptr<const Request> request_;
   const Key key_;
+  const std::string salt_;
   const bool store_;
   const std::chrono::milliseconds time_to_live_;
   const std::int64_t created_unix_s_;

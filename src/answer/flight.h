@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "answer/answer.h"
@@ -67,6 +68,7 @@ class Flights {
   struct Order {
     std::shared_ptr<const Request> request;
     Key key;                                            // unused where neither look_up nor join nor store
+    std::string salt;                                   // Engine::answer_salt() as it is in the key
     bool look_up = true;                                // a stored answer will do...
     std::optional<std::chrono::milliseconds> max_age;   // ...unless it is older
     bool join = true;                                   // a running computation will do

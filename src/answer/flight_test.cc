@@ -16,7 +16,7 @@ Flights::Order order(std::string_view what) {
   auto request = std::make_shared<Request>();
   request->tenant = "t";
   request->prompt = what;
-  return {.request = request, .key = Key::of(what), .max_age = std::nullopt};
+  return {.request = request, .key = Key::of(what), .salt = "", .max_age = std::nullopt};
 }
 
 struct Seen {
@@ -73,6 +73,16 @@ TEST_F(FlightTest, AFollowerReadsFromTheStartAndTheAnswerIsStored) {
   ASSERT_TRUE(third.hit);
   EXPECT_EQ(text_of(*third.hit), "0123456789");
   EXPECT_EQ(engine_.submitted(), 1u);
+}
+
+TEST_F(FlightTest, AnAnswerOverMidnightIsNotStored) {
+  auto outcome = enter(order("a"));
+  const FakeEngine::Job job = engine_.job(0);
+  job.begin();
+  engine_.salt = "the next day";   // the template may have printed that, and the key says otherwise
+  job.finish();
+  EXPECT_FALSE(drain(outcome.follower).stored);
+  EXPECT_EQ(cache_.stats().puts, 0u);
 }
 
 TEST_F(FlightTest, AWakeUpComesOncePerWait) {

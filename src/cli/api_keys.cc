@@ -22,9 +22,9 @@ std::vector<ApiKey> read_api_key_file(const std::string& path, std::string& warn
   std::map<std::string, std::string> tenant_of;
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {
-    std::istringstream words(line.substr(0, line.find('#')));
+    std::istringstream words(line);
     std::vector<std::string> word;
-    for (std::string each; words >> each;) word.push_back(each);
+    for (std::string each; words >> each && each[0] != '#';) word.push_back(each);   // within a key '#' is a character like others
     if (word.empty()) continue;
     const std::string place = path + ":" + std::to_string(number) + ": ";
     if (word.size() > 3 || (word.size() == 3 && word[2] != "admin")) {

@@ -53,6 +53,13 @@ TEST_F(ApiKeyFileTest, WarnsWhereOthersCanRead) {
   EXPECT_THAT(warning, HasSubstr("can be read by other users"));
 }
 
+TEST_F(ApiKeyFileTest, AHashBeginsACommentOnlyWhereAWordBegins) {
+  write("alice x#9f3 # hers\n#bob y\n");
+  const auto keys = read_api_key_file(path, warning);
+  ASSERT_EQ(keys.size(), 1u);
+  EXPECT_EQ(keys[0].key, "x#9f3");
+}
+
 TEST_F(ApiKeyFileTest, ErrorsNameTheLineAndNeverTheKey) {
   write("alice key-a\nbob hush king\n");
   EXPECT_THAT(error(), HasSubstr(":2: a line is KEY, TENANT KEY or TENANT KEY admin"));

@@ -66,7 +66,7 @@ void announce(const ServeConfig& config, const EngineInfo& info, std::uint16_t p
 
 // The library names a wrong setting by its field; people know it by its option.
 std::string in_option_names(std::string message) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 10> kNames{{{"api_keys", "--api-key"},
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kNames{{{"api_keys", "--api-key"},
                                                                                   {"allow_open_host", "--allow-open-host"},
                                                                                   {"max_body_bytes", "--max-body-size"},
                                                                                   {"max_header_bytes", "--max-header-size"},
@@ -74,6 +74,7 @@ std::string in_option_names(std::string message) {
                                                                                   {"request_timeout", "--request-timeout"},
                                                                                   {"keep_alive_timeout", "--keep-alive-timeout"},
                                                                                   {"write_timeout", "--write-timeout"},
+                                                                                  {"min_write_bytes_per_second", "--min-write-rate"},
                                                                                   {"drain_timeout", "--drain-timeout"},
                                                                                   {"answer_time_to_live", "--answer-ttl"}}};
   if (message.starts_with("host:") || message.starts_with("policy:")) message.insert(0, "--");

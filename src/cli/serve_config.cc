@@ -129,6 +129,7 @@ void ServeConfig::declare_server() {
   options.add_duration("--request-timeout", server.request_timeout, "time to receive a whole request");
   options.add_duration("--keep-alive-timeout", server.keep_alive_timeout, "how long an idle connection stays open");
   options.add_duration("--write-timeout", server.write_timeout, "how long a client that does not read is kept");
+  options.add_size("--min-write-rate", server.min_write_bytes_per_second, "bytes a second a client must read of a long reply");
   options.add_duration("--drain-timeout", server.drain_timeout, "how long what runs may go on after SIGTERM");
 
   options.group("Logging and configuration");

@@ -118,7 +118,8 @@ class Engine {
 
   [[nodiscard]] virtual const EngineInfo& info() const = 0;
 
-  // What an answer depends on at this moment besides info().answer_fingerprint: "", or the day for a chat template that prints it.
+  // What an answer depends on at this moment besides info().answer_fingerprint: "", or the time for a chat template that
+  // prints it, in the grain it prints.
   [[nodiscard]] virtual std::string answer_salt() const { return {}; }
 
   // Queues a request. Never blocks; whatever goes wrong reaches the sink, possibly before submit returns.

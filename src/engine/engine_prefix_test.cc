@@ -106,6 +106,22 @@ TEST(EngineSharing, WhatARunningRequestHoldsIsReused) {
   running->wait_end();
 }
 
+TEST(EngineSharing, WhoComputesAnewWhatAnotherHoldsIsNotWaitedFor) {
+  TestEngine engine(TinyModel::kAttention);
+  const Tokens shared = random_tokens(8, 1600);
+  const auto holder = engine.submit(TestEngine::request(shared, 400));
+  holder->wait_deltas(3);
+  Request anew = TestEngine::request(joined(shared, random_tokens(9, 10)), 4);
+  anew.use_prefix_cache = false;
+  const auto computing = engine.submit(anew);
+  const auto other = engine.submit(TestEngine::request(joined(shared, random_tokens(10, 10)), 4));
+  EXPECT_EQ(other->wait_end().cached(), 1600);
+  EXPECT_EQ(computing->wait_end().cached(), 0);
+  holder->wait_end();
+  engine.settle();
+  EXPECT_EQ(engine.engine().stats().prefix_waits, 0u);
+}
+
 TEST(EngineSharing, TenantsShareNothing) {
   TestEngine engine(TinyModel::kAttention);
   Request request = TestEngine::request(random_tokens(4, 200), 4);

@@ -49,7 +49,14 @@ TEST(EngineRequests, ThatCannotBeAreRefusedWithTheirField) {
   ASSERT_TRUE(unknown->failure());
   EXPECT_EQ(unknown->failure()->code, Failure::Code::kBadRequest);
   EXPECT_EQ(unknown->failure()->param, "prompt");
-  EXPECT_TRUE(engine.ask(random_tokens(5, 10), 1)->finish()) << "and the engine goes on";
+  Request huge = TestEngine::request({}, 1);   // minutes to tokenize, and everybody would wait for it
+  huge.prompt = std::string(10 << 20, 'x');
+  const auto far_too_long = engine.submit(huge);
+  const auto beside = engine.submit(TestEngine::request(random_tokens(5, 10), 1));
+  ASSERT_TRUE(far_too_long->wait_end().failure());
+  EXPECT_EQ(far_too_long->failure()->code, Failure::Code::kContextOverflow);
+  EXPECT_NE(far_too_long->failure()->message.find("far longer"), std::string::npos);
+  EXPECT_TRUE(beside->wait_end().finish()) << "and the engine goes on";
 }
 
 TEST(EngineRequests, CanBeCancelledWhileTheyWaitReadAndWrite) {
@@ -120,6 +127,16 @@ TEST(EngineStop, LetsFinishWhatCanAndCutsOffTheRest) {
   EXPECT_TRUE(finishing->wait_end().finish());
 }
 
+TEST(EngineRequests, TextTheTokenizerThrowsAtFailsAlone) {
+  TestEngine engine(TinyModel::kNoByteTokens);
+  Request request = TestEngine::request({}, 2);
+  request.prompt = "\xE2\x82\xAC";   // it has no token for it, and none for its bytes
+  const auto failed = engine.ask(request);
+  ASSERT_TRUE(failed->failure());
+  EXPECT_NE(failed->failure()->message.find("cannot be read"), std::string::npos) << failed->failure()->message;
+  EXPECT_TRUE(engine.ask(random_tokens(5, 10), 1)->finish());
+}
+
 TEST(EngineChat, RendersTheModelsOwnTemplate) {
   TestEngine engine(TinyModel::kAttention);
   Request chat = TestEngine::request({}, 4);
@@ -158,6 +175,7 @@ TEST(EngineStart, NamesTheFileOrOptionThatIsWrong) {
   expect_said([&](auto& o) { o.model_path = good, o.loras = {{"none.gguf", 1.0f}}; }, "none.gguf");
   expect_said([&](auto& o) { o.model_path = good, o.parallel = 0; }, "--parallel");
   expect_said([&](auto& o) { o.model_path = good, o.batch_size = 4; }, "--batch-size");
+  expect_said([&](auto& o) { o.model_path = make_tiny_model(TinyModel::kRecurrent), o.deterministic = true; }, "--deterministic");
 }
 
 }   // namespace

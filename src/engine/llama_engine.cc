@@ -33,7 +33,7 @@ class LlamaEngine final : public Engine {
   ~LlamaEngine() override { stop(std::chrono::steady_clock::now()); }
 
   const EngineInfo& info() const override { return info_; }
-  std::string answer_salt() const override { return model_.template_date(); }
+  std::string answer_salt() const override { return model_.answer_salt(); }
 
   Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) override;
   void cancel(Id id) override;
@@ -46,6 +46,7 @@ class LlamaEngine final : public Engine {
   }
   void fill_info();
   void prepare_loop();
+  [[nodiscard]] bool prepare_or_fail(Sequence& sequence) const;
   [[nodiscard]] bool prepare(Sequence& sequence) const;
   void compute_loop();
   void forget(const Sequence& sequence);
@@ -126,7 +127,7 @@ void LlamaEngine::prepare_loop() {
       unprepared_.pop_front();
     }
     // A cancelled one goes on to the context thread too, which ends it.
-    if (!sequence->cancelled.load(std::memory_order_relaxed) && !prepare(*sequence)) {
+    if (!sequence->cancelled.load(std::memory_order_relaxed) && !prepare_or_fail(*sequence)) {
       forget(*sequence);
       continue;
     }
@@ -136,7 +137,22 @@ void LlamaEngine::prepare_loop() {
   }
 }
 
+bool LlamaEngine::prepare_or_fail(Sequence& s) const {
+  try {
+    return prepare(s);
+  } catch (const std::exception& error) {   // llama.cpp's tokenizers throw at text they have no token for
+    s.sink->on_failure({Failure::Code::kInternal, std::string("the prompt cannot be read: ") + error.what(), ""});
+    return false;
+  }
+}
+
 bool LlamaEngine::prepare(Sequence& s) const {
+  const std::string context = std::to_string(info_.context_tokens);
+  const char* const param = s.request->kind == Request::Kind::kChat ? "messages" : "prompt";
+  if (model_.surely_longer(*s.request, static_cast<std::size_t>(info_.context_tokens))) {
+    s.sink->on_failure({Failure::Code::kContextOverflow, "the prompt is far longer than the model's context for one request, " + context + " tokens", param});
+    return false;
+  }
   PromptError error;
   s.tokens = model_.tokenize(*s.request, &error);
   if (s.tokens.empty()) {
@@ -146,8 +162,8 @@ bool LlamaEngine::prepare(Sequence& s) const {
   if (s.tokens.size() >= static_cast<std::size_t>(info_.context_tokens)) {
     s.sink->on_failure({Failure::Code::kContextOverflow,
                         "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " +
-                            std::to_string(info_.context_tokens) + " with at least one for the answer (--ctx-size is shared by --parallel requests)",
-                        s.request->kind == Request::Kind::kChat ? "messages" : "prompt"});
+                            context + " with at least one for the answer (--ctx-size is shared by --parallel requests)",
+                        param});
     return false;
   }
   s.prompt_tokens = s.tokens.size();
@@ -173,7 +189,12 @@ void LlamaEngine::compute_loop() {
         break;
       }
     }
-    scheduler_.step();
+    try {
+      scheduler_.step();
+    } catch (const std::exception& error) {   // out of memory, say: these requests' loss, not the server's
+      spdlog::error("the engine failed a step: {}", error.what());
+      scheduler_.end_all({Failure::Code::kInternal, std::string("the engine failed: ") + error.what(), ""});
+    }
   }
   scheduler_.end_all({Failure::Code::kShuttingDown, "the server is shutting down", ""});
 }
@@ -194,10 +215,16 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
     cutting_off_ = true;
     changed_.notify_all();
   }
+  model_.abort();
   if (preparing_.joinable()) preparing_.join();
   if (computing_.joinable()) computing_.join();
   // What the preparing thread handed over while the context thread was ending.
-  for (const auto& [id, sequence] : std::exchange(active_, {})) {
+  std::unordered_map<Id, SequencePtr> left;
+  {
+    const std::lock_guard lock(mutex_);
+    left.swap(active_);
+  }
+  for (const auto& [id, sequence] : left) {
     sequence->sink->on_failure({Failure::Code::kShuttingDown, "the server is shutting down", ""});
   }
 }

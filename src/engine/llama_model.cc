@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <ctime>
 #include <fstream>
@@ -93,7 +94,8 @@ int default_context(const llama_model* model, int parallel) {
 // All files of a model that is split as name-00001-of-00003.gguf, else the one.
 std::vector<std::string> model_files(const std::string& path) {
   const std::size_t of = path.rfind("-of-");
-  if (of == std::string::npos || of < 6 || path.substr(of + 9) != ".gguf") return {path};
+  constexpr std::size_t kTail = sizeof "-of-00003.gguf" - 1;
+  if (of == std::string::npos || of < 6 || of + kTail != path.size() || !path.ends_with(".gguf")) return {path};
   const int count = std::atoi(path.substr(of + 4, 5).c_str());
   std::vector<std::string> files;
   for (int i = 1; i <= count; ++i) {
@@ -111,13 +113,13 @@ std::vector<Key> digest_files(const LlamaOptions& options) {
   return digests;
 }
 
-std::string utc_day() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  ::gmtime_r(&now, &utc);
-  char day[16];
-  std::strftime(day, sizeof day, "%Y-%m-%d", &utc);
-  return day;
+// The original context length of a model with two sets of rope factors, of which llama.cpp takes one by the context's size; else 0.
+std::uint32_t original_context(const llama_model* model) {
+  char architecture[64] = {}, tokens[32] = {};
+  if (llama_model_meta_val_str(model, "general.architecture", architecture, sizeof architecture) < 0) return 0;
+  const std::string name = std::string(architecture) + ".rope.scaling.original_context_length";
+  if (llama_model_meta_val_str(model, name.c_str(), tokens, sizeof tokens) < 0) return 0;
+  return static_cast<std::uint32_t>(std::strtoul(tokens, nullptr, 10));
 }
 
 }   // namespace
@@ -165,7 +167,8 @@ void LlamaModel::load_model(const LlamaOptions& options, const std::function<voi
     throw std::runtime_error(std::string(options.chat_template.empty() ? "--model: the model's chat template" : "--chat-template") +
                              " cannot be used: " + error.what());
   }
-  template_has_date_ = template_source_.find("strftime_now") != std::string::npos || template_source_.find("date_string") != std::string::npos;
+  template_time_ = template_time(template_source_);
+  for (llama_token token = 0; token < vocab_tokens(); ++token) longest_token_bytes_ = std::max(longest_token_bytes_, piece(token).size());
 }
 
 void LlamaModel::load_adapters(const LlamaOptions& options) {
@@ -179,6 +182,9 @@ void LlamaModel::load_adapters(const LlamaOptions& options) {
 void LlamaModel::make_context(const LlamaOptions& options) {
   if (options.parallel < 1 || static_cast<std::size_t>(options.parallel) > llama_max_parallel_sequences()) {
     throw std::runtime_error("--parallel: must be 1 to " + std::to_string(llama_max_parallel_sequences()));
+  }
+  if (options.deterministic && (llama_model_is_recurrent(model_.get()) || llama_model_is_hybrid(model_.get()))) {
+    throw std::runtime_error("--deterministic: is not possible with a recurrent or hybrid model");   // padding rows would change its state
   }
   const int block = block_tokens(options);
   if (options.batch_size < block) {
@@ -199,6 +205,8 @@ void LlamaModel::make_context(const LlamaOptions& options) {
   params.swa_full = true;      // a prefix may be taken up again at any block
   params.kv_unified = false;   // one stream for each request: idle cells cost nothing, and bits do not depend on neighbours
   params.no_perf = true;
+  params.abort_callback = [](void* data) { return static_cast<const std::atomic<bool>*>(data)->load(std::memory_order_relaxed); };
+  params.abort_callback_data = &abort_;
   context_.reset(llama_init_from_model(model_.get(), params));
   if (!context_) {
     throw std::runtime_error("--ctx-size: no context of " + std::to_string(params.n_ctx) + " tokens: " + take_llama_error());
@@ -222,10 +230,13 @@ void LlamaModel::make_fingerprint(const LlamaOptions& options, const std::vector
   for (const auto& [path, scale] : options.loras) key.field("lora_scale", static_cast<double>(scale));
   key.field("type_k", options.cache_type_k).field("type_v", options.cache_type_v).field("flash_attn", options.flash_attn);
   key.field("gpu_layers", options.gpu_layers);
+  const std::uint32_t original = original_context(model_.get());
+  key.field("long_context", original > 0 && llama_n_ctx_seq(context_.get()) > original);
   key.field("deterministic", options.deterministic);
   if (options.deterministic) {   // promises bits, so what may move a bit belongs to it
     key.field("threads", thread_count(options.threads)).field("threads_batch", thread_count(options.threads_batch));
     rows_per_decode_ = options.parallel;
+    prefill_step_ = block_tokens(options);
   }
   kv_fingerprint_ = key.build();
 }
@@ -236,15 +247,20 @@ Key LlamaModel::answer_fingerprint() const {
       .field("chat_template", template_source_)
       .field("context_tokens", static_cast<std::int64_t>(llama_n_ctx_seq(context_.get())))
       .field("rows_per_decode", rows_per_decode_)
+      .field("prefill_step", prefill_step_)
       .build();
 }
 
-std::string LlamaModel::template_date() const { return template_has_date_ ? utc_day() : std::string(); }
+std::string LlamaModel::answer_salt() const { return time_salt(template_time_, std::time(nullptr)); }
+
+bool LlamaModel::surely_longer(const Request& request, std::size_t tokens) const {
+  std::size_t bytes = request.prompt.size();
+  for (const Message& message : request.messages) bytes += message.content.size();
+  return request.messages.size() > tokens || request.prompt_tokens.size() > tokens || bytes / longest_token_bytes_ > tokens;
+}
 
 std::string LlamaModel::render(const Request& request) const {
   common_chat_templates_inputs inputs;
-  // A day is the finest grain that an answer's key knows of.
-  inputs.now = std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now());
   for (const Message& message : request.messages) {
     common_chat_msg out;
     out.role = message.role == "developer" ? "system" : message.role;   // templates know it by its older name

@@ -4,12 +4,14 @@
 
 #include <llama.h>
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "engine/llama_engine.h"
+#include "engine/template_time.h"
 
 struct common_chat_templates;
 
@@ -46,8 +48,14 @@ class LlamaModel {
   // What a token's K/V is a function of, besides the tokens before it; and what an answer is.
   [[nodiscard]] const Key& kv_fingerprint() const { return kv_fingerprint_; }
   [[nodiscard]] Key answer_fingerprint() const;
-  // "" or the day, for a chat template that prints it: part of what such an answer depends on.
-  [[nodiscard]] std::string template_date() const;
+  // "" or the time, for a chat template that prints it: part of what such an answer depends on.
+  [[nodiscard]] std::string answer_salt() const;
+
+  // Whether a request cannot but be longer than that; a look at its size, where tokenize() would read all of it.
+  [[nodiscard]] bool surely_longer(const Request& request, std::size_t tokens) const;
+
+  // Ends a running llama_decode soon (with 2), and every later one at once. Any thread.
+  void abort() { abort_.store(true, std::memory_order_relaxed); }
 
  private:
   void load_model(const LlamaOptions& options, const std::function<void(float)>& progress);
@@ -62,9 +70,11 @@ class LlamaModel {
   std::unique_ptr<common_chat_templates, LlamaDeleter> templates_;
   const llama_vocab* vocab_ = nullptr;
   std::string template_source_;
-  bool template_has_date_ = false;
+  TemplateTime template_time_ = TemplateTime::kNone;
+  std::size_t longest_token_bytes_ = 1;
+  std::atomic<bool> abort_{false};
   Key kv_fingerprint_;
-  std::int32_t rows_per_decode_ = 0;   // with `deterministic`, which makes it part of an answer
+  std::int32_t rows_per_decode_ = 0, prefill_step_ = 0;   // with `deterministic`, which makes them part of an answer
 };
 
 // Tokens in a prefix block, and so in a prefill step of a deterministic engine.

@@ -3,6 +3,8 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <bit>
+#include <new>
 
 #include "engine/batch.h"
 
@@ -19,15 +21,18 @@ PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens
   llama_memory_clear(llama_get_memory(model.context()), true);
 }
 
-std::span<std::byte> PrefixStore::staging(std::size_t bytes) {
-  if (staging_.size() < bytes) staging_.resize(bytes);
-  return std::span(staging_).first(bytes);
+// By powers of two, so that the cache's pool of buffers has it ready the next time: fresh memory costs a page fault for each 4 KiB.
+Draft PrefixStore::staging(std::size_t bytes) {
+  static const Key kNeverStored = KeyBuilder("engine/staging").build();
+  return cache_.reserve(kNeverStored, std::bit_ceil(bytes));
 }
 
-bool PrefixStore::read_state(llama_seq_id sequence) {
-  const std::size_t bytes = llama_state_seq_get_size(model_.context(), sequence);
-  state_ = staging(bytes);
-  return bytes > 0 && llama_state_seq_get_data(model_.context(), reinterpret_cast<std::uint8_t*>(state_.data()), bytes, sequence) == bytes;
+Draft PrefixStore::read_state(llama_seq_id sequence, std::size_t* bytes) {
+  *bytes = llama_state_seq_get_size(model_.context(), sequence);
+  if (*bytes == 0) return {};
+  Draft state = staging(*bytes);
+  if (!state || llama_state_seq_get_data(model_.context(), reinterpret_cast<std::uint8_t*>(state.bytes().data()), *bytes, sequence) != *bytes) return {};
+  return state;
 }
 
 std::string PrefixStore::prove_layout() {
@@ -45,14 +50,20 @@ std::string PrefixStore::prove_layout() {
       batch.clear();
     }
   }
-  if (!read_state(from)) return "llama.cpp gives no state for a sequence";
-  const auto format = KvFormat::learn(state_);
+  const auto state_of = [&](llama_seq_id sequence) {
+    std::vector<std::byte> state(llama_state_seq_get_size(context, sequence));
+    state.resize(llama_state_seq_get_data(context, reinterpret_cast<std::uint8_t*>(state.data()), state.size(), sequence));
+    return state;
+  };
+  const std::vector<std::byte> state = state_of(from);
+  if (state.empty()) return "llama.cpp gives no state for a sequence";
+  const auto format = KvFormat::learn(state);
   if (!format) return "the layout of llama.cpp's sequence state is not known";
   format_ = *format;
-  const auto views = format_.view(state_);
+  const auto views = format_.view(state);
   std::vector<std::vector<std::byte>> blocks(2, std::vector<std::byte>(block_bytes()));
   for (std::size_t i = 0; i < 2; ++i) {
-    if (!views || !format_.cut(state_, *views, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, blocks[i])) {
+    if (!views || !format_.cut(state, *views, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, blocks[i])) {
       return "a test sequence's state cannot be cut";
     }
   }
@@ -60,14 +71,14 @@ std::string PrefixStore::prove_layout() {
   const std::vector<std::span<const std::byte>> parts(blocks.begin(), blocks.end());
   std::vector<std::byte> joined(format_.state_bytes(tokens));
   if (!format_.join(parts, block_tokens_, to, joined) ||
-      llama_state_seq_set_data(context, reinterpret_cast<const std::uint8_t*>(joined.data()), joined.size(), to) != joined.size() ||
-      !read_state(to)) {
+      llama_state_seq_set_data(context, reinterpret_cast<const std::uint8_t*>(joined.data()), joined.size(), to) != joined.size()) {
     return "llama.cpp does not take back a joined state";
   }
-  const auto again = format_.view(state_);
+  const std::vector<std::byte> read_back = state_of(to);
+  const auto again = format_.view(read_back);
   std::vector<std::byte> block(block_bytes());
   for (std::size_t i = 0; i < 2; ++i) {
-    if (!again || !format_.cut(state_, *again, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, block) || block != blocks[i]) {
+    if (!again || !format_.cut(read_back, *again, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, block) || block != blocks[i]) {
       return "a joined state reads back differently";
     }
   }
@@ -80,40 +91,66 @@ std::size_t PrefixStore::save(llama_seq_id sequence, std::span<const Key> chain,
   std::size_t missing = first;
   while (missing < last && cache_.contains(chain[missing])) ++missing;
   if (missing == last) return last - first;
-  if (!read_state(sequence)) return missing - first;
-  const auto views = format_.view(state_);
+  try {
+    return save_missing(sequence, chain, missing, last, owner) - first;
+  } catch (const std::bad_alloc&) {
+    spdlog::error("no memory to store a prefix");
+    return missing - first;
+  }
+}
+
+// Returns the first block that is not stored.
+std::size_t PrefixStore::save_missing(llama_seq_id sequence, std::span<const Key> chain, std::size_t missing, std::size_t last, std::uint64_t owner) {
+  std::size_t bytes = 0;
+  const Draft staged = read_state(sequence, &bytes);
+  if (!staged) return missing;
+  const std::span<const std::byte> state = staged.bytes().first(bytes);
+  const auto views = format_.view(state);
   if (!views) {
     spdlog::error("the layout of a sequence's state changed; its prefix is not stored");
-    return missing - first;
+    return missing;
   }
   for (std::size_t i = missing; i < last; ++i) {
     PutOptions options{.kind = Kind::kPrefixBlock, .owner = owner, .parent = std::nullopt, .time_to_live = {}};
     if (i > 0) options.parent = chain[i - 1];
     Draft draft = cache_.reserve(chain[i], block_bytes(), options);
     if (!draft && draft.status() == PutStatus::kAlreadyStored) continue;
-    if (!draft || !format_.cut(state_, *views, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, draft.bytes())) return i - first;
+    if (!draft || !format_.cut(state, *views, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, draft.bytes())) return i;
     const PutStatus status = cache_.commit(std::move(draft));
-    if (status != PutStatus::kStored && status != PutStatus::kAlreadyStored) return i - first;
+    if (status != PutStatus::kStored && status != PutStatus::kAlreadyStored) return i;
   }
-  return last - first;
+  return last;
 }
 
 std::size_t PrefixStore::restore(llama_seq_id sequence, std::span<const Key> chain) {
   llama_memory_t memory = llama_get_memory(model_.context());
   llama_memory_seq_rm(memory, sequence, -1, -1);
   if (!usable() || chain.empty()) return 0;
-  const std::vector<Handle> blocks = cache_.match(chain);
-  if (blocks.empty()) return 0;
+  try {
+    const std::vector<Handle> blocks = cache_.match(chain);
+    if (blocks.empty()) return 0;
+    const std::size_t restored = restore_run(sequence, blocks);
+    if (restored == 0) llama_memory_seq_rm(memory, sequence, -1, -1);
+    return restored;
+  } catch (const std::bad_alloc&) {
+    spdlog::error("no memory to restore a prefix; it is computed anew");
+    return 0;
+  }
+}
+
+std::size_t PrefixStore::restore_run(llama_seq_id sequence, std::span<const Handle> blocks) {
   std::vector<std::span<const std::byte>> parts;
   parts.reserve(blocks.size());
   for (const Handle& block : blocks) parts.push_back(block.bytes());
-  const auto state = staging(format_.state_bytes(parts.size() * block_tokens_));
+  const std::size_t bytes = format_.state_bytes(parts.size() * block_tokens_);
+  const Draft staged = staging(bytes);
+  if (!staged) return 0;   // everything else in the cache is in use
+  const std::span<std::byte> state = staged.bytes().first(bytes);
   if (format_.join(parts, block_tokens_, sequence, state) &&
-      llama_state_seq_set_data(model_.context(), reinterpret_cast<const std::uint8_t*>(state.data()), state.size(), sequence) == state.size()) {
+      llama_state_seq_set_data(model_.context(), reinterpret_cast<const std::uint8_t*>(state.data()), bytes, sequence) == bytes) {
     return parts.size();
   }
   spdlog::error("llama.cpp did not take back a stored prefix; it is computed anew");
-  llama_memory_seq_rm(memory, sequence, -1, -1);
   return 0;
 }
 

@@ -14,8 +14,8 @@
 
 namespace tensorcache {
 
-// Belongs to the thread that owns the context. Staging takes memory for one sequence's state, reused from call to call (llama.cpp
-// copies between it and the context; a fresh buffer would cost a page fault for each 4 KiB).
+// Belongs to the thread that owns the context. A sequence's state passes through memory that is charged to the cache's budget while it
+// is needed. Throws nothing: without memory a prefix is not stored, or not restored.
 class PrefixStore {
  public:
   // Learns the layout of the model's state and proves it: a computed sequence is cut, joined into another sequence, read back and
@@ -39,8 +39,11 @@ class PrefixStore {
 
  private:
   [[nodiscard]] std::string prove_layout();
-  [[nodiscard]] bool read_state(llama_seq_id sequence);
-  [[nodiscard]] std::span<std::byte> staging(std::size_t bytes);
+  [[nodiscard]] Draft staging(std::size_t bytes);
+  // The first `bytes` of the draft are the state; an empty draft if there is none, or no memory for it.
+  [[nodiscard]] Draft read_state(llama_seq_id sequence, std::size_t* bytes);
+  std::size_t save_missing(llama_seq_id sequence, std::span<const Key> chain, std::size_t missing, std::size_t last, std::uint64_t owner);
+  std::size_t restore_run(llama_seq_id sequence, std::span<const Handle> blocks);
 
   const LlamaModel& model_;
   Cache& cache_;
@@ -48,8 +51,6 @@ class PrefixStore {
   int window_tokens_ = 0;
   KvFormat format_;
   std::string note_;
-  std::vector<std::byte> staging_;
-  std::span<std::byte> state_;   // what read_state() read, in staging_
 };
 
 }   // namespace tensorcache

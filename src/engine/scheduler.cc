@@ -27,6 +27,12 @@ class Timer {
   Sequence::Clock::time_point begin_ = Sequence::Clock::now();
 };
 
+Failure decode_failure(const char* what, int result) {
+  constexpr int kAborted = 2;   // by the engine's stop()
+  if (result == kAborted) return {Failure::Code::kShuttingDown, "the server is shutting down", ""};
+  return {Failure::Code::kInternal, std::string("the model could not compute ") + what + " (llama_decode gave " + std::to_string(result) + ")", ""};
+}
+
 }   // namespace
 
 Scheduler::Scheduler(const LlamaModel& model, PrefixStore& store, const SchedulerOptions& options, OnEnd on_end)
@@ -108,22 +114,24 @@ bool Scheduler::prefix_is_coming(Sequence& sequence) {
   const auto wanted = sequence.reusable();
   if (wanted.empty()) return false;
   const std::size_t stored = store_.stored(wanted);
-  std::size_t held = stored;
+  std::size_t held = stored, coming = 0;
   Sequence* holder = nullptr;
   for (const auto& other : slots_) {
     if (!other || !other->chain || !other->request->store_prefix) continue;
     const std::size_t common = common_blocks(wanted, other->chain->keys());
     const std::size_t now = std::min(common, std::min(other->computed, storable_tokens(*other)) / options_.block_tokens);
-    const std::size_t later = other->prefilling() ? std::min(common, other->prompt_tokens / options_.block_tokens) : now;
-    if (later > std::max(stored, now) && !other->cancelled.load(std::memory_order_relaxed)) {
-      if (!sequence.waited) ++stats_.prefix_waits;
-      sequence.waited = true;
-      return true;
+    if (other->prefilling() && !other->cancelled.load(std::memory_order_relaxed)) {
+      coming = std::max(coming, std::min(common, other->prompt_tokens / options_.block_tokens));
     }
     if (now > held) {
       held = now;
       holder = other.get();
     }
+  }
+  if (coming > held) {
+    if (!sequence.waited) ++stats_.prefix_waits;
+    sequence.waited = true;
+    return true;
   }
   if (holder != nullptr) {
     stats_.blocks_saved += store_.save(holder->slot, holder->chain->keys(), stored, held, holder->owner);
@@ -148,13 +156,22 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   s.sink->on_begin({static_cast<std::int32_t>(s.prompt_tokens), static_cast<std::int32_t>(s.cached), fidelity});
 }
 
+// The fewest steps first; of those that need as many, one beside a decoding slot: llama.cpp computes only neighbouring sequences in one
+// pass over the weights.
+std::tuple<std::size_t, bool, std::size_t> Scheduler::prefill_order(const Sequence& sequence) const {
+  const auto decoding = [&](std::size_t slot) { return slot < slots_.size() && slots_[slot] && !slots_[slot]->prefilling(); };
+  const auto slot = static_cast<std::size_t>(sequence.slot);
+  const std::size_t left = sequence.prompt_tokens - sequence.computed;
+  return {left / options_.batch_tokens, !decoding(slot + 1) && !decoding(slot - 1), left};
+}
+
 Sequence* Scheduler::next_to_prefill() {
   Sequence* next = nullptr;
   for (const auto& slot : slots_) {
     if (!slot || !slot->prefilling()) continue;
     const bool overdue = slot->passed_over >= kMostPassedOver;
     const bool next_overdue = next != nullptr && next->passed_over >= kMostPassedOver;
-    const bool shorter = next == nullptr || slot->prompt_tokens - slot->computed < next->prompt_tokens - next->computed;
+    const bool shorter = next == nullptr || prefill_order(*slot) < prefill_order(*next);
     if (next == nullptr || (overdue && (!next_overdue || slot->passed_over > next->passed_over)) || (!next_overdue && shorter)) {
       next = slot.get();
     }
@@ -193,7 +210,7 @@ void Scheduler::prefill_step() {
     result = llama_decode(model_.context(), batch_.get());
   }
   if (result != 0) {
-    fail(*sequence, {Failure::Code::kInternal, "the model could not compute the prompt (llama_decode gave " + std::to_string(result) + ")", ""});
+    fail(*sequence, decode_failure("the prompt", result));
     return;
   }
   stats_.prefilled_tokens += end - sequence->computed;
@@ -245,7 +262,7 @@ void Scheduler::decode_step() {
     Sequence* const sequence = rows[row];
     if (sequence == nullptr) continue;
     if (result != 0) {
-      fail(*sequence, {Failure::Code::kInternal, "the model could not compute a token (llama_decode gave " + std::to_string(result) + ")", ""});
+      fail(*sequence, decode_failure("a token", result));
       continue;
     }
     ++sequence->computed;

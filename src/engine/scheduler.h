@@ -4,6 +4,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <tuple>
 #include <vector>
 
 #include "engine/batch.h"
@@ -45,6 +46,7 @@ class Scheduler {
   [[nodiscard]] bool prefix_is_coming(Sequence& sequence);
   void start(std::shared_ptr<Sequence> sequence, llama_seq_id slot);
 
+  [[nodiscard]] std::tuple<std::size_t, bool, std::size_t> prefill_order(const Sequence& sequence) const;
   [[nodiscard]] Sequence* next_to_prefill();
   [[nodiscard]] std::size_t prefill_end(const Sequence& sequence) const;
   void prefill_step();

@@ -36,14 +36,14 @@ class Writer {
   void matrix(const std::string& name, std::int64_t in, std::int64_t out) { tensor(name, {in, out}, 1.0f / std::sqrt(static_cast<float>(in))); }
   void norm(const std::string& name) { tensor(name, {kEmbd}, 0.1f, 1.0f); }
 
-  void vocabulary() {
+  void vocabulary(bool bytes) {
     std::vector<std::string> tokens{"<unk>", "<s>", "</s>"};
     std::vector<std::int32_t> types{2, 3, 3};   // unknown, control, control
     for (int byte = 0; byte < 256; ++byte) {
       char text[8];
-      std::snprintf(text, sizeof text, "<0x%02X>", byte);
+      std::snprintf(text, sizeof text, bytes ? "<0x%02X>" : "w%02X", byte);
       tokens.emplace_back(text);
-      types.push_back(6);
+      types.push_back(bytes ? 6 : 1);
     }
     std::vector<const char*> texts;
     for (const auto& token : tokens) texts.push_back(token.c_str());
@@ -117,19 +117,20 @@ void mamba_layers(Writer& w, std::uint32_t layers) {
 }   // namespace
 
 std::string make_tiny_model(TinyModel kind) {
-  const char* const arch = kind == TinyModel::kAttention ? "llama" : kind == TinyModel::kSlidingWindow ? "cohere2" : "mamba";
-  const std::string path = testing::TempDir() + "tiny-" + arch + "-" + std::to_string(::getpid()) + ".gguf";
+  const bool llama = kind == TinyModel::kAttention || kind == TinyModel::kNoByteTokens;
+  const char* const arch = llama ? "llama" : kind == TinyModel::kSlidingWindow ? "cohere2" : "mamba";
+  const std::string path = testing::TempDir() + "tiny-" + arch + "-" + std::to_string(static_cast<int>(kind)) + "-" + std::to_string(::getpid()) + ".gguf";
   Writer w(arch);
   w.number("context_length", 4096);
   w.number("embedding_length", kEmbd);
   w.number("vocab_size", kTinyVocabTokens);
-  w.vocabulary();
+  w.vocabulary(kind != TinyModel::kNoByteTokens);
   w.tensor("token_embd.weight", {kEmbd, kTinyVocabTokens}, 1.0f);
   w.norm("output_norm.weight");
   if (kind == TinyModel::kRecurrent) {
     w.real("attention.layer_norm_rms_epsilon", 1e-5f);
     mamba_layers(w, 2);
-  } else if (kind == TinyModel::kAttention) {
+  } else if (llama) {
     w.real("attention.layer_norm_rms_epsilon", 1e-5f);
     attention_layers(w, 2, true);
   } else {

@@ -9,6 +9,7 @@ enum class TinyModel {
   kAttention,       // arch llama
   kSlidingWindow,   // arch cohere2: three of four layers see kTinyWindowTokens tokens
   kRecurrent,       // arch mamba
+  kNoByteTokens,    // arch llama, with a vocabulary that cannot spell every text
 };
 
 inline constexpr int kTinyWindowTokens = 128;

@@ -27,7 +27,6 @@ struct Completion {
   Connection::Clock::time_point first_token{};
 
   [[nodiscard]] Connection& connection() const { return *exchange.connection; }
-  [[nodiscard]] std::chrono::milliseconds write_timeout() const { return exchange.service.options.write_timeout; }
   [[nodiscard]] std::string cache_status_line() const { return "Cache-Status: " + cache_status_text(status) + "\r\n"; }
   void saw_token() {
     if (first_token == Connection::Clock::time_point{}) first_token = Connection::Clock::now();
@@ -67,7 +66,7 @@ class EventStream {
       append_chunk(wire_, events_);
     if (last && !bare_) wire_ += kLastChunk;
     events_.clear();
-    const bool written = co_await completion_.connection().write(wire_, completion_.write_timeout());
+    const bool written = co_await completion_.connection().write(wire_);
     wire_.clear();
     co_return written;
   }
@@ -86,7 +85,10 @@ Flights::Order make_order(const ServerOptions& options, const CacheControl& cont
   request->store_prefix = !control.no_store;
   eligible = options.cache_answers && (request->sampling.repeatable() || options.cache_sampled);
   Flights::Order order;
-  if (eligible) order.key = answer_key(*request, engine.info().answer_fingerprint, engine.answer_salt());
+  if (eligible) {
+    order.salt = engine.answer_salt();
+    order.key = answer_key(*request, engine.info().answer_fingerprint, order.salt);
+  }
   order.look_up = order.join = eligible && !control.no_cache;
   order.max_age = control.max_age;
   order.compute = !control.only_if_cached;
@@ -110,6 +112,7 @@ Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
     Reply reply;
     reply.headers = headers;
     reply.body = whole.finish(answer.reason, answer.usage);
+    answer.deltas.clear();   // the client may take long to read
     completion.count();
     co_return co_await send(completion.exchange, std::move(reply));
   }
@@ -240,7 +243,9 @@ Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
   Service& service = exchange.service;
   Engine* engine = service.engine.load();
   Completion completion{exchange, {}, {}, {}};
-  if (const std::optional<Problem> problem = read_body(completion, engine)) {
+  const std::optional<Problem> problem = read_body(completion, engine);
+  exchange.request.body = std::string();   // parsed: an answer may take long
+  if (problem) {
     Reply reply = problem_reply(*problem);
     co_return co_await send(exchange, std::move(reply));
   }

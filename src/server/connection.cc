@@ -3,29 +3,32 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/post.hpp>
 
+#include <algorithm>
 #include <utility>
 
 namespace tensorcache {
 namespace {
 constexpr std::size_t kReadAheadStep = 4096;
+constexpr std::size_t kBodyStep = 128u << 10;    // the most that is read of a body at once
 constexpr std::size_t kLingerBytes = 4u << 20;   // of a request that was refused, read and thrown away
 constexpr std::chrono::seconds kLingerTime{2};
 }   // namespace
 
-Connection::Connection(Socket socket, std::size_t read_ahead_bytes)
-    : socket_(std::move(socket)), alarm_(socket_.get_executor()), read_ahead_bytes_(read_ahead_bytes) {}
+// The buffer's limit also holds chunk extensions and trailers, which the parser counts nowhere.
+Connection::Connection(Socket socket, const Limits& limits)
+    : socket_(std::move(socket)), alarm_(socket_.get_executor()), buffer_(limits.read_ahead_bytes + kBodyStep), limits_(limits) {}
 
 void Connection::check_deadline(Clock::time_point now) {
   if (now < deadline_) return;
-  deadline_ = Clock::time_point::max();
-  expired_ = true;
+  expired_ = true;   // and again at the next tick: a read that finds data at once slips through one cancel()
   boost::system::error_code ignored;
   socket_.cancel(ignored);
 }
 
-Task<bool> Connection::write(std::string_view data, std::chrono::milliseconds stall) {
+Task<bool> Connection::write(std::string_view data) {
+  const auto end = Clock::now() + limits_.write_stall + std::chrono::milliseconds(1000 * data.size() / limits_.least_bytes_per_second);
   while (!data.empty() && !gone_) {
-    expire_after(stall);
+    expire_at(std::min(end, Clock::now() + limits_.write_stall));
     const auto [error, count] = co_await socket_.async_write_some(asio::buffer(data.data(), data.size()), kNoThrow);
     if (error) {
       close();
@@ -38,7 +41,7 @@ Task<bool> Connection::write(std::string_view data, std::chrono::milliseconds st
 }
 
 void Connection::watch() {
-  if (watching_ || gone_ || stop_watching_ || buffer_.size() >= read_ahead_bytes_) return;
+  if (watching_ || gone_ || stop_watching_ || buffer_.size() >= limits_.read_ahead_bytes) return;
   watching_ = true;
   socket_.async_read_some(buffer_.prepare(kReadAheadStep), [self = shared_from_this()](boost::system::error_code error, std::size_t count) {
     self->watching_ = false;

@@ -31,8 +31,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `read_ahead_bytes`: how much a client may send ahead of its next request.
-  Connection(Socket socket, std::size_t read_ahead_bytes);
+  struct Limits {
+    std::size_t read_ahead_bytes;              // how much a client may send ahead of its next request
+    std::chrono::milliseconds write_stall;     // how long it may take nothing of a reply...
+    std::uint64_t least_bytes_per_second;      // ...and how slowly it may take a long one
+  };
+  Connection(Socket socket, const Limits& limits);
 
   [[nodiscard]] Socket& socket() { return socket_; }
   [[nodiscard]] boost::beast::flat_buffer& buffer() { return buffer_; }
@@ -42,13 +46,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
     deadline_ = Clock::now() + time;
     expired_ = false;
   }
+  void expire_at(Clock::time_point deadline) {
+    deadline_ = deadline;
+    expired_ = false;
+  }
+  [[nodiscard]] Clock::time_point deadline() const { return deadline_; }
   void expire_never() { deadline_ = Clock::time_point::max(); }
   [[nodiscard]] bool expired() const { return expired_; }
   // The server calls this every few milliseconds for each connection: cheaper than a timer for each operation.
   void check_deadline(Clock::time_point now);
 
-  // Writes all of it; false if the client has gone or took nothing for `stall`.
-  [[nodiscard]] Task<bool> write(std::string_view data, std::chrono::milliseconds stall);
+  // Writes all of it; false if the client has gone or is too slow.
+  [[nodiscard]] Task<bool> write(std::string_view data);
 
   // Until unwatch(), reads ahead to learn that the client leaves. A client that shuts down its sending side counts as gone, as with
   // most HTTP servers. No other read may run meanwhile.
@@ -73,7 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Socket socket_;
   Timer alarm_;
   boost::beast::flat_buffer buffer_;
-  const std::size_t read_ahead_bytes_;
+  const Limits limits_;
   Clock::time_point deadline_ = Clock::time_point::max();
   bool expired_ = false, fired_ = false, watching_ = false, stop_watching_ = false, gone_ = false;
 };

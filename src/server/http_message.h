@@ -9,9 +9,10 @@
 
 namespace tensorcache {
 
-// One request as the routes see it. Views into the session's parser.
+// One request as the routes see it: views into the session's parser, but for the body.
 struct HttpRequest {
-  std::string_view method, target, body;
+  std::string_view method, target;
+  std::string body;
   std::string_view host, origin, authorization;
   std::string cache_control;   // all such headers, joined by commas
   bool keep_alive = true;

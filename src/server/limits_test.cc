@@ -93,6 +93,55 @@ TEST_F(Limits, ASlowBodyTimesOut) {
   EXPECT_EQ(one.read().status, 408);
 }
 
+TEST_F(Limits, TheTimeForARequestIsForAllOfIt) {
+  ServerOptions options;
+  options.request_timeout = 1000ms;
+  start(options);
+  Client one = client();
+  const auto begin = std::chrono::steady_clock::now();
+  one.send("POST /v1/chat/completions HTTP/1.1\r\n");
+  std::this_thread::sleep_for(700ms);
+  one.send("Host: localhost\r\nContent-Length: 100\r\n\r\n{");
+  EXPECT_EQ(one.read().status, 408);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1500ms);
+}
+
+TEST_F(Limits, AFastRequestThatStallsTimesOutToo) {
+  ServerOptions options;
+  options.request_timeout = 100ms;
+  options.max_body_bytes = std::uint64_t{4} << 30;
+  start(options);
+  for (int i = 0; i < 5; ++i) {
+    Client one = client();
+    one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    const std::string bytes = "1000\r\n" + std::string(0x1000, ' ') + "\r\n";
+    // Over the moment of the deadline, so that data is there at once whenever the server looks.
+    for (const auto end = std::chrono::steady_clock::now() + 115ms; std::chrono::steady_clock::now() < end;) one.send(bytes);
+    EXPECT_TRUE(one.closed_within(4s));
+  }
+}
+
+TEST_F(Limits, WhatAChunkedBodyCarriesBesideItsDataIsLimitedToo) {
+  start();
+  const std::string head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string& begin : {head + "1;extension=", head + "0\r\nTrailer: "}) {
+    Client one = client();
+    one.send(begin + std::string(1 << 20, 'a'));
+    EXPECT_EQ(one.read().status, 400);
+  }
+}
+
+TEST_F(Limits, ABodyFromNobodyKnownIsNotAwaited) {
+  ServerOptions options;
+  options.api_keys = {{"secret", "t", false}};
+  start(options);
+  Client one = client();
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{");
+  const ClientReply reply = one.read();
+  EXPECT_EQ(reply.status, 401);
+  EXPECT_EQ(reply.header("connection"), "close");
+}
+
 TEST_F(Limits, ASilentConnectionIsClosed) {
   ServerOptions options;
   options.request_timeout = 100ms;

@@ -5,6 +5,8 @@
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
 
+#include <spdlog/spdlog.h>
+
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -31,6 +33,7 @@ struct Server::Impl {
   Impl(ServerOptions options, Cache& cache) : service(std::move(options), cache), acceptor(io), ticker(io) {}
 
   void listen();
+  void run();
   Task<void> accept();
   Task<void> tick();
   void add(Socket socket);
@@ -90,8 +93,11 @@ void Server::Impl::add(Socket socket) {
   if (too_many && refusals >= kMaxRefusals) return;
   boost::system::error_code ignored;
   socket.set_option(Tcp::no_delay(true), ignored);
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);   // a machine that vanished is noticed in the end
   socket.non_blocking(true, ignored);
-  auto connection = std::make_shared<Connection>(std::move(socket), service.options.max_header_bytes);
+  auto connection = std::make_shared<Connection>(std::move(socket), 
+                                                 Connection::Limits{service.options.max_header_bytes, service.options.write_timeout,
+                                                                    service.options.min_write_bytes_per_second});
   if (connections.empty()) ticker.cancel();   // wakes it
   connections.insert(connection);
   refusals += too_many ? 1 : 0;
@@ -134,6 +140,17 @@ void Server::Impl::close_all(bool only_idle) {
     if (connection->idle || !only_idle) connection->close();
 }
 
+void Server::Impl::run() {
+  for (;;) {
+    try {
+      io.run();
+      return;
+    } catch (const std::exception& error) {   // no memory for one connection's request: not the others' loss
+      spdlog::error("a connection was lost: {}", error.what());
+    }
+  }
+}
+
 Server::Server(ServerOptions options, Cache& cache) : impl_(std::make_unique<Impl>(std::move(options), cache)) {}
 
 Server::~Server() { stop(); }
@@ -142,7 +159,7 @@ void Server::start() {
   impl_->listen();
   asio::co_spawn(impl_->io, impl_->accept(), [](std::exception_ptr) {});
   asio::co_spawn(impl_->io, impl_->tick(), [](std::exception_ptr) {});
-  impl_->thread = std::thread([impl = impl_.get()] { impl->io.run(); });
+  impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
 }
 
 std::uint16_t Server::port() const { return impl_->port; }

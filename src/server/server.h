@@ -34,6 +34,7 @@ struct ServerOptions {
   std::chrono::milliseconds request_timeout{30'000};      // to receive one whole request, from its first byte
   std::chrono::milliseconds keep_alive_timeout{75'000};   // idle between requests
   std::chrono::milliseconds write_timeout{60'000};        // a client that does not read
+  std::uint64_t min_write_bytes_per_second = 16u << 10;   // of a long reply; a client that reads slower is cut off
   std::chrono::milliseconds drain_timeout{10'000};        // after stop(): what runs may finish for this long
 };
 

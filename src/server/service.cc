@@ -21,6 +21,7 @@ ServerOptions checked(ServerOptions options) {
   require(options.request_timeout.count() > 0, "request_timeout: must be above 0");
   require(options.keep_alive_timeout.count() > 0, "keep_alive_timeout: must be above 0");
   require(options.write_timeout.count() > 0, "write_timeout: must be above 0");
+  require(options.min_write_bytes_per_second > 0, "min_write_bytes_per_second: must be above 0");
   require(options.drain_timeout.count() >= 0, "drain_timeout: must not be negative");
   require(options.answer_time_to_live.count() >= 0, "answer_time_to_live: must not be negative");
   return options;

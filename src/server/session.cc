@@ -38,8 +38,15 @@ bool client_left(const Connection& connection, boost::system::error_code error) 
          error.category() != http::make_error_code(http::error::end_of_stream).category();
 }
 
-// One request, from the first byte within request_timeout. kRefused: `problem` says why; nothing more can be read after it.
-Task<Read> read_request(Connection& connection, const Service& service, Parser& parser, std::chrono::milliseconds patience, Problem& problem) {
+Read outcome(const Connection& connection, boost::system::error_code error, const ServerOptions& options, Problem& problem) {
+  if (!error) return Read::kRequest;
+  if (client_left(connection, error)) return Read::kClosed;
+  problem = problem_of_read(connection, error, options);
+  return Read::kRefused;
+}
+
+// The head of a request, from its first byte within request_timeout. kRefused: `problem` says why; nothing more can be read after it.
+Task<Read> read_head(Connection& connection, const Service& service, Parser& parser, std::chrono::milliseconds patience, Problem& problem) {
   const ServerOptions& options = service.options;
   auto& buffer = connection.buffer();
   if (buffer.size() == 0) {
@@ -53,30 +60,25 @@ Task<Read> read_request(Connection& connection, const Service& service, Parser& 
   connection.expire_after(options.request_timeout);
   parser.header_limit(options.max_header_bytes);
   parser.body_limit(options.max_body_bytes);
-  auto [error, header_bytes] = co_await http::async_read_header(connection.socket(), buffer, parser, kNoThrow);
-  if (!error && !parser.is_done()) {
-    if (boost::beast::iequals(parser.get()[http::field::expect], "100-continue") &&
-        !co_await connection.write("HTTP/1.1 100 Continue\r\n\r\n", options.write_timeout))
-      co_return Read::kClosed;
-    connection.expire_after(options.request_timeout);
-    std::tie(error, header_bytes) = co_await http::async_read(connection.socket(), buffer, parser, kNoThrow);
-  }
-  const bool expired = connection.expired();
-  if (!error) {
-    connection.expire_never();
-    co_return Read::kRequest;
-  }
-  if (!expired && client_left(connection, error)) co_return Read::kClosed;
-  problem = problem_of_read(connection, error, options);
-  co_return Read::kRefused;
+  const auto [error, header_bytes] = co_await http::async_read_header(connection.socket(), buffer, parser, kNoThrow);
+  co_return outcome(connection, error, options, problem);
 }
 
-HttpRequest view_of(const Parser& parser) {
+// The rest of it, within the same time.
+Task<Read> read_body(Connection& connection, const Service& service, Parser& parser, Problem& problem) {
+  if (parser.is_done()) co_return Read::kRequest;
+  const auto deadline = connection.deadline();
+  if (boost::beast::iequals(parser.get()[http::field::expect], "100-continue") && !co_await connection.write("HTTP/1.1 100 Continue\r\n\r\n"))
+    co_return Read::kClosed;
+  connection.expire_at(deadline);
+  const auto [error, body_bytes] = co_await http::async_read(connection.socket(), connection.buffer(), parser, kNoThrow);
+  co_return outcome(connection, error, service.options, problem);
+}
+
+void read_head_into(HttpRequest& request, const Parser& parser) {
   const auto& message = parser.get();
-  HttpRequest request;
   request.method = message.method_string();
   request.target = message.target();
-  request.body = message.body();
   request.host = message[http::field::host];
   request.origin = message[http::field::origin];
   request.authorization = message[http::field::authorization];
@@ -87,7 +89,6 @@ HttpRequest view_of(const Parser& parser) {
   }
   request.keep_alive = message.keep_alive();
   request.http_1_0 = message.version() < 11;
-  return request;
 }
 
 std::optional<Problem> refusal(const Exchange& exchange, const RouteMatch& match) {
@@ -172,13 +173,6 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& call
   }
 }
 
-Task<bool> dispatch(Exchange& exchange) {
-  std::optional<Caller> caller;
-  std::optional<Reply> reply = plain_reply(exchange, caller);
-  if (reply) co_return co_await send(exchange, std::move(*reply));
-  co_return co_await answer_completion(exchange, *caller);
-}
-
 }   // namespace
 
 Task<bool> send(Exchange& exchange, Reply reply) {
@@ -186,7 +180,7 @@ Task<bool> send(Exchange& exchange, Reply reply) {
   reply.headers += exchange.id_line;
   const Framing framing{exchange.keep_alive(), exchange.request.method == "HEAD", exchange.request.http_1_0};
   const std::string bytes = render(reply, framing);
-  const bool written = co_await exchange.connection->write(bytes, exchange.service.options.write_timeout);
+  const bool written = co_await exchange.connection->write(bytes);
   co_return written&& framing.keep_alive;
 }
 
@@ -196,19 +190,35 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
   while (again && !service.draining) {
     Parser parser;
     Problem problem;
-    const Read read = co_await read_request(*connection, service, parser, patience, problem);
+    Read read = co_await read_head(*connection, service, parser, patience, problem);
     if (read == Read::kClosed) break;
     HttpRequest request;
-    if (read == Read::kRequest) request = view_of(parser);
     Exchange exchange{connection, service, request};
     exchange.id_line = "X-Request-Id: " + random_id("req_") + "\r\n";
+    std::optional<Caller> caller;
+    std::optional<Reply> reply;
+    if (read == Read::kRequest) {
+      read_head_into(request, parser);
+      reply = plain_reply(exchange, caller);
+      // A body that nobody wants, or from nobody known, is not read: what is behind it cannot be either.
+      if (reply && !parser.is_done()) request.keep_alive = false;
+    }
+    if (read == Read::kRequest && !reply) {
+      read = co_await read_body(*connection, service, parser, problem);
+      if (read == Read::kClosed) break;
+      request.body = std::move(parser.get().body());
+      exchange.received = Connection::Clock::now();
+    }
     if (read == Read::kRefused) {
       request.keep_alive = false;
-      Reply reply = problem_reply(problem);
-      co_await send(exchange, std::move(reply));
-      break;
+      reply = problem_reply(problem);
     }
-    again = co_await dispatch(exchange);
+    connection->expire_never();
+    if (reply) {
+      again = co_await send(exchange, std::move(*reply));
+    } else {
+      again = co_await answer_completion(exchange, *caller);
+    }
     patience = service.options.keep_alive_timeout;
   }
   if (!connection->gone() && !service.draining) co_await connection->linger_and_close();
@@ -219,7 +229,7 @@ Task<void> refuse(std::shared_ptr<Connection> connection, Service& service) {
   service.metrics.count_refused_connection();
   const Problem problem{503, "too many connections", "", "overloaded", 1};
   const std::string bytes = render(problem_reply(problem), {false, false, false});
-  if (co_await connection->write(bytes, service.options.write_timeout)) co_await connection->linger_and_close();
+  if (co_await connection->write(bytes)) co_await connection->linger_and_close();
   connection->close();
 }
 

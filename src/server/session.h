@@ -15,7 +15,7 @@ namespace tensorcache {
 struct Exchange {
   const std::shared_ptr<Connection>& connection;
   Service& service;
-  const HttpRequest& request;
+  HttpRequest& request;
   Route route = Route::kNone;
   Connection::Clock::time_point received = Connection::Clock::now();
   std::string id_line = {};   // "X-Request-Id: ...\r\n"

@@ -117,6 +117,12 @@ bool Client::closed_within(std::chrono::milliseconds time) {
   return false;
 }
 
+bool Client::ended_after_reading(std::size_t bytes) const {
+  std::string buffer(bytes, '\0');
+  const ssize_t count = recv(fd_, buffer.data(), bytes, MSG_DONTWAIT);
+  return count == 0 || (count < 0 && errno != EAGAIN);
+}
+
 bool Client::read_chunks(std::size_t at, ClientReply& reply) {
   for (;;) {
     std::size_t line;

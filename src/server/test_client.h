@@ -50,6 +50,8 @@ class Client {
   [[nodiscard]] bool read_until(std::string_view text);
   // True if the server closes within the time.
   [[nodiscard]] bool closed_within(std::chrono::milliseconds time);
+  // Reads and forgets up to so many bytes, if they are there. True at the end.
+  [[nodiscard]] bool ended_after_reading(std::size_t bytes) const;
   void close();
 
  private:

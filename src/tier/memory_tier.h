@@ -109,6 +109,7 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   std::mutex policy_mutex_;
   const std::unique_ptr<Policy> policy_;   // guarded by policy_mutex_
   std::uint64_t ticks_ = 0;                // guarded by policy_mutex_
+  int evicting_ = 0;                       // guarded by policy_mutex_: entries popped, whose memory is not back yet
 
   std::array<KindCounters, kKindCount> kinds_;
   std::atomic<std::uint64_t> puts_{0}, rejected_puts_{0}, evictions_{0}, expirations_{0}, removals_{0};

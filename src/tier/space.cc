@@ -1,5 +1,6 @@
 // Room in the budget: charge, allocate, evict.
 #include <new>
+#include <thread>
 
 #include "tier/layout.h"
 #include "tier/memory_tier.h"
@@ -78,12 +79,19 @@ bool MemoryTier::evict_one() {
     Entry* entry = nullptr;
     {
       const std::lock_guard lock(policy_mutex_);
-      PolicyNode* node = policy_->pop();
-      if (node == nullptr) return false;
-      entry = static_cast<Entry*>(node);
-      entry->linked = false;
-      // Whatever is in the policy's hands is alive; this keeps it so until its shard is locked.
-      entry->state.fetch_add(kPin);
+      if (PolicyNode* node = policy_->pop()) {
+        entry = static_cast<Entry*>(node);
+        entry->linked = false;
+        // Whatever is in the policy's hands is alive; this keeps it so until its shard is locked.
+        entry->state.fetch_add(kPin);
+        ++evicting_;
+      } else if (evicting_ == 0) {
+        return false;
+      }
+    }
+    if (entry == nullptr) {   // another thread has the last one in hand, and may free its parent or put it back
+      std::this_thread::yield();
+      continue;
     }
     Entry* garbage = nullptr;
     bool evicted = false;
@@ -103,6 +111,10 @@ bool MemoryTier::evict_one() {
     }
     // If the last reference went meanwhile, this puts a parked entry back into the policy's hands.
     if (drop(*entry, kPin)) reclaim(entry);
+    {
+      const std::lock_guard lock(policy_mutex_);
+      --evicting_;
+    }
     if (!evicted) continue;
     evictions_.fetch_add(1, std::memory_order_relaxed);
     return true;
