@@ -28,11 +28,35 @@ namespace detail {
 struct Entry;
 class MemoryTier;
 }   // namespace detail
+namespace disk {
+class DiskTier;
+class FileSystem;
+}   // namespace disk
 
 // What a value is. Stored in formats later: add, never renumber.
 enum class Kind : std::uint8_t { kOther = 0, kAnswer = 1, kPrefixBlock = 2, kTensor = 3 };
 inline constexpr std::size_t kKindCount = 4;
 [[nodiscard]] std::string_view kind_name(Kind kind);
+
+// What a power cut may take. A process that dies, however it dies, loses only what still waited to be written.
+enum class DiskSync : std::uint8_t {
+  kNone,      // as much as the system has not written out by itself: half a minute's worth, usually
+  kSegment,   // at most the segment that is being filled
+  kRecord,    // nothing that flush() has said true to
+};
+
+// Values on disk as well, under the memory: written behind, read back on a miss, still there at the next start.
+struct DiskOptions {
+  std::string directory;                                    // the cache's own; one process at a time
+  std::uint64_t capacity_bytes = std::uint64_t{20} << 30;   // all files together, hard
+  DiskSync sync = DiskSync::kSegment;
+  // Values that wait to be written, in memory that they share with their readers; further ones are not written. 0: an eighth of the
+  // memory, 256 MiB at most.
+  std::uint64_t queue_bytes = 0;
+  std::uint64_t segment_bytes = 0;                    // of a file, roughly; 0: suits the capacity, 64 MiB or more
+  std::function<void(const std::string&)> on_event;   // a sentence for a log when the disk fails or works again; any thread
+  std::shared_ptr<disk::FileSystem> file_system;      // null: the real one. For tests
+};
 
 struct CacheOptions {
   // Everything the cache allocates counts: values, entries, index, and values that are being written.
@@ -41,6 +65,8 @@ struct CacheOptions {
   std::string policy = "lru";
   // Now, for tests. Steady, not wall time.
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
+  // None: in memory only.
+  std::optional<DiskOptions> disk = std::nullopt;
 };
 
 struct PutOptions {
@@ -48,12 +74,17 @@ struct PutOptions {
   // Groups entries for `clear(owner)`, `list` and `stats(owner)`; for example a tenant. It is not part of the key:
   // whoever must not see another's entries puts the owner into the key as well.
   std::uint64_t owner = 0;
+  // What it came from, for example a model, for lists of what is on disk; likewise no part of the key.
+  std::uint32_t source = 0;
   // Chains this value behind another (the block before it in a prefix). The parent must be stored when this is committed, and is never
   // evicted before its children, drafts included.
   std::optional<Key> parent = std::nullopt;
   // Not served after this long since it was stored; 0 is for ever. When it is met expired, it goes, and all that is chained behind it.
   std::chrono::milliseconds time_to_live{0};
 };
+
+// Where to look: in memory and, where there is a disk tier, on disk as well, which waits for the disk; or only where it costs no wait.
+enum class Look : std::uint8_t { kEverywhere, kMemory };
 
 enum class PutStatus : std::uint8_t {
   kStored,
@@ -129,11 +160,31 @@ struct Stats {
   // while a resize below what is pinned is pending.
   std::uint64_t used_bytes = 0;
   std::uint64_t peak_bytes = 0;
-  std::uint64_t hits = 0, misses = 0;                           // values asked for; match() counts every key of its chain
+  // Values asked for; match() counts every key of its chain. One that has to be read from disk is a miss here, and a hit in DiskStats.
+  std::uint64_t hits = 0, misses = 0;
   std::uint64_t puts = 0;                                       // kStored
   std::uint64_t rejected_puts = 0;                              // kTooLarge, kNoSpace, kParentMissing
   std::uint64_t evictions = 0, expirations = 0, removals = 0;   // values that went; remove() and clear() are removals
   KindStats kinds[kKindCount];
+};
+
+struct DiskStats {
+  std::string directory;                              // empty: there is no disk tier
+  std::uint64_t capacity_bytes = 0, used_bytes = 0;   // of all files
+  std::uint64_t entries = 0, value_bytes = 0, segments = 0;
+  std::uint64_t index_bytes = 0;   // memory of its index, which counts in Stats::used_bytes
+  std::uint64_t queued_bytes = 0;
+  bool ready = false;      // what the directory held at start is visible
+  bool degraded = false;   // nothing can be written now
+  std::string reason;      // of the last trouble
+  std::uint64_t hits = 0, read_bytes = 0;
+  std::uint64_t skipped_loads = 0, late_loads = 0;   // computing was faster; loading took longer than it was given
+  std::uint64_t puts = 0, accepted_bytes = 0, written_bytes = 0;
+  std::uint64_t dropped_puts = 0, too_large_puts = 0;   // the disk was slower than the work, or did not work; larger than a segment
+  std::uint64_t index_full = 0;                         // no memory for one more entry
+  std::uint64_t evictions = 0, expirations = 0, written_again = 0, written_again_bytes = 0;
+  std::uint64_t corrupt_records = 0, lost_bytes = 0, damaged_segments = 0, unknown_segments = 0;
+  std::uint64_t read_errors = 0, write_errors = 0;
 };
 
 struct EntryInfo {
@@ -148,7 +199,8 @@ struct EntryInfo {
 
 class Cache {
  public:
-  // Throws std::invalid_argument for an unknown policy or an empty clock.
+  // Throws std::invalid_argument for an unknown policy, an empty clock or too small a disk capacity, std::runtime_error for a directory
+  // that cannot be used or that another process uses.
   explicit Cache(CacheOptions options);
   ~Cache();
   Cache(const Cache&) = delete;
@@ -163,18 +215,24 @@ class Cache {
   [[nodiscard]] Draft reserve(const Key& key, std::size_t value_bytes, const PutOptions& options = {});
   PutStatus commit(Draft draft);
 
-  // The value pinned, or an empty handle. Counts as a use for the policy.
-  [[nodiscard]] Handle get(const Key& key);
+  // The value pinned, or an empty handle. Counts as a use for the policy. What is found on disk is in memory from then on.
+  [[nodiscard]] Handle get(const Key& key, Look look = Look::kEverywhere);
 
   // The longest leading run of `chain` that is stored, each block pinned, in the order of the chain. One touch for the whole run, from
   // its last block to its first, so that a parent is always fresher than its children.
-  [[nodiscard]] std::vector<Handle> match(std::span<const Key> chain);
+  [[nodiscard]] std::vector<Handle> match(std::span<const Key> chain, Look look = Look::kEverywhere);
 
-  // The length of that run, without pinning, touching or counting it.
-  [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
-  [[nodiscard]] bool contains(const Key& key) const;
+  // The length of that run, without reading, pinning, touching or counting it. Does not wait for a disk.
+  [[nodiscard]] std::size_t peek(std::span<const Key> chain, Look look = Look::kEverywhere) const;
+  [[nodiscard]] bool contains(const Key& key, Look look = Look::kEverywhere) const;
+
+  // Brings the leading run of `chain` that is stored from disk into memory, without waiting: `done` is called once, on a thread of the
+  // cache's, when it is there, could not be brought, or `patience` is over (it may still come). For `patience` take the time that doing
+  // without would cost: loading is not even begun if it would take longer. False, and no call: there is nothing to wait for.
+  bool load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done);
 
   // Forgets a value, and all that is chained behind it (which costs a walk over the whole index if there is any). True if it was stored.
+  // At once in this process; on disk when flush() says so.
   bool remove(const Key& key);
   // Forgets everything (of one owner). Returns how many entries went. Pinned bytes stay charged until their handles go.
   std::uint64_t clear();
@@ -189,15 +247,26 @@ class Cache {
 
   // Takes effect at once, down as well as up: evicts until it fits. What is pinned goes when it is let go.
   void resize(std::uint64_t capacity_bytes);
+  void resize_disk(std::uint64_t capacity_bytes);
+
+  // Waits until everything put and removed so far is on disk and as durable as DiskSync promises. False: not within `time`, or some of
+  // it was given up (the disk does not work, or was too slow). True without a disk tier.
+  bool flush(std::chrono::milliseconds time);
+  // The same without waiting; `done` is called on a thread of the cache's, or at once.
+  void when_flushed(std::function<void(bool)> done);
 
   [[nodiscard]] Stats stats() const;
+  [[nodiscard]] DiskStats disk_stats() const;
   [[nodiscard]] Stats stats(std::uint64_t owner) const;   // entries and bytes of one owner; a walk over the index
   // Up to `limit` entries of `owner` (or of all), most recently used first. A walk over the index.
   [[nodiscard]] std::vector<EntryInfo> list(std::optional<std::uint64_t> owner, std::size_t limit) const;
 
  private:
   struct Flights;
+  struct Lower;
+  std::uint64_t clear_both(std::optional<std::uint64_t> owner);
   std::shared_ptr<detail::MemoryTier> tier_;
+  std::unique_ptr<Lower> lower_;   // the disk tier; null: none
   std::unique_ptr<Flights> flights_;
 };
 

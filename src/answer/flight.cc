@@ -193,7 +193,7 @@ Flights::~Flights() {
 
 // With the table's lock held.
 std::optional<Flights::Hit> Flights::stored(const Order& order, bool& too_old) {
-  const Handle handle = table_->cache->get(order.key);
+  const Handle handle = table_->cache->get(order.key, Look::kMemory);
   if (!handle) return std::nullopt;
   if (order.max_age && handle.age() > *order.max_age) {
     too_old = true;

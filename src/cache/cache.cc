@@ -1,10 +1,11 @@
 #include "tensorcache/cache.h"
 
-#include <cstring>
+#include <algorithm>
 #include <stdexcept>
 #include <utility>
 
 #include "cache/flights.h"
+#include "cache/lower.h"
 #include "policy/policy.h"
 #include "tier/memory_tier.h"
 
@@ -55,43 +56,121 @@ std::string_view put_status_name(PutStatus status) {
   return "unknown";
 }
 
-Cache::Cache(CacheOptions options) : tier_(make_tier(std::move(options))), flights_(std::make_unique<Flights>()) {}
+Cache::Cache(CacheOptions options) : flights_(std::make_unique<Flights>()) {
+  const std::optional<DiskOptions> disk = options.disk;
+  tier_ = make_tier(std::move(options));
+  if (disk) lower_ = std::make_unique<Lower>(*disk, tier_);
+}
 
 // Handles that outlive the cache keep their own values, not all of them.
-Cache::~Cache() { tier_->clear(std::nullopt); }
+Cache::~Cache() {
+  lower_.reset();
+  tier_->clear(std::nullopt);
+}
 
-PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) { return tier_->put(key, value, options); }
+PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
+  if (!lower_) return tier_->put(key, value, options);
+  Handle stored;
+  const PutStatus status = tier_->put(key, value, options, &stored);
+  if (status == PutStatus::kStored) lower_->write(stored);
+  return status;
+}
 
 PutStatus Cache::put(const Key& key, std::string_view value, const PutOptions& options) { return put(key, std::as_bytes(std::span(value)), options); }
 
 Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) { return tier_->reserve(key, value_bytes, options); }
 
-PutStatus Cache::commit(Draft draft) { return tier_->commit(std::move(draft)); }
+PutStatus Cache::commit(Draft draft) {
+  if (!lower_) return tier_->commit(std::move(draft));
+  Handle stored;
+  const PutStatus status = tier_->commit(std::move(draft), &stored);
+  if (status == PutStatus::kStored) lower_->write(stored);
+  return status;
+}
 
-Handle Cache::get(const Key& key) { return tier_->get(key, detail::MemoryTier::Count::kYes); }
+Handle Cache::get(const Key& key, Look look) {
+  Handle handle = tier_->get(key, detail::MemoryTier::Count::kYes);
+  if (handle || !lower_ || look == Look::kMemory || !lower_->disk.contains(key)) return handle;
+  lower_->loader.load_now(std::span(&key, 1));
+  return tier_->get(key, detail::MemoryTier::Count::kNo);
+}
 
-std::vector<Handle> Cache::match(std::span<const Key> chain) { return tier_->match(chain); }
+std::vector<Handle> Cache::match(std::span<const Key> chain, Look look) {
+  if (lower_ && look == Look::kEverywhere) lower_->loader.load_now(chain);
+  return tier_->match(chain);
+}
 
-std::size_t Cache::peek(std::span<const Key> chain) const { return tier_->peek(chain); }
+std::size_t Cache::peek(std::span<const Key> chain, Look look) const {
+  std::size_t run = tier_->peek(chain);
+  if (!lower_ || look == Look::kMemory) return run;
+  // What is in memory may be missing on disk, and the reverse.
+  while (run < chain.size()) {
+    const std::size_t more = lower_->disk.peek(chain.subspan(run));
+    if (more == 0) break;
+    run += more;
+    run += tier_->peek(chain.subspan(run));
+  }
+  return run;
+}
 
-bool Cache::contains(const Key& key) const { return tier_->contains(key); }
+bool Cache::contains(const Key& key, Look look) const {
+  return tier_->contains(key) || (lower_ && look == Look::kEverywhere && lower_->disk.contains(key));
+}
 
-bool Cache::remove(const Key& key) { return tier_->remove(key); }
+bool Cache::load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done) {
+  return lower_ && lower_->loader.load(std::move(chain), patience, std::move(done));
+}
 
-std::uint64_t Cache::clear() { return tier_->clear(std::nullopt); }
+bool Cache::remove(const Key& key) {
+  if (!lower_) return tier_->remove(key);
+  return lower_->loader.forgetting([&] {
+    const bool on_disk = lower_->disk.remove(key);
+    return tier_->remove(key) || on_disk;
+  });
+}
 
-std::uint64_t Cache::clear(std::uint64_t owner) { return tier_->clear(owner); }
+std::uint64_t Cache::clear_both(std::optional<std::uint64_t> owner) {
+  if (!lower_) return tier_->clear(owner);
+  // Nearly all that is in memory is on disk too.
+  return lower_->loader.forgetting([&] { return std::max(lower_->disk.clear(owner), tier_->clear(owner)); });
+}
+
+std::uint64_t Cache::clear() { return clear_both(std::nullopt); }
+
+std::uint64_t Cache::clear(std::uint64_t owner) { return clear_both(owner); }
 
 Handle Cache::get_or_compute(const Key& key, const Compute& compute, const PutOptions& options) {
   Handle hit = get(key);
-  return hit ? std::move(hit) : flights_->join(*tier_, key, compute, options);
+  return hit ? std::move(hit) : flights_->join(*this, key, compute, options);
 }
 
 void Cache::resize(std::uint64_t capacity_bytes) { tier_->resize(capacity_bytes); }
 
+void Cache::resize_disk(std::uint64_t capacity_bytes) {
+  if (lower_) lower_->disk.resize(capacity_bytes);
+}
+
+bool Cache::flush(std::chrono::milliseconds time) { return !lower_ || lower_->disk.flush(time); }
+
+void Cache::when_flushed(std::function<void(bool)> done) {
+  if (lower_) {
+    lower_->disk.when_written(std::move(done));
+  } else {
+    done(true);
+  }
+}
+
 Stats Cache::stats() const { return tier_->stats(); }
 
 Stats Cache::stats(std::uint64_t owner) const { return tier_->stats(owner); }
+
+DiskStats Cache::disk_stats() const {
+  if (!lower_) return {};
+  DiskStats stats = lower_->disk.stats();
+  stats.skipped_loads = lower_->loader.skipped();
+  stats.late_loads = lower_->loader.late();
+  return stats;
+}
 
 std::vector<EntryInfo> Cache::list(std::optional<std::uint64_t> owner, std::size_t limit) const { return tier_->list(owner, limit); }
 

@@ -2,14 +2,18 @@
 
 #include <utility>
 
+#include "cache/lower.h"
+
 namespace tensorcache {
 
-Handle Cache::Flights::compute_and_store(detail::MemoryTier& tier, const Key& key, const Compute& compute, const PutOptions& options) {
+Handle Cache::Flights::compute_and_store(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options) {
+  detail::MemoryTier& tier = *cache.tier_;
   // Somebody may have stored it between this caller's miss and its take-off.
   if (Handle stored = tier.get(key, detail::MemoryTier::Count::kNo)) return stored;
   const std::vector<std::byte> value = compute();
   Handle handle;
-  (void)tier.put(key, value, options, &handle);
+  const PutStatus status = tier.put(key, value, options, &handle);
+  if (status == PutStatus::kStored && cache.lower_) cache.lower_->write(handle);
   if (!handle) handle = tier.get(key, detail::MemoryTier::Count::kNo);   // somebody's put() was faster
   return handle ? std::move(handle) : tier.detached(value, options);
 }
@@ -24,7 +28,7 @@ void Cache::Flights::hand_over(const Key& key, Flight& flight) {
   }
 }
 
-Handle Cache::Flights::join(detail::MemoryTier& tier, const Key& key, const Compute& compute, const PutOptions& options) {
+Handle Cache::Flights::join(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options) {
   std::shared_ptr<Flight> flight;   // outlives the lock: letting go of its result takes other locks
   std::unique_lock lock(mutex_);
   auto& slot = flights_[key];
@@ -35,13 +39,13 @@ Handle Cache::Flights::join(detail::MemoryTier& tier, const Key& key, const Comp
     ++flight->waiting;
     flight->changed.wait(lock, [&] { return flight->result || !flight->computing; });
     --flight->waiting;
-    if (flight->result) return tier.share(flight->result);
+    if (flight->result) return cache.tier_->share(flight->result);
     flight->computing = true;
   }
   lock.unlock();
   try {
-    Handle handle = compute_and_store(tier, key, compute, options);
-    Handle shared = tier.share(handle);
+    Handle handle = compute_and_store(cache, key, compute, options);
+    Handle shared = cache.tier_->share(handle);
     lock.lock();
     flight->result = std::move(shared);
     flights_.erase(key);

@@ -15,7 +15,7 @@ namespace tensorcache {
 struct Cache::Flights {
  public:
   // After a miss: computes and stores, or waits for whoever does. Throws what `compute` throws.
-  [[nodiscard]] Handle join(detail::MemoryTier& tier, const Key& key, const Compute& compute, const PutOptions& options);
+  [[nodiscard]] Handle join(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options);
 
  private:
   struct Flight {
@@ -26,7 +26,7 @@ struct Cache::Flights {
   };
 
   void hand_over(const Key& key, Flight& flight);
-  static Handle compute_and_store(detail::MemoryTier& tier, const Key& key, const Compute& compute, const PutOptions& options);
+  static Handle compute_and_store(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options);
 
   std::mutex mutex_;
   std::unordered_map<Key, std::shared_ptr<Flight>> flights_;

@@ -31,7 +31,8 @@ Draft PrefixStore::read_state(llama_seq_id sequence, std::size_t* bytes) {
   *bytes = llama_state_seq_get_size(model_.context(), sequence);
   if (*bytes == 0) return {};
   Draft state = staging(*bytes);
-  if (!state || llama_state_seq_get_data(model_.context(), reinterpret_cast<std::uint8_t*>(state.bytes().data()), *bytes, sequence) != *bytes) return {};
+  if (!state || llama_state_seq_get_data(model_.context(), reinterpret_cast<std::uint8_t*>(state.bytes().data()), *bytes, sequence) != *bytes)
+    return {};
   return state;
 }
 
@@ -89,7 +90,7 @@ std::size_t PrefixStore::save(llama_seq_id sequence, std::span<const Key> chain,
   last = std::min(last, chain.size());
   if (!usable() || first >= last) return 0;
   std::size_t missing = first;
-  while (missing < last && cache_.contains(chain[missing])) ++missing;
+  while (missing < last && cache_.contains(chain[missing], Look::kMemory)) ++missing;
   if (missing == last) return last - first;
   try {
     return save_missing(sequence, chain, missing, last, owner) - first;
@@ -127,7 +128,7 @@ std::size_t PrefixStore::restore(llama_seq_id sequence, std::span<const Key> cha
   llama_memory_seq_rm(memory, sequence, -1, -1);
   if (!usable() || chain.empty()) return 0;
   try {
-    const std::vector<Handle> blocks = cache_.match(chain);
+    const std::vector<Handle> blocks = cache_.match(chain, Look::kMemory);
     if (blocks.empty()) return 0;
     const std::size_t restored = restore_run(sequence, blocks);
     if (restored == 0) llama_memory_seq_rm(memory, sequence, -1, -1);

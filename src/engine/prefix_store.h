@@ -35,7 +35,7 @@ class PrefixStore {
   // Replaces a sequence by the longest stored run of `chain`. Returns how many blocks that is; 0 leaves the sequence empty.
   std::size_t restore(llama_seq_id sequence, std::span<const Key> chain);
 
-  [[nodiscard]] std::size_t stored(std::span<const Key> chain) const { return cache_.peek(chain); }
+  [[nodiscard]] std::size_t stored(std::span<const Key> chain) const { return cache_.peek(chain, Look::kMemory); }
 
  private:
   [[nodiscard]] std::string prove_layout();

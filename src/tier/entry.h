@@ -43,6 +43,7 @@ struct alignas(64) Entry : PolicyNode {
   bool chained = false;      // has a parent; a draft's may not be stored yet
   bool linked = false;       // [policy] the policy holds it
   Mark mark = Mark::kNone;   // [all shards]
+  std::uint32_t source = 0;
 
   [[nodiscard]] bool expired(std::chrono::steady_clock::time_point now) const { return time_to_live.count() != 0 && age(now) >= time_to_live; }
   [[nodiscard]] std::chrono::milliseconds age(std::chrono::steady_clock::time_point now) const {

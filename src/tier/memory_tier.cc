@@ -56,6 +56,7 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   entry->key = key;
   entry->kind = options.kind;
   entry->owner = options.owner;
+  entry->source = options.source;
   entry->value_bytes = value_bytes;
   entry->time_to_live = options.time_to_live;
   entry->parent = parent;
@@ -67,7 +68,14 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   return draft;
 }
 
-PutStatus MemoryTier::commit(Draft draft, Handle* pinned) {
+PutStatus MemoryTier::commit(Draft draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }
+
+PutStatus MemoryTier::commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live) {
+  if (draft) draft.entry_->time_to_live = time_to_live;
+  return publish(std::move(draft), nullptr, age);
+}
+
+PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::milliseconds age) {
   Entry* entry = draft.entry_;
   if (entry == nullptr) return draft.status_ == PutStatus::kStored ? PutStatus::kNoSpace : draft.status_;
   assert(draft.tier_.get() == this);
@@ -89,7 +97,7 @@ PutStatus MemoryTier::commit(Draft draft, Handle* pinned) {
         return PutStatus::kAlreadyStored;
       }
       if (other == nullptr) {
-        entry->stored_at = clock_();
+        entry->stored_at = clock_() - age;
         if (pinned != nullptr) *pinned = pin(*entry);
         KindCounters& kind = kinds_[static_cast<std::size_t>(entry->kind)];
         kind.entries.fetch_add(1, std::memory_order_relaxed);

@@ -43,6 +43,8 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   [[nodiscard]] Draft reserve(const Key& key, std::size_t value_bytes, const PutOptions& options);
   // With `pinned`, also hands out what is stored under the key then (kStored, kAlreadyStored).
   PutStatus commit(Draft draft, Handle* pinned = nullptr);
+  // The same for a value that was stored elsewhere `age` ago and lives for `time_to_live` from then (0: for ever).
+  PutStatus commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live);
   // Both in one, with a copy of `value`.
   PutStatus put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned = nullptr);
   // A value of no key and outside the budget, for a caller who must get it although it does not fit.
@@ -64,11 +66,18 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   [[nodiscard]] std::vector<EntryInfo> list(std::optional<std::uint64_t> owner, std::size_t limit) const;
   [[nodiscard]] std::chrono::steady_clock::time_point now() const { return clock_(); }
 
+  // Bytes of the budget for what belongs to the cache and lies elsewhere; makes room. False: there is none.
+  [[nodiscard]] bool charge(std::uint64_t bytes) { return make_room(bytes); }
+  void give_back(std::uint64_t bytes) { budget_.give_back(bytes); }
+  // A stored value's, as long as the handle holds it.
+  [[nodiscard]] static const Entry& entry_of(const Handle& handle) { return *handle.entry_; }
+
   // For Handle and Draft: they let go.
   void unpin(Entry* entry);
   void discard(Entry* draft);
 
  private:
+  [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
   struct Layout;
   struct KindCounters {
     std::atomic<std::uint64_t> entries{0}, value_bytes{0}, charged_bytes{0};

@@ -1,0 +1,72 @@
+#include "cache/lower.h"
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+#include <vector>
+
+namespace tensorcache {
+namespace {
+
+constexpr std::uint64_t kLeastCapacity = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMostQueued = std::uint64_t{256} << 20;
+
+std::int64_t unix_ms() { return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+}   // namespace
+
+disk::DiskTierOptions Cache::Lower::tier_options(const DiskOptions& options, const std::shared_ptr<detail::MemoryTier>& memory) {
+  if (options.directory.empty()) throw std::invalid_argument("disk.directory: must not be empty");
+  if (options.capacity_bytes < kLeastCapacity) throw std::invalid_argument("disk.capacity_bytes: must be at least 1 MiB");
+  disk::DiskTierOptions tier;
+  tier.directory = options.directory;
+  tier.capacity_bytes = options.capacity_bytes;
+  tier.sync = options.sync;
+  tier.queue_bytes = options.queue_bytes > 0 ? options.queue_bytes : std::min(kMostQueued, memory->stats().capacity_bytes / 8);
+  tier.segment_bytes = options.segment_bytes;
+  if (options.file_system) tier.files = options.file_system;
+  tier.unix_ms = unix_ms;
+  tier.on_event = options.on_event;
+  // The tier goes before the memory does, and both before these.
+  detail::MemoryTier* const raw = memory.get();
+  tier.charge = [raw](std::uint64_t bytes) { return raw->charge(bytes); };
+  tier.give_back = [raw](std::uint64_t bytes) { raw->give_back(bytes); };
+  tier.in_memory = [raw](const Key& key) { return raw->contains(key); };
+  return tier;
+}
+
+Cache::Lower::Lower(const DiskOptions& options, std::shared_ptr<detail::MemoryTier> memory)
+    : memory_(std::move(memory)), disk(tier_options(options, memory_)), loader(*memory_, disk) {}
+
+bool Cache::Lower::put(const Handle& handle) {
+  const detail::Entry& entry = detail::MemoryTier::entry_of(handle);
+  disk::DiskTier::Value value;
+  value.key = entry.key;
+  value.bytes = handle.bytes();
+  value.holder = std::make_shared<Handle>(memory_->share(handle));
+  value.kind = entry.kind;
+  value.owner = entry.owner;
+  value.source = entry.source;
+  if (entry.chained) value.parent = entry.parent_key;
+  value.created_unix_ms = unix_ms() - handle.age().count();
+  if (entry.time_to_live.count() != 0) value.expires_unix_ms = value.created_unix_ms + entry.time_to_live.count();
+  return disk.put(std::move(value));
+}
+
+// A parent may be in memory alone: its write was dropped, or it was evicted from the disk.
+void Cache::Lower::write(const Handle& stored) {
+  std::vector<Handle> missing;
+  const detail::Entry* entry = &detail::MemoryTier::entry_of(stored);
+  while (entry->chained && !disk.knows(entry->parent_key)) {
+    Handle parent = memory_->get(entry->parent_key, detail::MemoryTier::Count::kNo);
+    if (!parent) break;
+    entry = &detail::MemoryTier::entry_of(parent);
+    missing.push_back(std::move(parent));
+  }
+  for (auto handle = missing.rbegin(); handle != missing.rend(); ++handle) {
+    if (!put(*handle)) return;
+  }
+  static_cast<void>(put(stored));
+}
+
+}   // namespace tensorcache

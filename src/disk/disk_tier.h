@@ -1,0 +1,245 @@
+// Values on disk: an append-only log of segment files, an index in memory, and a byte budget that no file passes.
+//
+// Knows keys and bytes only. Values are immutable, so a log needs no compaction: a segment is sealed when it is full, and dropped whole
+// when the budget needs the room, after what is still in use was written again at the log's end.
+//
+// Threads: every member may be called from any. One thread of its own writes (write-behind), evicts and recovers; reads happen on the
+// caller's. `mutex_` guards what is in memory and is never held during I/O or a callback, but for `charge` and `in_memory`.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "disk/file.h"
+#include "disk/format.h"
+#include "disk/index.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache::disk {
+
+struct DiskTierOptions {
+  std::string directory;
+  std::uint64_t capacity_bytes = std::uint64_t{20} << 30;   // all files together
+  DiskSync sync = DiskSync::kSegment;
+  std::uint64_t queue_bytes = std::uint64_t{64} << 20;   // values that wait to be written; more are dropped
+  std::uint64_t segment_bytes = 0;                       // 0: 64 MiB, or what suits the capacity
+  std::chrono::milliseconds retry_pause{1000};           // after the disk failed; doubles up to a minute
+  std::shared_ptr<FileSystem> files = real_file_system();
+  std::function<std::int64_t()> unix_ms;       // now, wall time
+  std::function<bool(std::uint64_t)> charge;   // the index grows by so many bytes; false: it must not
+  std::function<void(std::uint64_t)> give_back;
+  std::function<bool(const Key&)> in_memory;          // in use there, though not read from here
+  std::function<void(const std::string&)> on_event;   // a sentence for the log: trouble begins, is over, something was ignored
+};
+
+class DiskTier {
+ public:
+  // Takes the directory, making it if need be; what is stored there becomes visible soon after (wait_ready).
+  // Throws std::runtime_error that names the directory: it cannot be used, or another process has it.
+  explicit DiskTier(DiskTierOptions options);
+  // Writes what waits, for five seconds at most, and seals the log.
+  ~DiskTier();
+  DiskTier(const DiskTier&) = delete;
+  DiskTier& operator=(const DiskTier&) = delete;
+
+  struct Value {
+    Key key;
+    std::span<const std::byte> bytes;
+    std::shared_ptr<const void> holder;   // keeps `bytes` alive
+    Kind kind = Kind::kOther;
+    std::uint64_t owner = 0, source = 0;
+    std::optional<Key> parent;
+    std::int64_t created_unix_ms = 0, expires_unix_ms = 0;
+  };
+  // Queues a value. Never waits; false: it was dropped (the queue is full, the disk does not work, it is too large) and counted.
+  bool put(Value value);
+
+  [[nodiscard]] bool contains(const Key& key) const;
+  // Whether it is stored, or waits to be.
+  [[nodiscard]] bool knows(const Key& key) const;
+  // How many leading keys of the chain are stored. No I/O.
+  [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
+  [[nodiscard]] std::uint64_t bytes_of(std::span<const Key> keys) const;
+
+  // What is known of a value before it is read.
+  struct Found {
+    Kind kind = Kind::kOther;
+    std::uint64_t owner = 0, source = 0;
+    std::size_t value_bytes = 0;
+    std::optional<Key> parent;
+  };
+  using Reserve = std::function<std::span<std::byte>(std::size_t i, const Found& found)>;   // where to; another size: stop here
+  using Accept = std::function<bool(std::size_t i, const RecordHeader& header)>;            // false: stop here
+  // Reads the leading run of `keys` that is stored and checks out, in order, several with one read where they lie side by side. A value
+  // that is damaged, expired or cannot be read ends it and is forgotten. Returns how many were accepted.
+  std::size_t read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept);
+  // How long reading so much takes, by what reads took lately; nothing while that is not known.
+  [[nodiscard]] std::optional<double> read_seconds(std::uint64_t bytes) const;
+
+  // Forgets at once; the log says so too, in its turn.
+  bool remove(const Key& key);
+  std::uint64_t clear(std::optional<std::uint64_t> owner);
+  void resize(std::uint64_t capacity_bytes);
+
+  // Calls `done` once everything that was put or removed before is in the log and as durable as `sync` promises (true), or was given up
+  // (false). On the writing thread.
+  void when_written(std::function<void(bool)> done);
+  // Waits for that. False as well if it takes longer.
+  bool flush(std::chrono::milliseconds time);
+  // Until what the directory held is visible; false if that takes longer.
+  bool wait_ready(std::chrono::milliseconds time) const;
+
+  [[nodiscard]] DiskStats stats() const;
+
+ private:
+  struct Segment {
+    std::uint64_t file_bytes = 0;
+    std::uint64_t live = 0;       // entries of the index that point here
+    bool has_removals = false;    // which hold for what older segments say
+    std::shared_ptr<File> file;   // null: of another version, or not readable; only its bytes count
+    SegmentHeader header;
+  };
+  struct Write {   // a value, a removal, or a question
+    Value value;
+    RecordType type = RecordType::kValue;
+    std::uint64_t number = 0;
+    bool clear_all = false;              // kClearOwner of every owner
+    std::vector<Place> erased;           // by a removal
+    std::function<void(bool)> written;   // set: only a question
+  };
+  struct Log {                   // the open segment; the writing thread's own
+    std::uint32_t segment = 0;   // 0: none is open
+    std::shared_ptr<File> file;
+    SegmentHeader header;
+    std::uint64_t end = 0;
+    std::vector<Located> records;   // for the summary
+  };
+  struct Health {   // of writing
+    bool broken = false;
+    std::string reason;
+    std::chrono::steady_clock::time_point retry_at{};
+    std::chrono::milliseconds pause{0};
+  };
+
+  // disk_tier.cc
+  [[nodiscard]] std::string path_of(std::uint64_t segment) const;
+  [[nodiscard]] bool removed_since_locked(const Key& key, std::uint64_t owner, std::uint64_t number) const;
+  void note(const std::string& event) const;
+  void enqueue_locked(Write write);
+
+  // recover.cc
+  void recover();
+  using Orphans = std::unordered_map<Key, std::vector<Index::Id>>;   // by the parent that has not been seen yet
+  void recover_segment(std::uint32_t id, Orphans* orphans);
+  void recover_record(std::uint32_t segment, const Located& located, Orphans* orphans);
+  void forget_recovered(Index::Id id, Orphans* orphans);
+
+  // read.cc
+  struct Run {   // records side by side in one segment
+    struct Record {
+      Key key;
+      std::uint64_t offset;
+      Found found;
+    };
+    std::uint32_t segment = 0;
+    std::shared_ptr<File> file;
+    Salt salt;
+    std::uint64_t offset = 0;
+    std::vector<Record> records;
+    bool failed = false;    // could not be read
+    bool refused = false;   // the caller or a check said to stop
+  };
+  static constexpr std::uint16_t kMostHits = (1 << 15) - 1;
+  static constexpr std::uint64_t kSpeedFromBytes = 16 << 10;   // shorter reads tell of latency only
+  [[nodiscard]] Run locate(std::span<const Key> keys, std::size_t most) const;
+  void read_ahead(std::span<const Key> keys) const;
+  std::size_t read_run(Run& run, std::size_t first, const Reserve& reserve, const Accept& accept);
+  [[nodiscard]] bool check_and_count(const Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
+                                     std::size_t i, const Accept& accept);
+  void read_failed(const Run& run, int error);
+  void forget_at_locked(const Key& key, const Place& place);
+
+  // writer.cc
+  void write_loop();
+  [[nodiscard]] bool broken() const;
+  [[nodiscard]] bool over_budget() const;
+  [[nodiscard]] bool has_work_locked() const;
+  [[nodiscard]] std::vector<Write> take_batch_locked();
+  void write_batch(std::vector<Write> batch);
+  void write_values(std::span<Write> values);
+  [[nodiscard]] std::vector<const Write*> wanted(std::span<Write> values);
+  void write_removal(Write& removal);
+  [[nodiscard]] bool erase_records(std::span<const Place> places);
+  void clear_log();
+  [[nodiscard]] bool sync_log();
+  // Appends records with their values to the log, in pieces that fit a segment; false: it could not be written.
+  [[nodiscard]] bool append(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, bool may_evict,
+                            const std::function<void(std::size_t i, const Place& place)>& publish);
+  [[nodiscard]] int append_piece(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values,
+                                 std::vector<Place>* places);
+
+  // segments.cc: the log's files
+  [[nodiscard]] int open_segment();
+  void seal_segment();
+  void abandon_segment();
+  void remove_segment(std::uint32_t segment);
+  void remove_empty_segments();
+  void fail(const char* what, int error);
+  void heal();
+  void look_after_directory();
+
+  // evict.cc
+  [[nodiscard]] std::uint64_t segment_bytes() const;
+  [[nodiscard]] std::size_t segment_count() const;
+  [[nodiscard]] bool make_room(std::uint64_t bytes, std::size_t log_records, bool may_evict);
+  [[nodiscard]] bool evict_oldest(bool keep_used);
+  [[nodiscard]] std::vector<Key> worth_keeping(std::uint32_t victim);
+  void write_again(std::uint32_t victim, std::span<const Key> keys);
+
+  // index bookkeeping, under mutex_
+  [[nodiscard]] Index::Id insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);
+  void move_locked(Index::Id id, const Place& place);
+  std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr);
+
+  const DiskTierOptions options_;
+  std::unique_ptr<File> lock_;
+
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::uint64_t capacity_, segment_bytes_;
+  Index index_;
+  std::uint64_t charged_ = 0;   // of the index
+  std::map<std::uint32_t, Segment> segments_;
+  std::uint64_t used_ = 0;   // all files
+  std::uint32_t tick_ = 1;   // of a write or a read
+  std::deque<Write> queue_;
+  std::uint64_t queued_bytes_ = 0;
+  std::unordered_map<Key, std::uint32_t> queued_;   // values in the queue, or being written
+  std::uint64_t next_number_ = 1;
+  std::unordered_map<Key, std::uint64_t> removals_;              // not in the log yet: numbers of the writes
+  std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner
+  std::uint64_t cleared_all_ = 0;
+  bool ready_ = false, stopping_ = false, writing_ = false;
+  Health health_;
+  DiskStats counters_;
+  double seconds_per_byte_ = 0;   // of reads, a running mean; 0: not known yet
+
+  Log log_;                  // writing thread only
+  bool recovered_ = false;   // likewise
+  bool lost_some_ = false;   // likewise: since it was last asked (Write::written)
+  std::thread writer_;
+};
+
+}   // namespace tensorcache::disk

@@ -1,0 +1,94 @@
+// The bytes of a segment file. docs/format-disk.md describes them for others; what is said there holds for ever.
+//
+// Everything here is pure: bytes in, structures out, nothing for bytes that do not check out.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tensorcache/cache.h"
+#include "tensorcache/key.h"
+
+namespace tensorcache::disk {
+
+inline constexpr std::uint32_t kFormatVersion = 1;
+inline constexpr std::size_t kSegmentHeaderBytes = 128, kRecordHeaderBytes = 128, kSummaryEntryBytes = 128, kFooterBytes = 64;
+inline constexpr std::size_t kAlignment = 64;   // of every record, and so of every value
+
+// Random numbers of one segment, part of all its checksums: bytes of another segment, or bytes that a client made to look like a record
+// inside of a value, do not check out.
+struct Salt {
+  std::uint64_t header = 0, payload = 0;
+  friend bool operator==(const Salt&, const Salt&) = default;
+};
+
+struct SegmentHeader {
+  std::uint64_t id = 0;   // ascending in the order they were begun
+  std::int64_t created_unix_ms = 0;
+  Salt salt;
+};
+
+enum class RecordType : std::uint8_t {
+  kValue = 1,
+  kRemove = 2,       // forgets `key` and what is chained behind it
+  kClearOwner = 3,   // forgets everything of `owner`
+  kErased = 4,       // was a value; written over its header when it was removed
+};
+
+struct RecordHeader {
+  RecordType type = RecordType::kValue;
+  Kind kind = Kind::kOther;
+  bool chained = false;   // `parent` counts
+  std::uint64_t value_bytes = 0;
+  std::int64_t created_unix_ms = 0;
+  std::int64_t expires_unix_ms = 0;   // 0: never
+  std::uint64_t owner = 0;
+  std::uint64_t source = 0;
+  Key key;
+  Key parent;
+  std::uint64_t payload_checksum = 0;
+  friend bool operator==(const RecordHeader&, const RecordHeader&) = default;
+};
+
+// Where a record is, and what its header says.
+struct Located {
+  std::uint64_t offset = 0;
+  RecordHeader header;
+};
+
+// What a record takes of a file.
+[[nodiscard]] constexpr std::uint64_t record_bytes(std::uint64_t value_bytes) {
+  return kRecordHeaderBytes + (value_bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+[[nodiscard]] constexpr std::uint64_t summary_bytes(std::uint64_t records) { return records * kSummaryEntryBytes + kFooterBytes; }
+
+using SegmentHeaderBytes = std::array<std::byte, kSegmentHeaderBytes>;
+using RecordHeaderBytes = std::array<std::byte, kRecordHeaderBytes>;
+
+[[nodiscard]] SegmentHeaderBytes encode_segment_header(const SegmentHeader& header);
+enum class SegmentVerdict : std::uint8_t { kGood, kDamaged, kUnknownVersion };
+[[nodiscard]] SegmentVerdict decode_segment_header(std::span<const std::byte> bytes, SegmentHeader* header);
+
+[[nodiscard]] std::uint64_t payload_checksum(std::span<const std::byte> payload, const Salt& salt, std::uint64_t offset);
+[[nodiscard]] RecordHeaderBytes encode_record_header(const RecordHeader& header, const Salt& salt, std::uint64_t offset);
+[[nodiscard]] std::optional<RecordHeader> decode_record_header(std::span<const std::byte> bytes, const Salt& salt, std::uint64_t offset);
+
+// A summary stands behind the last record of a segment that is complete: an entry for each record, then the footer that ends the file.
+[[nodiscard]] std::vector<std::byte> encode_summary(std::span<const Located> records, const SegmentHeader& segment, std::uint64_t offset);
+// Where a summary begins, by the footer (the file's last kFooterBytes); nothing if it does not check out.
+[[nodiscard]] std::optional<std::uint64_t> summary_offset(std::span<const std::byte> footer, const SegmentHeader& segment, std::uint64_t file_bytes);
+// `bytes` from there to the end of the file.
+[[nodiscard]] std::optional<std::vector<Located>> decode_summary(std::span<const std::byte> bytes, const SegmentHeader& segment,
+                                                                 std::uint64_t offset);
+
+// "seg-000000000000002a.tcs", and back; nothing for other names.
+[[nodiscard]] std::string segment_name(std::uint64_t id);
+[[nodiscard]] std::optional<std::uint64_t> segment_id(std::string_view name);
+
+}   // namespace tensorcache::disk

@@ -1,0 +1,84 @@
+// kill -9 at random moments, with real files and a real process.
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <random>
+
+#include "disk/disk_testing.h"
+
+namespace tensorcache::disk {
+namespace {
+
+constexpr std::uint64_t kCapacity = 24 << 20;
+
+void change(DiskTierOptions& options) {
+  options.sync = DiskSync::kRecord;
+  options.capacity_bytes = kCapacity;
+  options.segment_bytes = 1 << 20;
+}
+
+std::size_t size_of(std::uint64_t number) { return 500 + number % 37 * 4000; }
+
+// Until it is killed: puts, removes every seventh, and says what is durable.
+[[noreturn]] void live(const std::string& directory, std::uint64_t first, int say) {
+  TestTier tier(real_file_system(), change, directory);
+  for (std::uint64_t number = first;; ++number) {
+    static_cast<void>(number % 10 == 0 ? tier.put(number, size_of(number)) : tier.put_behind(number - 1, number, size_of(number)));
+    if (number % 10 == 9) tier->remove(key_of(number));
+    if (number % 5 == 4 && tier.flush() && ::write(say, &number, sizeof number) != sizeof number) ::_exit(1);
+  }
+}
+
+std::uint64_t bytes_in(const std::string& directory) {
+  std::uint64_t bytes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) bytes += entry.file_size();
+  return bytes;
+}
+
+TEST(DiskKill, EveryRestartServesRightValuesAndWhatWasDurable) {
+  const char* const asked = std::getenv("TENSORCACHE_KILLS");
+  const int rounds = asked != nullptr ? std::atoi(asked) : 300;
+  const std::string directory = testing::TempDir() + "disk-kill-" + std::to_string(::getpid());
+  std::filesystem::remove_all(directory);
+  std::mt19937 random(11);
+  std::uint64_t next = 0, served = 0, in_the_middle = 0;
+  for (int round = 0; round < rounds; ++round) {
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) live(directory, next, ends[1]);
+    ::close(ends[1]);
+    ::usleep(3000 + random() % 40'000);
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status)) << "it ended by itself";
+    std::uint64_t number = 0, durable = 0;
+    bool any = false;
+    while (::read(ends[0], &number, sizeof number) == sizeof number) {
+      durable = number;
+      any = true;
+    }
+    ::close(ends[0]);
+    ASSERT_LE(bytes_in(directory), kCapacity);
+    TestTier tier(real_file_system(), change, directory);
+    for (std::uint64_t each = next; any && each <= durable; ++each) {
+      // The oldest of a long round may have been evicted.
+      ASSERT_TRUE(tier.has(each) || each % 10 == 9 || each + 60 < durable) << "round " << round << ", value " << each << " of " << durable;
+      ASSERT_TRUE(each % 10 != 9 || !tier.has(each)) << "removed: " << each;
+      ++served;
+    }
+    for (std::uint64_t each = durable + 1; each < durable + 40; ++each) in_the_middle += tier.has(each);
+    next = std::max(next, durable) + 1000;
+    next -= next % 10;
+  }
+  EXPECT_GT(served, static_cast<std::uint64_t>(rounds) / 2);
+  EXPECT_GT(in_the_middle, 0u) << "some were killed with values written and not yet said to be durable";
+  std::filesystem::remove_all(directory);
+}
+
+}   // namespace
+}   // namespace tensorcache::disk

@@ -1,0 +1,185 @@
+// From the log into a caller's memory.
+#include <algorithm>
+#include <array>
+
+#include "disk/disk_tier.h"
+
+namespace tensorcache::disk {
+namespace {
+
+constexpr std::size_t kMostRecords = 64;   // of one read
+constexpr std::uint64_t kMostBytes = std::uint64_t{8} << 20;
+constexpr std::int64_t kClockTolerance_ms = 60'000;
+constexpr double kNewShare = 0.2;   // of the newest measurement in a running mean
+
+bool expired(const RecordHeader& header, std::int64_t now_ms) {
+  if (header.expires_unix_ms == 0) return false;
+  // A clock that was set back says nothing of how old it is.
+  return now_ms >= header.expires_unix_ms || header.created_unix_ms > now_ms + kClockTolerance_ms;
+}
+
+void mix(double* mean, double value) { *mean = *mean == 0 ? value : *mean + kNewShare * (value - *mean); }
+
+}   // namespace
+
+// The records of `keys`, from the first on, that lie side by side in one segment.
+DiskTier::Run DiskTier::locate(std::span<const Key> keys, std::size_t most) const {
+  Run run;
+  const std::lock_guard lock(mutex_);
+  if (!ready_) return run;
+  std::uint64_t end = 0;
+  for (const Key& key : keys.first(std::min(keys.size(), most))) {
+    const Index::Id id = index_.find(key);
+    if (id == Index::kNone) break;
+    const Index::Entry& entry = index_[id];
+    const std::uint64_t offset = std::uint64_t{entry.place.unit} * kAlignment;
+    if (run.records.empty()) {
+      const auto segment = segments_.find(entry.place.segment);
+      if (segment == segments_.end() || !segment->second.file) break;
+      run.segment = entry.place.segment;
+      run.file = segment->second.file;
+      run.salt = segment->second.header.salt;
+      run.offset = offset;
+    } else if (entry.place.segment != run.segment || offset != end || end - run.offset > kMostBytes) {
+      break;
+    }
+    end = offset + record_bytes(entry.place.value_bytes);
+    const EntryClass& entry_class = index_.class_of(id);
+    Found found{entry_class.kind, entry_class.owner, entry_class.source, entry.place.value_bytes, std::nullopt};
+    if (entry.parent != Index::kNone) found.parent = index_[entry.parent].key;
+    run.records.push_back({key, offset, found});
+  }
+  return run;
+}
+
+// Several of one segment at once: the kernel begins to read what comes later while we wait for what comes first.
+void DiskTier::read_ahead(std::span<const Key> keys) const {
+  struct Stretch {
+    std::shared_ptr<File> file;
+    std::uint32_t segment;
+    std::uint64_t begin, end;
+  };
+  std::vector<Stretch> stretches;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Key& key : keys) {
+      const Index::Id id = index_.find(key);
+      if (id == Index::kNone) break;
+      const Place& place = index_[id].place;
+      const std::uint64_t begin = std::uint64_t{place.unit} * kAlignment, end = begin + record_bytes(place.value_bytes);
+      if (!stretches.empty() && stretches.back().segment == place.segment && stretches.back().end == begin) {
+        stretches.back().end = end;
+      } else {
+        const auto segment = segments_.find(place.segment);
+        if (segment == segments_.end() || !segment->second.file) break;
+        stretches.push_back({segment->second.file, place.segment, begin, end});
+      }
+    }
+  }
+  for (const Stretch& stretch : stretches) stretch.file->will_need(stretch.begin, stretch.end - stretch.begin);
+}
+
+std::size_t DiskTier::read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept) {
+  if (keys.size() > 1) read_ahead(keys);
+  std::size_t done = 0, most = kMostRecords;
+  while (done < keys.size()) {
+    Run run = locate(keys.subspan(done), most);
+    const std::size_t accepted = read_run(run, done, reserve, accept);
+    done += accepted;
+    if (run.records.empty() || run.refused || (run.failed && most == 1)) break;
+    // Of several that were read at once it is not known which one failed.
+    most = run.failed ? 1 : kMostRecords;
+  }
+  return done;
+}
+
+std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reserve, const Accept& accept) {
+  std::vector<RecordHeaderBytes> headers(run.records.size());
+  std::array<std::byte, kAlignment> padding{};
+  std::vector<std::span<std::byte>> parts, values;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < run.records.size(); ++i) {
+    const Found& found = run.records[i].found;
+    const std::span<std::byte> value = reserve(first + i, found);
+    if (value.size() != found.value_bytes) {
+      run.refused = true;
+      run.records.resize(i);
+      break;
+    }
+    parts.push_back(headers[i]);
+    parts.push_back(value);
+    parts.push_back(std::span(padding).first(record_bytes(value.size()) - kRecordHeaderBytes - value.size()));
+    values.push_back(value);
+    bytes += record_bytes(value.size());
+  }
+  if (run.records.empty()) return 0;
+  const auto begin = std::chrono::steady_clock::now();
+  const int error = read_fully(*run.file, run.offset, parts);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  if (error != 0) {
+    run.failed = true;
+    read_failed(run, error);
+    return 0;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    counters_.read_bytes += bytes;
+    if (bytes >= kSpeedFromBytes) mix(&seconds_per_byte_, took.count() / static_cast<double>(bytes));
+  }
+  for (std::size_t i = 0; i < run.records.size(); ++i) {
+    if (!check_and_count(run, run.records[i], headers[i], values[i], first + i, accept)) {
+      run.refused = true;
+      return i;
+    }
+  }
+  return run.records.size();
+}
+
+bool DiskTier::check_and_count(const Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
+                               std::size_t i, const Accept& accept) {
+  const auto header = decode_record_header(bytes, run.salt, record.offset);
+  const bool good = header && header->type == RecordType::kValue && header->key == record.key && header->value_bytes == value.size() &&
+                    header->payload_checksum == payload_checksum(value, run.salt, record.offset);
+  const bool old = good && expired(*header, options_.unix_ms());
+  const bool removed = header && header->type == RecordType::kErased;
+  if (!good || old) {
+    const std::lock_guard lock(mutex_);
+    if (!removed) ++(old ? counters_.expirations : counters_.corrupt_records);
+    forget_at_locked(record.key, {run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(value.size())});
+    return false;
+  }
+  if (!accept(i, *header)) return false;
+  const std::lock_guard lock(mutex_);
+  ++counters_.hits;
+  if (const Index::Id id = index_.find(record.key)) {
+    Index::Entry& entry = index_[id];
+    entry.used = 1;
+    if (entry.hits < kMostHits) entry.hits = static_cast<std::uint16_t>(entry.hits + 1) & kMostHits;
+    index_.touch(id, ++tick_);
+  }
+  return true;
+}
+
+// A record that cannot be read is as good as lost; where several were to be read at once, each is tried again alone.
+void DiskTier::read_failed(const Run& run, int error) {
+  const std::lock_guard lock(mutex_);
+  if (run.records.size() > 1) return;
+  ++(error == kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
+  const Run::Record& record = run.records.front();
+  forget_at_locked(record.key,
+                   {run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)});
+}
+
+// Unless it was written elsewhere since.
+void DiskTier::forget_at_locked(const Key& key, const Place& place) {
+  const Index::Id id = index_.find(key);
+  if (id != Index::kNone && index_[id].place == place) erase_locked(id);
+}
+
+std::optional<double> DiskTier::read_seconds(std::uint64_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  if (seconds_per_byte_ == 0) return std::nullopt;
+  return seconds_per_byte_ * static_cast<double>(bytes);
+}
+
+}   // namespace tensorcache::disk

@@ -1,0 +1,325 @@
+// The writing thread: from the queue to the end of the log.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "disk/disk_tier.h"
+
+namespace tensorcache::disk {
+namespace {
+
+constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
+constexpr std::size_t kBatchWrites = 1024;
+constexpr std::chrono::seconds kLookEvery{1};
+
+}   // namespace
+
+void DiskTier::write_loop() {
+  recover();
+  {
+    const std::lock_guard lock(mutex_);
+    ready_ = true;
+    changed_.notify_all();
+  }
+  auto look_at = std::chrono::steady_clock::now() + kLookEvery;
+  for (;;) {
+    std::vector<Write> batch;
+    bool stop = false, retry = false;
+    {
+      std::unique_lock lock(mutex_);
+      const auto wake_at = health_.broken ? std::min(look_at, health_.retry_at) : look_at;
+      changed_.wait_until(lock, wake_at, [&] { return stopping_ || used_ > capacity_ || has_work_locked(); });
+      stop = stopping_;
+      retry = health_.broken && std::chrono::steady_clock::now() >= health_.retry_at;
+      batch = take_batch_locked();
+      writing_ = !batch.empty();
+    }
+    if (retry && !stop) heal();
+    if (std::chrono::steady_clock::now() >= look_at) {
+      if (!broken()) look_after_directory();
+      look_at = std::chrono::steady_clock::now() + kLookEvery;
+    }
+    if (!batch.empty()) write_batch(std::move(batch));
+    while (over_budget() && evict_oldest(false)) {
+    }
+    const std::lock_guard lock(mutex_);
+    writing_ = false;
+    changed_.notify_all();
+    if (stop) break;
+  }
+  if (!broken()) seal_segment();
+}
+
+bool DiskTier::broken() const {
+  const std::lock_guard lock(mutex_);
+  return health_.broken;
+}
+
+bool DiskTier::over_budget() const {
+  const std::lock_guard lock(mutex_);
+  return used_ > capacity_ && !segments_.empty();
+}
+
+// While the disk does not work removals wait for it, and everything else is let go at once.
+bool DiskTier::has_work_locked() const {
+  if (!health_.broken) return !queue_.empty();
+  return std::any_of(queue_.begin(), queue_.end(), [](const Write& write) { return write.written || write.type == RecordType::kValue; });
+}
+
+std::vector<DiskTier::Write> DiskTier::take_batch_locked() {
+  std::vector<Write> batch;
+  std::deque<Write> kept;
+  std::uint64_t bytes = 0;
+  while (!queue_.empty() && batch.size() < kBatchWrites && bytes < kBatchBytes) {
+    Write write = std::move(queue_.front());
+    queue_.pop_front();
+    if (health_.broken && !write.written && write.type != RecordType::kValue) {
+      kept.push_back(std::move(write));
+      continue;
+    }
+    bytes += write.value.bytes.size();
+    batch.push_back(std::move(write));
+  }
+  queue_.insert(queue_.begin(), std::make_move_iterator(kept.begin()), std::make_move_iterator(kept.end()));
+  return batch;
+}
+
+void DiskTier::write_batch(std::vector<Write> batch) {
+  for (std::size_t begin = 0; begin < batch.size();) {
+    std::size_t end = begin;
+    while (end < batch.size() && batch[end].type == RecordType::kValue && !batch[end].written) ++end;
+    if (end > begin) {
+      write_values(std::span(batch).subspan(begin, end - begin));
+      begin = end;
+      continue;
+    }
+    Write& write = batch[begin++];
+    if (write.written) {
+      write.written(!std::exchange(lost_some_, false) && !broken());
+    } else if (write.clear_all) {
+      clear_log();
+    } else {
+      write_removal(write);
+    }
+  }
+}
+
+// Those that are still to be stored, in order: not there yet, not removed since, and with their parent stored or before them.
+std::vector<const DiskTier::Write*> DiskTier::wanted(std::span<Write> values) {
+  std::vector<const Write*> chosen;
+  std::unordered_map<Key, bool> before;
+  const std::lock_guard lock(mutex_);
+  for (const Write& write : values) {
+    const Value& value = write.value;
+    const bool known = index_.find(value.key) != Index::kNone || before.contains(value.key);
+    const bool hangs = !value.parent || index_.find(*value.parent) != Index::kNone || before.contains(*value.parent);
+    if (known || removed_since_locked(value.key, value.owner, write.number)) continue;
+    if (!hangs) {
+      ++counters_.dropped_puts;
+      lost_some_ = true;
+      continue;
+    }
+    before.emplace(value.key, true);
+    chosen.push_back(&write);
+  }
+  return chosen;
+}
+
+void DiskTier::write_values(std::span<Write> values) {
+  const std::vector<const Write*> chosen = wanted(values);
+  std::vector<RecordHeader> headers;
+  std::vector<std::span<const std::byte>> bytes;
+  for (const Write* write : chosen) {
+    const Value& value = write->value;
+    RecordHeader header;
+    header.kind = value.kind;
+    header.chained = value.parent.has_value();
+    header.value_bytes = value.bytes.size();
+    header.created_unix_ms = value.created_unix_ms;
+    header.expires_unix_ms = value.expires_unix_ms;
+    header.owner = value.owner;
+    header.source = value.source;
+    header.key = value.key;
+    header.parent = value.parent.value_or(Key{});
+    headers.push_back(header);
+    bytes.push_back(value.bytes);
+  }
+  std::size_t published = 0;
+  const bool all = append(headers, bytes, true, [&](std::size_t i, const Place& place) {
+    const std::lock_guard lock(mutex_);
+    ++published;
+    const Value& value = chosen[i]->value;
+    const Index::Id parent = value.parent ? index_.find(*value.parent) : Index::kNone;
+    // Meanwhile it may have been removed, or its parent may have gone.
+    if (removed_since_locked(value.key, value.owner, chosen[i]->number) || (value.parent && parent == Index::kNone)) return;
+    const Index::Id id = insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent);
+    if (id == Index::kNone) return;
+    index_.touch(id, tick_);
+    ++counters_.puts;
+    counters_.accepted_bytes += value.bytes.size();
+  });
+  const std::lock_guard lock(mutex_);
+  ++tick_;
+  if (!all) {
+    lost_some_ = true;
+    counters_.dropped_puts += chosen.size() - published;
+  }
+  for (const Write& write : values) {
+    queued_bytes_ -= write.value.bytes.size();
+    const auto queued = queued_.find(write.value.key);
+    if (--queued->second == 0) queued_.erase(queued);
+  }
+}
+
+void DiskTier::write_removal(Write& removal) {
+  RecordHeader header;
+  header.type = removal.type;
+  header.key = removal.value.key;
+  header.owner = removal.value.owner;
+  header.created_unix_ms = options_.unix_ms();
+  const std::span<const std::byte> nothing;
+  // A removal is a promise to somebody, so it is synced whatever is chosen for values.
+  const bool written = !broken() && append(std::span(&header, 1), std::span(&nothing, 1), true, [](std::size_t, const Place&) {}) &&
+                       (options_.sync == DiskSync::kRecord || sync_log());
+  // The log may lose the segment that says so; the value is unreadable then, too.
+  if (written && !erase_records(removal.erased)) lost_some_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!written && health_.broken) {   // again once the disk works
+      Write again;
+      again.type = removal.type;
+      again.value.key = removal.value.key;
+      again.value.owner = removal.value.owner;
+      again.number = removal.number;
+      again.erased = std::move(removal.erased);
+      queue_.push_front(std::move(again));
+      return;
+    }
+    if (written) segments_[log_.segment].has_removals = true;
+    const auto settle = [&](auto& pending, const auto& key) {
+      const auto found = pending.find(key);
+      if (found != pending.end() && found->second == removal.number) pending.erase(found);
+    };
+    if (removal.type == RecordType::kRemove) {
+      settle(removals_, removal.value.key);
+    } else {
+      settle(clearings_, removal.value.owner);
+    }
+  }
+  remove_empty_segments();
+}
+
+// Marks the headers of removed values where they stand. False if one may still be readable.
+bool DiskTier::erase_records(std::span<const Place> places) {
+  bool all = true;
+  std::map<std::uint32_t, std::shared_ptr<File>> touched;
+  for (const Place& place : places) {
+    std::shared_ptr<File> file;
+    Salt salt;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto segment = segments_.find(place.segment);
+      if (segment == segments_.end() || !segment->second.file) continue;   // gone as a whole
+      file = segment->second.file;
+      salt = segment->second.header.salt;
+    }
+    const std::uint64_t offset = std::uint64_t{place.unit} * kAlignment;
+    RecordHeader erased;
+    erased.type = RecordType::kErased;
+    erased.value_bytes = place.value_bytes;
+    all &= write_fully(*file, offset, encode_record_header(erased, salt, offset)) == 0;
+    touched[place.segment] = std::move(file);
+  }
+  for (const auto& [segment, file] : touched) all &= file->sync() == 0;
+  return all;
+}
+
+// Everything was cleared: no file is left to say otherwise.
+void DiskTier::clear_log() {
+  log_ = {};
+  std::vector<std::uint32_t> ids;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, segment] : segments_) ids.push_back(id);
+  }
+  for (const std::uint32_t id : ids) remove_segment(id);
+  if (options_.files->sync_directory(options_.directory) != 0) lost_some_ = true;
+}
+
+bool DiskTier::sync_log() {
+  if (log_.segment == 0) return true;
+  const int error = log_.file->sync();
+  if (error == 0) return true;
+  fail("the log cannot be synced", error);
+  abandon_segment();
+  return false;
+}
+
+bool DiskTier::append(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, bool may_evict,
+                      const std::function<void(std::size_t, const Place&)>& publish) {
+  for (std::size_t begin = 0; begin < headers.size();) {
+    if (log_.segment != 0 && log_.end + record_bytes(headers[begin].value_bytes) + summary_bytes(log_.records.size() + 1) > segment_bytes()) {
+      seal_segment();
+    }
+    // As many as the segment takes.
+    std::uint64_t bytes = log_.segment == 0 ? kSegmentHeaderBytes : 0, end = log_.segment == 0 ? kSegmentHeaderBytes : log_.end;
+    std::size_t count = 0;
+    while (begin + count < headers.size()) {
+      const std::uint64_t record = record_bytes(headers[begin + count].value_bytes);
+      if (count > 0 && end + record + summary_bytes(log_.records.size() + count + 1) > segment_bytes()) break;
+      end += record;
+      bytes += record;
+      ++count;
+    }
+    if (broken() || !make_room(bytes, log_.records.size() + count, may_evict)) return false;
+    std::vector<Place> places;
+    int error = log_.segment == 0 ? open_segment() : 0;
+    if (error == 0) error = append_piece(headers.subspan(begin, count), values.subspan(begin, count), &places);
+    // Others fill the disk too: then our share of it is what we have, and less.
+    if (error == ENOSPC && may_evict && evict_oldest(false)) continue;
+    if (error != 0) {
+      fail("the log cannot be written", error);
+      return false;
+    }
+    for (std::size_t i = 0; i < count; ++i) publish(begin + i, places[i]);
+    begin += count;
+  }
+  return true;
+}
+
+int DiskTier::append_piece(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, std::vector<Place>* places) {
+  static constexpr std::array<std::byte, kAlignment> kPadding{};
+  std::vector<RecordHeaderBytes> encoded;
+  std::vector<std::span<const std::byte>> parts;
+  std::vector<Located> located;
+  encoded.reserve(headers.size());   // parts point into it
+  std::uint64_t offset = log_.end;
+  for (std::size_t i = 0; i < headers.size(); ++i) {
+    RecordHeader header = headers[i];
+    header.payload_checksum = payload_checksum(values[i], log_.header.salt, offset);
+    encoded.push_back(encode_record_header(header, log_.header.salt, offset));
+    parts.emplace_back(encoded.back());
+    parts.push_back(values[i]);
+    parts.push_back(std::span(kPadding).first(record_bytes(values[i].size()) - kRecordHeaderBytes - values[i].size()));
+    located.push_back({offset, header});
+    places->push_back({log_.segment, static_cast<std::uint32_t>(offset / kAlignment), static_cast<std::uint32_t>(values[i].size())});
+    offset += record_bytes(values[i].size());
+  }
+  int error = write_fully(*log_.file, log_.end, parts);
+  if (error == 0 && options_.sync == DiskSync::kRecord) error = log_.file->sync();
+  if (error != 0) {
+    abandon_segment();
+    return error;
+  }
+  log_.records.insert(log_.records.end(), located.begin(), located.end());
+  const std::lock_guard lock(mutex_);
+  used_ += offset - log_.end;
+  counters_.written_bytes += offset - log_.end;
+  segments_[log_.segment].file_bytes = offset;
+  log_.end = offset;
+  health_.pause = {};
+  return 0;
+}
+
+}   // namespace tensorcache::disk
