@@ -131,7 +131,8 @@ class Bench:
         url = f"http://127.0.0.1:{port}"
         flags = ["-m", self.arguments.model, "-c", "16384", "-np", "4", "-t", str(self.arguments.threads), "--host", "127.0.0.1",
                  "--port", str(port), *extra]
-        command = [self.arguments.tensorcache, "serve", *flags] if who == "ours" else [self.arguments.llama_server, *flags]
+        store = tempfile.mkdtemp(prefix="store-", dir=self.folder.name)
+        command = [self.arguments.tensorcache, "serve", *flags, "--cache-dir", store] if who == "ours" else [self.arguments.llama_server, *flags]
         log_path = Path(self.folder.name) / f"{who}.log"
         with running(command, log_path) as process:
             deadline = time.monotonic() + READY_LIMIT_S

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Serves a model with TensorCache, asks it three things to show what the cache does, and says what to try."""
+"""Serves a model with TensorCache, asks it a few things to show what the cache does, kills it in between, and says what to try."""
 import argparse
 import json
 import os
@@ -47,20 +47,44 @@ def ask(url, question):
     return time.monotonic() - begin, answer["usage"], reply.headers["Cache-Status"], answer["choices"][0]["message"]["content"]
 
 
-def show(url):
-    """Three requests; returns whether the cache did what it is for."""
-    first, second = "What is a Contributor?", "What does Licensor mean?"
-    say("Three questions about a document of about a thousand tokens:\n")
-    say(f"  {'':34}{'seconds':>9}{'prompt tokens':>15}{'computed':>10}   Cache-Status")
+FIRST, SECOND, THIRD = "What is a Contributor?", "What does Licensor mean?", "What is a Derivative Work?"
+
+
+def show(url, questions):
+    """Asks, and prints a line for each; returns what came."""
     rows = []
-    for name, question in [("a question, nothing cached", first), ("the same question again", first), ("another question, same document", second)]:
+    for name, question in questions:
         seconds, usage, status, text = ask(url, question)
         cached = usage["prompt_tokens_details"]["cached_tokens"]
         say(f"  {name:34}{seconds:9.3f}{usage['prompt_tokens']:15}{usage['prompt_tokens'] - cached:10}   {status}")
         rows.append((cached, status, text, usage["prompt_tokens"]))
+    return rows
+
+
+def show_before_the_kill(url):
+    say("Questions about a document of about a thousand tokens:\n")
+    say(f"  {'':34}{'seconds':>9}{'prompt tokens':>15}{'computed':>10}   Cache-Status")
+    cold, again, other = show(url, [("a question, nothing cached", FIRST), ("the same question again", FIRST),
+                                    ("another question, same document", SECOND)])
+    helped = cold[0] == 0 and "hit" in again[1] and again[2] == cold[2] and other[0] > 0.8 * other[3]
+    return helped, cold[2]
+
+
+def show_after_the_kill(url, first_answer):
+    again, other = show(url, [("killed, started; the first again", FIRST), ("... a third, same document", THIRD)])
     say()
-    cold, again, other = rows
-    return cold[0] == 0 and "hit" in again[1] and again[2] == cold[2] and other[0] > 0.8 * other[3]
+    return "hit" in again[1] and again[2] == first_answer and other[0] > 0.8 * other[3]
+
+
+def wait_until_written(url):
+    """What was stored goes to disk behind the answers; a moment later a kill takes nothing."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with urllib.request.urlopen(url + "/metrics", timeout=10) as reply:
+            figures = dict(re.findall(r"^(tensorcache_disk_queued_bytes|tensorcache_engine_running) (\S+)$", reply.read().decode(), re.MULTILINE))
+        if not any(float(figure) for figure in figures.values()):
+            return
+        time.sleep(0.05)
 
 
 def what_to_try(url, name):
@@ -88,22 +112,32 @@ def main():
     parser.add_argument("--binary", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--port", default="8080")
-    parser.add_argument("--once", action="store_true", help="end after the three questions; fails if the cache did not help")
+    parser.add_argument("--once", action="store_true", help="end after the questions; fails if the cache did not help")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with tempfile.TemporaryDirectory(prefix="tensorcache-demo-") as folder:
         log_path = Path(folder) / "log"
-        command = [arguments.binary, "serve", "--model", arguments.model, "--port", arguments.port]
+        command = [arguments.binary, "serve", "--model", arguments.model, "--port", arguments.port, "--cache-dir", folder + "/store"]
         say("$ " + " ".join(command) + "\n")
-        with open(log_path, "w") as log:
-            # Settings of the user's own would show another server than the one described here.
-            environment = {name: value for name, value in os.environ.items() if not name.startswith("TENSORCACHE_")}
-            process = subprocess.Popen(command, stderr=log, env=environment, preexec_fn=die_with_parent)
+
+        def start():
+            with open(log_path, "w") as log:
+                # Settings of the user's own would show another server than the one described here.
+                environment = {name: value for name, value in os.environ.items() if not name.startswith("TENSORCACHE_")}
+                return subprocess.Popen(command, stderr=log, env=environment, preexec_fn=die_with_parent)
+
+        process = start()
         try:
             url = wait_until_ready(process, log_path)
+            helped, first_answer = show_before_the_kill(url)
+            wait_until_written(url)
+            process.kill()
+            process.wait()
+            process = start()
+            url = wait_until_ready(process, log_path)
+            helped = show_after_the_kill(url, first_answer) and helped
             with urllib.request.urlopen(url + "/v1/models", timeout=10) as reply:
                 name = json.load(reply)["data"][0]["id"]
-            helped = show(url)
             if arguments.once:
                 return 0 if helped else 1
             what_to_try(url, name)

@@ -255,6 +255,10 @@ class Cache {
   // The same without waiting; `done` is called on a thread of the cache's, or at once.
   void when_flushed(std::function<void(bool)> done);
 
+  // What an `owner` or a `source` is called, for `tensorcache inspect`.
+  void name_owner(std::uint64_t owner, const std::string& name);
+  void name_source(std::uint32_t source, const std::string& name);
+
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] DiskStats disk_stats() const;
   [[nodiscard]] Stats stats(std::uint64_t owner) const;   // entries and bytes of one owner; a walk over the index

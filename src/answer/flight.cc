@@ -133,7 +133,8 @@ class Flight final : public Sink {
   // With the table's lock held. The newer answer wins: whoever asked past a stored one wanted it refreshed.
   bool put(const std::string& encoded) {
     if (table_->cache == nullptr) return false;
-    const PutOptions options{.kind = Kind::kAnswer, .owner = tenant_owner(request_->tenant), .parent = std::nullopt, .time_to_live = time_to_live_};
+    const PutOptions options{
+        .kind = Kind::kAnswer, .owner = tenant_owner(request_->tenant), .source = engine_.info().source, .time_to_live = time_to_live_};
     PutStatus status = table_->cache->put(key_, std::string_view(encoded), options);
     if (status == PutStatus::kAlreadyStored) {
       table_->cache->remove(key_);

@@ -160,6 +160,14 @@ void Cache::when_flushed(std::function<void(bool)> done) {
   }
 }
 
+void Cache::name_owner(std::uint64_t owner, const std::string& name) {
+  if (lower_) lower_->disk.name_owner(owner, name);
+}
+
+void Cache::name_source(std::uint32_t source, const std::string& name) {
+  if (lower_) lower_->disk.name_source(source, name);
+}
+
 Stats Cache::stats() const { return tier_->stats(); }
 
 Stats Cache::stats(std::uint64_t owner) const { return tier_->stats(owner); }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cli/bench.h"
+#include "cli/disk_commands.h"
 #include "cli/commands.h"
 #include "cli/option_set.h"
 #include "cli/serve.h"
@@ -24,6 +25,9 @@ Usage: tensorcache COMMAND [OPTIONS]
 Commands:
   serve     serve a GGUF model over the OpenAI API, reusing what was computed before
   bench     measure an OpenAI-compatible server: latency, throughput and reuse
+  inspect   show what a cache directory holds
+  verify    read and check every byte of a cache directory
+  purge     delete from a cache directory by model, tenant or age
   version   print the version
   help      print this, or the help of a command
 
@@ -42,6 +46,8 @@ std::size_t terminal_width() {
   return std::clamp<std::size_t>(size.ws_col, 60, 120);
 }
 
+bool is_command(const std::string& word) { return word == "serve" || word == "bench" || word == "inspect" || word == "verify" || word == "purge"; }
+
 bool is_help(const std::string& word) { return word == "--help" || word == "-h" || word == "help"; }
 
 int print(const std::string& text) {
@@ -53,22 +59,28 @@ int help_for(const std::vector<std::string>& words) {
   if (words.empty()) return print(kHelp);
   if (words[0] == "serve") return print(serve_help(terminal_width()));
   if (words[0] == "bench") return print(bench_help(terminal_width()));
+  if (words[0] == "inspect") return print(inspect_help(terminal_width()));
+  if (words[0] == "verify") return print(verify_help(terminal_width()));
+  if (words[0] == "purge") return print(purge_help(terminal_width()));
   if (words[0] == "version" || is_help(words[0])) return print(kHelp);
-  throw UsageError(words[0] + ": unknown command" + did_you_mean(words[0], {"serve", "bench", "version", "help"}));
+  throw UsageError(words[0] + ": unknown command" + did_you_mean(words[0], {"serve", "bench", "inspect", "verify", "purge", "version", "help"}));
 }
 
 int run(const std::vector<std::string>& words) {
-  if (words.empty()) throw UsageError("a command is missing: serve, bench, version or help");
+  if (words.empty()) throw UsageError("a command is missing: serve, bench, inspect, verify, purge, version or help");
   const std::vector<std::string> rest(words.begin() + 1, words.end());
   if (is_help(words[0])) return help_for(rest);
   if (words[0] == "version" || words[0] == "--version") return print("tensorcache " TENSORCACHE_VERSION "\n");
-  const bool known = words[0] == "serve" || words[0] == "bench";
+  const bool known = is_command(words[0]);
   if (!known && words[0].starts_with('-')) {
     throw UsageError(words[0] + ": options stand behind a command, for example: tensorcache serve " + words[0]);
   }
   const auto asks_help = [](const std::string& word) { return word == "--help" || word == "-h"; };
   if (!known || std::any_of(rest.begin(), rest.end(), asks_help)) return help_for(words);
-  return words[0] == "serve" ? serve_command(rest) : bench_command(rest);
+  if (words[0] == "serve") return serve_command(rest);
+  if (words[0] == "bench") return bench_command(rest);
+  if (words[0] == "inspect") return inspect_command(rest);
+  return words[0] == "verify" ? verify_command(rest) : purge_command(rest);
 }
 
 }   // namespace
@@ -79,7 +91,7 @@ int main(int argc, char** argv) {
   try {
     return tensorcache::run(words);
   } catch (const tensorcache::UsageError& error) {
-    const bool in_command = !words.empty() && (words[0] == "serve" || words[0] == "bench");
+    const bool in_command = !words.empty() && tensorcache::is_command(words[0]);
     std::fprintf(stderr, "tensorcache: error: %s\ntry: tensorcache help%s\n", error.what(), in_command ? (" " + words[0]).c_str() : "");
     return tensorcache::kExitUsage;
   } catch (const std::exception& error) {

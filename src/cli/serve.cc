@@ -61,6 +61,7 @@ void announce(const ServeConfig& config, const EngineInfo& info, std::uint16_t p
     spdlog::warn("no prefix reuse: {}; cache {} of memory, answers {}", info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note,
                  format_size(config.cache.capacity_bytes), config.server.cache_answers ? "kept" : "not kept");
   }
+  if (config.cache.disk) spdlog::info("disk cache {} of {} at most", config.cache.disk->directory, format_size(config.cache.disk->capacity_bytes));
   spdlog::info("listening on {}", shown_url(config.server.host, port));
 }
 
@@ -102,7 +103,9 @@ std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, con
 
 int run(const ServeConfig& config) {
   const sigset_t signals = hold_stop_signals();
-  Cache cache(config.cache);
+  CacheOptions cache_options = config.cache;
+  if (cache_options.disk) cache_options.disk->on_event = [](const std::string& event) { spdlog::warn("{}", event); };
+  Cache cache(std::move(cache_options));
   ServerOptions server_options = config.server;
   server_options.drain_timeout += kLastReplies;
   Server server(server_options, cache);
@@ -115,6 +118,10 @@ int run(const ServeConfig& config) {
     server.stop();
     throw;
   }
+  cache.name_source(engine->info().source, engine->info().model_name);
+  cache.name_owner(tenant_owner(""), "(shared by all)");
+  cache.name_owner(tenant_owner("default"), "default");
+  for (const ApiKey& key : config.server.api_keys) cache.name_owner(tenant_owner(key.tenant), key.tenant);
   server.set_engine(*engine);
   announce(config, engine->info(), server.port());
 

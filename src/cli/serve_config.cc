@@ -108,6 +108,10 @@ void ServeConfig::declare_cache() {
   options.add_switch("--cache-answers", server.cache_answers, "reuse the answer to an identical request");
   options.add_switch("--cache-sampled", server.cache_sampled, "also answers with temperature > 0 and no seed");
   options.add_duration("--answer-ttl", server.answer_time_to_live, "forget answers after this long").default_text = "0: never";
+  options.add_switch("--disk", disk_on_, "keep what is cached on disk too, through restarts and crashes");
+  options.add_text("--cache-dir", "DIR", disk_.directory, "where; one process at a time").default_text = "~/.cache/tensorcache/store";
+  options.add_size("--disk-size", disk_.capacity_bytes, "room for it, a hard limit");
+  options.add_choice("--disk-sync", disk_sync_, {"none", "segment", "record"}, "what a power cut may take: half a minute, the last 64MiB, nothing");
   options.add_choice("--policy", cache.policy, {"lru", "fifo"}, "what goes first when the memory is full");
   options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text = "32, or 64 with --deterministic";
 }
@@ -179,7 +183,23 @@ void ServeConfig::finish(const Surroundings& surroundings) {
     }
     if (!warning.empty()) warnings.push_back("--api-key-file: " + warning);
   }
-  if (const std::string folder = cache_folder(surroundings); !folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
+  const std::string folder = cache_folder(surroundings);
+  if (!folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
+  finish_disk(folder);
+}
+
+void ServeConfig::finish_disk(const std::string& folder) {
+  if (!disk_on_ || !cache_on_) return;
+  if (disk_.directory.empty() && folder.empty()) {
+    warnings.push_back("--disk: there is no home directory for it, so nothing is kept on disk; --cache-dir names another place");
+    return;
+  }
+  if (disk_.directory.empty()) disk_.directory = folder + "/store";
+  if (disk_.capacity_bytes < (std::uint64_t{64} << 20)) {
+    throw UsageError("--disk-size: " + exact_size(disk_.capacity_bytes) + " is too small: it must be at least 64MiB (or --disk off)");
+  }
+  disk_.sync = disk_sync_ == "none" ? DiskSync::kNone : disk_sync_ == "segment" ? DiskSync::kSegment : DiskSync::kRecord;
+  cache.disk = disk_;
 }
 
 }   // namespace tensorcache

@@ -34,8 +34,11 @@ struct ServeConfig {
   void declare_cache();
   void declare_server();
   void read_loras();
+  void finish_disk(const std::string& folder);
 
-  bool cache_on_ = true, no_mmap_ = false;
+  bool cache_on_ = true, disk_on_ = true, no_mmap_ = false;
+  DiskOptions disk_;
+  std::string disk_sync_ = "segment";
   int port_ = 8080, max_connections_ = 1024;
   std::uint64_t max_header_bytes_ = 32u << 10;
   std::string chat_template_file_, api_key_file_, config_path_;

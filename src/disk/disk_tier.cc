@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
+#include <utility>
 
 namespace tensorcache::disk {
 namespace {
@@ -141,6 +142,29 @@ std::uint64_t DiskTier::clear(std::optional<std::uint64_t> owner) {
   write.clear_all = !owner;
   enqueue_locked(std::move(write));
   return gone;
+}
+
+std::uint64_t DiskTier::purge(std::span<const Key> keys) {
+  const std::lock_guard lock(mutex_);
+  Write write;
+  write.type = RecordType::kRemove;
+  write.rewrite = true;
+  std::uint64_t gone = 0;
+  for (const Key& key : keys) {
+    if (const Index::Id id = index_.find(key)) gone += erase_locked(id, &write.erased);
+  }
+  enqueue_locked(std::move(write));
+  return gone;
+}
+
+void DiskTier::name_owner(std::uint64_t owner, const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  names_changed_ |= std::exchange(names_.owners[owner], name) != name;
+}
+
+void DiskTier::name_source(std::uint64_t source, const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  names_changed_ |= std::exchange(names_.sources[source], name) != name;
 }
 
 bool DiskTier::removed_since_locked(const Key& key, std::uint64_t owner, std::uint64_t number) const {

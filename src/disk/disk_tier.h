@@ -25,6 +25,7 @@
 #include "disk/file.h"
 #include "disk/format.h"
 #include "disk/index.h"
+#include "disk/sidecar.h"
 #include "tensorcache/cache.h"
 
 namespace tensorcache::disk {
@@ -91,6 +92,10 @@ class DiskTier {
   // Forgets at once; the log says so too, in its turn.
   bool remove(const Key& key);
   std::uint64_t clear(std::optional<std::uint64_t> owner);
+  // Forgets these and what is chained behind them, and writes the rest of their segments anew: afterwards (flush) no byte of them is left.
+  std::uint64_t purge(std::span<const Key> keys);
+  void name_owner(std::uint64_t owner, const std::string& name);
+  void name_source(std::uint64_t source, const std::string& name);
   void resize(std::uint64_t capacity_bytes);
 
   // Calls `done` once everything that was put or removed before is in the log and as durable as `sync` promises (true), or was given up
@@ -116,6 +121,7 @@ class DiskTier {
     RecordType type = RecordType::kValue;
     std::uint64_t number = 0;
     bool clear_all = false;              // kClearOwner of every owner
+    bool rewrite = false;                // a purge: `erased` says which segments
     std::vector<Place> erased;           // by a removal
     std::function<void(bool)> written;   // set: only a question
   };
@@ -183,6 +189,9 @@ class DiskTier {
   void write_removal(Write& removal);
   [[nodiscard]] bool erase_records(std::span<const Place> places);
   void clear_log();
+  void rewrite_segments(std::span<const Place> places);
+  void save_names();
+  void save_usage();
   [[nodiscard]] bool sync_log();
   // Appends records with their values to the log, in pieces that fit a segment; false: it could not be written.
   [[nodiscard]] bool append(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, bool may_evict,
@@ -202,6 +211,7 @@ class DiskTier {
 
   // evict.cc
   [[nodiscard]] std::uint64_t segment_bytes() const;
+  [[nodiscard]] bool segment_exists(std::uint32_t segment) const;
   [[nodiscard]] std::size_t segment_count() const;
   [[nodiscard]] bool make_room(std::uint64_t bytes, std::size_t log_records, bool may_evict);
   [[nodiscard]] bool evict_oldest(bool keep_used);
@@ -231,14 +241,17 @@ class DiskTier {
   std::unordered_map<Key, std::uint64_t> removals_;              // not in the log yet: numbers of the writes
   std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner
   std::uint64_t cleared_all_ = 0;
+  Names names_;
+  bool names_changed_ = false;
   bool ready_ = false, stopping_ = false, writing_ = false;
   Health health_;
   DiskStats counters_;
   double seconds_per_byte_ = 0;   // of reads, a running mean; 0: not known yet
 
-  Log log_;                  // writing thread only
-  bool recovered_ = false;   // likewise
-  bool lost_some_ = false;   // likewise: since it was last asked (Write::written)
+  Log log_;                        // writing thread only
+  bool recovered_ = false;         // likewise
+  std::uint64_t hits_saved_ = 0;   // likewise: as of the last save_usage()
+  bool lost_some_ = false;         // likewise: since it was last asked (Write::written)
   std::thread writer_;
 };
 

@@ -7,7 +7,8 @@ namespace tensorcache::disk {
 namespace {
 
 constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
-constexpr std::uint64_t kSlackBytes = 4096;   // headers and footers of the segments that take what is written again
+constexpr std::uint64_t kUsageBytes = 2 * 34;
+constexpr std::uint64_t kSlackBytes = 8192;   // names, headers and footers of the segments that take what is written again
 
 }   // namespace
 
@@ -21,7 +22,8 @@ bool DiskTier::make_room(std::uint64_t bytes, std::size_t log_records, bool may_
   for (;;) {
     {
       const std::lock_guard lock(mutex_);
-      const std::uint64_t held_free = may_evict ? segment_bytes_ / 2 + kSlackBytes : 0;
+      const std::uint64_t beside = kUsageBytes * index_.size();   // the usage file, and its next version while it is written
+      const std::uint64_t held_free = may_evict ? segment_bytes_ / 2 + kSlackBytes + beside : 0;
       if (used_ + bytes + summary_bytes(log_records) + held_free <= capacity_) return true;
     }
     if (!may_evict || !evict_oldest(true)) return false;
@@ -52,6 +54,11 @@ bool DiskTier::evict_oldest(bool keep_used) {
   const std::size_t before = segment_count();
   remove_segment(victim);
   return segment_count() < before;   // not, if the disk refuses
+}
+
+bool DiskTier::segment_exists(std::uint32_t segment) const {
+  const std::lock_guard lock(mutex_);
+  return segments_.contains(segment);
 }
 
 std::size_t DiskTier::segment_count() const {

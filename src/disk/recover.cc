@@ -11,24 +11,36 @@ namespace tensorcache::disk {
 // Oldest first, as it was written: a later copy of a value counts, and a removal counts for what is before it. A block may come before its
 // parent, which was written again since; it waits for it among the orphans.
 void DiskTier::recover() {
-  std::vector<std::string> names;
-  if (const int error = options_.files->list(options_.directory, &names)) {
+  std::vector<std::string> files;
+  if (const int error = options_.files->list(options_.directory, &files)) {
     fail("it cannot be listed", error);
     return;
   }
   recovered_ = true;
   std::vector<std::uint64_t> ids;
-  for (const std::string& name : names) {
+  for (const std::string& name : files) {
     const auto id = segment_id(name);
     if (id && *id > 0 && *id < std::numeric_limits<std::uint32_t>::max()) ids.push_back(*id);
   }
   std::sort(ids.begin(), ids.end());
   Orphans orphans;
   for (const std::uint64_t id : ids) recover_segment(static_cast<std::uint32_t>(id), &orphans);
+  const Usage usage = read_usage(*options_.files, options_.directory);
+  Names names = read_names(*options_.files, options_.directory);
   const std::lock_guard lock(mutex_);
   for (const auto& [parent, children] : orphans) {
     for (const Index::Id child : children) erase_locked(child);
   }
+  for (const auto& [key, hits] : usage) {
+    if (const Index::Id id = index_.find(key)) {
+      index_[id].hits = hits & kMostHits;
+      index_[id].used = 1;
+    }
+  }
+  names.owners.merge(names_.owners);   // those that were given since stay too
+  names.sources.merge(names_.sources);
+  names_changed_ |= names_ != names;
+  names_ = std::move(names);
 }
 
 void DiskTier::recover_segment(std::uint32_t id, Orphans* orphans) {

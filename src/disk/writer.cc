@@ -12,6 +12,7 @@ namespace {
 constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
 constexpr std::size_t kBatchWrites = 1024;
 constexpr std::chrono::seconds kLookEvery{1};
+constexpr std::chrono::minutes kSaveUsageEvery{1};
 
 }   // namespace
 
@@ -23,6 +24,7 @@ void DiskTier::write_loop() {
     changed_.notify_all();
   }
   auto look_at = std::chrono::steady_clock::now() + kLookEvery;
+  auto usage_at = std::chrono::steady_clock::now() + kSaveUsageEvery;
   for (;;) {
     std::vector<Write> batch;
     bool stop = false, retry = false;
@@ -38,6 +40,11 @@ void DiskTier::write_loop() {
     if (retry && !stop) heal();
     if (std::chrono::steady_clock::now() >= look_at) {
       if (!broken()) look_after_directory();
+      if (!broken()) save_names();
+      if (!broken() && look_at >= usage_at) {
+        save_usage();
+        usage_at = look_at + kSaveUsageEvery;
+      }
       look_at = std::chrono::steady_clock::now() + kLookEvery;
     }
     if (!batch.empty()) write_batch(std::move(batch));
@@ -48,7 +55,10 @@ void DiskTier::write_loop() {
     changed_.notify_all();
     if (stop) break;
   }
-  if (!broken()) seal_segment();
+  if (broken()) return;
+  seal_segment();
+  save_names();
+  save_usage();
 }
 
 bool DiskTier::broken() const {
@@ -99,6 +109,8 @@ void DiskTier::write_batch(std::vector<Write> batch) {
       write.written(!std::exchange(lost_some_, false) && !broken());
     } else if (write.clear_all) {
       clear_log();
+    } else if (write.rewrite) {
+      rewrite_segments(write.erased);
     } else {
       write_removal(write);
     }
@@ -245,6 +257,49 @@ void DiskTier::clear_log() {
   }
   for (const std::uint32_t id : ids) remove_segment(id);
   if (options_.files->sync_directory(options_.directory) != 0) lost_some_ = true;
+}
+
+void DiskTier::rewrite_segments(std::span<const Place> places) {
+  std::map<std::uint32_t, std::vector<Key>> kept;
+  for (const Place& place : places) kept[place.segment];
+  if (kept.contains(log_.segment)) seal_segment();
+  {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::pair<Place, Key>> found;
+    index_.for_each([&](Index::Id id) {
+      if (kept.contains(index_[id].place.segment)) found.emplace_back(index_[id].place, index_[id].key);
+    });
+    std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first.unit < b.first.unit; });   // parents first
+    for (const auto& [place, key] : found) kept[place.segment].push_back(key);
+  }
+  for (const auto& [segment, keys] : kept) {
+    if (!segment_exists(segment)) continue;
+    write_again(segment, keys);
+    remove_segment(segment);
+  }
+}
+
+// Now and then, and at the end. What cannot be written is not worth an error.
+void DiskTier::save_names() {
+  Names names;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(names_changed_, false)) return;
+    names = names_;
+  }
+  static_cast<void>(disk::write_names(*options_.files, options_.directory, names));
+}
+
+void DiskTier::save_usage() {
+  Usage usage;
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(hits_saved_, counters_.hits) == counters_.hits) return;
+    index_.for_each([&](Index::Id id) {
+      if (index_[id].hits > 0) usage[index_[id].key] = index_[id].hits;
+    });
+  }
+  static_cast<void>(disk::write_usage(*options_.files, options_.directory, usage));
 }
 
 bool DiskTier::sync_log() {

@@ -94,6 +94,7 @@ class Sink {
 struct EngineInfo {
   std::string model_name;            // shown as the model's id
   Key answer_fingerprint;            // everything about model, build and settings that can change an answer
+  std::uint32_t source = 0;          // PutOptions::source of what it stores: this model, these settings
   std::int64_t created_unix_s = 0;   // of the model file
   std::int32_t context_tokens = 0;   // for one request: prompt and answer
   std::int32_t vocab_tokens = 0;

@@ -23,9 +23,11 @@ class LlamaEngine final : public Engine {
   LlamaEngine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress)
       : options_(options),
         model_(options, progress),
+        cache_(cache),
         store_(model_, cache, block_tokens(options)),
         scheduler_(model_, store_, scheduler_options(options), [this](const Sequence& s) { forget(s); }) {
     fill_info();
+    door_->engine = this;
     preparing_ = std::thread([this] { prepare_loop(); });
     computing_ = std::thread([this] { compute_loop(); });
   }
@@ -48,11 +50,15 @@ class LlamaEngine final : public Engine {
   void prepare_loop();
   [[nodiscard]] bool prepare_or_fail(Sequence& sequence) const;
   [[nodiscard]] bool prepare(Sequence& sequence) const;
+  [[nodiscard]] bool load(const SequencePtr& sequence);
+  [[nodiscard]] std::chrono::milliseconds time_to_compute(std::size_t tokens) const;
+  void hand_over(SequencePtr sequence);
   void compute_loop();
   void forget(const Sequence& sequence);
 
   const LlamaOptions options_;
   LlamaModel model_;
+  Cache& cache_;
   PrefixStore store_;     // context thread only, after construction
   Scheduler scheduler_;   // context thread only
   EngineInfo info_;
@@ -66,6 +72,13 @@ class LlamaEngine final : public Engine {
   std::uint64_t refused_ = 0;
   bool refusing_ = false;      // stop() has begun
   bool cutting_off_ = false;   // its deadline has come
+  // What the cache calls when a prefix has come from disk; it may be late.
+  struct Door {
+    std::mutex mutex;   // before mutex_
+    LlamaEngine* engine;
+  };
+  const std::shared_ptr<Door> door_ = std::make_shared<Door>();
+
   std::thread preparing_, computing_;
 };
 
@@ -76,6 +89,7 @@ void LlamaEngine::fill_info() {
   if (::stat(options_.model_path.c_str(), &status) == 0) info_.created_unix_s = status.st_mtim.tv_sec;
   info_.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(model_.context()));
   info_.vocab_tokens = model_.vocab_tokens();
+  info_.source = static_cast<std::uint32_t>(std::hash<Key>{}(model_.kv_fingerprint()));
   info_.prefix_reuse = options_.prefix_cache && store_.usable();
   info_.prefix_reuse_note = options_.prefix_cache ? store_.note() : "switched off";
 }
@@ -131,10 +145,35 @@ void LlamaEngine::prepare_loop() {
       forget(*sequence);
       continue;
     }
-    const std::lock_guard lock(mutex_);
-    prepared_.push_back(std::move(sequence));
-    changed_.notify_all();
+    if (!load(sequence)) hand_over(std::move(sequence));
   }
+}
+
+void LlamaEngine::hand_over(SequencePtr sequence) {
+  const std::lock_guard lock(mutex_);
+  prepared_.push_back(std::move(sequence));
+  changed_.notify_all();
+}
+
+// Whether the prompt's prefix comes from disk first: only where that is expected to be faster than computing it, and no longer than that.
+bool LlamaEngine::load(const SequencePtr& sequence) {
+  if (!info_.prefix_reuse || sequence->cancelled.load(std::memory_order_relaxed)) return false;
+  const auto keys = sequence->reusable();
+  const std::size_t missing = keys.size() - cache_.peek(keys, Look::kMemory);
+  if (missing == 0) return false;
+  const auto patience = time_to_compute(missing * static_cast<std::size_t>(block_tokens(options_)));
+  return cache_.load({keys.begin(), keys.end()}, patience, [door = door_, sequence] {
+    const std::lock_guard lock(door->mutex);
+    if (door->engine != nullptr) door->engine->hand_over(sequence);
+  });
+}
+
+std::chrono::milliseconds LlamaEngine::time_to_compute(std::size_t tokens) const {
+  constexpr std::chrono::milliseconds kMost{10'000};   // also while the engine's own speed is not known yet
+  const std::lock_guard lock(mutex_);
+  if (stats_.prefilled_tokens == 0) return kMost;
+  const double seconds = static_cast<double>(tokens) * stats_.prefill_seconds / static_cast<double>(stats_.prefilled_tokens);
+  return std::clamp(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)), std::chrono::milliseconds(1), kMost);
 }
 
 bool LlamaEngine::prepare_or_fail(Sequence& s) const {
@@ -150,7 +189,8 @@ bool LlamaEngine::prepare(Sequence& s) const {
   const std::string context = std::to_string(info_.context_tokens);
   const char* const param = s.request->kind == Request::Kind::kChat ? "messages" : "prompt";
   if (model_.surely_longer(*s.request, static_cast<std::size_t>(info_.context_tokens))) {
-    s.sink->on_failure({Failure::Code::kContextOverflow, "the prompt is far longer than the model's context for one request, " + context + " tokens", param});
+    s.sink->on_failure(
+        {Failure::Code::kContextOverflow, "the prompt is far longer than the model's context for one request, " + context + " tokens", param});
     return false;
   }
   PromptError error;
@@ -161,8 +201,8 @@ bool LlamaEngine::prepare(Sequence& s) const {
   }
   if (s.tokens.size() >= static_cast<std::size_t>(info_.context_tokens)) {
     s.sink->on_failure({Failure::Code::kContextOverflow,
-                        "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " +
-                            context + " with at least one for the answer (--ctx-size is shared by --parallel requests)",
+                        "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " + context +
+                            " with at least one for the answer (--ctx-size is shared by --parallel requests)",
                         param});
     return false;
   }
@@ -216,6 +256,10 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
     changed_.notify_all();
   }
   model_.abort();
+  {
+    const std::lock_guard lock(door_->mutex);
+    door_->engine = nullptr;
+  }
   if (preparing_.joinable()) preparing_.join();
   if (computing_.joinable()) computing_.join();
   // What the preparing thread handed over while the context thread was ending.

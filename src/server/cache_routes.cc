@@ -46,6 +46,25 @@ void append_budget(std::string& out, const Stats& stats) {
   out += ',';
 }
 
+void append_disk(std::string& out, const DiskStats& stats) {
+  if (stats.directory.empty()) return;
+  out += "\"disk\":{";
+  member(out, "capacity_bytes", stats.capacity_bytes);
+  member(out, "used_bytes", stats.used_bytes);
+  member(out, "entries", stats.entries);
+  member(out, "value_bytes", stats.value_bytes);
+  member(out, "hits", stats.hits);
+  member(out, "puts", stats.puts);
+  member(out, "dropped_puts", stats.dropped_puts);
+  member(out, "evictions", stats.evictions);
+  member(out, "corrupt_records", stats.corrupt_records);
+  member(out, "read_errors", stats.read_errors);
+  member(out, "write_errors", stats.write_errors);
+  out += stats.degraded ? ",\"degraded\":true,\"reason\":" : ",\"degraded\":false,\"reason\":";
+  append_json_string(out, stats.reason);
+  out += "},";
+}
+
 void append_entry(std::string& out, const EntryInfo& entry) {
   out += "{\"key\":\"" + entry.key.hex() + "\",\"kind\":";
   append_json_string(out, kind_name(entry.kind));
@@ -79,6 +98,7 @@ Reply show_cache(const Service& service, const Caller& caller, std::string_view 
   std::string& out = reply.body;
   out += '{';
   if (caller.admin) append_budget(out, stats);
+  if (caller.admin) append_disk(out, service.cache.disk_stats());
   append_kinds(out, stats);
   out += ",\"entries\":[";
   const auto entries = service.cache.list(caller.admin ? std::nullopt : std::optional(owner), *limit);

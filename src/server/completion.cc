@@ -1,5 +1,6 @@
 #include "server/completion.h"
 
+#include <atomic>
 #include <utility>
 #include <variant>
 
@@ -16,6 +17,7 @@ namespace {
 
 constexpr std::size_t kDeltasAtOnce = 64;
 constexpr std::size_t kFlushBytes = 64 << 10;
+constexpr std::chrono::seconds kDiskPatience{1};   // for a stored answer; computing it takes seconds too
 
 // One completion on its way: what the request said and how it is answered.
 struct Completion {
@@ -224,6 +226,25 @@ std::optional<Problem> read_body(Completion& completion, const Engine* engine) {
   return std::nullopt;
 }
 
+// Waits while `begin` says that it began something, until it calls its argument or `patience` is over, as it promises.
+template <class Begin>
+Task<void> wait_for(std::shared_ptr<Connection> connection, Begin begin) {
+  const auto done = std::make_shared<std::atomic<bool>>(false);
+  const bool begun = begin([connection, done] {
+    done->store(true);
+    Connection::wake(connection);
+  });
+  while (begun && !done->load()) co_await connection->wait();
+}
+
+// A stored answer may be on disk only. This thread never waits for a disk.
+Task<void> bring_answer(Exchange& exchange, const Flights::Order& order) {
+  const auto begin = [&](std::function<void()> done) {
+    return order.look_up && exchange.service.cache.load({order.key}, kDiskPatience, std::move(done));
+  };
+  co_await wait_for(exchange.connection, begin);
+}
+
 CacheStatus::Forward forward_of(bool eligible, const CacheControl& control, const Flights::Outcome& outcome) {
   if (outcome.hit) return CacheStatus::Forward::kNone;
   if (!eligible) return CacheStatus::Forward::kBypass;
@@ -257,6 +278,7 @@ Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
   const CacheControl control = parse_cache_control(exchange.request.cache_control);
   bool eligible = false;
   const Flights::Order order = make_order(service.options, control, parsed.request, *engine, eligible);
+  co_await bring_answer(exchange, order);
   Flights::Outcome outcome = service.flights.enter(order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
   completion.status.forward = forward_of(eligible, control, outcome);
   completion.status.collapsed = outcome.collapsed;

@@ -64,6 +64,30 @@ void add_cache(Page& page, const Stats& stats) {
   page.gauges_by_kind("tensorcache_cache_value_bytes", "Bytes of the values stored now", stats, &KindStats::value_bytes);
 }
 
+void add_disk(Page& page, const DiskStats& stats) {
+  page.gauge("tensorcache_disk_capacity_bytes", "Byte budget of all files of the disk tier", number(stats.capacity_bytes));
+  page.gauge("tensorcache_disk_used_bytes", "Bytes of all its files", number(stats.used_bytes));
+  page.gauge("tensorcache_disk_entries", "Values on disk now", number(stats.entries));
+  page.gauge("tensorcache_disk_value_bytes", "Bytes of the values on disk now", number(stats.value_bytes));
+  page.gauge("tensorcache_disk_index_bytes", "Memory of its index, charged to the cache's budget", number(stats.index_bytes));
+  page.gauge("tensorcache_disk_queued_bytes", "Bytes waiting to be written", number(stats.queued_bytes));
+  page.gauge("tensorcache_disk_ready", "1 once what the directory held at start is visible", stats.ready ? 1 : 0);
+  page.gauge("tensorcache_disk_degraded", "1 while nothing can be written", stats.degraded ? 1 : 0);
+  page.counter("tensorcache_disk_hits_total", "Values read from disk", number(stats.hits));
+  page.counter("tensorcache_disk_read_bytes_total", "Bytes read from disk", number(stats.read_bytes));
+  page.counter("tensorcache_disk_skipped_loads_total", "Loads not begun because computing was faster", number(stats.skipped_loads));
+  page.counter("tensorcache_disk_late_loads_total", "Loads that took longer than computing", number(stats.late_loads));
+  page.counter("tensorcache_disk_puts_total", "Values written to disk", number(stats.puts));
+  page.counter("tensorcache_disk_accepted_bytes_total", "Bytes of the values written to disk", number(stats.accepted_bytes));
+  page.counter("tensorcache_disk_written_bytes_total", "Bytes written to disk for them, and again to keep them", number(stats.written_bytes));
+  page.counter("tensorcache_disk_dropped_puts_total", "Values not written: the disk was too slow or did not work", number(stats.dropped_puts));
+  page.counter("tensorcache_disk_evictions_total", "Values that made room for others", number(stats.evictions));
+  page.counter("tensorcache_disk_written_again_total", "Values in use that were kept when their segment went", number(stats.written_again));
+  page.counter("tensorcache_disk_corrupt_records_total", "Values that did not check out when they were read", number(stats.corrupt_records));
+  page.counter("tensorcache_disk_read_errors_total", "Reads that failed", number(stats.read_errors));
+  page.counter("tensorcache_disk_write_errors_total", "Writes, syncs and the like that failed", number(stats.write_errors));
+}
+
 void add_engine(Page& page, const EngineStats& stats) {
   page.counter("tensorcache_engine_requests_total", "Requests given to the engine", number(stats.requests));
   page.counter("tensorcache_engine_finished_total", "Requests the engine finished", number(stats.finished));
@@ -111,11 +135,12 @@ void Metrics::count_answer(Source source, std::chrono::duration<double> to_first
   of.last_byte->Observe(to_last_byte.count());
 }
 
-std::string Metrics::page(const Stats& cache, const Engine* engine) const {
+std::string Metrics::page(const Stats& cache, const DiskStats& disk, const Engine* engine) const {
   Page page(registry_.Collect());
   page.gauge("tensorcache_connections", "Open connections", connections);
   page.gauge("tensorcache_ready", "1 once the model is loaded", engine ? 1 : 0);
   add_cache(page, cache);
+  if (!disk.directory.empty()) add_disk(page, disk);
   if (engine) add_engine(page, engine->stats());
   return page.text();
 }

@@ -33,7 +33,7 @@ class Metrics {
   int connections = 0;
 
   // The text format, with the cache's figures and the engine's, where there is one.
-  [[nodiscard]] std::string page(const Stats& cache, const Engine* engine) const;
+  [[nodiscard]] std::string page(const Stats& cache, const DiskStats& disk, const Engine* engine) const;
 
  private:
   prometheus::Registry registry_;

@@ -5,6 +5,7 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/error.hpp>
 
+#include <atomic>
 #include <optional>
 #include <utility>
 
@@ -19,6 +20,8 @@ namespace {
 
 namespace http = boost::beast::http;
 using Parser = http::request_parser<http::string_body>;
+
+constexpr std::chrono::seconds kDiskPatience{5};
 
 enum class Read { kRequest, kClosed, kRefused };
 
@@ -120,6 +123,9 @@ Reply health(const Service& service) {
   }
   reply.body = R"({"status":"ok","model":)";
   append_json_string(reply.body, engine->info().model_name);
+  if (const DiskStats disk = service.cache.disk_stats(); !disk.directory.empty()) {
+    reply.body += disk.degraded ? R"(,"disk":"degraded")" : disk.ready ? R"(,"disk":"ok")" : R"(,"disk":"loading")";
+  }
   reply.body += '}';
   return reply;
 }
@@ -142,7 +148,7 @@ Reply metrics_page(const Service& service, const Caller& caller) {
   if (!caller.admin) return problem_reply({403, "/metrics tells of all tenants and needs an admin's API key", "", "admin_required", 0});
   Reply reply;
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  reply.body = service.metrics.page(service.cache.stats(), service.engine.load());
+  reply.body = service.metrics.page(service.cache.stats(), service.cache.disk_stats(), service.engine.load());
   return reply;
 }
 
@@ -184,6 +190,27 @@ Task<bool> send(Exchange& exchange, Reply reply) {
   co_return written&& framing.keep_alive;
 }
 
+// What was forgotten in memory is forgotten on disk too before the client is told; or it is told that this takes longer.
+Task<void> until_forgotten(Exchange& exchange, Reply& reply) {
+  struct State {
+    std::atomic<bool> over{false}, written{false};
+  };
+  const auto state = std::make_shared<State>();
+  exchange.service.cache.when_flushed([connection = exchange.connection, state](bool written) {
+    state->written.store(written);
+    state->over.store(true);
+    Connection::wake(connection);
+  });
+  Timer patience(exchange.connection->socket().get_executor(), kDiskPatience);
+  patience.async_wait([connection = exchange.connection, state](boost::system::error_code error) {
+    if (!error) state->over.store(true);
+    Connection::wake(connection);
+  });
+  while (!state->over.load()) co_await exchange.connection->wait();
+  patience.cancel();
+  if (!state->written.load()) reply.body.insert(reply.body.size() - 1, R"(,"on_disk":"pending")");
+}
+
 Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
   std::chrono::milliseconds patience = service.options.request_timeout;   // a new connection has to say something soon
   bool again = true;
@@ -214,6 +241,7 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
       reply = problem_reply(problem);
     }
     connection->expire_never();
+    if (reply && exchange.route == Route::kCache && request.method == "DELETE" && reply->status == 200) co_await until_forgotten(exchange, *reply);
     if (reply) {
       again = co_await send(exchange, std::move(*reply));
     } else {

@@ -113,6 +113,8 @@ class Server:
 def serving(folder, *flags, **environment):
     """A server of its own, stopped at the end, which must go well."""
     log_path = Path(folder) / f"serve-{time.monotonic_ns()}.log"
+    if "--cache-dir" not in flags:   # each its own, and never the user's
+        flags = (*flags, "--cache-dir", str(log_path.with_suffix(".store")))
     with open(log_path, "w") as log:
         process = subprocess.Popen([BINARY, "serve", "--model", MODEL, "--port", "0", "-c", "8192", "-np", "4", "-t", "2", *flags],
                                    stderr=log, env=clean_environment(**environment))
