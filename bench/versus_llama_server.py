@@ -24,7 +24,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = ["conversations", "burst", "repeat", "unrelated", "deterministic", "price", "differing", "blocks"]
+ROWS = ["conversations", "burst", "repeat", "unrelated", "deterministic", "price", "differing", "restart", "blocks"]
 NO_CACHE = ["--header", "Cache-Control: no-cache"]      # ours: compute all of the prompt
 NO_CACHE_LLAMA = ["--body", '{"cache_prompt": false}']  # the same for llama-server
 READY_LIMIT_S, STOP_LIMIT_S, BENCH_LIMIT_S = 300, 20, 3600
@@ -37,6 +37,8 @@ FULL = {
     "burst": ["--clients", "8", "--prefix-words", "760", "--question-words", "12", "--out-tokens", "16"],
     "repeat": ["--requests", "100", "--prompt-words", "400", "--out-tokens", "32"],
     "unrelated": ["--requests", "12", "--prompt-words", "500", "--out-tokens", "96"],
+    "long": ["--conversations", "2", "--turns", "1", "--system-words", "40", "--document-words", "7000", "--question-words", "36",
+             "--out-tokens", "16"],
     "block_sizes": [16, 32, 64, 128],
     "checked": ["--conversations", "40", "--turns", "5", "--system-words", "120", "--document-words", "100",
                 "--question-words", "20", "--out-tokens", "24"],
@@ -49,6 +51,8 @@ QUICK = {
     "burst": ["--clients", "4", "--prefix-words", "120", "--question-words", "8", "--out-tokens", "4"],
     "repeat": ["--requests", "10", "--prompt-words", "40", "--out-tokens", "8"],
     "unrelated": ["--requests", "4", "--prompt-words", "80", "--out-tokens", "16"],
+    "long": ["--conversations", "2", "--turns", "1", "--system-words", "20", "--document-words", "400", "--question-words", "12",
+             "--out-tokens", "4"],
     "block_sizes": [32, 64],
     "checked": ["--conversations", "3", "--turns", "2", "--system-words", "40", "--document-words", "40",
                 "--question-words", "8", "--out-tokens", "8"],
@@ -125,13 +129,13 @@ class Bench:
         self.no_end_body = None
 
     @contextlib.contextmanager
-    def server(self, who, *extra):
-        """A fresh server, ready; yields its URL."""
+    def server(self, who, *extra, store=None, context=16384):
+        """A fresh server, ready; yields its URL. `store` keeps ours from one to the next."""
         port = free_port()
         url = f"http://127.0.0.1:{port}"
-        flags = ["-m", self.arguments.model, "-c", "16384", "-np", "4", "-t", str(self.arguments.threads), "--host", "127.0.0.1",
+        flags = ["-m", self.arguments.model, "-c", str(context), "-np", "4", "-t", str(self.arguments.threads), "--host", "127.0.0.1",
                  "--port", str(port), *extra]
-        store = tempfile.mkdtemp(prefix="store-", dir=self.folder.name)
+        store = store or tempfile.mkdtemp(prefix="store-", dir=self.folder.name)
         command = [self.arguments.tensorcache, "serve", *flags, "--cache-dir", store] if who == "ours" else [self.arguments.llama_server, *flags]
         log_path = Path(self.folder.name) / f"{who}.log"
         with running(command, log_path) as process:
@@ -309,6 +313,24 @@ class Bench:
             share = {who: found[who]["texts"][way] / found[who]["prompts"] for who in found}
             self.row(f"greedy replies that differ from a cold run, {name}", f"{share['theirs']:.1%}", f"{share['ours']:.1%}", "-",
                      "≤ llama-server", share["ours"] <= share["theirs"])
+
+    def restart(self):
+        """One more turn of every conversation after the server was stopped and started again."""
+        for sizes, name, limit, context in (("conversations", "24 conversations", 1 / 7, 16384), ("long", "with a document of 7,000 words", 1 / 30, 36864)):
+            turns = int(self.sizes[sizes][3])
+
+            def work(who, run, sizes=sizes, turns=turns, context=context):
+                replies, store = str(Path(self.folder.name) / f"restart-{who}.jsonl"), tempfile.mkdtemp(prefix="store-", dir=self.folder.name)
+                with self.server(who, store=store, context=context) as url:
+                    self.load(url, "conversations", "--save-replies", replies, sizes=sizes, seed=run + 1)
+                more = ["--turns", str(turns + 1), "--history", replies, "--from-turn", str(turns + 1)]
+                with self.server(who, store=store, context=context) as url:
+                    return self.load(url, "conversations", *more, sizes=sizes, seed=run + 1)
+            results = self.both(f"restart, {name}", work)
+            self.compared(f"one more turn after a restart, {name}: mean TTFT", results, lambda r: r["total"]["ttft_ms"]["mean"], "ms",
+                          f"≤ {limit:.3f}", limit)
+            theirs, ours = (statistics.median(r["total"]["reused_share"] for r in results[who]) for who in ("theirs", "ours"))
+            self.row("... prompt tokens reused", f"{theirs:.1%}", f"{ours:.1%}", "-", "-", None)
 
     def blocks(self):
         """Which block size: conversations and unrelated prompts with each, ours alone."""

@@ -35,6 +35,7 @@ struct BenchConfig {
   OptionSet options;
   std::string history_path, save_replies, trace_path, config_path;
   std::vector<std::string> headers;
+  int from_turn = 1;
   int seed = 1, concurrency = 0, out_tokens = 16;
   int conversations = 24, turns = 3, system_words = 400, document_words = 300, question_words = 36;
   int clients = 8, prefix_words = 760, requests = 20, prompt_words = 400;
@@ -66,6 +67,7 @@ void BenchConfig::declare_server() {
   options.add_int("--seed", "N", seed, "of the texts: another seed, other texts");
   options.add_flag("--logprobs", run.logprobs, "ask for the log probability of each token");
   options.add_text("--history", "FILE", history_path, "conversations go on from the answers in this --save-replies file");
+  options.add_int("--from-turn", "N", from_turn, "send from this turn on; what was before is in --history", 1, 10'000);
   options.add_duration("--timeout", run.timeout, "time for one request");
   options.add_duration("--max-time", run.max_time, "time for all of it; what is left is cut off").default_text = "none";
 }
@@ -212,6 +214,8 @@ int bench_command(const std::vector<std::string>& arguments) {
     history = load::read_replies(config.history_path);
     config.run.history = &history;
   }
+  if (config.from_turn > 1 && config.history_path.empty()) throw UsageError("--from-turn: needs --history, the answers to the turns before");
+  config.run.first_phase = static_cast<std::size_t>(config.from_turn) - 1;
   const load::Result result = load::run(workload, config.run, show_progress);
   clear_progress();
   if (!config.save_replies.empty()) load::save_replies(config.save_replies, workload, result);

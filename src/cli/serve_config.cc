@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -9,6 +10,7 @@
 #include "base/units.h"
 #include "cli/api_keys.h"
 #include "cli/logging.h"
+#include "disk/file.h"
 
 namespace tensorcache {
 namespace {
@@ -194,7 +196,13 @@ void ServeConfig::finish_disk(const std::string& folder) {
     warnings.push_back("--disk: there is no home directory for it, so nothing is kept on disk; --cache-dir names another place");
     return;
   }
-  if (disk_.directory.empty()) disk_.directory = folder + "/store";
+  if (disk_.directory.empty()) {
+    disk_.directory = folder + "/store";
+    if (const int error = disk::real_file_system()->make_directory(disk_.directory)) {   // a home that nobody can write to
+      warnings.push_back("--disk: " + disk_.directory + ": " + std::strerror(error) + "; nothing is kept on disk (--cache-dir names another place)");
+      return;
+    }
+  }
   if (disk_.capacity_bytes < (std::uint64_t{64} << 20)) {
     throw UsageError("--disk-size: " + exact_size(disk_.capacity_bytes) + " is too small: it must be at least 64MiB (or --disk off)");
   }

@@ -94,6 +94,7 @@ std::vector<Summary> summaries(const Workload& workload, const Result& result) {
     }
     all.insert(all.end(), samples.begin(), samples.end());
     all_wall_s += result.phase_wall_s[i];
+    if (samples.empty() && !workload.phases[i].turns.empty()) continue;   // it was not sent
     out.push_back(summarise(workload.phases[i].name, samples, result.phase_wall_s[i]));
   }
   if (out.size() > 1) out.push_back(summarise("all", all, all_wall_s));

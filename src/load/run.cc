@@ -85,6 +85,10 @@ class Runner {
 
   void run_phase(std::size_t index) {
     const Phase& phase = workload_.phases[index];
+    if (index < options_.first_phase) {
+      replay(phase);
+      return;
+    }
     const std::size_t first = result_.samples.size();
     for (const Turn& turn : phase.turns) {
       Sample& sample = result_.samples.emplace_back();
@@ -97,6 +101,22 @@ class Runner {
     for (std::size_t i = 0; i < workers; ++i) asio::co_spawn(io_, work(phase, first), asio::detached);
     drain(phase.name);
     result_.phase_wall_s.push_back(std::chrono::duration<double>(Clock::now() - phase_start_).count());
+  }
+
+  // As if it had been sent, and answered as in the history.
+  void replay(const Phase& phase) {
+    for (const Turn& turn : phase.turns) {
+      Session& session = sessions_[turn.session];
+      const auto known = options_.history == nullptr ? History::const_iterator() : options_.history->find({turn.session, session.turns++});
+      if (options_.history == nullptr || known == options_.history->end()) {
+        throw std::runtime_error("the history has no answer to turn " + std::to_string(session.turns) + " of conversation " +
+                                 std::to_string(turn.session + 1));
+      }
+      session.messages.push_back(message("user", turn.user));
+      session.messages.push_back(message("assistant", known->second));
+      ++done_;
+    }
+    result_.phase_wall_s.push_back(0);
   }
 
   asio::awaitable<void> work(const Phase& phase, std::size_t first_sample) {

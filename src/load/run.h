@@ -28,6 +28,8 @@ struct RunOptions {
   std::chrono::milliseconds max_time{0};        // for all of it; 0: none
   // Conversations go on from these answers instead of the server's own, so that two runs send the same prompts.
   const History* history = nullptr;
+  // Phases before this one are not sent: their conversations begin with what `history` answered then.
+  std::size_t first_phase = 0;
 };
 
 // Whether `text` may be RunOptions::extra_body.

@@ -197,6 +197,29 @@ TEST_F(RunTest, AFailedTurnEndsItsConversationOnly) {
   EXPECT_THAT(table(found), HasSubstr("error in turn 1: HTTP 503: busy"));
 }
 
+TEST_F(RunTest, LaterTurnsAloneGoOnFromAHistory) {
+  TestServer server([this](const Request& request) { return record(request); });
+  options.url = server.url();
+  const Result whole = run(conversations(shape), options, {});
+  const auto bodies = [this] {
+    std::vector<std::string> all;
+    for (const Request& request : std::exchange(requests, {})) all.push_back(request.body());
+    return all;
+  };
+  const std::vector<std::string> before = bodies();
+  History history;
+  for (const Sample& sample : whole.samples) history[{sample.session, sample.turn}] = sample.text;
+  options.history = &history;
+  options.first_phase = shape.turns - 1;
+  const Workload work = conversations(shape);
+  const Result last = run(work, options, {});
+  EXPECT_EQ(last.samples.size(), shape.conversations);
+  EXPECT_EQ(bodies(), std::vector<std::string>(before.end() - static_cast<std::ptrdiff_t>(shape.conversations), before.end()));
+  EXPECT_EQ(summaries(work, last).back().requests, shape.conversations);
+  history.clear();
+  EXPECT_THROW((void)run(work, options, {}), std::runtime_error);
+}
+
 TEST_F(RunTest, EveryWaitHasAnEnd) {
   TestServer server([this](const Request& request) {
     std::this_thread::sleep_for(std::chrono::milliseconds(400));

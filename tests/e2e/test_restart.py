@@ -1,4 +1,5 @@
 """What was cached is there after any kind of stop."""
+import shutil
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -83,16 +84,14 @@ def test_a_second_server_on_the_same_directory_is_refused(tmp_path):
         assert "another process uses it" in second.stderr and str(tmp_path / "store") in second.stderr
 
 
-def test_a_full_and_a_vanished_disk_only_cost_the_caching(tmp_path):
+def test_a_directory_deleted_under_it_only_costs_the_caching(tmp_path):
     store = tmp_path / "store"
     with serving(tmp_path, "--cache-dir", str(store)) as server:
         assert ask(server, document(4), "What is it about?").status == 200
         wait_until_written(server)
-        for file in store.iterdir():
-            file.unlink()
-        store.rmdir()
+        shutil.rmtree(store.rename(tmp_path / "gone"))
         server.wait_for_log("the directory is gone", 20)
-        server.wait_for_log("works again", 20)
+        server.wait_for_log(": works again", 20)
         assert ask(server, document(5), "What is it about?").status == 200
         wait_until_written(server)
         assert server.request("GET", "/health").json() == {"status": "ok", "model": server.request("GET", "/v1/models").json()["data"][0]["id"],
