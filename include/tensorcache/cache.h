@@ -56,6 +56,7 @@ struct DiskOptions {
   std::uint64_t segment_bytes = 0;                    // of a file, roughly; 0: suits the capacity, 64 MiB or more
   std::function<void(const std::string&)> on_event;   // a sentence for a log when the disk fails or works again; any thread
   std::shared_ptr<disk::FileSystem> file_system;      // null: the real one. For tests
+  std::function<std::int64_t()> unix_ms;              // wall time now; empty: the system\'s. For tests
 };
 
 struct CacheOptions {
@@ -212,6 +213,7 @@ class Cache {
 
   // put() without the copy: allocate, write, insert. The space is charged, evicting others if it must, before it is allocated.
   // `options.parent`, if it is stored already, is held from here on; otherwise it must be by the time of the commit.
+  // A value that is on disk only is put into memory all the same: it must be the one that is there.
   [[nodiscard]] Draft reserve(const Key& key, std::size_t value_bytes, const PutOptions& options = {});
   PutStatus commit(Draft draft);
 
@@ -250,7 +252,7 @@ class Cache {
   void resize_disk(std::uint64_t capacity_bytes);
 
   // Waits until everything put and removed so far is on disk and as durable as DiskSync promises. False: not within `time`, or some of
-  // it was given up (the disk does not work, or was too slow). True without a disk tier.
+  // it was given up (the disk does not work, or was too slow), which is told once. True without a disk tier.
   bool flush(std::chrono::milliseconds time);
   // The same without waiting; `done` is called on a thread of the cache's, or at once.
   void when_flushed(std::function<void(bool)> done);

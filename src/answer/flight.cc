@@ -135,12 +135,8 @@ class Flight final : public Sink {
     if (table_->cache == nullptr) return false;
     const PutOptions options{
         .kind = Kind::kAnswer, .owner = tenant_owner(request_->tenant), .source = engine_.info().source, .time_to_live = time_to_live_};
-    PutStatus status = table_->cache->put(key_, std::string_view(encoded), options);
-    if (status == PutStatus::kAlreadyStored) {
-      table_->cache->remove(key_);
-      status = table_->cache->put(key_, std::string_view(encoded), options);
-    }
-    return status == PutStatus::kStored;
+    if (table_->cache->contains(key_)) table_->cache->remove(key_);
+    return table_->cache->put(key_, std::string_view(encoded), options) == PutStatus::kStored;
   }
 
   const std::shared_ptr<Flights::Table> table_;

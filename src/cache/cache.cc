@@ -70,6 +70,14 @@ Cache::~Cache() {
 
 PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
   if (!lower_) return tier_->put(key, value, options);
+  // Values do not change, and it may have expired: only reading it tells.
+  if (!tier_->contains(key) && lower_->disk.contains(key)) {
+    lower_->loader.load_now(std::span(&key, 1));
+    if (!tier_->contains(key) && lower_->disk.contains(key)) return PutStatus::kAlreadyStored;   // there, with no room here
+  }
+  if (options.parent && !tier_->contains(*options.parent) && lower_->disk.contains(*options.parent)) {
+    lower_->loader.load_now(std::span(&*options.parent, 1));
+  }
   Handle stored;
   const PutStatus status = tier_->put(key, value, options, &stored);
   if (status == PutStatus::kStored) lower_->write(stored);
@@ -150,7 +158,11 @@ void Cache::resize_disk(std::uint64_t capacity_bytes) {
   if (lower_) lower_->disk.resize(capacity_bytes);
 }
 
-bool Cache::flush(std::chrono::milliseconds time) { return !lower_ || lower_->disk.flush(time); }
+bool Cache::flush(std::chrono::milliseconds time) {
+  if (!lower_) return true;
+  const bool dropped = lower_->dropped();
+  return lower_->disk.flush(time) && !dropped;
+}
 
 void Cache::when_flushed(std::function<void(bool)> done) {
   if (lower_) {

@@ -19,7 +19,7 @@ class DiskCache : public ::testing::Test {
     CacheOptions options;
     options.capacity_bytes = memory_bytes;
     options.clock = clock_.function();
-    options.disk = DiskOptions{.directory = "cache", .capacity_bytes = disk_bytes, .on_event = {}, .file_system = files_};
+    options.disk = DiskOptions{.directory = "cache", .capacity_bytes = disk_bytes, .on_event = {}, .file_system = files_, .unix_ms = {}};
     cache_ = std::make_unique<Cache>(std::move(options));
     for (int i = 0; i < 2000 && !cache_->disk_stats().ready; ++i) std::this_thread::sleep_for(1ms);
     ASSERT_TRUE(cache_->disk_stats().ready);
@@ -222,8 +222,8 @@ TEST_F(DiskCache, TheIndexCountsInTheMemorysBudget) {
 }
 
 TEST_F(DiskCache, WrongOptionsAreNamed) {
-  for (const DiskOptions& wrong : {DiskOptions{.directory = "", .on_event = {}, .file_system = files_},
-                                   DiskOptions{.directory = "x", .capacity_bytes = 1000, .on_event = {}, .file_system = files_}}) {
+  for (const DiskOptions& wrong : {DiskOptions{.directory = "", .on_event = {}, .file_system = files_, .unix_ms = {}},
+                                   DiskOptions{.directory = "x", .capacity_bytes = 1000, .on_event = {}, .file_system = files_, .unix_ms = {}}}) {
     EXPECT_THROW(Cache({.disk = wrong}), std::invalid_argument);
   }
 }

@@ -11,11 +11,10 @@ constexpr std::size_t kMostJobs = 256;          // more than that, and computing
 constexpr std::uint64_t kTryAnywayEvery = 32;   // of the loads that do not seem worth it: a disk may have become faster
 constexpr std::chrono::seconds kWaitForRecovery{2};
 
-std::int64_t unix_ms() { return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
-
 }   // namespace
 
-Loader::Loader(detail::MemoryTier& memory, disk::DiskTier& disk) : memory_(memory), disk_(disk) {
+Loader::Loader(detail::MemoryTier& memory, disk::DiskTier& disk, std::function<std::int64_t()> unix_ms)
+    : memory_(memory), disk_(disk), unix_ms_(std::move(unix_ms)) {
   for (int i = 0; i < kReaders; ++i) threads_.emplace_back([this] { work(); });
   threads_.emplace_back([this] { watch_deadlines(); });
 }
@@ -44,7 +43,11 @@ bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds patience, st
   job->deadline = Clock::now() + patience;
   job->done = std::move(done);
   const std::lock_guard lock(mutex_);
-  if (stopping_ || active_.size() >= kMostJobs) return false;
+  if (stopping_ || active_.size() >= kMostJobs || waiting_.size() >= kMostJobs) return false;
+  if (stuck_ >= kReaders) {   // a disk that hangs is not worth waiting for
+    ++skipped_;
+    return false;
+  }
   active_.push_back(job);
   waiting_.push_back(std::move(job));
   changed_.notify_all();
@@ -68,11 +71,15 @@ void Loader::work() {
       if (stopping_) return;
       job = std::move(waiting_.front());
       waiting_.pop_front();
+      job->running = static_cast<bool>(job->done);
       if (!job->done) continue;   // too late for it, and perhaps for the disk: do not add to its work
     }
     static_cast<void>(disk_.wait_ready(kWaitForRecovery));
     load_now(job->chain);
     finish(job, false);
+    const std::lock_guard lock(mutex_);
+    job->running = false;
+    stuck_ -= job->stuck ? 1 : 0;
   }
 }
 
@@ -83,7 +90,8 @@ void Loader::watch_deadlines() {
     if (first == active_.end()) {
       changed_.wait(lock);
     } else if (Clock::now() < (*first)->deadline) {
-      changed_.wait_until(lock, (*first)->deadline);
+      const Clock::time_point deadline = (*first)->deadline;   // the job may go meanwhile
+      changed_.wait_until(lock, deadline);
     } else {
       const std::shared_ptr<Job> job = *first;
       lock.unlock();
@@ -101,6 +109,10 @@ void Loader::finish(const std::shared_ptr<Job>& job, bool late) {
     done = std::exchange(job->done, nullptr);
     std::erase(active_, job);
     if (done && late) ++late_;
+    if (done && late && job->running) {
+      job->stuck = true;
+      ++stuck_;
+    }
   }
   if (done) done();
 }
@@ -136,7 +148,7 @@ std::size_t Loader::read(std::span<const Key> keys) {
     forgotten = forgotten_;
   }
   std::vector<Draft> drafts(keys.size());
-  const std::int64_t now_ms = unix_ms();
+  const std::int64_t now_ms = unix_ms_();
   return disk_.read(
       keys,
       [&](std::size_t i, const disk::DiskTier::Found& found) -> std::span<std::byte> {

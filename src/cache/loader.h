@@ -22,7 +22,7 @@ namespace tensorcache {
 class Loader {
  public:
   using Clock = std::chrono::steady_clock;
-  Loader(detail::MemoryTier& memory, disk::DiskTier& disk);
+  Loader(detail::MemoryTier& memory, disk::DiskTier& disk, std::function<std::int64_t()> unix_ms);
   // Lets go of whoever waits.
   ~Loader();
   Loader(const Loader&) = delete;
@@ -41,6 +41,13 @@ class Loader {
     return forget();
   }
 
+  // Runs `act` while nothing can be forgotten.
+  template <class Act>
+  auto remembering(const Act& act) {
+    const std::lock_guard lock(forget_mutex_);
+    return act();
+  }
+
   [[nodiscard]] std::uint64_t skipped() const;
   [[nodiscard]] std::uint64_t late() const;
 
@@ -49,6 +56,7 @@ class Loader {
     std::vector<Key> chain;
     Clock::time_point deadline;
     std::function<void()> done;   // empty once it was called
+    bool running = false, stuck = false;
   };
   void work();
   void watch_deadlines();
@@ -60,6 +68,7 @@ class Loader {
 
   detail::MemoryTier& memory_;
   disk::DiskTier& disk_;
+  const std::function<std::int64_t()> unix_ms_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;   // any of the below
@@ -68,6 +77,7 @@ class Loader {
   std::vector<std::shared_ptr<Job>> active_;   // not done yet: waiting or being loaded
   bool stopping_ = false;
   std::uint64_t skipped_ = 0, late_ = 0;
+  int stuck_ = 0;   // readers whose job is past its deadline
 
   std::mutex forget_mutex_;
   std::uint64_t forgotten_ = 0;

@@ -11,7 +11,9 @@ namespace {
 constexpr std::uint64_t kLeastCapacity = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMostQueued = std::uint64_t{256} << 20;
 
-std::int64_t unix_ms() { return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+std::int64_t system_unix_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 }   // namespace
 
@@ -25,7 +27,7 @@ disk::DiskTierOptions Cache::Lower::tier_options(const DiskOptions& options, con
   tier.queue_bytes = options.queue_bytes > 0 ? options.queue_bytes : std::min(kMostQueued, memory->stats().capacity_bytes / 8);
   tier.segment_bytes = options.segment_bytes;
   if (options.file_system) tier.files = options.file_system;
-  tier.unix_ms = unix_ms;
+  tier.unix_ms = options.unix_ms ? options.unix_ms : system_unix_ms;
   tier.on_event = options.on_event;
   // The tier goes before the memory does, and both before these.
   detail::MemoryTier* const raw = memory.get();
@@ -36,7 +38,10 @@ disk::DiskTierOptions Cache::Lower::tier_options(const DiskOptions& options, con
 }
 
 Cache::Lower::Lower(const DiskOptions& options, std::shared_ptr<detail::MemoryTier> memory)
-    : memory_(std::move(memory)), disk(tier_options(options, memory_)), loader(*memory_, disk) {}
+    : memory_(std::move(memory)),
+      unix_ms_(options.unix_ms ? options.unix_ms : system_unix_ms),
+      disk(tier_options(options, memory_)),
+      loader(*memory_, disk, unix_ms_) {}
 
 bool Cache::Lower::put(const Handle& handle) {
   const detail::Entry& entry = detail::MemoryTier::entry_of(handle);
@@ -48,9 +53,12 @@ bool Cache::Lower::put(const Handle& handle) {
   value.owner = entry.owner;
   value.source = entry.source;
   if (entry.chained) value.parent = entry.parent_key;
-  value.created_unix_ms = unix_ms() - handle.age().count();
+  value.created_unix_ms = unix_ms_() - handle.age().count();
   if (entry.time_to_live.count() != 0) value.expires_unix_ms = value.created_unix_ms + entry.time_to_live.count();
-  return disk.put(std::move(value));
+  // What was forgotten meanwhile stays forgotten.
+  const bool queued = loader.remembering([&] { return detail::MemoryTier::is_gone(handle) || disk.put(std::move(value)); });
+  if (!queued) dropped_ = true;
+  return queued;
 }
 
 // A parent may be in memory alone: its write was dropped, or it was evicted from the disk.

@@ -22,6 +22,7 @@ namespace {
 
 // An engine that is told to end first ends its step, which can take seconds.
 constexpr std::chrono::seconds kLastReplies{5};
+constexpr std::chrono::seconds kLastWrites{20};
 
 // SIGINT and SIGTERM, taken off every thread that starts after this, to be waited for.
 sigset_t hold_stop_signals() {
@@ -136,6 +137,12 @@ int run(const ServeConfig& config) {
   server.stop();
   cutting_off.join();
   spdlog::info("stopped");
+  // The cache now writes what still waits; a disk that hangs must not keep the process.
+  std::thread([] {
+    std::this_thread::sleep_for(kLastWrites);
+    spdlog::error("the disk does not answer; what was not written yet is lost");
+    std::_Exit(kExitFailure);
+  }).detach();
   return kExitOk;
 }
 

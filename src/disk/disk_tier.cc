@@ -19,14 +19,17 @@ std::uint64_t suitable_segment(std::uint64_t capacity) {
   return std::clamp(capacity / kMostSegments, std::min(kLargestSegment, capacity / kFewestSegments), std::uint64_t{1} << 30);
 }
 
+// A few at least, so that one can go while the others stay.
+std::uint64_t segment_for(std::uint64_t asked, std::uint64_t capacity) {
+  return asked > 0 ? std::min(asked, capacity / kFewestSegments) : suitable_segment(capacity);
+}
+
 [[noreturn]] void refuse(const std::string& directory, const std::string& why) { throw std::runtime_error("disk cache " + directory + ": " + why); }
 
 }   // namespace
 
 DiskTier::DiskTier(DiskTierOptions options)
-    : options_(std::move(options)),
-      capacity_(options_.capacity_bytes),
-      segment_bytes_(options_.segment_bytes > 0 ? options_.segment_bytes : suitable_segment(options_.capacity_bytes)) {
+    : options_(std::move(options)), capacity_(options_.capacity_bytes), segment_bytes_(segment_for(options_.segment_bytes, options_.capacity_bytes)) {
   if (const int error = options_.files->make_directory(options_.directory)) refuse(options_.directory, std::strerror(error));
   int error = 0;
   lock_ = options_.files->lock(options_.directory + "/LOCK", &error);
@@ -108,10 +111,8 @@ std::uint64_t DiskTier::bytes_of(std::span<const Key> keys) const {
 
 bool DiskTier::remove(const Key& key) {
   const std::lock_guard lock(mutex_);
+  // Also where it is not known: it may wait to be written or to be recovered, or lie in the log without an entry.
   const Index::Id id = index_.find(key);
-  // Also where it is not known: it may still be waiting to be written, or to be recovered.
-  const bool pending = !ready_ || writing_ || std::any_of(queue_.begin(), queue_.end(), [&](const Write& write) { return write.value.key == key; });
-  if (id == Index::kNone && !pending) return false;
   Write write;
   if (id != Index::kNone) erase_locked(id, &write.erased);
   removals_[key] = next_number_;
@@ -148,11 +149,12 @@ std::uint64_t DiskTier::purge(std::span<const Key> keys) {
   const std::lock_guard lock(mutex_);
   Write write;
   write.type = RecordType::kRemove;
-  write.rewrite = true;
   std::uint64_t gone = 0;
   for (const Key& key : keys) {
     if (const Index::Id id = index_.find(key)) gone += erase_locked(id, &write.erased);
+    removals_[key] = next_number_;
   }
+  write.purged.assign(keys.begin(), keys.end());
   enqueue_locked(std::move(write));
   return gone;
 }
@@ -178,7 +180,7 @@ bool DiskTier::removed_since_locked(const Key& key, std::uint64_t owner, std::ui
 void DiskTier::resize(std::uint64_t capacity_bytes) {
   const std::lock_guard lock(mutex_);
   capacity_ = capacity_bytes;
-  if (options_.segment_bytes == 0) segment_bytes_ = suitable_segment(capacity_bytes);
+  segment_bytes_ = segment_for(options_.segment_bytes, capacity_bytes);
   changed_.notify_all();
 }
 

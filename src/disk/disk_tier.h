@@ -121,7 +121,7 @@ class DiskTier {
     RecordType type = RecordType::kValue;
     std::uint64_t number = 0;
     bool clear_all = false;              // kClearOwner of every owner
-    bool rewrite = false;                // a purge: `erased` says which segments
+    std::vector<Key> purged;             // a purge; `erased` says where
     std::vector<Place> erased;           // by a removal
     std::function<void(bool)> written;   // set: only a question
   };
@@ -147,10 +147,11 @@ class DiskTier {
 
   // recover.cc
   void recover();
-  using Orphans = std::unordered_map<Key, std::vector<Index::Id>>;   // by the parent that has not been seen yet
+  using Orphans = std::unordered_map<Key, std::vector<Key>>;   // children by the parent that has not been seen yet
   void recover_segment(std::uint32_t id, Orphans* orphans);
   void recover_record(std::uint32_t segment, const Located& located, Orphans* orphans);
-  void forget_recovered(Index::Id id, Orphans* orphans);
+  [[nodiscard]] Index::Id orphan_locked(const Key& key) const;
+  void resume_log(std::uint32_t id);
 
   // read.cc
   struct Run {   // records side by side in one segment
@@ -187,9 +188,10 @@ class DiskTier {
   void write_values(std::span<Write> values);
   [[nodiscard]] std::vector<const Write*> wanted(std::span<Write> values);
   void write_removal(Write& removal);
-  [[nodiscard]] bool erase_records(std::span<const Place> places);
-  void clear_log();
-  void rewrite_segments(std::span<const Place> places);
+  [[nodiscard]] bool erase_records(std::span<const Place> places, bool wipe = false);
+  void clear_log(Write& clearing);
+  void write_purge(Write& purge);
+  [[nodiscard]] bool rewrite_segment(std::uint32_t segment);
   void save_names();
   void save_usage();
   [[nodiscard]] bool sync_log();
@@ -216,7 +218,7 @@ class DiskTier {
   [[nodiscard]] bool make_room(std::uint64_t bytes, std::size_t log_records, bool may_evict);
   [[nodiscard]] bool evict_oldest(bool keep_used);
   [[nodiscard]] std::vector<Key> worth_keeping(std::uint32_t victim);
-  void write_again(std::uint32_t victim, std::span<const Key> keys);
+  bool write_again(std::uint32_t victim, std::span<const Key> keys);
 
   // index bookkeeping, under mutex_
   [[nodiscard]] Index::Id insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);

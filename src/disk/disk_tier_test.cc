@@ -1,5 +1,6 @@
 // What a user of the tier sees while nothing goes wrong.
 #include <algorithm>
+#include <cerrno>
 #include <filesystem>
 #include <fstream>
 
@@ -283,7 +284,7 @@ TEST(DiskTier, TheIndexAsksForItsMemory) {
     options.capacity_bytes = 64 << 20;
   });
   for (std::uint64_t i = 0; i < 6000; ++i) ASSERT_TRUE(tier.put(i, 10));
-  ASSERT_TRUE(tier.flush());
+  EXPECT_FALSE(tier.flush()) << "not all of it was kept";
   EXPECT_EQ(tier->stats().index_bytes, charged);
   EXPECT_GT(tier->stats().index_full, 0u);
   EXPECT_TRUE(tier.has(0));
@@ -311,6 +312,81 @@ TEST(DiskTier, APurgeLeavesNoByteOfIt) {
   }
   tier.restart();
   for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(tier.has(i), !gone(i)) << i;
+}
+
+TEST(DiskTier, APurgeBesideARemovalUndoesNoRemoval) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  tier->remove(key_of(3));
+  ASSERT_TRUE(tier.flush());
+  for (std::uint64_t i = 30; i < 60; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  std::vector<Key> keys;
+  for (std::uint64_t i = 20; i < 40; ++i) keys.push_back(key_of(i));
+  EXPECT_EQ(tier->purge(keys), 20u);
+  ASSERT_TRUE(tier.flush());
+  tier.restart();
+  for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(tier.has(i), i != 3 && (i < 20 || i >= 40)) << i;
+  for (const auto& [path, bytes] : files->contents()) {
+    for (std::uint64_t i = 20; i < 40; ++i) {
+      const auto value = value_of(i, 64);
+      EXPECT_EQ(std::search(bytes.begin(), bytes.end(), value.begin(), value.end()), bytes.end()) << i << " in " << path;
+    }
+  }
+}
+
+TEST(DiskTier, WhatIsRemovedWhileItRecoversStaysRemoved) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  // Parents that were written again, so that their children come before them.
+  ASSERT_TRUE(tier.put(0, 20'000));
+  for (std::uint64_t i = 1; i < 200; ++i) {
+    ASSERT_TRUE(tier.put_behind(i % 8 == 0 ? 0 : i - 1, i, 20'000));
+    ASSERT_TRUE(tier.flush());
+  }
+  ASSERT_GT(tier->stats().written_again, 0u);
+  tier.stop();
+  for (int round = 0; round < 6; ++round) {
+    files->set_read_delay(std::chrono::milliseconds(3));
+    DiskTier recovering(tier.options());
+    for (std::uint64_t i = 199; i > 150; i -= 7) {
+      recovering.remove(key_of(i));
+      std::this_thread::sleep_for(std::chrono::milliseconds(round));
+    }
+    if (round == 5) recovering.clear(0);
+    ASSERT_TRUE(recovering.wait_ready(std::chrono::seconds(20)));
+    files->set_read_delay(std::chrono::milliseconds(0));
+    for (std::uint64_t i = 199; i > 150; i -= 7) EXPECT_FALSE(recovering.contains(key_of(i))) << i;
+    ASSERT_TRUE(recovering.flush(std::chrono::seconds(20)));
+  }
+  tier.start();
+  EXPECT_EQ(tier->stats().entries, 0u);
+}
+
+TEST(DiskTier, AValueThatLostItsEntryCanStillBeRemoved) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  ASSERT_TRUE(tier.put(1, 1000));
+  ASSERT_TRUE(tier.flush());
+  files->fail_call(FaultFiles::kRead, 1, EIO);
+  EXPECT_FALSE(tier.has(1));
+  tier->remove(key_of(1));
+  ASSERT_TRUE(tier.flush());
+  tier.restart();
+  EXPECT_FALSE(tier.has(1));
+}
+
+TEST(DiskTier, RestartsDoNotPileUpSegments) {
+  TestTier tier;
+  for (std::uint64_t i = 0; i < 30; ++i) {
+    ASSERT_TRUE(tier.put(i, 3000));
+    ASSERT_TRUE(tier.flush());
+    tier.restart();
+  }
+  for (std::uint64_t i = 0; i < 30; ++i) EXPECT_TRUE(tier.has(i)) << i;
+  EXPECT_LE(tier->stats().segments, 2u);
 }
 
 TEST(DiskTier, NamesAndHitsAreKept) {

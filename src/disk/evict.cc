@@ -49,7 +49,7 @@ bool DiskTier::evict_oldest(bool keep_used) {
   }
   if (keep_used) {
     const std::vector<Key> keys = worth_keeping(victim);
-    write_again(victim, keys);
+    static_cast<void>(write_again(victim, keys));
   }
   const std::size_t before = segment_count();
   remove_segment(victim);
@@ -102,7 +102,8 @@ std::vector<Key> DiskTier::worth_keeping(std::uint32_t victim) {
   return keys;
 }
 
-void DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
+// False if some of it could not be.
+bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
   std::shared_ptr<File> file;
   Salt salt;
   {
@@ -147,8 +148,9 @@ void DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
       ++counters_.written_again;
       counters_.written_again_bytes += headers[i].value_bytes;
     });
-    if (!all) return;
+    if (!all) return false;
   }
+  return file != nullptr;
 }
 
 }   // namespace tensorcache::disk

@@ -199,6 +199,15 @@ int FaultFiles::sync_directory(const std::string&) {
   return 0;
 }
 
+int FaultFiles::size_of(const std::string& path, std::uint64_t* bytes) {
+  const std::lock_guard lock(mutex_);
+  if (const int error = fault(kRead)) return error;
+  const auto node = names_.find(path);
+  if (node == names_.end()) return ENOENT;
+  *bytes = node->second->now.size();
+  return 0;
+}
+
 bool FaultFiles::exists(const std::string& path) {
   const std::lock_guard lock(mutex_);
   return names_.contains(path);

@@ -27,6 +27,7 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   int make_directory(const std::string& directory) override;
   int sync_directory(const std::string& directory) override;
   bool exists(const std::string& path) override;
+  int size_of(const std::string& path, std::uint64_t* bytes) override;
 
   // The calls of these kinds, counted from now on; the n-th (from 1) fails with `error`, or all from it on with `and_all_after`.
   enum Call : unsigned { kRead = 1, kWrite = 2, kSync = 4, kOpen = 8, kNames = 16, kAny = 31 };

@@ -112,6 +112,49 @@ TEST(DiskFaults, ADiskFullOfOthersFilesDegradesAndHeals) {
   EXPECT_NE(tier.events().front().find("No space left"), std::string::npos) << tier.events().front();
 }
 
+TEST(DiskFaults, RoomForAHeaderAndNoMoreIsAFullDisk) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  files->set_room(400);
+  ASSERT_TRUE(tier.put(50, 20'000));
+  EXPECT_FALSE(tier.flush());
+  EXPECT_TRUE(tier->stats().degraded);
+  files->set_room(0);
+  EXPECT_TRUE(tier.healed());
+}
+
+TEST(DiskFaults, WhatCouldNotBeClearedIsClearedLater) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 40; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  files->fail_call(FaultFiles::kNames, 1, EROFS, true);
+  EXPECT_EQ(tier->clear(std::nullopt), 40u);
+  EXPECT_FALSE(tier.flush()) << "and says so";
+  EXPECT_GT(files->faults(), 0u);
+  files->fail_nothing();
+  ASSERT_TRUE(tier.healed());
+  tier.restart();
+  for (std::uint64_t i = 0; i < 40; ++i) EXPECT_FALSE(tier.has(i)) << i;
+}
+
+TEST(DiskFaults, AShrinkWaitsForADiskThatRefuses) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(tier.put(i, 30'000));
+  ASSERT_TRUE(tier.flush());
+  files->fail_call(FaultFiles::kNames, 1, EROFS, true);
+  tier->resize(1 << 20);
+  for (int i = 0; i < 500 && !tier->stats().degraded; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  EXPECT_TRUE(tier->stats().degraded);
+  files->fail_nothing();
+  EXPECT_TRUE(tier.healed());
+  for (int i = 0; i < 500 && files->total_bytes() > (1 << 20); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  EXPECT_LE(files->total_bytes(), 1u << 20);
+}
+
 TEST(DiskFaults, AReadOnlyDiskStillServes) {
   const auto files = std::make_shared<FaultFiles>();
   TestTier tier(files);
@@ -248,7 +291,9 @@ TEST_P(PowerCut, LeavesRightValuesAndWhatWasPromised) {
     const std::uint64_t steps = 1 + random() % 40;
     for (std::uint64_t step = 0; step < steps; ++step) {
       const std::uint64_t number = random() % 60;
-      if (random() % 6 == 0) {
+      if (random() % 12 == 0) {
+        tier.restart();
+      } else if (random() % 6 == 0) {
         tier->remove(key_of(number));
         promised.erase(number);
         if (tier.flush()) promised[number] = false;

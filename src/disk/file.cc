@@ -118,6 +118,12 @@ class PosixFileSystem final : public FileSystem {
     return error;
   }
   bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
+  int size_of(const std::string& path, std::uint64_t* bytes) override {
+    struct stat status{};
+    if (::lstat(path.c_str(), &status) != 0) return errno;
+    *bytes = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
+    return 0;
+  }
 
  private:
   static std::unique_ptr<File> opened(const std::string& path, int flags, int* error) {

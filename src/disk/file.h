@@ -55,6 +55,7 @@ class FileSystem {
   // Files made, renamed and removed in it survive a power cut from here on.
   [[nodiscard]] virtual int sync_directory(const std::string& directory) = 0;
   [[nodiscard]] virtual bool exists(const std::string& path) = 0;
+  [[nodiscard]] virtual int size_of(const std::string& path, std::uint64_t* bytes) = 0;
 };
 
 // The real one.

@@ -25,11 +25,14 @@ void DiskTier::recover() {
   std::sort(ids.begin(), ids.end());
   Orphans orphans;
   for (const std::uint64_t id : ids) recover_segment(static_cast<std::uint32_t>(id), &orphans);
+  if (!ids.empty()) resume_log(static_cast<std::uint32_t>(ids.back()));
   const Usage usage = read_usage(*options_.files, options_.directory);
   Names names = read_names(*options_.files, options_.directory);
   const std::lock_guard lock(mutex_);
   for (const auto& [parent, children] : orphans) {
-    for (const Index::Id child : children) erase_locked(child);
+    for (const Key& child : children) {
+      if (const Index::Id id = orphan_locked(child)) erase_locked(id);
+    }
   }
   for (const auto& [key, hits] : usage) {
     if (const Index::Id id = index_.find(key)) {
@@ -44,11 +47,12 @@ void DiskTier::recover() {
 }
 
 void DiskTier::recover_segment(std::uint32_t id, Orphans* orphans) {
-  int error = 0;
-  std::shared_ptr<File> file = options_.files->open(path_of(id), Open::kWrite, &error);
+  int error = 0, open_error = 0;
+  std::shared_ptr<File> file = options_.files->open(path_of(id), Open::kWrite, &open_error);
   SegmentContents contents;
   std::uint64_t bytes = 0;
-  if (file) error = file->size(&bytes);
+  error = options_.files->size_of(path_of(id), &bytes);
+  if (!file && error == 0) error = open_error;
   if (file && error == 0) error = read_segment(*file, id, &contents);
   const bool good = error == 0 && contents.verdict == SegmentVerdict::kGood;
   {
@@ -82,7 +86,7 @@ void DiskTier::recover_record(std::uint32_t segment, const Located& located, Orp
   if (header.type != RecordType::kValue) {
     segments_[segment].has_removals = true;
     if (header.type == RecordType::kRemove) {
-      if (const Index::Id id = index_.find(header.key)) forget_recovered(id, orphans);
+      if (const Index::Id id = index_.find(header.key)) erase_locked(id);
       return;
     }
     std::vector<Key> doomed;
@@ -90,7 +94,7 @@ void DiskTier::recover_record(std::uint32_t segment, const Located& located, Orp
       if (index_.class_of(id).owner == header.owner) doomed.push_back(index_[id].key);
     });
     for (const Key& key : doomed) {
-      if (const Index::Id id = index_.find(key)) forget_recovered(id, orphans);
+      if (const Index::Id id = index_.find(key)) erase_locked(id);
     }
     return;
   }
@@ -101,32 +105,47 @@ void DiskTier::recover_record(std::uint32_t segment, const Located& located, Orp
   if (id != Index::kNone && index_[id].place.value_bytes == place.value_bytes && index_.class_of(id) == entry_class) {
     move_locked(id, place);
   } else {
-    if (id != Index::kNone) forget_recovered(id, orphans);
+    if (id != Index::kNone) erase_locked(id);
     const Index::Id parent = header.chained ? index_.find(header.parent) : Index::kNone;
     id = insert_locked(header.key, place, entry_class, parent);
     if (id == Index::kNone) return;
-    if (header.chained && parent == Index::kNone) (*orphans)[header.parent].push_back(id);
+    if (header.chained && parent == Index::kNone) (*orphans)[header.parent].push_back(header.key);
     if (const auto waiting = orphans->find(header.key); waiting != orphans->end()) {
-      for (const Index::Id child : waiting->second) index_.adopt(child, id);
+      for (const Key& child : waiting->second) {
+        if (const Index::Id orphan = orphan_locked(child); orphan != Index::kNone && orphan != id) index_.adopt(orphan, id);
+      }
       orphans->erase(waiting);
     }
   }
   index_.touch(id, tick_);
 }
 
-// An entry and all behind it; none of them waits for its parent any more.
-void DiskTier::forget_recovered(Index::Id id, Orphans* orphans) {
-  std::vector<Index::Id> gone;
-  index_.erase(id, [&](const Index& index, Index::Id each) {
-    const Place& place = index[each].place;
-    counters_.value_bytes -= place.value_bytes;
-    --segments_[place.segment].live;
-    gone.push_back(each);
-  });
-  for (auto waiting = orphans->begin(); waiting != orphans->end();) {
-    std::erase_if(waiting->second, [&](Index::Id each) { return std::find(gone.begin(), gone.end(), each) != gone.end(); });
-    waiting = waiting->second.empty() ? orphans->erase(waiting) : std::next(waiting);
+// Its number, if it still waits for its parent: meanwhile it may have been removed, or stored anew.
+Index::Id DiskTier::orphan_locked(const Key& key) const {
+  const Index::Id id = index_.find(key);
+  return id != Index::kNone && index_[id].parent == Index::kNone ? id : Index::kNone;
+}
+
+// A small last segment is filled further, or every start would leave one more. Its summary is written again when it is full.
+void DiskTier::resume_log(std::uint32_t id) {
+  Log log;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto segment = segments_.find(id);
+    if (segment == segments_.end() || !segment->second.file || segment->second.file_bytes > segment_bytes_ / 2) return;
+    log.segment = id;
+    log.file = segment->second.file;
+    log.header = segment->second.header;
   }
+  SegmentContents contents;
+  if (read_segment(*log.file, id, &contents) != 0 || contents.records.empty() || log.file->truncate(contents.end) != 0) return;
+  log.end = contents.end;
+  log.records = std::move(contents.records);
+  const std::lock_guard lock(mutex_);
+  Segment& segment = segments_[id];
+  used_ -= segment.file_bytes - log.end;
+  segment.file_bytes = log.end;
+  log_ = std::move(log);
 }
 
 }   // namespace tensorcache::disk

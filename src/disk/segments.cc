@@ -74,6 +74,10 @@ void DiskTier::seal_segment() {
 // After an error: what is in it stays readable, nothing more is written to it, and it is never synced again.
 void DiskTier::abandon_segment() {
   if (log_.segment == 0) return;
+  if (log_.records.empty()) {   // nothing in it: it would only be one more file
+    remove_segment(log_.segment);
+    return;
+  }
   std::uint64_t bytes = log_.end;
   if (log_.file->truncate(log_.end) != 0 && log_.file->size(&bytes) != 0) bytes = segment_bytes_;
   const std::lock_guard lock(mutex_);
@@ -139,7 +143,7 @@ void DiskTier::fail(const char* what, int error) {
 void DiskTier::heal() {
   int error = options_.files->make_directory(options_.directory);
   const std::string lock_path = options_.directory + "/LOCK";
-  if (error == 0 && !options_.files->exists(lock_path)) {
+  if (error == 0 && (!lock_ || !options_.files->exists(lock_path))) {
     lock_ = nullptr;
     lock_ = options_.files->lock(lock_path, &error);
   }

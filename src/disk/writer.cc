@@ -31,7 +31,7 @@ void DiskTier::write_loop() {
     {
       std::unique_lock lock(mutex_);
       const auto wake_at = health_.broken ? std::min(look_at, health_.retry_at) : look_at;
-      changed_.wait_until(lock, wake_at, [&] { return stopping_ || used_ > capacity_ || has_work_locked(); });
+      changed_.wait_until(lock, wake_at, [&] { return stopping_ || (used_ > capacity_ && !health_.broken) || has_work_locked(); });
       stop = stopping_;
       retry = health_.broken && std::chrono::steady_clock::now() >= health_.retry_at;
       batch = take_batch_locked();
@@ -68,7 +68,7 @@ bool DiskTier::broken() const {
 
 bool DiskTier::over_budget() const {
   const std::lock_guard lock(mutex_);
-  return used_ > capacity_ && !segments_.empty();
+  return used_ > capacity_ && !segments_.empty() && !health_.broken;
 }
 
 // While the disk does not work removals wait for it, and everything else is let go at once.
@@ -108,9 +108,9 @@ void DiskTier::write_batch(std::vector<Write> batch) {
     if (write.written) {
       write.written(!std::exchange(lost_some_, false) && !broken());
     } else if (write.clear_all) {
-      clear_log();
-    } else if (write.rewrite) {
-      rewrite_segments(write.erased);
+      clear_log(write);
+    } else if (!write.purged.empty()) {
+      write_purge(write);
     } else {
       write_removal(write);
     }
@@ -164,9 +164,13 @@ void DiskTier::write_values(std::span<Write> values) {
     const Value& value = chosen[i]->value;
     const Index::Id parent = value.parent ? index_.find(*value.parent) : Index::kNone;
     // Meanwhile it may have been removed, or its parent may have gone.
-    if (removed_since_locked(value.key, value.owner, chosen[i]->number) || (value.parent && parent == Index::kNone)) return;
-    const Index::Id id = insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent);
-    if (id == Index::kNone) return;
+    if (removed_since_locked(value.key, value.owner, chosen[i]->number)) return;
+    const bool hangs = !value.parent || parent != Index::kNone;
+    const Index::Id id = hangs ? insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent) : Index::kNone;
+    if (id == Index::kNone) {
+      lost_some_ = true;
+      return;
+    }
     index_.touch(id, tick_);
     ++counters_.puts;
     counters_.accepted_bytes += value.bytes.size();
@@ -223,7 +227,7 @@ void DiskTier::write_removal(Write& removal) {
 }
 
 // Marks the headers of removed values where they stand. False if one may still be readable.
-bool DiskTier::erase_records(std::span<const Place> places) {
+bool DiskTier::erase_records(std::span<const Place> places, bool wipe) {
   bool all = true;
   std::map<std::uint32_t, std::shared_ptr<File>> touched;
   for (const Place& place : places) {
@@ -241,6 +245,7 @@ bool DiskTier::erase_records(std::span<const Place> places) {
     erased.type = RecordType::kErased;
     erased.value_bytes = place.value_bytes;
     all &= write_fully(*file, offset, encode_record_header(erased, salt, offset)) == 0;
+    if (wipe) all &= write_fully(*file, offset + kRecordHeaderBytes, std::vector<std::byte>(place.value_bytes)) == 0;
     touched[place.segment] = std::move(file);
   }
   for (const auto& [segment, file] : touched) all &= file->sync() == 0;
@@ -248,7 +253,7 @@ bool DiskTier::erase_records(std::span<const Place> places) {
 }
 
 // Everything was cleared: no file is left to say otherwise.
-void DiskTier::clear_log() {
+void DiskTier::clear_log(Write& clearing) {
   log_ = {};
   std::vector<std::uint32_t> ids;
   {
@@ -256,27 +261,62 @@ void DiskTier::clear_log() {
     for (const auto& [id, segment] : segments_) ids.push_back(id);
   }
   for (const std::uint32_t id : ids) remove_segment(id);
-  if (options_.files->sync_directory(options_.directory) != 0) lost_some_ = true;
+  const int error = options_.files->sync_directory(options_.directory);
+  const std::lock_guard lock(mutex_);
+  if (error != 0 || !segments_.empty()) lost_some_ = true;
+  if (segments_.empty() || !health_.broken) return;
+  Write again;   // once the disk works
+  again.type = clearing.type;
+  again.clear_all = true;
+  again.number = clearing.number;
+  queue_.push_front(std::move(again));
 }
 
-void DiskTier::rewrite_segments(std::span<const Place> places) {
-  std::map<std::uint32_t, std::vector<Key>> kept;
-  for (const Place& place : places) kept[place.segment];
-  if (kept.contains(log_.segment)) seal_segment();
+// What is left of the segments is written anew and they go, but for those whose removals count for older ones: there, and where there is
+// no room, the values are overwritten.
+void DiskTier::write_purge(Write& purge) {
+  std::vector<RecordHeader> headers(purge.purged.size());
+  const std::vector<std::span<const std::byte>> nothing(headers.size());
+  for (std::size_t i = 0; i < headers.size(); ++i) {
+    headers[i].type = RecordType::kRemove;
+    headers[i].key = purge.purged[i];
+    headers[i].created_unix_ms = options_.unix_ms();
+  }
+  bool done = append(headers, nothing, true, [&](std::size_t, const Place& place) {
+    const std::lock_guard lock(mutex_);
+    segments_[place.segment].has_removals = true;
+  });
+  done = done && sync_log();
+  std::map<std::uint32_t, std::vector<Place>> touched;
+  for (const Place& place : purge.erased) touched[place.segment].push_back(place);
+  for (const auto& [segment, places] : touched) {
+    if (!rewrite_segment(segment)) done &= erase_records(places, true);
+  }
+  if (!done) lost_some_ = true;
+  const std::lock_guard lock(mutex_);
+  for (const Key& key : purge.purged) {
+    const auto found = removals_.find(key);
+    if (found != removals_.end() && found->second == purge.number) removals_.erase(found);
+  }
+}
+
+bool DiskTier::rewrite_segment(std::uint32_t segment) {
+  std::vector<std::pair<std::uint32_t, Key>> found;
   {
     const std::lock_guard lock(mutex_);
-    std::vector<std::pair<Place, Key>> found;
+    const auto known = segments_.find(segment);
+    if (known == segments_.end()) return true;
+    if (segment == log_.segment || (known->second.has_removals && segment != segments_.begin()->first)) return false;
     index_.for_each([&](Index::Id id) {
-      if (kept.contains(index_[id].place.segment)) found.emplace_back(index_[id].place, index_[id].key);
+      if (index_[id].place.segment == segment) found.emplace_back(index_[id].place.unit, index_[id].key);
     });
-    std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.first.unit < b.first.unit; });   // parents first
-    for (const auto& [place, key] : found) kept[place.segment].push_back(key);
   }
-  for (const auto& [segment, keys] : kept) {
-    if (!segment_exists(segment)) continue;
-    write_again(segment, keys);
-    remove_segment(segment);
-  }
+  std::sort(found.begin(), found.end());   // parents first
+  std::vector<Key> keys;
+  for (const auto& [unit, key] : found) keys.push_back(key);
+  if (!write_again(segment, keys)) return false;
+  remove_segment(segment);
+  return !segment_exists(segment);
 }
 
 // Now and then, and at the end. What cannot be written is not worth an error.

@@ -1,4 +1,5 @@
 // What is reused is what would have been computed.
+#include "disk/fault_files.h"
 #include "engine/engine_testing.h"
 
 namespace tensorcache {
@@ -195,6 +196,70 @@ TEST(EngineSharing, ARecurrentModelRunsWithoutReuseAndSaysWhy) {
   EXPECT_EQ(again->cached(), 0);
   EXPECT_EQ(first->tokens(), again->tokens());
   EXPECT_EQ(first->tokens().size(), 8u);
+}
+
+class EngineDisk : public testing::Test {
+ protected:
+  [[nodiscard]] DiskOptions disk() const {
+    DiskOptions options;
+    options.directory = "cache";
+    options.file_system = files_;
+    return options;
+  }
+  static void one_thread(LlamaOptions& options) { options.threads = 1; }
+  std::shared_ptr<disk::FaultFiles> files_ = std::make_shared<disk::FaultFiles>();
+  const Tokens prompt_ = random_tokens(11, 1000);
+};
+
+TEST_F(EngineDisk, APrefixComesBackAfterARestart) {
+  SinkPtr first;
+  {
+    TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+    first = engine.ask(prompt_, 8);
+    ASSERT_TRUE(engine.cache().flush(std::chrono::seconds(20)));
+  }
+  TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+  const auto again = engine.ask(prompt_, 8);
+  EXPECT_EQ(again->cached(), 31 * 32);
+  EXPECT_EQ(again->tokens().front(), first->tokens().front());
+  EXPECT_GE(engine.cache().disk_stats().hits, 31u);
+  EXPECT_FALSE(engine.ask(joined(prompt_, random_tokens(12, 40)), 8)->failure());
+}
+
+TEST_F(EngineDisk, ADiskThatIsSlowerThanComputingIsNotWaitedFor) {
+  {
+    TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+    engine.ask(prompt_, 8);
+    ASSERT_TRUE(engine.cache().flush(std::chrono::seconds(20)));
+  }
+  TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+  engine.ask(random_tokens(13, 500), 2);   // it learns how fast it computes
+  files_->set_read_delay(std::chrono::milliseconds(2500));
+  const auto begin = std::chrono::steady_clock::now();
+  const auto sink = engine.submit(TestEngine::request(prompt_, 4));
+  const auto beside = engine.submit(TestEngine::request(random_tokens(14, 50), 4));
+  EXPECT_TRUE(beside->wait_end().finish());
+  EXPECT_EQ(sink->wait_end().cached(), 0);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  EXPECT_EQ(engine.cache().disk_stats().late_loads, 1u);
+  files_->set_read_delay(std::chrono::seconds(0));
+}
+
+TEST_F(EngineDisk, StoppingDoesNotWaitForADisk) {
+  {
+    TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+    engine.ask(prompt_, 8);
+    ASSERT_TRUE(engine.cache().flush(std::chrono::seconds(20)));
+  }
+  TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+  files_->set_read_delay(std::chrono::milliseconds(2500));
+  const auto sink = engine.submit(TestEngine::request(prompt_, 4));   // patient: its speed is not known yet
+  const auto begin = std::chrono::steady_clock::now();
+  engine.engine().stop(begin + std::chrono::milliseconds(100));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
+  ASSERT_TRUE(sink->wait_end().failure());
+  EXPECT_EQ(sink->failure()->code, Failure::Code::kShuttingDown);
+  files_->set_read_delay(std::chrono::seconds(0));
 }
 
 }   // namespace

@@ -97,8 +97,9 @@ using SinkPtr = std::shared_ptr<RecordingSink>;
 
 class TestEngine {
  public:
-  explicit TestEngine(TinyModel kind, const std::function<void(LlamaOptions&)>& change = {}, std::uint64_t cache_bytes = 64u << 20)
-      : cache_({.capacity_bytes = cache_bytes}) {
+  explicit TestEngine(TinyModel kind, const std::function<void(LlamaOptions&)>& change = {}, std::uint64_t cache_bytes = 64u << 20,
+                      std::optional<DiskOptions> disk = std::nullopt)
+      : cache_({.capacity_bytes = cache_bytes, .disk = std::move(disk)}) {
     LlamaOptions options;
     options.model_path = make_tiny_model(kind);
     options.parallel = 4;

@@ -230,9 +230,10 @@ std::optional<Problem> read_body(Completion& completion, const Engine* engine) {
 template <class Begin>
 Task<void> wait_for(std::shared_ptr<Connection> connection, Begin begin) {
   const auto done = std::make_shared<std::atomic<bool>>(false);
-  const bool begun = begin([connection, done] {
+  const WakeupScope scope(connection);
+  const bool begun = begin([wakeup = scope.wakeup(), done] {
     done->store(true);
-    Connection::wake(connection);
+    wakeup->wake();
   });
   while (begun && !done->load()) co_await connection->wait();
 }

@@ -14,6 +14,7 @@
 
 #include <chrono>
 #include <memory>
+#include <mutex>
 #include <string_view>
 
 namespace tensorcache {
@@ -27,14 +28,42 @@ using Task = asio::awaitable<T, Executor>;
 // Completion token: co_await gives the error code with the result and never throws.
 inline constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable_t<Executor>{});
 
+class Connection;
+
+// For callbacks that may come after the connection, and the server's loop with it, has gone: they wake it while the waiting coroutine
+// lives. Any thread.
+class Wakeup {
+ public:
+  explicit Wakeup(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
+  void wake();
+  void forget();
+
+ private:
+  std::mutex mutex_;
+  std::shared_ptr<Connection> connection_;
+};
+
+// Forgets at the end of a coroutine, also when it is destroyed while it waits.
+class WakeupScope {
+ public:
+  explicit WakeupScope(const std::shared_ptr<Connection>& connection) : wakeup_(std::make_shared<Wakeup>(connection)) {}
+  ~WakeupScope() { wakeup_->forget(); }
+  WakeupScope(const WakeupScope&) = delete;
+  WakeupScope& operator=(const WakeupScope&) = delete;
+  [[nodiscard]] const std::shared_ptr<Wakeup>& wakeup() const { return wakeup_; }
+
+ private:
+  const std::shared_ptr<Wakeup> wakeup_;
+};
+
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
   using Clock = std::chrono::steady_clock;
 
   struct Limits {
-    std::size_t read_ahead_bytes;              // how much a client may send ahead of its next request
-    std::chrono::milliseconds write_stall;     // how long it may take nothing of a reply...
-    std::uint64_t least_bytes_per_second;      // ...and how slowly it may take a long one
+    std::size_t read_ahead_bytes;            // how much a client may send ahead of its next request
+    std::chrono::milliseconds write_stall;   // how long it may take nothing of a reply...
+    std::uint64_t least_bytes_per_second;    // ...and how slowly it may take a long one
   };
   Connection(Socket socket, const Limits& limits);
 

@@ -196,10 +196,11 @@ Task<void> until_forgotten(Exchange& exchange, Reply& reply) {
     std::atomic<bool> over{false}, written{false};
   };
   const auto state = std::make_shared<State>();
-  exchange.service.cache.when_flushed([connection = exchange.connection, state](bool written) {
+  const WakeupScope scope(exchange.connection);
+  exchange.service.cache.when_flushed([wakeup = scope.wakeup(), state](bool written) {
     state->written.store(written);
     state->over.store(true);
-    Connection::wake(connection);
+    wakeup->wake();
   });
   Timer patience(exchange.connection->socket().get_executor(), kDiskPatience);
   patience.async_wait([connection = exchange.connection, state](boost::system::error_code error) {

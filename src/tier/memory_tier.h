@@ -71,6 +71,8 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   void give_back(std::uint64_t bytes) { budget_.give_back(bytes); }
   // A stored value's, as long as the handle holds it.
   [[nodiscard]] static const Entry& entry_of(const Handle& handle) { return *handle.entry_; }
+  // Removed or evicted since the handle was made.
+  [[nodiscard]] static bool is_gone(const Handle& handle) { return (handle.entry_->state.load() & kGone) != 0; }
 
   // For Handle and Draft: they let go.
   void unpin(Entry* entry);

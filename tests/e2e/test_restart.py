@@ -97,6 +97,7 @@ def test_a_directory_deleted_under_it_only_costs_the_caching(tmp_path):
         assert server.request("GET", "/health").json() == {"status": "ok", "model": server.request("GET", "/v1/models").json()["data"][0]["id"],
                                                            "disk": "ok"}
         assert any(store.iterdir())
+        assert server.metric("tensorcache_disk_write_errors_total") >= 1 and server.metric("tensorcache_disk_degraded") == 0
 
 
 def test_kill_under_load_again_and_again(tmp_path):
