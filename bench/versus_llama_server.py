@@ -24,7 +24,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ROWS = ["conversations", "burst", "repeat", "unrelated", "deterministic", "price", "differing", "restart", "blocks"]
+ROWS = ["conversations", "burst", "repeat", "unrelated", "deterministic", "price", "differing", "restart", "disk", "blocks"]
 NO_CACHE = ["--header", "Cache-Control: no-cache"]      # ours: compute all of the prompt
 NO_CACHE_LLAMA = ["--body", '{"cache_prompt": false}']  # the same for llama-server
 READY_LIMIT_S, STOP_LIMIT_S, BENCH_LIMIT_S = 300, 20, 3600
@@ -331,6 +331,28 @@ class Bench:
                           f"≤ {limit:.3f}", limit)
             theirs, ours = (statistics.median(r["total"]["reused_share"] for r in results[who]) for who in ("theirs", "ours"))
             self.row("... prompt tokens reused", f"{theirs:.1%}", f"{ours:.1%}", "-", "-", None)
+
+    @contextlib.contextmanager
+    def saturated_disk(self):
+        """Somebody else writes and syncs as fast as the disk goes."""
+        path = Path(self.folder.name) / "noise"
+        with running(["sh", "-c", f"while :; do dd if=/dev/zero of={path} bs=4M count=64 conv=fsync 2>/dev/null; done"]):
+            yield
+
+    def disk(self):
+        """What the disk tier costs the serving path: ours alone, each record synced, on a disk that is busy with others' writes."""
+        results = {"off": [], "on": []}
+        for run in range(self.runs):
+            for way, flags in (("off", ["--disk", "off"]), ("on", ["--disk-sync", "record"])):
+                say(f"disk {way}: run {run + 1} of {self.runs}")
+                with self.server("ours", *flags) as url, self.saturated_disk():
+                    results[way].append(self.load(url, "conversations", "--concurrency", "2", seed=run + 1))
+        self.raw.append({"row": "disk", "results": results})
+        for name in ("p50", "p99"):
+            off, on = (statistics.median(run["total"]["ttft_ms"][name] for run in results[way]) for way in ("off", "on"))
+            ratio = statistics.median(on["total"]["ttft_ms"][name] / off["total"]["ttft_ms"][name] for on, off in zip(results["on"], results["off"]))
+            self.row(f"TTFT {name} on a saturated disk, --disk off | on with --disk-sync record", f"{off:,.0f} ms", f"{on:,.0f} ms", f"{ratio:.3f}",
+                     "≤ 1.1" if name == "p99" else "-", ratio <= 1.1 if name == "p99" else None)
 
     def blocks(self):
         """Which block size: conversations and unrelated prompts with each, ours alone."""

@@ -119,7 +119,8 @@ void mamba_layers(Writer& w, std::uint32_t layers) {
 std::string make_tiny_model(TinyModel kind) {
   const bool llama = kind == TinyModel::kAttention || kind == TinyModel::kNoByteTokens;
   const char* const arch = llama ? "llama" : kind == TinyModel::kSlidingWindow ? "cohere2" : "mamba";
-  const std::string path = testing::TempDir() + "tiny-" + arch + "-" + std::to_string(static_cast<int>(kind)) + "-" + std::to_string(::getpid()) + ".gguf";
+  const std::string path =
+      testing::TempDir() + "tiny-" + arch + "-" + std::to_string(static_cast<int>(kind)) + "-" + std::to_string(::getpid()) + ".gguf";
   Writer w(arch);
   w.number("context_length", 4096);
   w.number("embedding_length", kEmbd);

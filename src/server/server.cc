@@ -95,9 +95,9 @@ void Server::Impl::add(Socket socket) {
   socket.set_option(Tcp::no_delay(true), ignored);
   socket.set_option(asio::socket_base::keep_alive(true), ignored);   // a machine that vanished is noticed in the end
   socket.non_blocking(true, ignored);
-  auto connection = std::make_shared<Connection>(std::move(socket), 
-                                                 Connection::Limits{service.options.max_header_bytes, service.options.write_timeout,
-                                                                    service.options.min_write_bytes_per_second});
+  auto connection = std::make_shared<Connection>(
+      std::move(socket),
+      Connection::Limits{service.options.max_header_bytes, service.options.write_timeout, service.options.min_write_bytes_per_second});
   if (connections.empty()) ticker.cancel();   // wakes it
   connections.insert(connection);
   refusals += too_many ? 1 : 0;
