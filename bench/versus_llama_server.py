@@ -9,25 +9,22 @@ Exit code: 0 if every goal holds, 1 if one does not, 2 if something could not be
 """
 import argparse
 import contextlib
-import ctypes
 import json
-import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
+
+from servers import CannotRun, call, die_with_parent, environment, free_port, healthy, running, say
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ["conversations", "burst", "repeat", "unrelated", "deterministic", "price", "differing", "restart", "disk", "blocks"]
 NO_CACHE = ["--header", "Cache-Control: no-cache"]      # ours: compute all of the prompt
 NO_CACHE_LLAMA = ["--body", '{"cache_prompt": false}']  # the same for llama-server
-READY_LIMIT_S, STOP_LIMIT_S, BENCH_LIMIT_S = 300, 20, 3600
+READY_LIMIT_S, BENCH_LIMIT_S = 300, 3600
 
 # What the work is, as options of `tensorcache bench`. `checked` is for the deterministic and differing rows.
 FULL = {
@@ -58,63 +55,6 @@ QUICK = {
                 "--question-words", "8", "--out-tokens", "8"],
     "traffic": ["--requests", "40", "--prompt-words", "40", "--out-tokens", "8"],
 }
-
-
-class CannotRun(Exception):
-    pass
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
-
-
-def die_with_parent():
-    """In a child: if this script is killed outright, its servers end too."""
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-
-
-def environment():
-    """What the user configured for their own server must not change what is compared."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("TENSORCACHE_", "LLAMA_ARG_"))}
-    return kept | {"TENSORCACHE_CONFIG": os.devnull}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@contextlib.contextmanager
-def running(command, log_path=None):
-    output = open(log_path, "wb") if log_path else subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment(),
-                               preexec_fn=die_with_parent)
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if log_path:
-            output.close()
-
-
-def healthy(url):
-    try:
-        with urllib.request.urlopen(url + "/health", timeout=2) as reply:
-            return reply.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def call(url, body=None):
-    data = json.dumps(body).encode() if body is not None else None
-    with urllib.request.urlopen(urllib.request.Request(url, data, {"Content-Type": "application/json"}), timeout=30) as reply:
-        return json.load(reply)
 
 
 class Bench:

@@ -177,7 +177,7 @@ struct DiskStats {
   std::uint64_t queued_bytes = 0;
   bool ready = false;      // what the directory held at start is visible
   bool degraded = false;   // nothing can be written now
-  std::string reason;      // of the last trouble
+  std::string reason;      // why it is
   std::uint64_t hits = 0, read_bytes = 0;
   std::uint64_t skipped_loads = 0, late_loads = 0;   // computing was faster; loading took longer than it was given
   std::uint64_t puts = 0, accepted_bytes = 0, written_bytes = 0;

@@ -152,6 +152,7 @@ std::size_t Loader::read(std::span<const Key> keys) {
   return disk_.read(
       keys,
       [&](std::size_t i, const disk::DiskTier::Found& found) -> std::span<std::byte> {
+        if (stopping_) return {};
         PutOptions options{.kind = found.kind, .owner = found.owner, .source = static_cast<std::uint32_t>(found.source), .parent = found.parent};
         try {
           drafts[i] = memory_.reserve(keys[i], found.value_bytes, options);

@@ -1,6 +1,7 @@
 // From disk up into memory: in the background with a deadline, or at once; whoever wants the same value shares one read.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -75,7 +76,7 @@ class Loader {
   std::unordered_set<Key> reading_;   // by somebody, now
   std::deque<std::shared_ptr<Job>> waiting_;
   std::vector<std::shared_ptr<Job>> active_;   // not done yet: waiting or being loaded
-  bool stopping_ = false;
+  std::atomic<bool> stopping_{false};          // written under mutex_; a long read looks at it too
   std::uint64_t skipped_ = 0, late_ = 0;
   int stuck_ = 0;   // readers whose job is past its deadline
 

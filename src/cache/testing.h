@@ -3,32 +3,18 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <vector>
 
+#include "base/testing.h"
 #include "tensorcache/cache.h"
 
 namespace tensorcache::testing {
 
 using std::chrono::milliseconds;
-
-inline Key key_of(std::uint64_t number) { return KeyBuilder("test/1").field("n", number).build(); }
-
-// A value that tells whose it is, all along.
-inline std::string value_of(std::uint64_t number, std::size_t size) {
-  std::string value(size, '\0');
-  std::uint64_t state = number * 0x9E3779B97F4A7C15u + 1;
-  for (std::size_t i = 0; i < size; i += sizeof state) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    std::memcpy(value.data() + i, &state, std::min(sizeof state, size - i));
-  }
-  return value;
-}
 
 // Thread-safe; moves only when told.
 class FakeClock {

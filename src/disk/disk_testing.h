@@ -3,28 +3,24 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/testing.h"
 #include "disk/disk_tier.h"
 #include "disk/fault_files.h"
 
 namespace tensorcache::disk {
 
-inline Key key_of(std::uint64_t number) { return KeyBuilder("test/1").field("n", number).build(); }
+using testing::key_of;
 
 inline std::vector<std::byte> value_of(std::uint64_t number, std::size_t size) {
-  std::vector<std::byte> value(size);
-  std::uint64_t state = number * 0x9E3779B97F4A7C15u + 1;
-  for (std::size_t i = 0; i < size; i += sizeof state) {
-    state = state * 6364136223846793005u + 1442695040888963407u;
-    std::memcpy(value.data() + i, &state, std::min(sizeof state, size - i));
-  }
-  return value;
+  const std::string text = testing::value_of(number, size);
+  const auto bytes = std::as_bytes(std::span(text));
+  return {bytes.begin(), bytes.end()};
 }
 
 class TestTier {

@@ -146,6 +146,7 @@ std::uint64_t DiskTier::clear(std::optional<std::uint64_t> owner) {
 }
 
 std::uint64_t DiskTier::purge(std::span<const Key> keys) {
+  if (keys.empty()) return 0;
   const std::lock_guard lock(mutex_);
   Write write;
   write.type = RecordType::kRemove;

@@ -4,7 +4,7 @@
 // when the budget needs the room, after what is still in use was written again at the log's end.
 //
 // Threads: every member may be called from any. One thread of its own writes (write-behind), evicts and recovers; reads happen on the
-// caller's. `mutex_` guards what is in memory and is never held during I/O or a callback, but for `charge` and `in_memory`.
+// caller's. `mutex_` guards what is in memory and is never held during I/O or a callback, but for `charge`.
 #pragma once
 
 #include <chrono>
@@ -25,6 +25,7 @@
 #include "disk/file.h"
 #include "disk/format.h"
 #include "disk/index.h"
+#include "disk/segment_reader.h"
 #include "disk/sidecar.h"
 #include "tensorcache/cache.h"
 
@@ -148,10 +149,10 @@ class DiskTier {
   // recover.cc
   void recover();
   using Orphans = std::unordered_map<Key, std::vector<Key>>;   // children by the parent that has not been seen yet
-  void recover_segment(std::uint32_t id, Orphans* orphans);
+  SegmentContents recover_segment(std::uint32_t id, Orphans* orphans);
   void recover_record(std::uint32_t segment, const Located& located, Orphans* orphans);
   [[nodiscard]] Index::Id orphan_locked(const Key& key) const;
-  void resume_log(std::uint32_t id);
+  void resume_log(std::uint32_t id, SegmentContents contents);
 
   // read.cc
   struct Run {   // records side by side in one segment
@@ -164,6 +165,7 @@ class DiskTier {
     std::shared_ptr<File> file;
     Salt salt;
     std::uint64_t offset = 0;
+    std::uint32_t tick = 0;
     std::vector<Record> records;
     bool failed = false;    // could not be read
     bool refused = false;   // the caller or a check said to stop
@@ -187,23 +189,26 @@ class DiskTier {
   void write_batch(std::vector<Write> batch);
   void write_values(std::span<Write> values);
   [[nodiscard]] std::vector<const Write*> wanted(std::span<Write> values);
-  void write_removal(Write& removal);
-  [[nodiscard]] bool erase_records(std::span<const Place> places, bool wipe = false);
-  void clear_log(Write& clearing);
-  void write_purge(Write& purge);
-  [[nodiscard]] bool rewrite_segment(std::uint32_t segment);
   void save_names();
   void save_usage();
-  [[nodiscard]] bool sync_log();
   // Appends records with their values to the log, in pieces that fit a segment; false: it could not be written.
   [[nodiscard]] bool append(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, bool may_evict,
                             const std::function<void(std::size_t i, const Place& place)>& publish);
   [[nodiscard]] int append_piece(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values,
                                  std::vector<Place>* places);
 
+  // removals.cc
+  [[nodiscard]] bool log_removals(std::span<const RecordHeader> removals);
+  void write_removal(Write& removal);
+  [[nodiscard]] bool erase_records(std::span<const Place> places, bool wipe = false);
+  void clear_log(Write& clearing);
+  void write_purge(const Write& purge);
+  [[nodiscard]] bool rewrite_segment(std::uint32_t segment);
+
   // segments.cc: the log's files
   [[nodiscard]] int open_segment();
   void seal_segment();
+  [[nodiscard]] bool sync_log();
   void abandon_segment();
   void remove_segment(std::uint32_t segment);
   void remove_empty_segments();

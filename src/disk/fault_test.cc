@@ -27,7 +27,7 @@ struct Failing {
   int error;
 };
 
-class EveryCallInTurn : public testing::TestWithParam<Failing> {};
+class EveryCallInTurn : public ::testing::TestWithParam<Failing> {};
 
 TEST_P(EveryCallInTurn, CostsValuesAtMost) {
   std::uint64_t happened = 0;
@@ -51,7 +51,7 @@ TEST_P(EveryCallInTurn, CostsValuesAtMost) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Calls, EveryCallInTurn,
-                         testing::Values(Failing{FaultFiles::kRead, EIO}, Failing{FaultFiles::kWrite, EIO}, Failing{FaultFiles::kWrite, ENOSPC},
+                         ::testing::Values(Failing{FaultFiles::kRead, EIO}, Failing{FaultFiles::kWrite, EIO}, Failing{FaultFiles::kWrite, ENOSPC},
                                          Failing{FaultFiles::kSync, EIO}, Failing{FaultFiles::kOpen, EMFILE}, Failing{FaultFiles::kNames, EIO},
                                          Failing{FaultFiles::kAny, EIO}));
 
@@ -273,8 +273,26 @@ TEST(DiskFaults, AnyOneBitCostsAtMostOneValue) {
   EXPECT_GT(noticed, 100u);
 }
 
+TEST(DiskFaults, APowerCutTakesTheOpenSegmentAtMostWhereSegmentsAreSynced) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files, [](DiskTierOptions& options) { options.sync = DiskSync::kSegment; });
+  constexpr std::uint64_t kValues = 100, kInASegment = 13;   // 20,000 bytes of 256 KiB
+  for (std::uint64_t i = 0; i < kValues; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  std::uint64_t lost = 0;
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    TestTier after(files->after_power_cut(seed));
+    for (std::uint64_t i = 0; i < kValues; ++i) {
+      const bool there = after.has(i);
+      ASSERT_TRUE(there || i >= kValues - kInASegment) << "value " << i << ", cut " << seed;
+      lost += there ? 0 : 1;
+    }
+  }
+  EXPECT_GT(lost, 0u) << "the cuts took nothing";
+}
+
 // Cuts the power at any moment of a random life, many times.
-class PowerCut : public testing::TestWithParam<DiskSync> {};
+class PowerCut : public ::testing::TestWithParam<DiskSync> {};
 
 TEST_P(PowerCut, LeavesRightValuesAndWhatWasPromised) {
   const char* const more = std::getenv("TENSORCACHE_POWER_CUTS");
@@ -322,7 +340,7 @@ TEST_P(PowerCut, LeavesRightValuesAndWhatWasPromised) {
   EXPECT_GT(kept, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Modes, PowerCut, testing::Values(DiskSync::kNone, DiskSync::kSegment, DiskSync::kRecord));
+INSTANTIATE_TEST_SUITE_P(Modes, PowerCut, ::testing::Values(DiskSync::kNone, DiskSync::kSegment, DiskSync::kRecord));
 
 }   // namespace
 }   // namespace tensorcache::disk

@@ -6,10 +6,12 @@
 #include <random>
 #include <set>
 
+#include "base/testing.h"
+
 namespace tensorcache::disk {
 namespace {
 
-Key key_of(std::uint64_t number) { return KeyBuilder("test/1").field("n", number).build(); }
+using tensorcache::testing::key_of;
 
 TEST(DiskIndex, TakesNoMoreThanItPromises) {
   Index index;

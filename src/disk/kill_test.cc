@@ -40,7 +40,7 @@ std::uint64_t bytes_in(const std::string& directory) {
 TEST(DiskKill, EveryRestartServesRightValuesAndWhatWasDurable) {
   const char* const asked = std::getenv("TENSORCACHE_KILLS");
   const int rounds = asked != nullptr ? std::atoi(asked) : 300;
-  const std::string directory = testing::TempDir() + "disk-kill-" + std::to_string(::getpid());
+  const std::string directory = ::testing::TempDir() + "disk-kill-" + std::to_string(::getpid());
   std::filesystem::remove_all(directory);
   std::mt19937 random(11);
   std::uint64_t next = 0, served = 0, in_the_middle = 0;

@@ -81,9 +81,15 @@ void DiskTier::read_ahead(std::span<const Key> keys) const {
 
 std::size_t DiskTier::read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept) {
   if (keys.size() > 1) read_ahead(keys);
+  std::uint32_t tick = 0;   // one for all of it, so that touching a chain climbs it once
+  {
+    const std::lock_guard lock(mutex_);
+    tick = ++tick_;
+  }
   std::size_t done = 0, most = kMostRecords;
   while (done < keys.size()) {
     Run run = locate(keys.subspan(done), most);
+    run.tick = tick;
     const std::size_t accepted = read_run(run, done, reserve, accept);
     done += accepted;
     if (run.records.empty() || run.refused || (run.failed && most == 1)) break;
@@ -155,7 +161,7 @@ bool DiskTier::check_and_count(const Run& run, const Run::Record& record, const 
     Index::Entry& entry = index_[id];
     entry.used = 1;
     if (entry.hits < kMostHits) entry.hits = static_cast<std::uint16_t>(entry.hits + 1) & kMostHits;
-    index_.touch(id, ++tick_);
+    index_.touch(id, run.tick);
   }
   return true;
 }

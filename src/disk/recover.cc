@@ -24,8 +24,9 @@ void DiskTier::recover() {
   }
   std::sort(ids.begin(), ids.end());
   Orphans orphans;
-  for (const std::uint64_t id : ids) recover_segment(static_cast<std::uint32_t>(id), &orphans);
-  if (!ids.empty()) resume_log(static_cast<std::uint32_t>(ids.back()));
+  SegmentContents last;
+  for (const std::uint64_t id : ids) last = recover_segment(static_cast<std::uint32_t>(id), &orphans);
+  if (!ids.empty()) resume_log(static_cast<std::uint32_t>(ids.back()), std::move(last));
   const Usage usage = read_usage(*options_.files, options_.directory);
   Names names = read_names(*options_.files, options_.directory);
   const std::lock_guard lock(mutex_);
@@ -46,12 +47,12 @@ void DiskTier::recover() {
   names_ = std::move(names);
 }
 
-void DiskTier::recover_segment(std::uint32_t id, Orphans* orphans) {
-  int error = 0, open_error = 0;
+SegmentContents DiskTier::recover_segment(std::uint32_t id, Orphans* orphans) {
+  int open_error = 0;
   std::shared_ptr<File> file = options_.files->open(path_of(id), Open::kWrite, &open_error);
   SegmentContents contents;
   std::uint64_t bytes = 0;
-  error = options_.files->size_of(path_of(id), &bytes);
+  int error = options_.files->size_of(path_of(id), &bytes);
   if (!file && error == 0) error = open_error;
   if (file && error == 0) error = read_segment(*file, id, &contents);
   const bool good = error == 0 && contents.verdict == SegmentVerdict::kGood;
@@ -68,7 +69,6 @@ void DiskTier::recover_segment(std::uint32_t id, Orphans* orphans) {
     } else if (!good) {
       ++(contents.verdict == SegmentVerdict::kUnknownVersion ? counters_.unknown_segments : counters_.damaged_segments);
     }
-    if (!good) counters_.reason = segment_name(id) + ": " + (error != 0 ? std::strerror(error) : "not readable");
     for (const Located& located : contents.records) recover_record(id, located, orphans);
   }
   if (error == 0 && !good) {
@@ -78,6 +78,7 @@ void DiskTier::recover_segment(std::uint32_t id, Orphans* orphans) {
   } else if (error != 0) {
     note(segment_name(id) + " cannot be read: " + std::strerror(error));
   }
+  return contents;
 }
 
 void DiskTier::recover_record(std::uint32_t segment, const Located& located, Orphans* orphans) {
@@ -127,7 +128,7 @@ Index::Id DiskTier::orphan_locked(const Key& key) const {
 }
 
 // A small last segment is filled further, or every start would leave one more. Its summary is written again when it is full.
-void DiskTier::resume_log(std::uint32_t id) {
+void DiskTier::resume_log(std::uint32_t id, SegmentContents contents) {
   Log log;
   {
     const std::lock_guard lock(mutex_);
@@ -137,8 +138,7 @@ void DiskTier::resume_log(std::uint32_t id) {
     log.file = segment->second.file;
     log.header = segment->second.header;
   }
-  SegmentContents contents;
-  if (read_segment(*log.file, id, &contents) != 0 || contents.records.empty() || log.file->truncate(contents.end) != 0) return;
+  if (contents.records.empty() || log.file->truncate(contents.end) != 0) return;
   log.end = contents.end;
   log.records = std::move(contents.records);
   const std::lock_guard lock(mutex_);

@@ -71,6 +71,15 @@ void DiskTier::seal_segment() {
   log_ = {};
 }
 
+bool DiskTier::sync_log() {
+  if (log_.segment == 0) return true;
+  const int error = log_.file->sync();
+  if (error == 0) return true;
+  fail("the log cannot be synced", error);
+  abandon_segment();
+  return false;
+}
+
 // After an error: what is in it stays readable, nothing more is written to it, and it is never synced again.
 void DiskTier::abandon_segment() {
   if (log_.segment == 0) return;
@@ -154,7 +163,7 @@ void DiskTier::heal() {
   abandon_segment();
   if (!recovered_) recover();
   if (!recovered_) return;
-  error = open_segment();
+  if (log_.segment == 0) error = open_segment();   // recovery may have taken up the last one
   if (error != 0) {
     fail("a segment cannot be made", error);
     return;

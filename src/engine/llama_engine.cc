@@ -89,7 +89,7 @@ void LlamaEngine::fill_info() {
   if (::stat(options_.model_path.c_str(), &status) == 0) info_.created_unix_s = status.st_mtim.tv_sec;
   info_.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(model_.context()));
   info_.vocab_tokens = model_.vocab_tokens();
-  info_.source = static_cast<std::uint32_t>(std::hash<Key>{}(model_.kv_fingerprint()));
+  info_.source = model_.source();
   info_.prefix_reuse = options_.prefix_cache && store_.usable();
   info_.prefix_reuse_note = options_.prefix_cache ? store_.note() : "switched off";
 }

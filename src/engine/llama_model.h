@@ -47,6 +47,8 @@ class LlamaModel {
 
   // What a token's K/V is a function of, besides the tokens before it; and what an answer is.
   [[nodiscard]] const Key& kv_fingerprint() const { return kv_fingerprint_; }
+  // PutOptions::source of what it stores.
+  [[nodiscard]] std::uint32_t source() const { return static_cast<std::uint32_t>(std::hash<Key>{}(kv_fingerprint_)); }
   [[nodiscard]] Key answer_fingerprint() const;
   // "" or the time, for a chat template that prints it: part of what such an answer depends on.
   [[nodiscard]] std::string answer_salt() const;

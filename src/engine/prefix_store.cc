@@ -11,10 +11,7 @@
 namespace tensorcache {
 
 PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens)
-    : model_(model),
-      cache_(cache),
-      source_(static_cast<std::uint32_t>(std::hash<Key>{}(model.kv_fingerprint()))),
-      block_tokens_(static_cast<std::size_t>(block_tokens)) {
+    : model_(model), cache_(cache), block_tokens_(static_cast<std::size_t>(block_tokens)) {
   if (llama_model_is_recurrent(model.model()) || llama_model_is_hybrid(model.model())) {
     note_ = "a recurrent or hybrid model's state cannot be cut at a token";
     return;
@@ -115,7 +112,7 @@ std::size_t PrefixStore::save_missing(llama_seq_id sequence, std::span<const Key
     return missing;
   }
   for (std::size_t i = missing; i < last; ++i) {
-    PutOptions options{.kind = Kind::kPrefixBlock, .owner = owner, .source = source_};
+    PutOptions options{.kind = Kind::kPrefixBlock, .owner = owner, .source = model_.source()};
     if (i > 0) options.parent = chain[i - 1];
     Draft draft = cache_.reserve(chain[i], block_bytes(), options);
     if (!draft && draft.status() == PutStatus::kAlreadyStored) continue;

@@ -47,7 +47,6 @@ class PrefixStore {
 
   const LlamaModel& model_;
   Cache& cache_;
-  const std::uint32_t source_;
   std::size_t block_tokens_;
   int window_tokens_ = 0;
   KvFormat format_;

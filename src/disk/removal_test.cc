@@ -1,0 +1,159 @@
+// What is removed stays removed, whatever happens around it.
+#include <algorithm>
+#include <cerrno>
+
+#include "disk/disk_testing.h"
+
+namespace tensorcache::disk {
+namespace {
+
+TEST(DiskRemoval, WhatIsRemovedStaysRemoved) {
+  TestTier tier;
+  for (std::uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(i % 5 == 0 ? tier.put(i, 1000) : tier.put_behind(i - 1, i, 1000));
+  ASSERT_TRUE(tier.put(10, 1000, [](DiskTier::Value& value) { value.owner = 8; }));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_TRUE(tier->remove(key_of(2)));
+  EXPECT_FALSE(tier->remove(key_of(77)));
+  EXPECT_EQ(tier->clear(8), 1u);
+  const auto check = [&] {
+    for (std::uint64_t i = 0; i < 10; ++i) EXPECT_EQ(tier.has(i), i < 2 || i >= 5) << i << ": what is behind a removed one goes too";
+    EXPECT_FALSE(tier.has(10));
+  };
+  check();
+  ASSERT_TRUE(tier.flush());
+  tier.restart();
+  check();
+  ASSERT_TRUE(tier.put_behind(1, 2, 1000)) << "and may be put again";
+  ASSERT_TRUE(tier.put(10, 1000, [](DiskTier::Value& value) { value.owner = 8; }));
+  ASSERT_TRUE(tier.flush());
+  tier.restart();
+  EXPECT_TRUE(tier.has(2));
+  EXPECT_TRUE(tier.has(10));
+}
+
+TEST(DiskRemoval, ARemovalCountsForWhatStillWaitsToBeWritten) {
+  TestTier tier;
+  for (std::uint64_t i = 0; i < 100; ++i) {
+    ASSERT_TRUE(tier.put(i, 50'000));
+    tier->remove(key_of(i));
+  }
+  ASSERT_TRUE(tier.put(200, 1000));
+  tier->clear(std::nullopt);
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(tier->stats().entries, 0u);
+  tier.restart();
+  EXPECT_EQ(tier->stats().entries, 0u);
+}
+
+TEST(DiskRemoval, ClearingEverythingLeavesNoBytes) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(tier.put(i, 30'000));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(tier->clear(std::nullopt), 100u);
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(files->total_bytes(), 0u);
+  EXPECT_EQ(tier->stats().used_bytes, 0u);
+  ASSERT_TRUE(tier.put(1, 10));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_TRUE(tier.has(1));
+}
+
+TEST(DiskRemoval, SegmentsThatNothingPointsIntoGo) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(tier.put(i, 30'000, [](DiskTier::Value& value) { value.owner = 3; }));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(tier->clear(3), 100u);
+  ASSERT_TRUE(tier.flush());
+  EXPECT_LT(files->total_bytes(), 512u << 10) << "at most the open segment";
+}
+
+TEST(DiskRemoval, APurgeLeavesNoByteOfIt) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 60; ++i) ASSERT_TRUE(i % 3 == 2 ? tier.put_behind(i - 1, i, 20'000) : tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  const std::uint64_t before = files->total_bytes();
+  const std::vector<Key> keys{key_of(4), key_of(30), key_of(31)};   // 5 hangs behind 4, 32 behind 31
+  EXPECT_EQ(tier->purge(keys), 5u);
+  ASSERT_TRUE(tier.flush());
+  EXPECT_LT(files->total_bytes(), before - 5 * 20'000);
+  const auto gone = [](std::uint64_t i) { return i == 4 || i == 5 || (i >= 30 && i <= 32); };
+  for (const auto& [path, bytes] : files->contents()) {
+    for (std::uint64_t i = 0; i < 60; ++i) {
+      const auto value = value_of(i, 64);
+      const bool found = std::search(bytes.begin(), bytes.end(), value.begin(), value.end()) != bytes.end();
+      EXPECT_FALSE(found && gone(i)) << i << " in " << path;
+    }
+  }
+  tier.restart();
+  for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(tier.has(i), !gone(i)) << i;
+}
+
+TEST(DiskRemoval, APurgeBesideARemovalUndoesNoRemoval) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  tier->remove(key_of(3));
+  ASSERT_TRUE(tier.flush());
+  for (std::uint64_t i = 30; i < 60; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  std::vector<Key> keys;
+  for (std::uint64_t i = 20; i < 40; ++i) keys.push_back(key_of(i));
+  EXPECT_EQ(tier->purge(keys), 20u);
+  ASSERT_TRUE(tier.flush());
+  tier.restart();
+  for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(tier.has(i), i != 3 && (i < 20 || i >= 40)) << i;
+  for (const auto& [path, bytes] : files->contents()) {
+    for (std::uint64_t i = 20; i < 40; ++i) {
+      const auto value = value_of(i, 64);
+      EXPECT_EQ(std::search(bytes.begin(), bytes.end(), value.begin(), value.end()), bytes.end()) << i << " in " << path;
+    }
+  }
+}
+
+TEST(DiskRemoval, WhatIsRemovedWhileItRecoversStaysRemoved) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  // Parents that were written again, so that their children come before them.
+  ASSERT_TRUE(tier.put(0, 20'000));
+  for (std::uint64_t i = 1; i < 200; ++i) {
+    ASSERT_TRUE(tier.put_behind(i % 8 == 0 ? 0 : i - 1, i, 20'000));
+    ASSERT_TRUE(tier.flush());
+  }
+  ASSERT_GT(tier->stats().written_again, 0u);
+  tier.stop();
+  for (int round = 0; round < 6; ++round) {
+    files->set_read_delay(std::chrono::milliseconds(3));
+    DiskTier recovering(tier.options());
+    for (std::uint64_t i = 199; i > 150; i -= 7) {
+      recovering.remove(key_of(i));
+      std::this_thread::sleep_for(std::chrono::milliseconds(round));
+    }
+    if (round == 5) recovering.clear(0);
+    ASSERT_TRUE(recovering.wait_ready(std::chrono::seconds(20)));
+    files->set_read_delay(std::chrono::milliseconds(0));
+    for (std::uint64_t i = 199; i > 150; i -= 7) EXPECT_FALSE(recovering.contains(key_of(i))) << i;
+    ASSERT_TRUE(recovering.flush(std::chrono::seconds(20)));
+  }
+  tier.start();
+  EXPECT_EQ(tier->stats().entries, 0u);
+}
+
+TEST(DiskRemoval, AValueThatLostItsEntryCanStillBeRemoved) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  ASSERT_TRUE(tier.put(1, 1000));
+  ASSERT_TRUE(tier.flush());
+  files->fail_call(FaultFiles::kRead, 1, EIO);
+  EXPECT_FALSE(tier.has(1));
+  tier->remove(key_of(1));
+  ASSERT_TRUE(tier.flush());
+  tier.restart();
+  EXPECT_FALSE(tier.has(1));
+}
+
+}   // namespace
+}   // namespace tensorcache::disk

@@ -1,0 +1,133 @@
+// What was removed: said in the log, marked where it stands, and kept in mind until that is done.
+#include <algorithm>
+
+#include "disk/disk_tier.h"
+
+namespace tensorcache::disk {
+namespace {
+
+// Done, unless the same was removed once more since.
+template <class Pending, class Name>
+void settle(Pending& pending, const Name& name, std::uint64_t number) {
+  const auto found = pending.find(name);
+  if (found != pending.end() && found->second == number) pending.erase(found);
+}
+
+}   // namespace
+
+// A removal is a promise to somebody, so it is synced whatever is chosen for values.
+bool DiskTier::log_removals(std::span<const RecordHeader> removals) {
+  const std::vector<std::span<const std::byte>> nothing(removals.size());
+  return append(removals, nothing, true,
+                [&](std::size_t, const Place& place) {
+                  const std::lock_guard lock(mutex_);
+                  segments_[place.segment].has_removals = true;
+                }) &&
+         (options_.sync == DiskSync::kRecord || sync_log());
+}
+
+void DiskTier::write_removal(Write& removal) {
+  RecordHeader header;
+  header.type = removal.type;
+  header.key = removal.value.key;
+  header.owner = removal.value.owner;
+  header.created_unix_ms = options_.unix_ms();
+  const bool written = log_removals(std::span(&header, 1));
+  // The log may lose the segment that says so; the value is unreadable then, too.
+  if (written && !erase_records(removal.erased)) lost_some_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!written && health_.broken) {   // again once the disk works
+      queue_.push_front(std::move(removal));
+      return;
+    }
+    if (removal.type == RecordType::kRemove) {
+      settle(removals_, removal.value.key, removal.number);
+    } else {
+      settle(clearings_, removal.value.owner, removal.number);
+    }
+  }
+  remove_empty_segments();
+}
+
+// Marks the headers of removed values where they stand. False if one may still be readable.
+bool DiskTier::erase_records(std::span<const Place> places, bool wipe) {
+  bool all = true;
+  std::map<std::uint32_t, std::shared_ptr<File>> touched;
+  for (const Place& place : places) {
+    std::shared_ptr<File> file;
+    Salt salt;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto segment = segments_.find(place.segment);
+      if (segment == segments_.end() || !segment->second.file) continue;   // gone as a whole
+      file = segment->second.file;
+      salt = segment->second.header.salt;
+    }
+    const std::uint64_t offset = std::uint64_t{place.unit} * kAlignment;
+    RecordHeader erased;
+    erased.type = RecordType::kErased;
+    erased.value_bytes = place.value_bytes;
+    all &= write_fully(*file, offset, encode_record_header(erased, salt, offset)) == 0;
+    if (wipe) all &= write_fully(*file, offset + kRecordHeaderBytes, std::vector<std::byte>(place.value_bytes)) == 0;
+    touched[place.segment] = std::move(file);
+  }
+  for (const auto& [segment, file] : touched) all &= file->sync() == 0;
+  return all;
+}
+
+// Everything was cleared: no file is left to say otherwise.
+void DiskTier::clear_log(Write& clearing) {
+  log_ = {};
+  std::vector<std::uint32_t> ids;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, segment] : segments_) ids.push_back(id);
+  }
+  for (const std::uint32_t id : ids) remove_segment(id);
+  const int error = options_.files->sync_directory(options_.directory);
+  const std::lock_guard lock(mutex_);
+  if (error != 0 || !segments_.empty()) lost_some_ = true;
+  if (!segments_.empty() && health_.broken) queue_.push_front(std::move(clearing));   // once the disk works
+}
+
+// What is left of the segments is written anew and they go, but for those whose removals count for older ones: there, and where there is
+// no room, the values are overwritten.
+void DiskTier::write_purge(const Write& purge) {
+  std::vector<RecordHeader> headers(purge.purged.size());
+  for (std::size_t i = 0; i < headers.size(); ++i) {
+    headers[i].type = RecordType::kRemove;
+    headers[i].key = purge.purged[i];
+    headers[i].created_unix_ms = options_.unix_ms();
+  }
+  bool done = log_removals(headers);
+  std::map<std::uint32_t, std::vector<Place>> touched;
+  for (const Place& place : purge.erased) touched[place.segment].push_back(place);
+  for (const auto& [segment, places] : touched) {
+    if (!rewrite_segment(segment)) done &= erase_records(places, true);
+  }
+  if (!done) lost_some_ = true;
+  const std::lock_guard lock(mutex_);
+  for (const Key& key : purge.purged) settle(removals_, key, purge.number);
+}
+
+bool DiskTier::rewrite_segment(std::uint32_t segment) {
+  std::vector<std::pair<std::uint32_t, Key>> found;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto known = segments_.find(segment);
+    if (known == segments_.end()) return true;
+    if (segment == log_.segment || (known->second.has_removals && segment != segments_.begin()->first)) return false;
+    index_.for_each([&](Index::Id id) {
+      if (index_[id].place.segment == segment) found.emplace_back(index_[id].place.unit, index_[id].key);
+    });
+  }
+  std::sort(found.begin(), found.end());   // parents first
+  std::vector<Key> keys;
+  for (const auto& [unit, key] : found) keys.push_back(key);
+  if (!write_again(segment, keys)) return false;
+  remove_segment(segment);
+  return !segment_exists(segment);
+}
+
+}   // namespace tensorcache::disk
