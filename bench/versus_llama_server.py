@@ -256,7 +256,9 @@ class Bench:
 
     def restart(self):
         """One more turn of every conversation after the server was stopped and started again."""
-        for sizes, name, limit, context in (("conversations", "24 conversations", 1 / 7, 16384), ("long", "with a document of 7,000 words", 1 / 30, 36864)):
+        for sizes, limit, context in (("conversations", 1 / 7, 16384), ("long", 1 / 30, 36864)):
+            flag = lambda name, sizes=sizes: self.sizes[sizes][self.sizes[sizes].index(name) + 1]
+            name = f"{flag('--conversations')} conversations with documents of {flag('--document-words')} words"
             turns = int(self.sizes[sizes][3])
 
             def work(who, run, sizes=sizes, turns=turns, context=context):
