@@ -200,34 +200,38 @@ std::size_t KvFormat::state_bytes(std::size_t tokens) const {
   return bytes + block_bytes(tokens);
 }
 
-bool KvFormat::join(std::span<const std::span<const std::byte>> blocks, std::size_t block_tokens, std::int32_t sequence,
+bool KvFormat::join(std::span<const std::span<const std::byte>> blocks, std::size_t block_tokens, std::size_t tokens, std::int32_t sequence,
                     std::span<std::byte> state) const {
-  const std::size_t tokens = blocks.size() * block_tokens;
-  if (tokens == 0 || state.size() != state_bytes(tokens)) return false;
-  for (const auto& block : blocks) {
+  if (tokens == 0 || blocks.size() != (tokens + block_tokens - 1) / block_tokens || state.size() != state_bytes(tokens)) return false;
+  const std::span<const std::byte> last = blocks.back();
+  const auto whole = blocks.first(blocks.size() - 1);
+  const std::size_t last_tokens = tokens - whole.size() * block_tokens;
+  if (last.size() != block_bytes(last_tokens)) return false;
+  for (const auto& block : whole) {
     if (block.size() != block_bytes(block_tokens)) return false;
   }
   Writer writer(state);
   writer.write<std::uint32_t>(magic_);
   writer.write<std::int32_t>(sequence);
-  std::size_t in_block = 0;   // where this payload, then this tensor, begins in every block
+  std::size_t token_offset = 0;   // what one token takes of this payload, then of this tensor, begins there, times a block's tokens
   for (const KvPayloadFormat& payload : payloads_) {
     writer.write<std::uint32_t>(n_stream_);
     writer.write<std::uint32_t>(static_cast<std::uint32_t>(tokens));
     for (std::size_t t = 0; t < tokens; ++t) {
+      const std::size_t in_block = token_offset * (t / block_tokens < whole.size() ? block_tokens : last_tokens);
       writer.write<std::int32_t>(static_cast<std::int32_t>(t));
       writer.write<std::uint32_t>(1);
       writer.copy(blocks[t / block_tokens].data() + in_block + (t % block_tokens) * payload.ext_bytes, payload.ext_bytes);
       writer.write<std::int32_t>(sequence);
     }
-    in_block += block_tokens * payload.ext_bytes;
+    token_offset += payload.ext_bytes;
     writer.write<std::uint32_t>(payload.v_trans);
     writer.write<std::uint32_t>(payload.n_layer);
     for (const KvTensor& tensor : payload.tensors) {
       write_tensor(writer, tensor);
-      const std::size_t slice = block_tokens * tensor.cell_bytes;
-      for (std::size_t row = 0; row < tensor.rows; ++row, in_block += slice) {
-        for (const auto& block : blocks) writer.copy(block.data() + in_block, slice);
+      for (std::size_t row = 0; row < tensor.rows; ++row, token_offset += tensor.cell_bytes) {
+        for (const auto& block : whole) writer.copy(block.data() + token_offset * block_tokens, block_tokens * tensor.cell_bytes);
+        writer.copy(last.data() + token_offset * last_tokens, last_tokens * tensor.cell_bytes);
       }
     }
     for (std::uint32_t stream = 1; stream < n_stream_; ++stream) writer.write<std::uint32_t>(0);

@@ -67,9 +67,9 @@ class KvFormat {
   // The size of a state of `tokens` tokens.
   [[nodiscard]] std::size_t state_bytes(std::size_t tokens) const;
 
-  // Builds a state of the positions [0, blocks x tokens) for `sequence` in `state`, of state_bytes(). Every block must be of
-  // block_bytes(block_tokens): false, and nothing useful written, if one is not.
-  [[nodiscard]] bool join(std::span<const std::span<const std::byte>> blocks, std::size_t block_tokens, std::int32_t sequence,
+  // Builds a state of the positions [0, tokens) for `sequence` in `state`, of state_bytes(tokens). Every block must be of
+  // block_bytes(block_tokens), the last of what is left of `tokens`: false, and nothing useful written, if one is not.
+  [[nodiscard]] bool join(std::span<const std::span<const std::byte>> blocks, std::size_t block_tokens, std::size_t tokens, std::int32_t sequence,
                           std::span<std::byte> state) const;
 
   [[nodiscard]] const std::vector<KvPayloadFormat>& payloads() const { return payloads_; }

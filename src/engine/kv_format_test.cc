@@ -92,9 +92,31 @@ TEST_P(KvFormatTest, CutThenJoinIsTheSameState) {
 
   std::vector<std::byte> joined(format->state_bytes(12));
   const std::vector<std::span<const std::byte>> parts(blocks.begin(), blocks.end());
-  ASSERT_TRUE(format->join(parts, 4, 0, joined));
+  ASSERT_TRUE(format->join(parts, 4, 12, 0, joined));
   fake.stream = 0;   // where join puts them
   EXPECT_EQ(joined, fake.build());
+}
+
+TEST_P(KvFormatTest, TheLastBlockMayBeShorter) {
+  FakeState fake = state();
+  fake.count = 11;
+  const auto format = KvFormat::learn(fake.build());
+  ASSERT_TRUE(format);
+  const auto views = format->view(fake.bytes);
+  ASSERT_TRUE(views);
+  std::vector<std::vector<std::byte>> blocks;
+  for (const std::size_t tokens : {4, 4, 3}) {
+    const auto first = static_cast<std::int32_t>(4 * blocks.size());
+    blocks.emplace_back(format->block_bytes(tokens));
+    ASSERT_TRUE(format->cut(fake.bytes, *views, first, tokens, blocks.back()));
+  }
+  std::vector<std::byte> joined(format->state_bytes(11));
+  const std::vector<std::span<const std::byte>> parts(blocks.begin(), blocks.end());
+  ASSERT_TRUE(format->join(parts, 4, 11, 0, joined));
+  fake.stream = 0;
+  EXPECT_EQ(joined, fake.build());
+  joined.resize(format->state_bytes(12));
+  EXPECT_FALSE(format->join(parts, 4, 12, 0, joined)) << "the last block is of another size";
 }
 
 TEST_P(KvFormatTest, CutsFromAStateWhosePrefixIsGone) {
@@ -155,7 +177,7 @@ TEST(KvFormat, JoinRefusesABlockOfAnotherSize) {
   const std::vector<std::byte> block(format->block_bytes(4)), shorter(format->block_bytes(4) - 1);
   const std::vector<std::span<const std::byte>> parts{block, shorter};
   std::vector<std::byte> state(format->state_bytes(8));
-  EXPECT_FALSE(format->join(parts, 4, 0, state));
+  EXPECT_FALSE(format->join(parts, 4, 8, 0, state));
 }
 
 }   // namespace

@@ -24,7 +24,7 @@ class LlamaEngine final : public Engine {
       : options_(options),
         model_(options, progress),
         cache_(cache),
-        store_(model_, cache, block_tokens(options)),
+        store_(model_, cache, block_tokens(options), !options.deterministic),
         scheduler_(model_, store_, scheduler_options(options), [this](const Sequence& s) { forget(s); }) {
     fill_info();
     door_->engine = this;
@@ -59,7 +59,7 @@ class LlamaEngine final : public Engine {
   const LlamaOptions options_;
   LlamaModel model_;
   Cache& cache_;
-  PrefixStore store_;     // context thread only, after construction
+  PrefixStore store_;     // context thread only, after construction; longest() anywhere
   Scheduler scheduler_;   // context thread only
   EngineInfo info_;
 
@@ -158,11 +158,17 @@ void LlamaEngine::hand_over(SequencePtr sequence) {
 // Whether the prompt's prefix comes from disk first: only where that is expected to be faster than computing it, and no longer than that.
 bool LlamaEngine::load(const SequencePtr& sequence) {
   if (!info_.prefix_reuse || sequence->cancelled.load(std::memory_order_relaxed)) return false;
-  const auto keys = sequence->reusable();
-  const std::size_t missing = keys.size() - cache_.peek(keys, Look::kMemory);
+  const auto tokens = sequence->reusable_tokens();
+  if (tokens.empty()) return false;
+  auto prefix = store_.longest(*sequence->chain, tokens, Look::kEverywhere);
+  if (!prefix.partial) {   // right after a start nobody knows yet what is there
+    const auto all = sequence->reusable();
+    prefix.keys.assign(all.begin(), all.end());
+  }
+  const std::size_t missing = prefix.keys.size() - cache_.peek(prefix.keys, Look::kMemory);
   if (missing == 0) return false;
   const auto patience = time_to_compute(missing * static_cast<std::size_t>(block_tokens(options_)));
-  return cache_.load({keys.begin(), keys.end()}, patience, [door = door_, sequence] {
+  return cache_.load(std::move(prefix.keys), patience, [door = door_, sequence] {
     const std::lock_guard lock(door->mutex);
     if (door->engine != nullptr) door->engine->hand_over(sequence);
   });

@@ -10,8 +10,8 @@
 
 namespace tensorcache {
 
-PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens)
-    : model_(model), cache_(cache), block_tokens_(static_cast<std::size_t>(block_tokens)) {
+PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens, bool partial_blocks)
+    : model_(model), cache_(cache), block_tokens_(static_cast<std::size_t>(block_tokens)), partial_blocks_(partial_blocks) {
   if (llama_model_is_recurrent(model.model()) || llama_model_is_hybrid(model.model())) {
     note_ = "a recurrent or hybrid model's state cannot be cut at a token";
     return;
@@ -71,7 +71,7 @@ std::string PrefixStore::prove_layout() {
   llama_memory_clear(llama_get_memory(context), true);
   const std::vector<std::span<const std::byte>> parts(blocks.begin(), blocks.end());
   std::vector<std::byte> joined(format_.state_bytes(tokens));
-  if (!format_.join(parts, block_tokens_, to, joined) ||
+  if (!format_.join(parts, block_tokens_, tokens, to, joined) ||
       llama_state_seq_set_data(context, reinterpret_cast<const std::uint8_t*>(joined.data()), joined.size(), to) != joined.size()) {
     return "llama.cpp does not take back a joined state";
   }
@@ -86,51 +86,103 @@ std::string PrefixStore::prove_layout() {
   return {};
 }
 
+PrefixStore::Piece PrefixStore::block(std::span<const Key> chain, std::size_t i) const {
+  return {chain[i], i > 0 ? std::optional(chain[i - 1]) : std::nullopt, i * block_tokens_, block_tokens_};
+}
+
 std::size_t PrefixStore::save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner) {
   last = std::min(last, chain.size());
   if (!usable() || first >= last) return 0;
   std::size_t missing = first;
   while (missing < last && cache_.contains(chain[missing], Look::kMemory)) ++missing;
-  if (missing == last) return last - first;
+  std::vector<Piece> pieces;
+  for (std::size_t i = missing; i < last; ++i) pieces.push_back(block(chain, i));
+  return missing - first + save_pieces(sequence, pieces, owner);
+}
+
+std::size_t PrefixStore::save_rest(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner) {
+  if (!usable()) return 0;
+  const std::size_t full = tokens.size() / block_tokens_;
+  const auto keys = chain.keys().first(full);
+  const std::size_t stored = this->stored(keys);
+  std::vector<Piece> pieces;
+  for (std::size_t i = stored; i < full; ++i) pieces.push_back(block(keys, i));
+  const auto rest = tokens.subspan(full * block_tokens_);
+  if (partial_blocks_ && !rest.empty()) {
+    const Key key = chain.partial_key(full, rest);
+    if (!cache_.contains(key, Look::kMemory)) {
+      pieces.push_back({key, full > 0 ? std::optional(keys.back()) : std::nullopt, full * block_tokens_, rest.size()});
+    }
+  }
+  // Reading a state costs by its cells: drop those that are stored already.
+  if (!pieces.empty() && stored > 0) {
+    llama_memory_seq_rm(llama_get_memory(model_.context()), sequence, 0, static_cast<llama_pos>(stored * block_tokens_));
+  }
+  return save_pieces(sequence, pieces, owner);
+}
+
+std::size_t PrefixStore::save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner) {
+  if (pieces.empty()) return 0;
   try {
-    return save_missing(sequence, chain, missing, last, owner) - first;
+    return try_save_pieces(sequence, pieces, owner);
   } catch (const std::bad_alloc&) {
     spdlog::error("no memory to store a prefix");
-    return missing - first;
+    return 0;
   }
 }
 
-// Returns the first block that is not stored.
-std::size_t PrefixStore::save_missing(llama_seq_id sequence, std::span<const Key> chain, std::size_t missing, std::size_t last, std::uint64_t owner) {
+// Returns how many leading ones are stored.
+std::size_t PrefixStore::try_save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner) {
   std::size_t bytes = 0;
   const Draft staged = read_state(sequence, &bytes);
-  if (!staged) return missing;
+  if (!staged) return 0;
   const std::span<const std::byte> state = staged.bytes().first(bytes);
   const auto views = format_.view(state);
   if (!views) {
     spdlog::error("the layout of a sequence's state changed; its prefix is not stored");
-    return missing;
+    return 0;
   }
-  for (std::size_t i = missing; i < last; ++i) {
-    PutOptions options{.kind = Kind::kPrefixBlock, .owner = owner, .source = model_.source()};
-    if (i > 0) options.parent = chain[i - 1];
-    Draft draft = cache_.reserve(chain[i], block_bytes(), options);
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
+    Draft draft = cache_.reserve(piece.key, format_.block_bytes(piece.tokens),
+                                 {.kind = Kind::kPrefixBlock, .owner = owner, .source = model_.source(), .parent = piece.parent});
     if (!draft && draft.status() == PutStatus::kAlreadyStored) continue;
-    if (!draft || !format_.cut(state, *views, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, draft.bytes())) return i;
+    if (!draft || !format_.cut(state, *views, static_cast<std::int32_t>(piece.first_token), piece.tokens, draft.bytes())) return i;
     const PutStatus status = cache_.commit(std::move(draft));
     if (status != PutStatus::kStored && status != PutStatus::kAlreadyStored) return i;
   }
-  return last;
+  return pieces.size();
 }
 
-std::size_t PrefixStore::restore(llama_seq_id sequence, std::span<const Key> chain) {
+PrefixStore::Prefix PrefixStore::longest(const BlockChain& chain, std::span<const llama_token> tokens, Look look) const {
+  Prefix found;
+  if (!usable()) return found;
+  const auto keys = chain.keys().first(std::min(chain.keys().size(), tokens.size() / block_tokens_));
+  const std::size_t blocks = cache_.peek(keys, look);
+  found.keys.assign(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(blocks));
+  found.tokens = blocks * block_tokens_;
+  const auto rest = tokens.subspan(found.tokens);
+  for (std::size_t n = partial_blocks_ ? std::min(rest.size(), block_tokens_ - 1) : 0; n > 0; --n) {
+    const Key key = chain.partial_key(blocks, rest.first(n));
+    if (!cache_.contains(key, look)) continue;
+    found.keys.push_back(key);
+    found.tokens += n;
+    found.partial = true;
+    break;
+  }
+  return found;
+}
+
+std::size_t PrefixStore::restore(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens) {
   llama_memory_t memory = llama_get_memory(model_.context());
   llama_memory_seq_rm(memory, sequence, -1, -1);
-  if (!usable() || chain.empty()) return 0;
   try {
-    const std::vector<Handle> blocks = cache_.match(chain, Look::kMemory);
+    const Prefix prefix = longest(chain, tokens, Look::kMemory);
+    if (prefix.tokens == 0) return 0;
+    const std::vector<Handle> blocks = cache_.match(prefix.keys, Look::kMemory);
     if (blocks.empty()) return 0;
-    const std::size_t restored = restore_run(sequence, blocks);
+    const bool all = blocks.size() == prefix.keys.size();   // one may have gone meanwhile
+    const std::size_t restored = restore_run(sequence, blocks, all ? prefix.tokens : blocks.size() * block_tokens_);
     if (restored == 0) llama_memory_seq_rm(memory, sequence, -1, -1);
     return restored;
   } catch (const std::bad_alloc&) {
@@ -139,17 +191,17 @@ std::size_t PrefixStore::restore(llama_seq_id sequence, std::span<const Key> cha
   }
 }
 
-std::size_t PrefixStore::restore_run(llama_seq_id sequence, std::span<const Handle> blocks) {
+std::size_t PrefixStore::restore_run(llama_seq_id sequence, std::span<const Handle> blocks, std::size_t tokens) {
   std::vector<std::span<const std::byte>> parts;
   parts.reserve(blocks.size());
   for (const Handle& block : blocks) parts.push_back(block.bytes());
-  const std::size_t bytes = format_.state_bytes(parts.size() * block_tokens_);
+  const std::size_t bytes = format_.state_bytes(tokens);
   const Draft staged = staging(bytes);
   if (!staged) return 0;   // everything else in the cache is in use
   const std::span<std::byte> state = staged.bytes().first(bytes);
-  if (format_.join(parts, block_tokens_, sequence, state) &&
+  if (format_.join(parts, block_tokens_, tokens, sequence, state) &&
       llama_state_seq_set_data(model_.context(), reinterpret_cast<const std::uint8_t*>(state.data()), bytes, sequence) == bytes) {
-    return parts.size();
+    return tokens;
   }
   spdlog::error("llama.cpp did not take back a stored prefix; it is computed anew");
   return 0;

@@ -10,6 +10,7 @@
 
 #include "engine/kv_format.h"
 #include "engine/llama_model.h"
+#include "prefix/block_chain.h"
 #include "tensorcache/cache.h"
 
 namespace tensorcache {
@@ -20,7 +21,8 @@ class PrefixStore {
  public:
   // Learns the layout of the model's state and proves it: a computed sequence is cut, joined into another sequence, read back and
   // compared. Needs an empty context; leaves it empty. If the model cannot be cut, usable() is false and note() says why.
-  PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens);
+  // `partial_blocks`: also what follows the last full block is kept, so that a sequence is taken up at any token.
+  PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens, bool partial_blocks);
 
   [[nodiscard]] bool usable() const { return note_.empty(); }
   [[nodiscard]] const std::string& note() const { return note_; }
@@ -32,8 +34,19 @@ class PrefixStore {
   // leading ones of them are now stored: fewer where the budget is full of what is in use.
   std::size_t save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner);
 
-  // Replaces a sequence by the longest stored run of `chain`. Returns how many blocks that is; 0 leaves the sequence empty.
-  std::size_t restore(llama_seq_id sequence, std::span<const Key> chain);
+  // Stores all of a sequence that ends here: what of `tokens` is not stored yet. Drops cells from the context.
+  std::size_t save_rest(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner);
+
+  // Replaces a sequence by the longest stored prefix of `tokens`. Returns how many tokens that is; 0 leaves the sequence empty.
+  std::size_t restore(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens);
+
+  // The keys of the longest stored prefix of `tokens`: full blocks, then perhaps a partial one. Any thread.
+  struct Prefix {
+    std::vector<Key> keys;
+    std::size_t tokens = 0;
+    bool partial = false;   // the last key's
+  };
+  [[nodiscard]] Prefix longest(const BlockChain& chain, std::span<const llama_token> tokens, Look look) const;
 
   [[nodiscard]] std::size_t stored(std::span<const Key> chain) const { return cache_.peek(chain, Look::kMemory); }
 
@@ -42,12 +55,20 @@ class PrefixStore {
   [[nodiscard]] Draft staging(std::size_t bytes);
   // The first `bytes` of the draft are the state; an empty draft if there is none, or no memory for it.
   [[nodiscard]] Draft read_state(llama_seq_id sequence, std::size_t* bytes);
-  std::size_t save_missing(llama_seq_id sequence, std::span<const Key> chain, std::size_t missing, std::size_t last, std::uint64_t owner);
-  std::size_t restore_run(llama_seq_id sequence, std::span<const Handle> blocks);
+  struct Piece {   // of a sequence, to be stored
+    Key key;
+    std::optional<Key> parent;
+    std::size_t first_token, tokens;
+  };
+  [[nodiscard]] Piece block(std::span<const Key> chain, std::size_t i) const;
+  std::size_t save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner);
+  std::size_t try_save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner);
+  std::size_t restore_run(llama_seq_id sequence, std::span<const Handle> blocks, std::size_t tokens);
 
   const LlamaModel& model_;
   Cache& cache_;
   std::size_t block_tokens_;
+  bool partial_blocks_;
   int window_tokens_ = 0;
   KvFormat format_;
   std::string note_;

@@ -145,14 +145,14 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   s.slot = slot;
   s.started = Sequence::Clock::now();
   s.sampler.emplace(model_, *s.request, s.tokens);
-  const std::size_t blocks = store_.restore(slot, s.reusable());
+  if (const auto tokens = s.reusable_tokens(); !tokens.empty()) s.computed = s.cached = store_.restore(slot, *s.chain, tokens);
+  const std::size_t blocks = s.cached / options_.block_tokens;
   s.saved_blocks = blocks;
-  s.computed = s.cached = blocks * options_.block_tokens;
   ++stats_.requests;
   stats_.prompt_tokens += s.prompt_tokens;
   stats_.cached_tokens += s.cached;
   stats_.blocks_restored += blocks;
-  const Fidelity fidelity = blocks == 0 ? Fidelity::kComputed : options_.deterministic ? Fidelity::kExactKv : Fidelity::kKv;
+  const Fidelity fidelity = s.cached == 0 ? Fidelity::kComputed : options_.deterministic ? Fidelity::kExactKv : Fidelity::kKv;
   s.sink->on_begin({static_cast<std::int32_t>(s.prompt_tokens), static_cast<std::int32_t>(s.cached), fidelity});
 }
 
@@ -336,11 +336,7 @@ void Scheduler::release(Sequence& s) {
     if (s.chain && s.request->store_prefix) {
       const std::size_t tokens = storable_tokens(s);
       s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
-      const auto keys = s.chain->keys().first(std::min(s.chain->keys().size(), tokens / options_.block_tokens));
-      const std::size_t stored = store_.stored(keys);
-      // Reading a state costs by its cells: drop those that are stored already.
-      if (stored > 0) llama_memory_seq_rm(memory, s.slot, 0, static_cast<llama_pos>(stored * options_.block_tokens));
-      stats_.blocks_saved += store_.save(s.slot, keys, stored, keys.size(), s.owner);
+      stats_.blocks_saved += store_.save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
     }
     llama_memory_seq_rm(memory, s.slot, -1, -1);
   }

@@ -50,6 +50,10 @@ struct Sequence {
     const auto keys = chain->keys();
     return keys.first(std::min(keys.size(), (prompt_tokens - 1) / chain->block_tokens()));
   }
+  [[nodiscard]] std::span<const llama_token> reusable_tokens() const {
+    if (!chain || !request->use_prefix_cache) return {};
+    return std::span(tokens).first(prompt_tokens - 1);
+  }
 };
 
 }   // namespace tensorcache

@@ -25,6 +25,11 @@ void BlockChain::extend(std::span<const std::int32_t> tokens) {
   }
 }
 
+Key BlockChain::partial_key(std::size_t blocks, std::span<const std::int32_t> tokens) const {
+  assert(blocks <= keys_.size() && !tokens.empty() && tokens.size() < block_tokens_);
+  return KeyBuilder("partial-block/1").field("parent", blocks == 0 ? root_ : keys_[blocks - 1]).field("tokens", tokens).build();
+}
+
 std::size_t common_blocks(std::span<const Key> a, std::span<const Key> b) {
   std::size_t same = 0, end = std::min(a.size(), b.size());
   while (same < end) {

@@ -23,6 +23,8 @@ class BlockChain {
 
   [[nodiscard]] std::span<const Key> keys() const { return keys_; }
   [[nodiscard]] std::size_t block_tokens() const { return block_tokens_; }
+  // The key of a partial block: `tokens`, fewer than a block's, right after the first `blocks` full ones, which are keyed already.
+  [[nodiscard]] Key partial_key(std::size_t blocks, std::span<const std::int32_t> tokens) const;
   // What the first block is chained to.
   [[nodiscard]] const Key& root() const { return root_; }
 

@@ -43,6 +43,22 @@ TEST(BlockChain, ABlockDependsOnEverythingBeforeIt) {
   for (std::size_t i = 0; i < 4; ++i) EXPECT_NE(before.keys()[i], after.keys()[i]) << i;
 }
 
+TEST(BlockChain, APartialBlockIsKeyedByItsTokensAndAllBefore) {
+  auto tokens = tokens_from(0, 11);
+  const auto chain = chain_of(tokens);
+  const auto rest = std::span(tokens).subspan(8);
+  const std::set<Key> keys{chain.partial_key(2, rest),
+                           chain.partial_key(2, rest.first(2)),
+                           chain.partial_key(1, rest),
+                           chain.partial_key(0, rest),
+                           chain_of(tokens, "u").partial_key(2, rest),
+                           chain.keys()[0],
+                           chain.keys()[1]};
+  EXPECT_EQ(keys.size(), 7u);
+  const auto longer = tokens_from(0, 50);
+  EXPECT_EQ(chain_of(longer).partial_key(2, rest), chain.partial_key(2, rest)) << "what comes later does not matter";
+}
+
 TEST(BlockChain, ModelTenantAndBlockSizeSeparate) {
   const auto tokens = tokens_from(0, 8);
   const std::set<Key> keys{chain_of(tokens).keys()[0], chain_of(tokens, "u").keys()[0], chain_of(tokens, "t", 8).keys()[0],
