@@ -1,4 +1,6 @@
 // What is reused is what would have been computed.
+#include <llama.h>
+
 #include "disk/fault_files.h"
 #include "engine/engine_testing.h"
 
@@ -123,6 +125,17 @@ TEST(EngineSharing, WhoComputesAnewWhatAnotherHoldsIsNotWaitedFor) {
   EXPECT_EQ(engine.engine().stats().prefix_waits, 0u);
 }
 
+TEST(EngineSharing, AShortRestBehindALongPrefixIsComputedWithTheTokensThatFillATile) {
+  if (llama_supports_gpu_offload()) GTEST_SKIP() << "of ggml's CPU attention only";
+  TestEngine engine(TinyModel::kAttention);
+  const Tokens asked = random_tokens(1, 1000);
+  const Tokens conversation = joined(asked, engine.ask(asked, 8)->tokens());
+  const int computed = 1007;   // the last token was never an input
+  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(2, 9)), 1)->cached(), computed) << "10 tokens alone cost less than 64";
+  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(3, 55)), 1)->cached(), computed + 56 - 64) << "56 alone cost more";
+  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(4, 70)), 1)->cached(), computed);
+}
+
 TEST(EngineSharing, TenantsShareNothing) {
   TestEngine engine(TinyModel::kAttention);
   Request request = TestEngine::request(random_tokens(4, 200), 4);
@@ -235,7 +248,7 @@ TEST_F(EngineDisk, AConversationContinuesAfterARestartAtItsLastToken) {
   }
   TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
   while (!engine.cache().disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(12, 40)), 8)->cached(), 1007) << "the last token of an answer was never an input";
+  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(12, 10)), 8)->cached(), 1007) << "the last token of an answer was never an input";
 }
 
 TEST_F(EngineDisk, ADiskThatIsSlowerThanComputingIsNotWaitedFor) {

@@ -30,6 +30,7 @@ class LlamaEngine final : public Engine {
     door_->engine = this;
     preparing_ = std::thread([this] { prepare_loop(); });
     computing_ = std::thread([this] { compute_loop(); });
+    if (options_.prefix_cache) warming_ = std::jthread([this](const std::stop_token& stop) { store_.warm_up(stop); });
   }
 
   ~LlamaEngine() override { stop(std::chrono::steady_clock::now()); }
@@ -44,7 +45,11 @@ class LlamaEngine final : public Engine {
 
  private:
   static SchedulerOptions scheduler_options(const LlamaOptions& options) {
-    return {static_cast<std::size_t>(block_tokens(options)), static_cast<std::size_t>(options.batch_size), options.parallel, options.deterministic};
+    return {.block_tokens = static_cast<std::size_t>(block_tokens(options)),
+            .batch_tokens = static_cast<std::size_t>(options.batch_size),
+            .parallel = options.parallel,
+            .deterministic = options.deterministic,
+            .attention_in_tiles = !llama_supports_gpu_offload() && options.flash_attn != "off"};
   }
   void fill_info();
   void prepare_loop();
@@ -80,6 +85,7 @@ class LlamaEngine final : public Engine {
   const std::shared_ptr<Door> door_ = std::make_shared<Door>();
 
   std::thread preparing_, computing_;
+  std::jthread warming_;
 };
 
 void LlamaEngine::fill_info() {

@@ -9,6 +9,13 @@
 #include "engine/batch.h"
 
 namespace tensorcache {
+namespace {
+
+// Of the cache's budget, what is made ready at start: as much as its pool of buffers keeps.
+constexpr std::uint64_t kWarmShare = 16;
+constexpr std::size_t kPageBytes = 4096;
+
+}   // namespace
 
 PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens, bool partial_blocks)
     : model_(model), cache_(cache), block_tokens_(static_cast<std::size_t>(block_tokens)), partial_blocks_(partial_blocks) {
@@ -25,6 +32,23 @@ PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens
 Draft PrefixStore::staging(std::size_t bytes) {
   static const Key kNeverStored = KeyBuilder("engine/staging").build();
   return cache_.reserve(kNeverStored, std::bit_ceil(bytes));
+}
+
+void PrefixStore::warm_up(const std::stop_token& stop) {
+  if (!usable()) return;
+  const std::uint64_t share = cache_.stats().capacity_bytes / kWarmShare;
+  std::vector<Draft> drafts;   // all held until the end, or each would be the one before it
+  try {
+    const std::size_t longest = std::bit_ceil(format_.state_bytes(llama_n_ctx_seq(model_.context())));
+    if (longest <= share / 2) {
+      drafts.push_back(staging(longest));
+      for (std::size_t at = 0; drafts.back() && at < longest && !stop.stop_requested(); at += kPageBytes) drafts.back().bytes()[at] = std::byte{0};
+    }
+    for (std::uint64_t bytes = 0; bytes < share / 2 && !stop.stop_requested(); bytes += block_bytes()) {
+      drafts.push_back(cache_.reserve(KeyBuilder("engine/warm").field("n", static_cast<std::uint64_t>(drafts.size())).build(), block_bytes()));
+    }
+  } catch (const std::bad_alloc&) {   // then there is nothing to have ready
+  }
 }
 
 Draft PrefixStore::read_state(llama_seq_id sequence, std::size_t* bytes) {

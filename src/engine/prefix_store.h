@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,10 @@ class PrefixStore {
     bool partial = false;   // the last key's
   };
   [[nodiscard]] Prefix longest(const BlockChain& chain, std::span<const llama_token> tokens, Look look) const;
+
+  // Leaves memory for the first blocks and for one state in the cache's pool of buffers, so that no request waits for the system's fresh
+  // pages: on a virtual machine these may take longer than reading the blocks from disk. Seconds; any thread.
+  void warm_up(const std::stop_token& stop);
 
   [[nodiscard]] std::size_t stored(std::span<const Key> chain) const { return cache_.peek(chain, Look::kMemory); }
 

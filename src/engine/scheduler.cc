@@ -39,6 +39,7 @@ Scheduler::Scheduler(const LlamaModel& model, PrefixStore& store, const Schedule
     : model_(model),
       store_(store),
       options_(options),
+      cost_(model.model(), options.attention_in_tiles && !options.deterministic),
       on_end_(std::move(on_end)),
       context_tokens_(llama_n_ctx_seq(model.context())),
       batch_(static_cast<int>(std::max<std::size_t>(options.batch_tokens, static_cast<std::size_t>(options.parallel)))),
@@ -145,7 +146,11 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   s.slot = slot;
   s.started = Sequence::Clock::now();
   s.sampler.emplace(model_, *s.request, s.tokens);
-  if (const auto tokens = s.reusable_tokens(); !tokens.empty()) s.computed = s.cached = store_.restore(slot, *s.chain, tokens);
+  if (const auto tokens = s.reusable_tokens(); !tokens.empty()) {
+    const std::size_t restored = store_.restore(slot, *s.chain, tokens);
+    s.computed = s.cached = cost_.worth_taking_over(restored, s.prompt_tokens);
+    if (s.cached < restored) llama_memory_seq_rm(llama_get_memory(model_.context()), slot, static_cast<llama_pos>(s.cached), -1);
+  }
   const std::size_t blocks = s.cached / options_.block_tokens;
   s.saved_blocks = blocks;
   ++stats_.requests;

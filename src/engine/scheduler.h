@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "engine/batch.h"
+#include "engine/prefill_cost.h"
 #include "engine/prefix_store.h"
 #include "engine/sequence.h"
 
@@ -18,6 +19,7 @@ struct SchedulerOptions {
   std::size_t batch_tokens = 512;   // the longest prefill step
   int parallel = 1;
   bool deterministic = false;
+  bool attention_in_tiles = false;   // see PrefillCost
 };
 
 class Scheduler {
@@ -64,6 +66,7 @@ class Scheduler {
   const LlamaModel& model_;
   PrefixStore& store_;
   SchedulerOptions options_;
+  PrefillCost cost_;
   OnEnd on_end_;
   std::size_t context_tokens_;
   std::size_t save_every_tokens_ = 0;   // with a sliding window; 0: once, at the end

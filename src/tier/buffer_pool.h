@@ -27,7 +27,7 @@ class BufferPool {
 
   // An idle buffer of exactly that rounded size, its charge with it; null if there is none.
   [[nodiscard]] std::byte* take(std::size_t buffer_bytes);
-  // A fresh one, page aligned and already faulted in, charged by the caller. Null if the system has no memory.
+  // A fresh one, page aligned and, below 8 MiB, already faulted in, charged by the caller. Null if the system has no memory.
   [[nodiscard]] static std::byte* map(std::size_t buffer_bytes);
   // Gives a buffer back, its charge with it: kept idle, or unmapped if many are.
   void put(std::byte* buffer, std::size_t buffer_bytes);

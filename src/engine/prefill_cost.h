@@ -1,0 +1,27 @@
+// What the last prefill step of a prompt costs, so that the prompt is taken up where it is computed soonest.
+#pragma once
+
+#include <llama.h>
+
+#include <cstddef>
+
+namespace tensorcache {
+
+// ggml's flash attention on a CPU computes 64 queries at once, short of that one after the other at a fourth of the speed. So 64 tokens
+// may cost less than 50. On a GPU, or without flash attention, nothing is assumed. Immutable.
+class PrefillCost {
+ public:
+  PrefillCost(const llama_model* model, bool attention_in_tiles);
+
+  // How many of `cached` leading tokens to take over, so that the rest of `prompt` tokens costs least. 0 < `prompt` - `cached`.
+  [[nodiscard]] std::size_t worth_taking_over(std::size_t cached, std::size_t prompt) const;
+
+ private:
+  // Of one step of `tokens` behind `depth` others, in what a token costs without its attention.
+  [[nodiscard]] double step(std::size_t tokens, std::size_t depth) const;
+
+  bool tiles_;
+  double attention_share_;   // of a token, for each token before it, at the speed of the rest
+};
+
+}   // namespace tensorcache
