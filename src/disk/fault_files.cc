@@ -38,6 +38,7 @@ class FaultFiles::Opened final : public File {
   }
 
   Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) override {
+    std::this_thread::sleep_for(std::chrono::milliseconds(files_->write_delay_ms_.load()));
     const std::lock_guard lock(files_->mutex_);
     if (const int error = files_->fault(kWrite)) return {0, error};
     std::vector<std::byte> bytes;
