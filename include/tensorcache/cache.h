@@ -62,7 +62,7 @@ struct DiskOptions {
 struct CacheOptions {
   // Everything the cache allocates counts: values, entries, index, and values that are being written.
   std::uint64_t capacity_bytes = std::uint64_t{1} << 30;
-  // Which value goes first when the budget is full: "lru" or "fifo".
+  // Which value goes first when the budget is full: "lru", "gdsf" or another of `tensorcache policies`.
   std::string policy = "lru";
   // Now, for tests. Steady, not wall time.
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
@@ -80,6 +80,8 @@ struct PutOptions {
   // Chains this value behind another (the block before it in a prefix). The parent must be stored when this is committed, and is never
   // evicted before its children, drafts included.
   std::optional<Key> parent = std::nullopt;
+  // What computing it again would take; "gdsf" keeps what saves most seconds for its bytes.
+  float cost_seconds = 1;
   // Not served after this long since it was stored; 0 is for ever. When it is met expired, it goes, and all that is chained behind it.
   std::chrono::milliseconds time_to_live{0};
 };
@@ -146,6 +148,7 @@ class Draft {
   std::shared_ptr<detail::MemoryTier> tier_;
   detail::Entry* entry_ = nullptr;
   PutStatus status_ = PutStatus::kNoSpace;
+  std::optional<Key> parent_;
 };
 
 struct KindStats {

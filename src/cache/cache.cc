@@ -17,7 +17,7 @@ std::shared_ptr<detail::MemoryTier> make_tier(CacheOptions options) {
   auto policy = make_policy(options.policy);
   if (!policy) {
     std::string message = "policy: \"" + options.policy + "\" is unknown; there are";
-    for (const std::string_view name : policy_names()) message += " \"" + std::string(name) + "\"";
+    for (const PolicyInfo& info : policies()) message += " \"" + std::string(info.name) + "\"";
     throw std::invalid_argument(message);
   }
   if (!options.clock) throw std::invalid_argument("clock: must not be empty");

@@ -52,7 +52,7 @@ bool Cache::Lower::put(const Handle& handle) {
   value.kind = entry.kind;
   value.owner = entry.owner;
   value.source = entry.source;
-  if (entry.chained) value.parent = entry.parent_key;
+  if (entry.parent != nullptr) value.parent = entry.parent->key;
   value.created_unix_ms = unix_ms_() - handle.age().count();
   if (entry.time_to_live.count() != 0) value.expires_unix_ms = value.created_unix_ms + entry.time_to_live.count();
   // What was forgotten meanwhile stays forgotten.
@@ -65,8 +65,8 @@ bool Cache::Lower::put(const Handle& handle) {
 void Cache::Lower::write(const Handle& stored) {
   std::vector<Handle> missing;
   const detail::Entry* entry = &detail::MemoryTier::entry_of(stored);
-  while (entry->chained && !disk.knows(entry->parent_key)) {
-    Handle parent = memory_->get(entry->parent_key, detail::MemoryTier::Count::kNo);
+  while (entry->parent != nullptr && !disk.knows(entry->parent->key)) {
+    Handle parent = memory_->get(entry->parent->key, detail::MemoryTier::Count::kNo);
     if (!parent) break;
     entry = &detail::MemoryTier::entry_of(parent);
     missing.push_back(std::move(parent));

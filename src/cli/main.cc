@@ -13,6 +13,7 @@
 #include "cli/commands.h"
 #include "cli/option_set.h"
 #include "cli/serve.h"
+#include "cli/simulate.h"
 #include "cli/suggest.h"
 
 namespace tensorcache {
@@ -25,6 +26,8 @@ Usage: tensorcache COMMAND [OPTIONS]
 Commands:
   serve     serve a GGUF model over the OpenAI API, reusing what was computed before
   bench     measure an OpenAI-compatible server: latency, throughput and reuse
+  simulate  replay a trace over cache sizes and policies, and say which to choose
+  policies  list the eviction policies
   inspect   show what a cache directory holds
   verify    read and check every byte of a cache directory
   purge     delete from a cache directory by model, tenant or age
@@ -46,7 +49,9 @@ std::size_t terminal_width() {
   return std::clamp<std::size_t>(size.ws_col, 60, 120);
 }
 
-bool is_command(const std::string& word) { return word == "serve" || word == "bench" || word == "inspect" || word == "verify" || word == "purge"; }
+const std::vector<std::string> kCommands{"serve", "bench", "simulate", "policies", "inspect", "verify", "purge"};
+
+bool is_command(const std::string& word) { return std::find(kCommands.begin(), kCommands.end(), word) != kCommands.end(); }
 
 bool is_help(const std::string& word) { return word == "--help" || word == "-h" || word == "help"; }
 
@@ -59,15 +64,18 @@ int help_for(const std::vector<std::string>& words) {
   if (words.empty()) return print(kHelp);
   if (words[0] == "serve") return print(serve_help(terminal_width()));
   if (words[0] == "bench") return print(bench_help(terminal_width()));
+  if (words[0] == "simulate") return print(simulate_help(terminal_width()));
   if (words[0] == "inspect") return print(inspect_help(terminal_width()));
   if (words[0] == "verify") return print(verify_help(terminal_width()));
   if (words[0] == "purge") return print(purge_help(terminal_width()));
-  if (words[0] == "version" || is_help(words[0])) return print(kHelp);
-  throw UsageError(words[0] + ": unknown command" + did_you_mean(words[0], {"serve", "bench", "inspect", "verify", "purge", "version", "help"}));
+  if (words[0] == "version" || words[0] == "policies" || is_help(words[0])) return print(kHelp);
+  std::vector<std::string> candidates = kCommands;
+  candidates.insert(candidates.end(), {"version", "help"});
+  throw UsageError(words[0] + ": unknown command" + did_you_mean(words[0], candidates));
 }
 
 int run(const std::vector<std::string>& words) {
-  if (words.empty()) throw UsageError("a command is missing: serve, bench, inspect, verify, purge, version or help");
+  if (words.empty()) throw UsageError("a command is missing: serve, bench, simulate, policies, inspect, verify, purge, version or help");
   const std::vector<std::string> rest(words.begin() + 1, words.end());
   if (is_help(words[0])) return help_for(rest);
   if (words[0] == "version" || words[0] == "--version") return print("tensorcache " TENSORCACHE_VERSION "\n");
@@ -79,6 +87,8 @@ int run(const std::vector<std::string>& words) {
   if (!known || std::any_of(rest.begin(), rest.end(), asks_help)) return help_for(words);
   if (words[0] == "serve") return serve_command(rest);
   if (words[0] == "bench") return bench_command(rest);
+  if (words[0] == "simulate") return simulate_command(rest);
+  if (words[0] == "policies") return policies_command(rest);
   if (words[0] == "inspect") return inspect_command(rest);
   return words[0] == "verify" ? verify_command(rest) : purge_command(rest);
 }

@@ -11,9 +11,16 @@
 #include "cli/api_keys.h"
 #include "cli/logging.h"
 #include "disk/file.h"
+#include "policy/policy.h"
 
 namespace tensorcache {
 namespace {
+
+std::vector<std::string> policy_names() {
+  std::vector<std::string> names;
+  for (const PolicyInfo& info : policies()) names.emplace_back(info.name);
+  return names;
+}
 
 std::optional<float> scale_in(std::string_view text) {
   float scale = 0;
@@ -114,7 +121,8 @@ void ServeConfig::declare_cache() {
   options.add_text("--cache-dir", "DIR", disk_.directory, "where; one process at a time").default_text = "~/.cache/tensorcache/store";
   options.add_size("--disk-size", disk_.capacity_bytes, "room for it, a hard limit");
   options.add_choice("--disk-sync", disk_sync_, {"none", "segment", "record"}, "what a power cut may take: half a minute, the last 64MiB, nothing");
-  options.add_choice("--policy", cache.policy, {"lru", "fifo"}, "what goes first when the memory is full");
+  options.add_choice("--policy", cache.policy, policy_names(), "what goes first when the memory is full; tensorcache policies lists them");
+  options.add_flag("--force-policy", force_policy_, "also one that is known to collapse on prefixes");
   options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text = "32, or 64 with --deterministic";
 }
 
@@ -166,6 +174,12 @@ void ServeConfig::finish(const Surroundings& surroundings) {
   server.max_header_bytes = static_cast<std::uint32_t>(max_header_bytes_);
   llama.mmap = !no_mmap_;
   if (!cache_on_) llama.prefix_cache = server.cache_answers = false;
+  const PolicyInfo* policy = find_policy(cache.policy);
+  if (policy != nullptr && !policy->fits_prefixes && llama.prefix_cache && !force_policy_) {
+    throw UsageError("--policy: " + cache.policy +
+                     " collapses on prefixes (docs/policies.md): it keeps the first blocks of everything and nothing whole; " +
+                     "--cache-prefixes off keeps answers only, --force-policy takes it all the same");
+  }
   read_loras();
   if (!chat_template_file_.empty()) {
     if (!llama.chat_template.empty()) throw UsageError("--chat-template-file: --chat-template is given too");

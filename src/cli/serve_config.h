@@ -36,7 +36,7 @@ struct ServeConfig {
   void read_loras();
   void finish_disk(const std::string& folder);
 
-  bool cache_on_ = true, disk_on_ = true, no_mmap_ = false;
+  bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;
   DiskOptions disk_;
   std::string disk_sync_ = "segment";
   int port_ = 8080, max_connections_ = 1024;

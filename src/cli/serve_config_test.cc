@@ -71,8 +71,18 @@ TEST(ServeConfig, ErrorsNameTheOption) {
   EXPECT_THAT(error_of({"--max-header-size", "8"}), HasSubstr("--max-header-size: 8B is out of range"));
   EXPECT_THAT(error_of({"--api-key-file", "no-such-file"}), HasSubstr("--api-key-file: cannot read no-such-file"));
   EXPECT_THAT(error_of({"--chat-template-file", "no-such-file"}), HasSubstr("--chat-template-file: cannot read no-such-file"));
-  EXPECT_THAT(error_of({"--policy", "lur"}), HasSubstr("--policy: 'lur' is not one of lru, fifo; did you mean lru?"));
+  EXPECT_THAT(error_of({"--policy", "lur"}),
+              HasSubstr("--policy: 'lur' is not one of adaptive, arc, clock, fifo, gdsf, lfu, lru, s3fifo, sieve, wtinylfu; did you mean lru?"));
   EXPECT_THAT(error_of({"-ctk", "f17"}), HasSubstr("--cache-type-k: 'f17' is not one of f32, f16"));
+}
+
+TEST(ServeConfig, APolicyThatCollapsesOnPrefixesMustBeForced) {
+  EXPECT_THAT(error_of({"--policy", "lfu"}), HasSubstr("--policy: lfu collapses on prefixes"));
+  ServeConfig forced, answers, clock;
+  configure(forced, {"--policy", "lfu", "--force-policy"});
+  EXPECT_EQ(forced.cache.policy, "lfu");
+  configure(answers, {"--policy", "lfu", "--cache-prefixes", "off"});
+  configure(clock, {"--policy", "clock"});
 }
 
 TEST(ServeConfig, TheDefaultBudgetIsBounded) {

@@ -73,7 +73,7 @@ TEST_F(TraceTest, LimitsApply) {
 }
 
 TEST_F(TraceTest, ErrorsNameFileAndLine) {
-  EXPECT_THAT(error(), HasSubstr("trace_test.jsonl: cannot be read"));
+  EXPECT_THAT(error(), HasSubstr("trace_test.jsonl: No such file or directory"));
   write(kTrace + "{\"timestamp\":1}\n");
   EXPECT_THAT(error(), HasSubstr("trace_test.jsonl:4: input_length is missing"));
   write("nonsense\n");

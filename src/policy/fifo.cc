@@ -10,7 +10,7 @@ class Fifo final : public Policy {
  public:
   void insert(PolicyNode& node) override { nodes_.push_front(node); }
   void touch(PolicyNode&) override {}
-  void erase(PolicyNode& node) override { NodeList::unlink(node); }
+  void erase(PolicyNode& node) override { nodes_.unlink(node); }
   PolicyNode* pop() override { return nodes_.pop_back(); }
   void restore(PolicyNode& node) override { nodes_.push_back(node); }
 

@@ -9,11 +9,8 @@ namespace {
 class Lru final : public Policy {
  public:
   void insert(PolicyNode& node) override { nodes_.push_front(node); }
-  void touch(PolicyNode& node) override {
-    NodeList::unlink(node);
-    nodes_.push_front(node);
-  }
-  void erase(PolicyNode& node) override { NodeList::unlink(node); }
+  void touch(PolicyNode& node) override { nodes_.move_to_front(node); }
+  void erase(PolicyNode& node) override { nodes_.unlink(node); }
   PolicyNode* pop() override { return nodes_.pop_back(); }
   void restore(PolicyNode& node) override { nodes_.push_back(node); }
 

@@ -7,7 +7,15 @@
 
 namespace tensorcache {
 
-std::unique_ptr<Policy> make_fifo();   // first in, first out
-std::unique_ptr<Policy> make_lru();    // least recently used
+std::unique_ptr<Policy> make_adaptive();
+std::unique_ptr<Policy> make_arc();
+std::unique_ptr<Policy> make_clock();
+std::unique_ptr<Policy> make_fifo();
+std::unique_ptr<Policy> make_gdsf();
+std::unique_ptr<Policy> make_lfu();
+std::unique_ptr<Policy> make_lru();
+std::unique_ptr<Policy> make_s3fifo();
+std::unique_ptr<Policy> make_sieve();
+std::unique_ptr<Policy> make_wtinylfu();
 
 }   // namespace tensorcache

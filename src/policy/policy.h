@@ -4,7 +4,8 @@
 // next one with pop() and, when that one cannot go yet (pinned, or others are chained behind it), keeps it aside and
 // gives it back with restore() once it can. So no search ever passes the same obstacle twice.
 //
-// Threads: none of its own; the owner holds a lock around every call. Cost: O(1) or O(log n), no allocation, no throw.
+// Threads: none of its own; the owner holds a lock around every call. Cost: O(1) or O(log n). No throw: where a policy has no memory to
+// remember something, it goes without.
 #pragma once
 
 #include <cstdint>
@@ -19,15 +20,35 @@ namespace tensorcache {
 
 // One value, as a policy sees it. Lives inside the owner's entry and must stay where it is while a policy holds it.
 struct PolicyNode {
-  PolicyNode* prev = nullptr;   // the policy's own
-  PolicyNode* next = nullptr;
+  PolicyNode* prev = nullptr;   // the policy's own, down to `queue`
+  union {
+    PolicyNode* next = nullptr;
+    std::uint64_t place;
+  };
+  std::uint32_t uses = 0;
+  std::uint8_t queue = 0, age = 0;
+  std::uint64_t used_at = 0;
+  Kind kind = Kind::kOther;   // the owner's, from here on
   std::uint64_t charge_bytes = 0;
-  Kind kind = Kind::kOther;
+  std::uint64_t hash = 0;   // of its key: how a policy knows again what it gave up
+  float cost_seconds = 1;   // of computing it again
+};
+
+// A request for a chain of values, as far as it is known when they are touched and inserted.
+struct RequestTraits {
+  std::uint64_t values = 0, hits = 0;   // of the chain; its leading run that was there
+  std::uint64_t output_tokens = 0;
 };
 
 class Policy {
  public:
   virtual ~Policy() = default;
+  // What is touched and inserted from here on belongs to this request.
+  virtual void begin(const RequestTraits& request) { static_cast<void>(request); }
+  // The budget, at first and whenever it changes.
+  virtual void resize(std::uint64_t capacity_bytes) { static_cast<void>(capacity_bytes); }
+  // Room is going to be made for this node, which is not held; insert() may follow, or not.
+  virtual void announce(const PolicyNode& node) { static_cast<void>(node); }
   // Takes a new node in.
   virtual void insert(PolicyNode& node) = 0;
   // A node it holds was used again.
@@ -40,10 +61,17 @@ class Policy {
   virtual void restore(PolicyNode& node) = 0;
 };
 
-// The policy of that name; null if there is none.
-[[nodiscard]] std::unique_ptr<Policy> make_policy(std::string_view name);
+struct PolicyInfo {
+  std::string_view name;
+  bool fits_prefixes;         // whether it may decide over blocks of prefixes
+  std::string_view summary;   // a line for people
+  std::unique_ptr<Policy> (*make)();
+};
 
-// All valid names, in alphabetical order.
-[[nodiscard]] std::span<const std::string_view> policy_names();
+// All there are, in alphabetical order.
+[[nodiscard]] std::span<const PolicyInfo> policies();
+// The one of that name; null if there is none.
+[[nodiscard]] const PolicyInfo* find_policy(std::string_view name);
+[[nodiscard]] std::unique_ptr<Policy> make_policy(std::string_view name);
 
 }   // namespace tensorcache

@@ -1,8 +1,11 @@
 #include "policy/policy.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,7 +15,10 @@ namespace {
 // Nodes named a, b, c, ... and the order in which a policy gives them up.
 class Order : public ::testing::Test {
  protected:
-  void use(std::string_view name) { policy_ = make_policy(name); }
+  void use(std::string_view name, std::uint64_t capacity = 26) {
+    policy_ = make_policy(name);
+    policy_->resize(capacity);
+  }
   void insert(std::string_view names) {
     for (const char name : names) policy_->insert(node(name));
   }
@@ -29,22 +35,32 @@ class Order : public ::testing::Test {
     return names;
   }
 
+  void SetUp() override {
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      nodes_[i].hash = 1000 + i;
+      nodes_[i].charge_bytes = 1;
+    }
+  }
+
   std::unique_ptr<Policy> policy_;
   std::vector<PolicyNode> nodes_ = std::vector<PolicyNode>(26);
 };
 
 TEST(Policies, AreFoundByName) {
-  for (const std::string_view name : policy_names()) EXPECT_NE(make_policy(name), nullptr) << name;
-  EXPECT_TRUE(std::is_sorted(policy_names().begin(), policy_names().end()));
+  for (const PolicyInfo& info : policies()) {
+    EXPECT_NE(make_policy(info.name), nullptr) << info.name;
+    EXPECT_FALSE(info.summary.empty()) << info.name;
+  }
+  EXPECT_TRUE(std::is_sorted(policies().begin(), policies().end(), [](const auto& a, const auto& b) { return a.name < b.name; }));
   EXPECT_EQ(make_policy("LRU"), nullptr);
   EXPECT_EQ(make_policy(""), nullptr);
 }
 
 // What every policy must do, whatever its order.
 TEST_F(Order, EveryPolicyGivesUpWhatItHoldsOnce) {
-  for (const std::string_view name : policy_names()) {
-    SCOPED_TRACE(name);
-    use(name);
+  for (const PolicyInfo& info : policies()) {
+    SCOPED_TRACE(info.name);
+    use(info.name);
     EXPECT_EQ(pop(1), "-");
     insert("abcdef");
     touch("cab");
@@ -59,9 +75,9 @@ TEST_F(Order, EveryPolicyGivesUpWhatItHoldsOnce) {
 }
 
 TEST_F(Order, EveryPolicyTakesBackWhatCouldNotGo) {
-  for (const std::string_view name : policy_names()) {
-    SCOPED_TRACE(name);
-    use(name);
+  for (const PolicyInfo& info : policies()) {
+    SCOPED_TRACE(info.name);
+    use(info.name);
     insert("abc");
     const std::string first = pop(1);
     policy_->restore(node(first[0]));
@@ -89,6 +105,156 @@ TEST_F(Order, FifoIgnoresUse) {
   insert("abcd");
   touch("abba");
   EXPECT_EQ(pop(5), "abcd-");
+}
+
+TEST_F(Order, ClockGivesWhatWasUsedOneMoreRound) {
+  use("clock");
+  insert("abcd");
+  touch("a");
+  touch("c");
+  EXPECT_EQ(pop(5), "bdac-");
+}
+
+TEST_F(Order, SievesHandGoesOnFromWhereItStopped) {
+  use("sieve");
+  insert("abcde");
+  touch("a");
+  touch("c");
+  EXPECT_EQ(pop(2), "bd") << "a and c are spared once";
+  insert("f");
+  EXPECT_EQ(pop(2), "ef") << "the newest is not safe from the hand";
+  EXPECT_EQ(pop(3), "ac-");
+}
+
+TEST_F(Order, LfuGivesUpTheLeastUsedAndOfEqualsTheOneThatHasBeenSoForLongest) {
+  use("lfu");
+  insert("abcd");
+  touch("aabd");
+  EXPECT_EQ(pop(5), "cbda-");
+}
+
+TEST_F(Order, GdsfKeepsWhatSavesMostForItsBytes) {
+  use("gdsf");
+  node('a').charge_bytes = 100;   // large and cheap
+  node('b').charge_bytes = 100;
+  node('b').cost_seconds = 1000;   // large and dear
+  node('c').charge_bytes = 1;
+  insert("abc");
+  EXPECT_EQ(pop(3), "acb");
+}
+
+TEST_F(Order, GdsfLetsOldFavouritesAge) {
+  use("gdsf");
+  insert("a");
+  touch("aaaaa");   // worth 6
+  std::string gone;
+  for (char name = 'b'; name < 'k'; ++name) {
+    policy_->insert(node(name));
+    policy_->touch(node(name));
+    gone += pop(1);
+  }
+  EXPECT_THAT(gone, ::testing::StartsWith("bc")) << "worth 2, then 4";
+  EXPECT_THAT(gone, ::testing::HasSubstr("a")) << "the favourite of long ago";
+}
+
+TEST_F(Order, S3FifoGivesUpWhatIsUsedOnceAndKeepsWhatComesBack) {
+  use("s3fifo", 10);   // room for one in the small queue
+  insert("ab");        // b goes to the main queue at once: there is room
+  touch("aa");
+  EXPECT_EQ(pop(1), "b") << "a is used twice and passes on to the main queue, where b has not been used";
+  insert("cd");
+  touch("cc");
+  EXPECT_EQ(pop(1), "d");
+  insert("d");   // came back: into the main queue
+  insert("e");
+  EXPECT_EQ(pop(5), "eacd-") << "the small queue first, then the main one in its order";
+}
+
+TEST_F(Order, ArcKeepsWhatWasUsedTwiceFromAScan) {
+  use("arc", 4);
+  insert("ab");
+  touch("ab");
+  for (char name = 'c'; name < 'z'; ++name) {   // a scan
+    policy_->announce(node(name));
+    if (name >= 'e') {
+      const std::string gone = pop(1);
+      EXPECT_TRUE(gone != "a" && gone != "b") << name;
+    }
+    policy_->insert(node(name));
+  }
+}
+
+TEST_F(Order, WTinyLfuLetsAScanPass) {
+  use("wtinylfu", 4);
+  for (const char name : {'a', 'b', 'c'}) {
+    policy_->announce(node(name));
+    policy_->insert(node(name));
+    touch(std::string(5, name));
+  }
+  for (char name = 'd'; name < 'z'; ++name) {
+    policy_->announce(node(name));
+    if (name > 'd') {
+      const std::string gone = pop(1);
+      EXPECT_TRUE(gone > "c") << gone << " went for " << name;
+    }
+    policy_->insert(node(name));
+  }
+}
+
+// Any calls in any order: never a node twice, none lost.
+TEST_F(Order, EveryPolicyKeepsAccount) {
+  for (const PolicyInfo& info : policies()) {
+    SCOPED_TRACE(info.name);
+    use(info.name, 8);
+    SetUp();
+    std::set<char> held, aside;
+    std::mt19937 random(3);
+    for (int i = 0; i < 20'000; ++i) {
+      const auto name = static_cast<char>('a' + random() % 26);
+      const bool in = held.contains(name);
+      switch (random() % 8) {
+        case 0:
+        case 1:
+        case 2:
+          if (in) {
+            policy_->touch(node(name));
+          } else if (!aside.contains(name)) {
+            policy_->announce(node(name));
+            policy_->insert(node(name));
+            held.insert(name);
+          }
+          break;
+        case 3:
+          if (in && random() % 4 == 0) {
+            policy_->erase(node(name));
+            held.erase(name);
+          }
+          break;
+        case 4:
+          if (!aside.empty()) {
+            const char back = *aside.begin();
+            policy_->restore(node(back));
+            held.insert(back);
+            aside.erase(back);
+          }
+          break;
+        case 5:
+          policy_->resize(4 + random() % 16);
+          break;
+        default: {
+          if (held.size() < 8) break;
+          const std::string gone = pop(1);
+          ASSERT_TRUE(held.contains(gone[0])) << gone;
+          held.erase(gone[0]);
+          if (random() % 3 == 0) aside.insert(gone[0]);
+        }
+      }
+    }
+    std::string rest = pop(held.size());
+    std::sort(rest.begin(), rest.end());
+    EXPECT_EQ(rest, std::string(held.begin(), held.end()));
+    EXPECT_EQ(pop(1), "-");
+  }
 }
 
 }   // namespace

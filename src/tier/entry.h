@@ -39,7 +39,6 @@ struct alignas(64) Entry : PolicyNode {
   std::uint64_t owner = 0;
   std::chrono::steady_clock::time_point stored_at{};
   std::chrono::milliseconds time_to_live{0};
-  Key parent_key;
   bool chained = false;      // has a parent; a draft's may not be stored yet
   bool linked = false;       // [policy] the policy holds it
   Mark mark = Mark::kNone;   // [all shards]

@@ -37,12 +37,14 @@ std::string_view Handle::text() const {
 
 std::chrono::milliseconds Handle::age() const { return entry_ == nullptr ? std::chrono::milliseconds(0) : entry_->age(tier_->now()); }
 
-Draft::Draft(Draft&& other) noexcept : tier_(std::move(other.tier_)), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_) {}
+Draft::Draft(Draft&& other) noexcept
+    : tier_(std::move(other.tier_)), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_), parent_(other.parent_) {}
 
 Draft& Draft::operator=(Draft&& other) noexcept {
   std::swap(tier_, other.tier_);   // what this held goes with `other`
   std::swap(entry_, other.entry_);
   std::swap(status_, other.status_);
+  std::swap(parent_, other.parent_);
   return *this;
 }
 

@@ -18,7 +18,9 @@ constexpr std::size_t kLargestValueBytes = std::size_t{1} << 47;
 }   // namespace
 
 MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock)
-    : clock_(std::move(clock)), budget_(capacity_bytes), policy_(std::move(policy)) {}
+    : clock_(std::move(clock)), budget_(capacity_bytes), policy_(std::move(policy)) {
+  policy_->resize(capacity_bytes);
+}
 
 MemoryTier::~MemoryTier() { clear(std::nullopt); }
 
@@ -41,6 +43,7 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   // Held from here on, so that the room for the child is not made by evicting its parent. A parent that is not stored yet
   // may still come before the commit.
   Entry* parent = options.parent ? hold_parent(*options.parent) : nullptr;
+  announce(key, Layout(value_bytes).charge(), options.kind);
   Entry* entry = nullptr;
   try {
     entry = allocate(Layout(value_bytes));
@@ -61,11 +64,22 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   entry->time_to_live = options.time_to_live;
   entry->parent = parent;
   entry->chained = options.parent.has_value();
-  if (options.parent) entry->parent_key = *options.parent;
+  entry->hash = std::hash<Key>{}(key);
+  entry->cost_seconds = options.cost_seconds;
+  draft.parent_ = options.parent;
   draft.tier_ = shared_from_this();
   draft.entry_ = entry;
   draft.status_ = PutStatus::kStored;
   return draft;
+}
+
+void MemoryTier::announce(const Key& key, std::uint64_t charge_bytes, Kind kind) {
+  PolicyNode node;
+  node.kind = kind;
+  node.charge_bytes = charge_bytes;
+  node.hash = std::hash<Key>{}(key);
+  const std::lock_guard lock(policy_mutex_);
+  policy_->announce(node);
 }
 
 PutStatus MemoryTier::commit(Draft draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }
@@ -80,7 +94,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
   if (entry == nullptr) return draft.status_ == PutStatus::kStored ? PutStatus::kNoSpace : draft.status_;
   assert(draft.tier_.get() == this);
   if (entry->chained && entry->parent == nullptr) {
-    entry->parent = hold_parent(entry->parent_key);
+    entry->parent = hold_parent(*draft.parent_);
     if (entry->parent == nullptr) return rejected(PutStatus::kParentMissing);
   }
   Shard& shard = index_.shard(entry->key);

@@ -79,6 +79,7 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   void discard(Entry* draft);
 
  private:
+  void announce(const Key& key, std::uint64_t charge_bytes, Kind kind);
   [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
   struct Layout;
   struct KindCounters {

@@ -130,6 +130,10 @@ void MemoryTier::trim() {
 
 void MemoryTier::resize(std::uint64_t capacity_bytes) {
   budget_.set_capacity(capacity_bytes);
+  {
+    const std::lock_guard lock(policy_mutex_);
+    policy_->resize(capacity_bytes);
+  }
   trim();
 }
 

@@ -1,0 +1,51 @@
+// SIEVE (Zhang et al., NSDI 2024): a hand goes from the oldest to the newest, sparing what was used, and takes what was not.
+#include "policy/node_list.h"
+#include "policy/policies.h"
+
+namespace tensorcache {
+
+namespace {
+
+class Sieve final : public Policy {
+ public:
+  void insert(PolicyNode& node) override {
+    node.uses = 0;
+    nodes_.push_front(node);
+  }
+  void touch(PolicyNode& node) override { node.uses = 1; }
+  void erase(PolicyNode& node) override {
+    if (hand_ == &node) hand_ = nodes_.newer(node);
+    nodes_.unlink(node);
+  }
+  PolicyNode* pop() override {
+    PolicyNode* node = hand_ != nullptr ? hand_ : nodes_.back();
+    if (node == nullptr) return nullptr;
+    while (node->uses != 0) {
+      node->uses = 0;
+      node = nodes_.newer(*node);
+      if (node == nullptr) node = nodes_.back();
+    }
+    hand_ = node;
+    erase(*node);
+    return node;
+  }
+  void restore(PolicyNode& node) override {
+    node.uses = 0;
+    if (hand_ == nullptr) {
+      nodes_.push_back(node);
+    } else {
+      nodes_.link_behind(*hand_, node);
+      hand_ = &node;
+    }
+  }
+
+ private:
+  NodeList nodes_;
+  PolicyNode* hand_ = nullptr;   // whose turn it is next; null: the oldest
+};
+
+}   // namespace
+
+std::unique_ptr<Policy> make_sieve() { return std::make_unique<Sieve>(); }
+
+}   // namespace tensorcache

@@ -1,0 +1,19 @@
+// A request of a trace in Mooncake's format: a JSON object a line with `timestamp` (ms), `input_length`, `output_length` (tokens) and
+// `hash_ids`, one for each block of the prompt; equal ids are equal blocks, with all that came before them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace tensorcache::trace {
+
+struct Request {
+  std::uint64_t timestamp_ms = 0, input_tokens = 0, output_tokens = 0;
+  std::vector<std::uint64_t> blocks;
+};
+
+// Throws std::runtime_error that says what is wrong with the line.
+[[nodiscard]] Request parse_mooncake(const std::string& line);
+
+}   // namespace tensorcache::trace
