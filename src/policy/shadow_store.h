@@ -1,0 +1,45 @@
+// A cache of chains without its values: what another policy would have had.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <utility>
+
+#include "policy/policy.h"
+
+namespace tensorcache {
+
+// The store's rules: what is chained behind a value holds it; a chain is touched from its last value to its first.
+class ShadowStore {
+ public:
+  struct Access {
+    std::uint64_t hash, bytes;
+  };
+
+  explicit ShadowStore(std::unique_ptr<Policy> policy) : policy_(std::move(policy)) {}
+  void resize(std::uint64_t capacity_bytes) {
+    capacity_ = capacity_bytes;
+    policy_->resize(capacity_bytes);
+    static_cast<void>(make_room(0));
+  }
+  // A request for a chain. Returns the bytes of its leading run that were there; the rest is there now, as far as there is room.
+  std::uint64_t use(std::span<const Access> chain, RequestTraits request);
+
+ private:
+  struct Node : PolicyNode {
+    Node* parent = nullptr;
+    std::uint32_t holders = 0;
+    bool parked = false;
+  };
+  void let_go(Node* node);
+  void evict(Node* node);
+  [[nodiscard]] bool make_room(std::uint64_t bytes);
+
+  std::unique_ptr<Policy> policy_;
+  std::unordered_map<std::uint64_t, Node> nodes_;
+  std::uint64_t capacity_ = 0, used_ = 0;
+};
+
+}   // namespace tensorcache
