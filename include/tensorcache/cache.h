@@ -227,6 +227,10 @@ class Cache {
   // its last block to its first, so that a parent is always fresher than its children.
   [[nodiscard]] std::vector<Handle> match(std::span<const Key> chain, Look look = Look::kEverywhere);
 
+  // Says that a chain will not be used again soon, as at the end of a conversation: of its end, what nothing else is chained behind goes
+  // next when room is needed. In memory only.
+  void demote(std::span<const Key> chain);
+
   // The length of that run, without reading, pinning, touching or counting it. Does not wait for a disk.
   [[nodiscard]] std::size_t peek(std::span<const Key> chain, Look look = Look::kEverywhere) const;
   [[nodiscard]] bool contains(const Key& key, Look look = Look::kEverywhere) const;

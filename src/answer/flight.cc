@@ -100,7 +100,7 @@ class Flight final : public Sink {
     if (store_) encoded = encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
     const std::lock_guard table_lock(table_->mutex);
     // A template may have printed a later time than the key says.
-    const bool kept = store_ && engine_.answer_salt() == salt_ && put(encoded);
+    const bool kept = store_ && engine_.answer_salt() == salt_ && put(encoded, finish.prefill + finish.decode);
     table_->take_off(key_, this);
     const std::lock_guard lock(mutex_);
     finish_ = finish;
@@ -131,10 +131,13 @@ class Flight final : public Sink {
   }
 
   // With the table's lock held. The newer answer wins: whoever asked past a stored one wanted it refreshed.
-  bool put(const std::string& encoded) {
+  bool put(const std::string& encoded, std::chrono::microseconds took) {
     if (table_->cache == nullptr) return false;
-    const PutOptions options{
-        .kind = Kind::kAnswer, .owner = tenant_owner(request_->tenant), .source = engine_.info().source, .time_to_live = time_to_live_};
+    const PutOptions options{.kind = Kind::kAnswer,
+                             .owner = tenant_owner(request_->tenant),
+                             .source = engine_.info().source,
+                             .cost_seconds = std::chrono::duration<float>(took).count(),
+                             .time_to_live = time_to_live_};
     if (table_->cache->contains(key_)) table_->cache->remove(key_);
     return table_->cache->put(key_, std::string_view(encoded), options) == PutStatus::kStored;
   }

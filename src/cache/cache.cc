@@ -108,6 +108,8 @@ std::vector<Handle> Cache::match(std::span<const Key> chain, Look look) {
   return tier_->match(chain);
 }
 
+void Cache::demote(std::span<const Key> chain) { tier_->demote(chain); }
+
 std::size_t Cache::peek(std::span<const Key> chain, Look look) const {
   std::size_t run = tier_->peek(chain);
   if (!lower_ || look == Look::kMemory) return run;

@@ -137,6 +137,30 @@ TEST(Chain, LruKeepsTheSharedPrefixOfTwoChains) {
   EXPECT_LT(cache.peek(two), 10u);
 }
 
+TEST(Chain, WhatIsSaidToBeOverGoesFirstAndWhatIsSharedStays) {
+  Cache cache({.capacity_bytes = 24 * charge_of(kBlockBytes) + (64 << 10)});
+  auto shared = keys_of_chain(1, 3), over = shared, on = shared;
+  for (const Key& key : keys_of_chain(2, 5)) over.push_back(key);
+  for (const Key& key : keys_of_chain(3, 5)) on.push_back(key);
+  put_chain(cache, on, kBlockBytes);
+  for (std::size_t i = shared.size(); i < over.size(); ++i) {
+    ASSERT_EQ(cache.put(over[i], value_of(i, kBlockBytes), block_options(over, i)), PutStatus::kStored);
+  }
+  static_cast<void>(cache.match(over));   // the newer of the two
+  cache.demote(over);
+  for (std::uint64_t i = 0; stored(cache, over) == over.size(); ++i) {
+    ASSERT_EQ(cache.put(key_of(900'000 + i), value_of(i, kBlockBytes)), PutStatus::kStored);
+  }
+  EXPECT_EQ(cache.peek(over), over.size() - 1) << "the last block first";
+  for (std::uint64_t i = 0; stored(cache, over) > shared.size(); ++i) {
+    ASSERT_EQ(cache.put(key_of(800'000 + i), value_of(i, kBlockBytes)), PutStatus::kStored);
+  }
+  EXPECT_EQ(cache.peek(over), shared.size());
+  EXPECT_EQ(cache.peek(on), on.size()) << "the older one, which goes on";
+  cache.demote({});
+  cache.demote(keys_of_chain(7, 3));
+}
+
 TEST(Chain, PinOnTheLastBlockHoldsThePath) {
   const std::uint64_t capacity = 12 * charge_of(kBlockBytes);
   Cache cache({.capacity_bytes = capacity});

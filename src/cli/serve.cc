@@ -16,6 +16,7 @@
 #include "cli/commands.h"
 #include "cli/logging.h"
 #include "cli/serve_config.h"
+#include "trace/recorder.h"
 
 namespace tensorcache {
 namespace {
@@ -177,8 +178,19 @@ int serve_command(const std::vector<std::string>& arguments) {
   if (config.llama.model_path.empty()) throw UsageError("--model: is needed: the GGUF file to serve");
   start_logging(config.log_level, config.log_format);
   for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
+  std::shared_ptr<trace::Recorder> recorder;
+  if (!config.record_path.empty()) {
+    try {
+      recorder = std::make_shared<trace::Recorder>(config.record_path);
+    } catch (const std::runtime_error& error) {
+      throw std::runtime_error(std::string("--record: ") + error.what());
+    }
+    config.llama.record = [recorder](std::span<const Key> blocks, std::size_t input, std::size_t output) { recorder->add(blocks, input, output); };
+  }
   try {
-    return run(config);
+    const int code = run(config);
+    if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests could not be written to {}", recorder->lost(), config.record_path);
+    return code;
   } catch (const std::invalid_argument& error) {
     throw UsageError(in_option_names(error.what()));
   }

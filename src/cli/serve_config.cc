@@ -123,6 +123,7 @@ void ServeConfig::declare_cache() {
   options.add_choice("--disk-sync", disk_sync_, {"none", "segment", "record"}, "what a power cut may take: half a minute, the last 64MiB, nothing");
   options.add_choice("--policy", cache.policy, policy_names(), "what goes first when the memory is full; tensorcache policies lists them");
   options.add_flag("--force-policy", force_policy_, "also one that is known to collapse on prefixes");
+  options.add_text("--record", "FILE", record_path, "append each request's lengths and digests of its blocks, never text, for tensorcache simulate");
   options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text = "32, or 64 with --deterministic";
 }
 

@@ -23,6 +23,7 @@ struct ServeConfig {
   CacheOptions cache;
   std::string log_level = "info", log_format = "text";
   bool print_config = false;
+  std::string record_path;   // empty: nothing is recorded
   OptionSet options;
   std::vector<std::string> warnings;   // to be logged once logging has begun
 

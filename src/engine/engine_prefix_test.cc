@@ -136,6 +136,18 @@ TEST(EngineSharing, AShortRestBehindALongPrefixIsComputedWithTheTokensThatFillAT
   EXPECT_EQ(engine.ask(joined(conversation, random_tokens(4, 70)), 1)->cached(), computed);
 }
 
+TEST(EngineSharing, AConversationThatEndsMakesRoomFirst) {
+  TestEngine engine(TinyModel::kAttention, {}, 600 << 10);   // for some four prompts
+  const Tokens kept = random_tokens(1, 512), ended = random_tokens(2, 512);
+  engine.ask(kept, 2);
+  Request last_turn = TestEngine::request(ended, 2);
+  last_turn.ends_conversation = true;
+  engine.ask(last_turn);   // the newer of the two
+  for (unsigned i = 0; engine.cache().stats().evictions == 0; ++i) engine.ask(random_tokens(100 + i, 256), 2);
+  EXPECT_EQ(engine.ask(kept, 2)->cached(), 480);
+  EXPECT_LT(engine.ask(ended, 2)->cached(), 480);
+}
+
 TEST(EngineSharing, TenantsShareNothing) {
   TestEngine engine(TinyModel::kAttention);
   Request request = TestEngine::request(random_tokens(4, 200), 4);

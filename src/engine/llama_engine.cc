@@ -49,7 +49,8 @@ class LlamaEngine final : public Engine {
             .batch_tokens = static_cast<std::size_t>(options.batch_size),
             .parallel = options.parallel,
             .deterministic = options.deterministic,
-            .attention_in_tiles = !llama_supports_gpu_offload() && options.flash_attn != "off"};
+            .attention_in_tiles = !llama_supports_gpu_offload() && options.flash_attn != "off",
+            .record = options.record};
   }
   void fill_info();
   void prepare_loop();

@@ -49,9 +49,10 @@ struct Request {
   std::int32_t max_tokens = -1;   // -1: until the model stops or the context is full
   std::vector<std::string> stop;
   bool logprobs = false;
-  std::int32_t top_logprobs = 0;   // alternatives for each token, 0..20; needs logprobs
-  bool use_prefix_cache = true;    // false for `Cache-Control: no-cache`: compute all of it
-  bool store_prefix = true;        // false for `Cache-Control: no-store`: keep nothing of it
+  std::int32_t top_logprobs = 0;    // alternatives for each token, 0..20; needs logprobs
+  bool use_prefix_cache = true;     // false for `Cache-Control: no-cache`: compute all of it
+  bool store_prefix = true;         // false for `Cache-Control: no-store`: keep nothing of it
+  bool ends_conversation = false;   // a hint: no other turn will follow
 };
 
 // Groups a tenant's entries in the cache (PutOptions::owner).

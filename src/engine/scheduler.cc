@@ -311,6 +311,11 @@ void Scheduler::finish(Sequence& s, FinishReason reason) {
   end.prefill = duration_cast<microseconds>(s.first_token - s.started);
   end.decode = duration_cast<microseconds>(now - s.first_token);
   s.sink->on_finish(end);
+  if (options_.record && s.chain && s.request->store_prefix) {
+    const auto keys = s.chain->keys();
+    options_.record(keys.first(std::min(keys.size(), s.prompt_tokens / options_.block_tokens)), s.prompt_tokens,
+                    static_cast<std::size_t>(s.generated));
+  }
   ++stats_.finished;
   release(s);
 }
@@ -342,6 +347,7 @@ void Scheduler::release(Sequence& s) {
       const std::size_t tokens = storable_tokens(s);
       s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
       stats_.blocks_saved += store_.save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
+      if (s.request->ends_conversation) store_.demote(*s.chain, std::span(s.tokens).first(tokens));
     }
     llama_memory_seq_rm(memory, s.slot, -1, -1);
   }

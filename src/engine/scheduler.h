@@ -20,6 +20,7 @@ struct SchedulerOptions {
   int parallel = 1;
   bool deterministic = false;
   bool attention_in_tiles = false;   // see PrefillCost
+  std::function<void(std::span<const Key> blocks, std::size_t input_tokens, std::size_t output_tokens)> record = {};
 };
 
 class Scheduler {

@@ -20,18 +20,19 @@ namespace tensorcache {
 
 // One value, as a policy sees it. Lives inside the owner's entry and must stay where it is while a policy holds it.
 struct PolicyNode {
-  PolicyNode* prev = nullptr;   // the policy's own, down to `queue`
+  PolicyNode* prev = nullptr;   // the policy's own, down to `age`
   union {
     PolicyNode* next = nullptr;
     std::uint64_t place;
   };
+  std::uint64_t used_at = 0;
   std::uint32_t uses = 0;
   std::uint8_t queue = 0, age = 0;
-  std::uint64_t used_at = 0;
   Kind kind = Kind::kOther;   // the owner's, from here on
   std::uint64_t charge_bytes = 0;
-  std::uint64_t hash = 0;   // of its key: how a policy knows again what it gave up
-  float cost_seconds = 1;   // of computing it again
+  std::uint64_t hash = 0;          // of its key: how a policy knows again what it gave up
+  std::uint64_t parent_hash = 0;   // of what it is chained behind; 0: nothing
+  float cost_seconds = 1;          // of computing it again
 };
 
 // A request for a chain of values, as far as it is known when they are touched and inserted.
@@ -43,7 +44,7 @@ struct RequestTraits {
 class Policy {
  public:
   virtual ~Policy() = default;
-  // What is touched and inserted from here on belongs to this request.
+  // What is touched right after this, from the last value to the first, is the run that this request found.
   virtual void begin(const RequestTraits& request) { static_cast<void>(request); }
   // The budget, at first and whenever it changes.
   virtual void resize(std::uint64_t capacity_bytes) { static_cast<void>(capacity_bytes); }
@@ -59,6 +60,11 @@ class Policy {
   [[nodiscard]] virtual PolicyNode* pop() = 0;
   // Takes back a popped node, unused since: its turn is still the next.
   virtual void restore(PolicyNode& node) = 0;
+  // A node it holds is said not to be used again: its turn is the next.
+  virtual void demote(PolicyNode& node) {
+    erase(node);
+    restore(node);
+  }
 };
 
 struct PolicyInfo {

@@ -4,45 +4,40 @@
 
 namespace tensorcache {
 
-std::uint64_t ShadowStore::use(std::span<const Access> chain, RequestTraits request) {
-  std::uint64_t hit_bytes = 0;
-  Node* last = nullptr;
-  request.hits = 0;
-  for (const Access& access : chain) {
-    const auto found = nodes_.find(access.hash);
-    if (found == nodes_.end()) break;
-    last = &found->second;
-    hit_bytes += access.bytes;
-    ++request.hits;
+bool ShadowStore::use(const PolicyNode& value) {
+  const auto found = nodes_.find(value.hash);
+  if (found != nodes_.end()) {
+    Node& node = found->second;
+    if (std::exchange(node.parked, false)) policy_->restore(node);
+    policy_->touch(node);
+    return true;
   }
-  policy_->begin(request);
-  for (Node* node = last; node != nullptr; node = node->parent) {
-    if (std::exchange(node->parked, false)) policy_->restore(*node);
-    policy_->touch(*node);
+  Node* parent = nullptr;
+  if (value.parent_hash != 0) {
+    const auto above = nodes_.find(value.parent_hash);
+    if (above == nodes_.end()) return false;
+    parent = &above->second;
+    ++parent->holders;
   }
-  if (last != nullptr) ++last->holders;
-  for (const Access& access : chain.subspan(request.hits)) {
-    if (access.bytes > capacity_ || nodes_.contains(access.hash)) break;
-    try {
-      Node& node = nodes_[access.hash];
-      node.hash = access.hash;
-      node.charge_bytes = access.bytes;
-      node.holders = 1;   // this request; then what comes next
-      policy_->announce(node);
-      if (!make_room(access.bytes)) {
-        nodes_.erase(access.hash);
-        break;
-      }
-      used_ += access.bytes;
-      node.parent = last;
-      policy_->insert(node);
-      last = &node;   // its parent keeps the hold the request had on it
-    } catch (const std::bad_alloc&) {
-      break;
-    }
+  if (!insert(value, parent)) let_go(parent);
+  return false;
+}
+
+bool ShadowStore::insert(const PolicyNode& value, Node* parent) {
+  policy_->announce(value);
+  if (value.charge_bytes > capacity_ || !make_room(value.charge_bytes)) return false;
+  Node* node = nullptr;
+  try {
+    node = &nodes_[value.hash];
+  } catch (const std::bad_alloc&) {
+    return false;
   }
-  let_go(last);
-  return hit_bytes;
+  node->hash = value.hash;
+  node->charge_bytes = value.charge_bytes;
+  node->parent = parent;
+  used_ += value.charge_bytes;
+  policy_->insert(*node);
+  return true;
 }
 
 void ShadowStore::let_go(Node* node) {

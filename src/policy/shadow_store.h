@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <unordered_map>
 #include <utility>
 
@@ -14,18 +13,17 @@ namespace tensorcache {
 // The store's rules: what is chained behind a value holds it; a chain is touched from its last value to its first.
 class ShadowStore {
  public:
-  struct Access {
-    std::uint64_t hash, bytes;
-  };
-
   explicit ShadowStore(std::unique_ptr<Policy> policy) : policy_(std::move(policy)) {}
   void resize(std::uint64_t capacity_bytes) {
     capacity_ = capacity_bytes;
     policy_->resize(capacity_bytes);
     static_cast<void>(make_room(0));
   }
-  // A request for a chain. Returns the bytes of its leading run that were there; the rest is there now, as far as there is room.
-  std::uint64_t use(std::span<const Access> chain, RequestTraits request);
+  [[nodiscard]] bool contains(std::uint64_t hash) const { return nodes_.contains(hash); }
+  // What is used from here on belongs to this request.
+  void begin(const RequestTraits& request) { policy_->begin(request); }
+  // Returns whether it was there. It is there now, if what it is chained behind is and there is room.
+  bool use(const PolicyNode& value);
 
  private:
   struct Node : PolicyNode {
@@ -33,6 +31,7 @@ class ShadowStore {
     std::uint32_t holders = 0;
     bool parked = false;
   };
+  [[nodiscard]] bool insert(const PolicyNode& value, Node* parent);
   void let_go(Node* node);
   void evict(Node* node);
   [[nodiscard]] bool make_room(std::uint64_t bytes);

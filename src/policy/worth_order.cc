@@ -13,6 +13,8 @@ constexpr std::uint64_t kRemembered = 16;
 constexpr std::uint64_t kLearningUses = 16384, kAgingUses = 128;
 // The end of a prompt is a class of its own: what comes there is seldom the same again.
 constexpr std::size_t kLastOfChain = 48;
+// So is what is said to be over; whether that is true is learned like everything else.
+constexpr std::size_t kOver = 49;
 
 // Of the request that used a value last: the share of its chain that was there, and the length of its answer.
 std::size_t trait_of(const RequestTraits& request) {
@@ -66,6 +68,9 @@ PolicyNode* WorthOrder::pop() {
 
 PolicyNode* WorthOrder::pop_oldest() {
   keep_time();
+  for (std::size_t age = kAges; age-- > 0;) {
+    if (PolicyNode* node = lists_[slot(kOver, age)].back()) return give_up(node);
+  }
   PolicyNode* oldest = nullptr;
   for (std::size_t word = 0; word < occupied_.size(); ++word) {
     for (std::uint64_t bits = occupied_[word]; bits != 0; bits &= bits - 1) {
@@ -86,6 +91,13 @@ PolicyNode* WorthOrder::give_up(PolicyNode* node) {
 
 void WorthOrder::restore(PolicyNode& node) {
   static_cast<void>(take_past(node.hash));
+  list(node).push_back(node);
+  mark(node);
+}
+
+void WorthOrder::demote(PolicyNode& node) {
+  take(node);
+  node.queue = kOver;
   list(node).push_back(node);
   mark(node);
 }

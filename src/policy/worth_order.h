@@ -24,6 +24,7 @@ class WorthOrder final : public Policy {
   // The least recently used instead.
   [[nodiscard]] PolicyNode* pop_oldest();
   void restore(PolicyNode& node) override;
+  void demote(PolicyNode& node) override;
 
  private:
   static constexpr std::size_t kClasses = ReuseModel::kClasses, kAges = ReuseModel::kAges;

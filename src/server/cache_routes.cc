@@ -4,6 +4,8 @@
 #include <charconv>
 #include <optional>
 
+#include "base/units.h"
+#include "server/json_document.h"
 #include "server/json_text.h"
 
 namespace tensorcache {
@@ -86,7 +88,68 @@ std::optional<std::size_t> parse_limit(std::string_view query) {
   return std::min(limit, kMaxLimit);
 }
 
+// A size in bytes out of a number or a text.
+std::optional<Problem> read_size(const std::string& name, const boost::json::value& value, std::uint64_t least, std::optional<std::uint64_t>* bytes) {
+  if (value.is_string()) {
+    const auto parsed = parse_size(std::string_view(value.get_string()));
+    if (!parsed) return bad_field(name, name + ": " + parsed.error);
+    *bytes = *parsed;
+  } else {
+    boost::system::error_code failed;
+    *bytes = value.to_number<std::uint64_t>(failed);
+    if (failed) return bad_field(name, name + " must be a number of bytes or a text like \"4GiB\"");
+  }
+  if (**bytes < least) return bad_field(name, name + " must be at least " + format_size(least));
+  return std::nullopt;
+}
+
+constexpr std::uint64_t kLeastMemory = std::uint64_t{1} << 20, kLeastDisk = std::uint64_t{64} << 20;
+
+std::optional<Problem> not_admin(const Caller& caller) {
+  if (caller.admin) return std::nullopt;
+  return Problem{403, "/cache/config is everybody's and needs an admin's API key", "", "admin_required", 0};
+}
+
 }   // namespace
+
+Reply show_config(const Service& service, const Caller& caller) {
+  if (const auto problem = not_admin(caller)) return problem_reply(*problem);
+  Reply reply;
+  reply.body = "{";
+  member(reply.body, "memory", service.cache.stats().capacity_bytes);
+  if (const DiskStats disk = service.cache.disk_stats(); !disk.directory.empty()) member(reply.body, "disk_size", disk.capacity_bytes);
+  reply.body += '}';
+  return reply;
+}
+
+Reply change_config(Service& service, const Caller& caller, std::string_view body) {
+  if (const auto problem = not_admin(caller)) return problem_reply(*problem);
+  std::string error;
+  const auto document = parse_json(body, {}, error);
+  if (!document || !document->is_object()) {
+    return problem_reply({400, document ? "the body must be a JSON object" : "the body is not valid JSON: " + error, "", "invalid_json", 0});
+  }
+  std::optional<std::uint64_t> memory, disk_size;
+  for (const auto& item : document->get_object()) {
+    const std::string name(item.key());
+    const bool is_memory = name == "memory";
+    if (!is_memory && name != "disk_size") return problem_reply(bad_field(name, "unknown field '" + name + "'", "unknown_parameter"));
+    if (!is_memory && service.cache.disk_stats().directory.empty()) return problem_reply(bad_field(name, "disk_size: there is no disk cache"));
+    const auto problem = read_size(name, item.value(), is_memory ? kLeastMemory : kLeastDisk, is_memory ? &memory : &disk_size);
+    if (problem) return problem_reply(*problem);
+  }
+  if (disk_size) service.cache.resize_disk(*disk_size);
+  if (memory && !service.resize_memory(*memory)) {
+    return problem_reply({503, "the memory is being resized already", "memory", "overloaded", 1});
+  }
+  Reply reply;
+  reply.body = "{";
+  member(reply.body, "memory", memory.value_or(service.cache.stats().capacity_bytes));
+  if (const DiskStats disk = service.cache.disk_stats(); !disk.directory.empty())
+    member(reply.body, "disk_size", disk_size.value_or(disk.capacity_bytes));
+  reply.body += '}';
+  return reply;
+}
 
 Reply show_cache(const Service& service, const Caller& caller, std::string_view query) {
   const std::optional<std::size_t> limit = parse_limit(query);

@@ -1,4 +1,4 @@
-// GET and DELETE /cache.
+// GET and DELETE /cache, GET and PUT /cache/config.
 #pragma once
 
 #include <string_view>
@@ -14,5 +14,10 @@ namespace tensorcache {
 
 // Forgets what is stored for the caller's tenant, an admin's too. {"removed": n}
 [[nodiscard]] Reply clear_cache(Service& service, const Caller& caller);
+
+// How large the cache may be, for an admin: {"memory": bytes, "disk_size": bytes}.
+[[nodiscard]] Reply show_config(const Service& service, const Caller& caller);
+// The same object, or parts of it, with sizes as numbers or as texts like "4GiB". Replies at once; what is too much goes meanwhile.
+[[nodiscard]] Reply change_config(Service& service, const Caller& caller, std::string_view body);
 
 }   // namespace tensorcache

@@ -81,10 +81,12 @@ class EventStream {
   std::string events_, wire_;
 };
 
-Flights::Order make_order(const ServerOptions& options, const CacheControl& control, std::shared_ptr<Request> request, const Engine& engine,
+Flights::Order make_order(const ServerOptions& options, const CacheControl& control, const ParsedRequest& parsed, const Engine& engine,
                           bool& eligible) {
+  const std::shared_ptr<Request>& request = parsed.request;
+  const bool no_store = control.no_store || parsed.no_store;
   request->use_prefix_cache = !control.no_cache;
-  request->store_prefix = !control.no_store;
+  request->store_prefix = !no_store;
   eligible = options.cache_answers && (request->sampling.repeatable() || options.cache_sampled);
   Flights::Order order;
   if (eligible) {
@@ -94,9 +96,9 @@ Flights::Order make_order(const ServerOptions& options, const CacheControl& cont
   order.look_up = order.join = eligible && !control.no_cache;
   order.max_age = control.max_age;
   order.compute = !control.only_if_cached;
-  order.store = eligible && !control.no_store;
+  order.store = eligible && !no_store;
   order.time_to_live = options.answer_time_to_live;
-  order.request = std::move(request);
+  order.request = request;
   return order;
 }
 
@@ -278,7 +280,7 @@ Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
   completion.head = {parsed.request->kind, info.model_name, fingerprint, 0, parsed.request->logprobs};
   const CacheControl control = parse_cache_control(exchange.request.cache_control);
   bool eligible = false;
-  const Flights::Order order = make_order(service.options, control, parsed.request, *engine, eligible);
+  const Flights::Order order = make_order(service.options, control, parsed, *engine, eligible);
   co_await bring_answer(exchange, order);
   Flights::Outcome outcome = service.flights.enter(order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
   completion.status.forward = forward_of(eligible, control, outcome);

@@ -180,6 +180,20 @@ MaybeProblem stream_options(RequestDraft& draft, std::string_view name, const js
   return std::nullopt;
 }
 
+// Hints to the cache: they change what is kept, never what comes out.
+MaybeProblem hints(RequestDraft& draft, std::string_view name, const json::value& value) {
+  const json::object* object = value.if_object();
+  if (!object) return bad_field(text(name), "tensorcache must be an object");
+  for (const auto& member : *object) {
+    const std::string param = "tensorcache." + std::string(member.key());
+    if (member.value().is_null()) continue;
+    const bool end = member.key() == "end_of_conversation";
+    if (!end && member.key() != "no_store") return bad_field(param, "unknown field " + param, "unknown_parameter");
+    if (MaybeProblem problem = boolean(param, member.value(), end ? draft.request().ends_conversation : draft.parsed.no_store)) return problem;
+  }
+  return std::nullopt;
+}
+
 // Fields that do not change the answer, whatever they say.
 MaybeProblem ignore(RequestDraft&, std::string_view, const json::value&) { return std::nullopt; }
 
@@ -237,6 +251,7 @@ constexpr Field kFields[] = {
     {"logprobs", In::kBoth, logprobs},
     {"top_logprobs", In::kChat, top_logprobs},
     {"stream_options", In::kBoth, stream_options},
+    {"tensorcache", In::kBoth, hints},
     {"n", In::kBoth, only_one},
     {"user", In::kBoth, ignore},
     {"metadata", In::kBoth, ignore},

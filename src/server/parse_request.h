@@ -17,6 +17,7 @@ struct ParsedRequest {
   std::string model;                  // as asked for; may be empty
   bool stream = false;
   bool include_usage = false;   // of stream_options
+  bool no_store = false;        // of the hints
 };
 
 // Every field is understood, provably without influence on the answer, or refused by name (400, `param`). Never throws, whatever the bytes.

@@ -22,6 +22,7 @@ constexpr Resource kResources[] = {
     {"/health", Route::kHealth, kRead},
     {"/metrics", Route::kMetrics, kRead},
     {"/cache", Route::kCache, "GET, HEAD, DELETE"},
+    {"/cache/config", Route::kCacheConfig, "GET, HEAD, PUT"},
 };
 
 // True if `method` is an element of the list "A, B".
@@ -51,7 +52,7 @@ std::string percent_decoded(std::string_view text) {
 }   // namespace
 
 std::string_view route_name(Route route) {
-  constexpr std::string_view kNames[kRouteCount] = {"other", "chat", "completion", "models", "model", "health", "metrics", "cache"};
+  constexpr std::string_view kNames[kRouteCount] = {"other", "chat", "completion", "models", "model", "health", "metrics", "cache", "cache_config"};
   return kNames[static_cast<std::size_t>(route)];
 }
 

@@ -8,8 +8,8 @@
 
 namespace tensorcache {
 
-enum class Route : std::uint8_t { kNone, kChat, kCompletion, kModels, kModel, kHealth, kMetrics, kCache };
-inline constexpr std::size_t kRouteCount = 8;
+enum class Route : std::uint8_t { kNone, kChat, kCompletion, kModels, kModel, kHealth, kMetrics, kCache, kCacheConfig };
+inline constexpr std::size_t kRouteCount = 9;
 [[nodiscard]] std::string_view route_name(Route route);
 
 struct RouteMatch {

@@ -47,6 +47,27 @@ TEST_F(Routes, AlsoWithoutV1) {
   EXPECT_EQ(post(R"({"prompt":"a"})", "", "/completions?x=y").status, 200);
 }
 
+TEST_F(Routes, TheBudgetChangesWhileTheServerRuns) {
+  start({}, FakeEngine::say({"x"}));
+  const auto put = [&](std::string_view body) {
+    Client one = client();
+    one.request("PUT", "/cache/config", "", body);
+    return one.read();
+  };
+  const std::uint64_t before = cache_.stats().capacity_bytes;
+  EXPECT_EQ(get("/cache/config").json().at("memory").to_number<std::uint64_t>(), before);
+  EXPECT_EQ(put(R"({"memory":"2MiB"})").body, R"({"memory":2097152})");
+  for (int i = 0; cache_.stats().capacity_bytes != 2'097'152 && i < 5000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(get("/cache/config").body, R"({"memory":2097152})");
+  EXPECT_EQ(put(R"({"memory":"2 bananas"})").error("param"), "memory");
+  EXPECT_EQ(put(R"({"memory":10})").error("param"), "memory");
+  EXPECT_EQ(put(R"({"memory":-5})").status, 400);
+  EXPECT_EQ(put(R"({"disk_size":"1GiB"})").error("param"), "disk_size") << "there is no disk";
+  EXPECT_EQ(put(R"({"speed":9})").error("param"), "speed");
+  EXPECT_EQ(put("nonsense").error("code"), "invalid_json");
+  EXPECT_EQ(cache_.stats().capacity_bytes, 2'097'152u) << "what is refused changes nothing";
+}
+
 TEST_F(Routes, HealthSaysLoadingUntilReady) {
   ServerOptions options;
   options.api_keys = {{"secret", "t", false}};

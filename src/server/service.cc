@@ -36,4 +36,13 @@ Service::Service(ServerOptions options_in, Cache& cache_in)
       local_only(options.api_keys.empty() && is_loopback_name(options.host)),
       flights(cache_in) {}
 
+bool Service::resize_memory(std::uint64_t bytes) {
+  if (resizing_.exchange(true)) return false;
+  resizer_ = std::jthread([this, bytes] {
+    cache.resize(bytes);
+    resizing_ = false;
+  });
+  return true;
+}
+
 }   // namespace tensorcache

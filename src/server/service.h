@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <thread>
 
 #include "answer/flight.h"
 #include "server/metrics.h"
@@ -23,6 +24,13 @@ struct Service {
   Flights flights;
   std::atomic<Engine*> engine{nullptr};   // null while the model loads
   bool draining = false;                  // the server's thread only
+
+  // On a thread of its own, because evicting much takes long. False: the last time is not over. The server's thread only.
+  bool resize_memory(std::uint64_t bytes);
+
+ private:
+  std::atomic<bool> resizing_{false};
+  std::jthread resizer_;
 };
 
 }   // namespace tensorcache

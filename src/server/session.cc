@@ -170,6 +170,9 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& call
     case Route::kChat:
     case Route::kCompletion:
       return std::nullopt;
+    case Route::kCacheConfig:
+      if (request.method == "PUT") return std::nullopt;
+      return show_config(service, *caller);
     case Route::kMetrics:
       return metrics_page(service, *caller);
     case Route::kCache:
@@ -242,6 +245,7 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
       reply = problem_reply(problem);
     }
     connection->expire_never();
+    if (!reply && exchange.route == Route::kCacheConfig) reply = change_config(service, *caller, request.body);
     if (reply && exchange.route == Route::kCache && request.method == "DELETE" && reply->status == 200) co_await until_forgotten(exchange, *reply);
     if (reply) {
       again = co_await send(exchange, std::move(*reply));

@@ -51,6 +51,7 @@ class Store {
         used_ += node.charge_bytes;
         node.resident = true;
         node.parent = i > 0 && nodes_[chain[i - 1]].resident ? chain[i - 1] : kNone;
+        node.parent_hash = node.parent == kNone ? 0 : nodes_[node.parent].hash;
         hold(node.parent);
         policy_->insert(node);
       }
@@ -61,13 +62,15 @@ class Store {
     let_go(pinned);
   }
 
-  // A conversation that will not go on: what nothing else is chained behind goes next.
+  // A conversation that will not go on: what of its end nothing else is chained behind goes next, the last block first.
   void demote(std::span<const std::uint32_t> chain) {
-    for (auto block = chain.rbegin(); block != chain.rend(); ++block) {
-      Node& node = nodes_[*block];
-      if (!node.resident || node.holders > 0 || node.parked) return;
-      policy_->erase(node);
-      evict(node);
+    std::size_t end = chain.size();
+    while (end > 0 && !nodes_[chain[end - 1]].resident) --end;
+    std::size_t first = end;
+    while (first > 0 && nodes_[chain[first - 1]].holders == (first == end ? 0 : 1)) --first;
+    for (; first < end; ++first) {
+      Node& node = nodes_[chain[first]];
+      if (!node.parked) policy_->demote(node);
     }
   }
 

@@ -118,6 +118,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
         kind.value_bytes.fetch_add(entry->value_bytes, std::memory_order_relaxed);
         kind.charged_bytes.fetch_add(entry->charge_bytes, std::memory_order_relaxed);
         shard.link(*entry);
+        entry->parent_hash = entry->parent != nullptr ? entry->parent->hash : 0;
         const std::lock_guard policy_lock(policy_mutex_);
         entry->tick.store(++ticks_, std::memory_order_relaxed);
         entry->linked = true;
@@ -199,10 +200,29 @@ std::vector<Handle> MemoryTier::match(std::span<const Key> chain) {
   }
   if (!run.empty()) {
     const std::lock_guard lock(policy_mutex_);
+    policy_->begin({.values = chain.size(), .hits = run.size()});
     std::for_each(run.rbegin(), run.rend(), [&](const Handle& handle) { touch_locked(*handle.entry_); });
   }
   if (expired) expirations_.fetch_add(forget(chain[run.size()], Only::kExpired), std::memory_order_relaxed);
   return run;
+}
+
+void MemoryTier::demote(std::span<const Key> chain) {
+  std::vector<Handle> run;
+  for (const Key& key : chain) {
+    Shard& shard = index_.shard(key);
+    const std::lock_guard lock(shard.mutex);
+    Entry* entry = shard.find(key);
+    if (entry == nullptr) break;
+    run.push_back(pin(*entry));
+  }
+  const std::lock_guard lock(policy_mutex_);
+  std::size_t first = run.size();
+  const auto kids = [&](std::size_t i) { return (run[i].entry_->state.load() & kReferences) / kKid; };
+  while (first > 0 && kids(first - 1) == (first == run.size() ? 0 : 1)) --first;
+  for (; first < run.size(); ++first) {
+    if (run[first].entry_->linked) policy_->demote(*run[first].entry_);
+  }
 }
 
 std::size_t MemoryTier::peek(std::span<const Key> chain) const {

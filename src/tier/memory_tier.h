@@ -54,6 +54,7 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   [[nodiscard]] Handle get(const Key& key, Count count);
   [[nodiscard]] Handle share(const Handle& handle);
   [[nodiscard]] std::vector<Handle> match(std::span<const Key> chain);
+  void demote(std::span<const Key> chain);
   [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
   [[nodiscard]] bool contains(const Key& key) const;
 
