@@ -122,7 +122,7 @@ void ServeConfig::declare_cache() {
   options.add_size("--disk-size", disk_.capacity_bytes, "room for it, a hard limit");
   options.add_choice("--disk-sync", disk_sync_, {"none", "segment", "record"}, "what a power cut may take: half a minute, the last 64MiB, nothing");
   options.add_choice("--policy", cache.policy, policy_names(), "what goes first when the memory is full; tensorcache policies lists them");
-  options.add_flag("--force-policy", force_policy_, "also one that is known to collapse on prefixes");
+  options.add_flag("--force-policy", force_policy_, "also one that is not made for prefixes");
   options.add_text("--record", "FILE", record_path, "append each request's lengths and digests of its blocks, never text, for tensorcache simulate");
   options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text = "32, or 64 with --deterministic";
 }
@@ -177,9 +177,8 @@ void ServeConfig::finish(const Surroundings& surroundings) {
   if (!cache_on_) llama.prefix_cache = server.cache_answers = false;
   const PolicyInfo* policy = find_policy(cache.policy);
   if (policy != nullptr && !policy->fits_prefixes && llama.prefix_cache && !force_policy_) {
-    throw UsageError("--policy: " + cache.policy +
-                     " collapses on prefixes (docs/policies.md): it keeps the first blocks of everything and nothing whole; " +
-                     "--cache-prefixes off keeps answers only, --force-policy takes it all the same");
+    throw UsageError("--policy: " + cache.policy + " is for independent keys: on prefixes it misses more than lru, some up to eight times as much " +
+                     "(docs/policies.md); --cache-prefixes off keeps answers only, --force-policy takes it all the same");
   }
   read_loras();
   if (!chat_template_file_.empty()) {

@@ -76,8 +76,8 @@ TEST(ServeConfig, ErrorsNameTheOption) {
   EXPECT_THAT(error_of({"-ctk", "f17"}), HasSubstr("--cache-type-k: 'f17' is not one of f32, f16"));
 }
 
-TEST(ServeConfig, APolicyThatCollapsesOnPrefixesMustBeForced) {
-  EXPECT_THAT(error_of({"--policy", "lfu"}), HasSubstr("--policy: lfu collapses on prefixes"));
+TEST(ServeConfig, APolicyThatIsNotForPrefixesMustBeForced) {
+  EXPECT_THAT(error_of({"--policy", "lfu"}), HasSubstr("--policy: lfu is for independent keys"));
   ServeConfig forced, answers, clock;
   configure(forced, {"--policy", "lfu", "--force-policy"});
   EXPECT_EQ(forced.cache.policy, "lfu");

@@ -36,7 +36,9 @@ struct SimulateConfig {
   OptionSet options{"simulate"};
 
   SimulateConfig() {
-    options.add_list("--policy", "NAME", policies, "policies to compare, with commas; tensorcache policies lists them, min is Belady's, which knows the future")
+    options
+        .add_list("--policy", "NAME", policies,
+                  "policies to compare, with commas; tensorcache policies lists them, min is Belady's, which knows the future")
         .default_text = "lru,min";
     options.add_list("--size", "SIZE", sizes, "sizes, with commas: 5% of all distinct blocks or bytes, 4096 blocks or keys, 2GiB").default_text =
         "1%,5%,10%,20%,50%";
@@ -45,7 +47,7 @@ struct SimulateConfig {
     options.add_real("--hint-recall", "SHARE", hint_recall, "of finished conversations whose end the cache is told", 0, 1).default_text = "0";
     options.add_real("--prefill-speed", "TOKENS/S", tokens_per_second, "to say how many seconds are saved", 0, 1e9).default_text = "";
     options.add_flag("--skip-bad", skip_bad, "leave broken lines out, and say how many");
-    options.add_flag("--force", force, "also policies that are known to collapse on prefixes");
+    options.add_flag("--force", force, "also policies that are not made for prefixes");
     options.add_flag("--json", json, "print one JSON object instead of the table");
     options.add_text("--csv", "FILE", csv, "also write a table for programs");
     options.add_text("--plot", "FILE", plot, "also draw it: FILE.svg, or a page, FILE.html");
@@ -101,8 +103,8 @@ void check_prefixes(const SimulateConfig& config) {
     const PolicyInfo* info = find_policy(name);
     if (config.force || info == nullptr || info->fits_prefixes) continue;
     throw UsageError("--policy: " + name +
-                     " collapses on prefixes (docs/policies.md): a prefix's first blocks are used most and its last ones least, and it " +
-                     "keeps the former of everything; --force simulates it all the same");
+                     " is for independent keys: on prefixes it misses more than lru, some up to eight times as much (docs/policies.md); " +
+                     "--force simulates it all the same");
   }
 }
 

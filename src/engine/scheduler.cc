@@ -149,7 +149,8 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   if (const auto tokens = s.reusable_tokens(); !tokens.empty()) {
     const std::size_t restored = store_.restore(slot, *s.chain, tokens);
     s.computed = s.cached = cost_.worth_taking_over(restored, s.prompt_tokens);
-    if (s.cached < restored) llama_memory_seq_rm(llama_get_memory(model_.context()), slot, static_cast<llama_pos>(s.cached), -1);
+    const bool cut = s.cached == restored || llama_memory_seq_rm(llama_get_memory(model_.context()), slot, static_cast<llama_pos>(s.cached), -1);
+    if (!cut) s.computed = s.cached = restored;
   }
   const std::size_t blocks = s.cached / options_.block_tokens;
   s.saved_blocks = blocks;

@@ -36,9 +36,14 @@ class Adaptive final : public Policy {
     order_.insert(node);
   }
   void touch(PolicyNode& node) override {
-    try {
-      run_.push_back(node);
-    } catch (const std::bad_alloc&) {   // the shadows miss one use
+    if (run_.size() == request_.hits) compare_run();
+    if (run_is_open_) {
+      try {
+        run_.push_back(node);
+      } catch (const std::bad_alloc&) {   // the shadows miss one use
+      }
+    } else {   // a value by itself
+      lead_ += (learned_.use(node) ? charge(node) : 0) - (lru_.use(node) ? charge(node) : 0);
     }
     order_.touch(node);
   }

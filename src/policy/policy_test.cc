@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "policy/shadow_store.h"
+
 namespace tensorcache {
 namespace {
 
@@ -255,6 +257,53 @@ TEST_F(Order, EveryPolicyKeepsAccount) {
     EXPECT_EQ(rest, std::string(held.begin(), held.end()));
     EXPECT_EQ(pop(1), "-");
   }
+}
+
+// Chains of 10 that come back in turns, far more than fit: LRU never finds one, the learned order keeps some whole.
+TEST(Adaptive, KeepsSomeOfWhatComesBackInTurns) {
+  constexpr std::size_t kChains = 40, kBlocks = 10, kRoom = 150;
+  const auto hits_of = [](std::string_view name) {
+    ShadowStore store(make_policy(name));
+    store.resize(kRoom);
+    std::uint64_t hits = 0;
+    std::mt19937 random(7);
+    for (std::size_t turn = 0; turn < 12'000; ++turn) {
+      const std::uint64_t chain = turn % kChains;
+      std::uint64_t run = 0;
+      while (run < kBlocks && store.contains(1000 * chain + run + 1)) ++run;
+      store.begin({.values = kBlocks, .hits = run});
+      PolicyNode node;
+      node.charge_bytes = 1;
+      const auto use = [&](std::uint64_t block) {
+        node.hash = 1000 * chain + block + 1;
+        node.parent_hash = block > 0 ? node.hash - 1 : 0;
+        hits += store.use(node) ? 1 : 0;
+      };
+      for (std::uint64_t block = run; block-- > 0;) use(block);
+      for (std::uint64_t block = run; block < kBlocks; ++block) use(block);
+    }
+    return static_cast<double>(hits) / (12'000.0 * kBlocks);
+  };
+  EXPECT_EQ(hits_of("lru"), 0);
+  EXPECT_GT(hits_of("adaptive"), 0.15) << "a third would fit";
+}
+
+// Uses without a request around them, as get() makes them, leave nothing behind.
+TEST(Adaptive, ValuesByThemselvesArePlainUses) {
+  const auto policy = make_policy("adaptive");
+  policy->resize(100);
+  std::vector<PolicyNode> nodes(10);
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    nodes[i].hash = i + 1;
+    nodes[i].charge_bytes = 1;
+    policy->insert(nodes[i]);
+  }
+  policy->begin({.values = 3, .hits = 2});
+  policy->touch(nodes[1]);
+  policy->touch(nodes[0]);
+  for (int i = 0; i < 100'000; ++i) policy->touch(nodes[static_cast<std::size_t>(2 + i % 8)]);
+  EXPECT_EQ(policy->pop(), &nodes[1]) << "it follows LRU until another order has proved better";
+  EXPECT_EQ(policy->pop(), &nodes[0]);
 }
 
 }   // namespace

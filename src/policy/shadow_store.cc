@@ -34,6 +34,7 @@ bool ShadowStore::insert(const PolicyNode& value, Node* parent) {
   }
   node->hash = value.hash;
   node->charge_bytes = value.charge_bytes;
+  node->parent_hash = value.parent_hash;
   node->parent = parent;
   used_ += value.charge_bytes;
   policy_->insert(*node);

@@ -45,7 +45,7 @@ def test_what_cannot_be_done_is_said(tmp_path):
         (["simulate"], 2, "a trace is missing"),
         (["simulate", "/no/such/file"], 1, "/no/such/file: No such file"),
         (["simulate", TRACE, "--policy", "lruu"], 2, "--policy: 'lruu' is unknown; did you mean lru?"),
-        (["simulate", TRACE, "--policy", "lfu"], 2, "--policy: lfu collapses on prefixes"),
+        (["simulate", TRACE, "--policy", "lfu"], 2, "--policy: lfu is for independent keys"),
         (["simulate", TRACE, "--size", "0%"], 2, "--size: '0%' is not above 0%"),
         (["simulate", TRACE, "--size", "2GiB"], 2, "--block-bytes says what a block takes"),
         (["simulate", TRACE, "--plot", "x.png"], 2, "--plot: x.png ends neither in .svg nor in .html"),
@@ -59,7 +59,7 @@ def test_what_cannot_be_done_is_said(tmp_path):
     assert skipped.returncode == 0 and "1 broken lines left out, the first: line 2" in skipped.stderr
 
 
-def test_forced_policies_collapse_as_the_refusal_says():
+def test_forced_policies_lose_as_the_refusal_says():
     results = json.loads(run("simulate", TRACE, "--policy", "lru,lfu", "--size", "5%", "--force", "--json").stdout)["results"]
     assert results[1]["miss_ratio"] > 1.4 * results[0]["miss_ratio"]
 
