@@ -252,7 +252,10 @@ TEST(Oracle, WithADiskAndRestartsWhatIsServedIsStillRight) {
       oracle.step(false);
       if (i % 10 == 0) oracle.check();
       if (oracle.below(20) == 0) {
-        ASSERT_TRUE(oracle.cache().flush(std::chrono::seconds(20)) || oracle.cache().disk_stats().dropped_puts > 0);
+        const bool flushed = oracle.cache().flush(std::chrono::seconds(20));
+        // With all memory in use, what waits to be written included, the index may have no room for one more.
+        const DiskStats stats = oracle.cache().disk_stats();
+        ASSERT_TRUE(flushed || stats.dropped_puts + stats.too_large_puts + stats.index_full > 0);
       }
       if (oracle.below(100) == 0) {
         from_disk += oracle.cache().disk_stats().hits;

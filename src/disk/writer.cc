@@ -169,6 +169,7 @@ void DiskTier::write_values(std::span<Write> values) {
     const Index::Id id = hangs ? insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent) : Index::kNone;
     if (id == Index::kNone) {
       lost_some_ = true;
+      counters_.dropped_puts += hangs ? 0 : 1;   // where the index is full, it counts that
       return;
     }
     index_.touch(id, tick_);
