@@ -52,8 +52,8 @@ TEST_P(EveryCallInTurn, CostsValuesAtMost) {
 
 INSTANTIATE_TEST_SUITE_P(Calls, EveryCallInTurn,
                          ::testing::Values(Failing{FaultFiles::kRead, EIO}, Failing{FaultFiles::kWrite, EIO}, Failing{FaultFiles::kWrite, ENOSPC},
-                                         Failing{FaultFiles::kSync, EIO}, Failing{FaultFiles::kOpen, EMFILE}, Failing{FaultFiles::kNames, EIO},
-                                         Failing{FaultFiles::kAny, EIO}));
+                                           Failing{FaultFiles::kSync, EIO}, Failing{FaultFiles::kOpen, EMFILE}, Failing{FaultFiles::kNames, EIO},
+                                           Failing{FaultFiles::kAny, EIO}));
 
 TEST(DiskFaults, ShortReadsAndWritesAreGoneOnWith) {
   const auto files = std::make_shared<FaultFiles>();

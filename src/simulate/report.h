@@ -20,7 +20,7 @@ struct Report {
   std::string trace, unit;   // what sizes count: "blocks", "keys" or "bytes"
   std::uint64_t requests = 0, accesses = 0, distinct = 0, distinct_size = 0, bad_lines = 0;
   std::optional<double> tokens_per_second = std::nullopt;   // of prefill: what a token that is found saves
-  std::vector<Finding> findings = {};             // size after size, the policies in the order they were asked for
+  std::vector<Finding> findings = {};                       // size after size, the policies in the order they were asked for
 };
 
 // Policies down, sizes across.
