@@ -1,7 +1,9 @@
 #include "engine/llama_engine.h"
 
 #include <spdlog/spdlog.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -30,7 +32,7 @@ class LlamaEngine final : public Engine {
     door_->engine = this;
     preparing_ = std::thread([this] { prepare_loop(); });
     computing_ = std::thread([this] { compute_loop(); });
-    if (options_.prefix_cache) warming_ = std::jthread([this](const std::stop_token& stop) { store_.warm_up(stop); });
+    if (options_.prefix_cache) warming_ = std::jthread([this](const std::stop_token& stop) { warm_up(stop); });
   }
 
   ~LlamaEngine() override { stop(std::chrono::steady_clock::now()); }
@@ -60,6 +62,7 @@ class LlamaEngine final : public Engine {
   [[nodiscard]] std::chrono::milliseconds time_to_compute(std::size_t tokens) const;
   void hand_over(SequencePtr sequence);
   void compute_loop();
+  void warm_up(const std::stop_token& stop);
   void forget(const Sequence& sequence);
 
   const LlamaOptions options_;
@@ -250,6 +253,13 @@ void LlamaEngine::compute_loop() {
     }
   }
   scheduler_.end_all({Failure::Code::kShuttingDown, "the server is shutting down", ""});
+}
+
+// Behind everything else: the first requests are being computed meanwhile.
+void LlamaEngine::warm_up(const std::stop_token& stop) {
+  constexpr int kLowestPriority = 19;
+  static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowestPriority));
+  store_.warm_up(stop);
 }
 
 EngineStats LlamaEngine::stats() const {
