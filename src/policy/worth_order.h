@@ -11,7 +11,7 @@
 
 namespace tensorcache {
 
-// A value's class: how often it was used, and of the request that used it last how much was new and how much was there.
+// A value's class: how often it was used, and of the request that used it last what share was there and how long the answer was.
 class WorthOrder final : public Policy {
  public:
   WorthOrder();
