@@ -109,6 +109,13 @@ class Server:
         return self.process.wait(timeout=STOP_LIMIT_S)
 
 
+def eventually(true_now, limit_s=20):
+    deadline = time.monotonic() + limit_s
+    while not true_now():
+        assert time.monotonic() < deadline, f"not so within {limit_s} s"
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def serving(folder, *flags, **environment):
     """A server of its own, stopped at the end, which must go well."""

@@ -2,7 +2,7 @@
 import threading
 
 import words
-from conftest import serving
+from conftest import eventually, serving
 
 
 def cached(reply):
@@ -97,7 +97,8 @@ def test_stored_things_are_listed_and_deleted(tmp_path):
         assert {entry["kind"] for entry in listed()["entries"]} == {"answer", "prefix-block"}
         removed = server.request("DELETE", "/cache").json()["removed"]
         assert removed == sum(kind["entries"] for kind in kinds.values())
-        assert not listed()["entries"] and listed()["used_bytes"] < 100_000
+        assert not listed()["entries"]
+        eventually(lambda: listed()["used_bytes"] < 100_000)   # at start, memory that is being made ready counts too
         again = server.chat(words.text("listed", 150))
         assert "hit" not in again.cache_status and cached(again) == 0
 
