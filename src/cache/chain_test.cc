@@ -22,7 +22,7 @@ TEST(Chain, MatchesTheLongestLeadingRun) {
   EXPECT_EQ(cache.peek(keys), 4u);
   const auto run = cache.match(keys);
   ASSERT_EQ(run.size(), 4u);
-  for (std::size_t i = 0; i < run.size(); ++i) EXPECT_EQ(run[i].text(), value_of(i, kBlockBytes)) << i;
+  for (std::size_t i = 0; i < run.size(); ++i) EXPECT_EQ(text_of(run.blocks()[i]), value_of(i, kBlockBytes)) << i;
   EXPECT_EQ(cache.stats().hits, 4u);
   EXPECT_EQ(cache.stats().misses, 2u);
   EXPECT_TRUE(cache.match({}).empty());
@@ -32,10 +32,53 @@ TEST(Chain, MatchesTheLongestLeadingRun) {
 TEST(Chain, AGapEndsTheRun) {
   Cache cache({});
   const auto keys = keys_of_chain(1, 4);
-  for (const std::size_t i : {0, 1, 3}) ASSERT_EQ(cache.put(keys[i], "unchained"), PutStatus::kStored);
+  put_chain(cache, {keys.begin(), keys.begin() + 2}, kBlockBytes);
+  ASSERT_EQ(cache.put(keys[3], "behind nothing"), PutStatus::kStored);
   EXPECT_EQ(cache.peek(keys), 2u);
   EXPECT_EQ(cache.match(keys).size(), 2u);
   EXPECT_TRUE(cache.match(std::vector{key_of(77), keys[0]}).empty());
+}
+
+// Only some of the keys are looked up, so every length must come out right.
+TEST(Chain, MatchesRunsOfEveryLength) {
+  Cache cache({});
+  const auto keys = keys_of_chain(1, 70);
+  for (std::size_t stored = 0; stored <= keys.size(); ++stored) {
+    for (std::size_t asked = stored; asked <= keys.size(); ++asked) {
+      ASSERT_EQ(cache.peek(std::span(keys).first(asked)), stored);
+      ASSERT_EQ(cache.match(std::span(keys).first(asked)).blocks().size(), stored);
+    }
+    if (stored < keys.size()) {
+      ASSERT_EQ(cache.put(keys[stored], value_of(stored, 10), block_options(keys, stored)), PutStatus::kStored);
+    }
+  }
+}
+
+TEST(Chain, ARunKeepsItsBlocksWhateverHappensToThem) {
+  std::optional<Cache> cache(CacheOptions{});
+  const auto keys = keys_of_chain(1, 20);
+  put_chain(*cache, keys, 200'000);
+  const auto run = cache->match(keys);
+  EXPECT_TRUE(cache->remove(keys[0]));
+  EXPECT_EQ(cache->peek(keys), 0u);
+  put_chain(*cache, keys_of_chain(2, 20), 200'000);
+  cache.reset();
+  ASSERT_EQ(run.size(), 20u);
+  for (std::size_t i = 0; i < 20; ++i) EXPECT_EQ(text_of(run.blocks()[i]), value_of(i, 200'000));
+}
+
+TEST(Chain, NoBlockOutlivesTheOneBeforeIt) {
+  FakeClock clock;
+  Cache cache({.clock = clock.function()});
+  const auto keys = keys_of_chain(1, 3);
+  ASSERT_EQ(cache.put(keys[0], "x", {.time_to_live = milliseconds(100)}), PutStatus::kStored);
+  clock.advance(milliseconds(60));
+  ASSERT_EQ(cache.put(keys[1], "x", {.parent = keys[0]}), PutStatus::kStored);
+  ASSERT_EQ(cache.put(keys[2], "x", {.parent = keys[1], .time_to_live = milliseconds(1000)}), PutStatus::kStored);
+  clock.advance(milliseconds(39));
+  EXPECT_EQ(cache.peek(keys), 3u);
+  clock.advance(milliseconds(1));
+  EXPECT_EQ(stored(cache, keys), 0u);
 }
 
 TEST(Chain, NeedsTheParent) {

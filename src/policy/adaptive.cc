@@ -47,8 +47,14 @@ class Adaptive final : public Policy {
     }
     order_.touch(node);
   }
-  void erase(PolicyNode& node) override { order_.erase(node); }
-  PolicyNode* pop() override { return follow_learned_ ? order_.pop() : order_.pop_oldest(); }
+  void erase(PolicyNode& node) override {
+    compare_run();   // while its values live
+    order_.erase(node);
+  }
+  PolicyNode* pop() override {
+    compare_run();
+    return follow_learned_ ? order_.pop() : order_.pop_oldest();
+  }
   void restore(PolicyNode& node) override { order_.restore(node); }
   void demote(PolicyNode& node) override { order_.demote(node); }
 

@@ -272,11 +272,12 @@ TEST(Adaptive, KeepsSomeOfWhatComesBackInTurns) {
       std::uint64_t run = 0;
       while (run < kBlocks && store.contains(1000 * chain + run + 1)) ++run;
       store.begin({.values = kBlocks, .hits = run});
-      PolicyNode node;
+      PolicyNode node, above;
       node.charge_bytes = 1;
       const auto use = [&](std::uint64_t block) {
         node.hash = 1000 * chain + block + 1;
-        node.parent_hash = block > 0 ? node.hash - 1 : 0;
+        above.hash = node.hash - 1;
+        node.parent = block > 0 ? &above : nullptr;
         hits += store.use(node) ? 1 : 0;
       };
       for (std::uint64_t block = run; block-- > 0;) use(block);

@@ -13,8 +13,8 @@ bool ShadowStore::use(const PolicyNode& value) {
     return true;
   }
   Node* parent = nullptr;
-  if (value.parent_hash != 0) {
-    const auto above = nodes_.find(value.parent_hash);
+  if (value.parent != nullptr) {
+    const auto above = nodes_.find(value.parent->hash);
     if (above == nodes_.end()) return false;
     parent = &above->second;
     ++parent->holders;
@@ -34,7 +34,6 @@ bool ShadowStore::insert(const PolicyNode& value, Node* parent) {
   }
   node->hash = value.hash;
   node->charge_bytes = value.charge_bytes;
-  node->parent_hash = value.parent_hash;
   node->parent = parent;
   used_ += value.charge_bytes;
   policy_->insert(*node);
@@ -47,7 +46,7 @@ void ShadowStore::let_go(Node* node) {
 
 void ShadowStore::evict(Node* node) {
   used_ -= node->charge_bytes;
-  Node* const parent = node->parent;
+  auto* const parent = static_cast<Node*>(node->parent);
   nodes_.erase(node->hash);
   let_go(parent);
 }

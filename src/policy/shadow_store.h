@@ -27,7 +27,6 @@ class ShadowStore {
 
  private:
   struct Node : PolicyNode {
-    Node* parent = nullptr;
     std::uint32_t holders = 0;
     bool parked = false;
   };

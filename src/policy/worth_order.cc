@@ -53,7 +53,7 @@ void WorthOrder::insert(PolicyNode& node) {
 void WorthOrder::touch(PolicyNode& node) {
   last_ = false;
   take(node);
-  model_.reused(node.queue, model_.age_of(now_ - node.used_at));
+  model_.reused(node.queue, model_.age_of(since(node)));
   ++node.uses;
   use(node);
 }
@@ -75,7 +75,7 @@ PolicyNode* WorthOrder::pop_oldest() {
   for (std::size_t word = 0; word < occupied_.size(); ++word) {
     for (std::uint64_t bits = occupied_[word]; bits != 0; bits &= bits - 1) {
       PolicyNode* node = lists_[order_[word * 64 + static_cast<std::size_t>(std::countr_zero(bits))]].back();
-      if (oldest == nullptr || node->used_at < oldest->used_at) oldest = node;
+      if (oldest == nullptr || since(*node) > since(*oldest)) oldest = node;
     }
   }
   return give_up(oldest);
@@ -119,14 +119,14 @@ void WorthOrder::use(PolicyNode& node) {
   ++uses_;
   node.queue = static_cast<std::uint8_t>(last_ && node.uses == 0 ? kLastOfChain : std::min<std::size_t>(node.uses, 2) * 16 + traits_);
   node.age = 0;
-  node.used_at = now_;
+  node.used_at = static_cast<std::uint32_t>(now_);
   list(node).push_front(node);
   mark(node);
 }
 
 void WorthOrder::remember(const PolicyNode& node) noexcept {
   try {
-    past_.push_back({node.hash, node.used_at, node.charge_bytes, node.queue, false});
+    past_.push_back({node.hash, now_ - since(node), node.charge_bytes, node.queue, false});
     past_places_[node.hash] = past_first_ + past_.size() - 1;
   } catch (const std::bad_alloc&) {   // then nothing is learned from it
     if (!past_.empty() && past_.back().hash == node.hash) past_.pop_back();
@@ -182,7 +182,7 @@ void WorthOrder::place_all() {
     NodeList& nodes = lists_[order_[place]];
     const std::size_t age = order_[place] % kAges;
     while (PolicyNode* node = nodes.back()) {
-      const std::size_t fits = model_.age_of(now_ - node->used_at);
+      const std::size_t fits = model_.age_of(since(*node));
       if (fits <= age) break;
       take(*node);
       node->age = static_cast<std::uint8_t>(fits);

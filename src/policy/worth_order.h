@@ -36,6 +36,7 @@ class WorthOrder final : public Policy {
 
   [[nodiscard]] static std::size_t slot(std::size_t c, std::size_t age) { return c * kAges + age; }
   NodeList& list(const PolicyNode& node) { return lists_[slot(node.queue, node.age)]; }
+  [[nodiscard]] std::uint32_t since(const PolicyNode& node) const { return static_cast<std::uint32_t>(now_) - node.used_at; }   // requests
   void mark(const PolicyNode& node);
   void take(PolicyNode& node);
   void use(PolicyNode& node);
