@@ -64,7 +64,8 @@ ShortKey short_key(const Key& key) {
 const std::vector<ShortKey>& short_accesses(int thread) {
   static const auto all = [] {
     std::array<std::vector<ShortKey>, 2> both;
-    for (int t = 0; t < 2; ++t) std::transform(accesses(t).begin(), accesses(t).end(), std::back_inserter(both[static_cast<std::size_t>(t)]), short_key);
+    for (int t = 0; t < 2; ++t)
+      std::transform(accesses(t).begin(), accesses(t).end(), std::back_inserter(both[static_cast<std::size_t>(t)]), short_key);
     return both;
   }();
   return all[static_cast<std::size_t>(thread) % all.size()];
@@ -108,7 +109,8 @@ void BM_Hit_HyperClockCache(benchmark::State& state) {
     cache = rocksdb::HyperClockCacheOptions(2 * kEntries * kCharge, kCharge, -1, false, nullptr, rocksdb::kDontChargeCacheMetadata).MakeSharedCache();
     for (std::size_t id = 0; id < kEntries; ++id) {
       const ShortKey key = short_key(key_of(id));
-      if (!cache->Insert({reinterpret_cast<const char*>(key.data()), key.size()}, value, kCharge, [](const rocksdb::Slice&, void*) {}).ok()) std::abort();
+      if (!cache->Insert({reinterpret_cast<const char*>(key.data()), key.size()}, value, kCharge, [](const rocksdb::Slice&, void*) {}).ok())
+        std::abort();
     }
   }
   std::atomic<std::uint64_t> misses{0};
@@ -202,7 +204,8 @@ void BM_InsertEvict(benchmark::State& state) {
     ++i;
   }
   state.SetItemsProcessed(state.iterations());
-  if (state.thread_index() == 0) state.counters["evicted_share"] = static_cast<double>(cache->stats().evictions) / static_cast<double>(cache->stats().puts);
+  if (state.thread_index() == 0)
+    state.counters["evicted_share"] = static_cast<double>(cache->stats().evictions) / static_cast<double>(cache->stats().puts);
 }
 BENCHMARK(BM_InsertEvict)->Threads(1)->Threads(2)->UseRealTime();
 

@@ -1,5 +1,6 @@
 #include "tier/index.h"
 
+#include <cstdlib>
 #include <new>
 #include <utility>
 
@@ -28,8 +29,8 @@ std::uint64_t went_on(std::uint64_t tags) { return tags >> kWentOnShift; }
 }   // namespace
 
 Table* Table::make(std::uint64_t charge_bytes) {
-  void* memory = ::operator new(charge_bytes - alignof(Table), std::align_val_t{alignof(Table)}, std::nothrow);
-  if (memory == nullptr) return nullptr;
+  void* memory = nullptr;
+  if (::posix_memalign(&memory, alignof(Table), charge_bytes - alignof(Table)) != 0) return nullptr;
   auto* table = new (memory) Table;
   const std::size_t buckets = (charge_bytes - alignof(Table) - sizeof(Table)) / sizeof(Bucket);
   for (std::size_t i = 0; i < buckets; ++i) new (table->buckets() + i) Bucket;
@@ -38,7 +39,7 @@ Table* Table::make(std::uint64_t charge_bytes) {
   return table;
 }
 
-void Table::free(Table* table) { ::operator delete(table, std::align_val_t{alignof(Table)}); }
+void Table::free(Table* table) { std::free(table); }
 
 Shard::~Shard() {
   if (Table* mine = table(); mine != &own_.table) Table::free(mine);

@@ -1,6 +1,8 @@
 // How much memory a value takes, and where it lies.
 #pragma once
 
+#include <malloc.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -28,6 +30,7 @@ class Layout {
     void* block = nullptr;
     return ::posix_memalign(&block, kLineBytes, block_bytes()) == 0 ? block : nullptr;
   }
+  [[nodiscard]] static std::uint64_t taken_by(void* block) { return ::malloc_usable_size(block) + sizeof(void*); }
   [[nodiscard]] std::size_t block_bytes() const { return entry_at + sizeof(Entry); }
   [[nodiscard]] std::uint64_t block_charge() const { return block_bytes() + sizeof(void*); }
   [[nodiscard]] std::uint64_t charge() const { return block_charge() + buffer_bytes; }

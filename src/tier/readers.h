@@ -30,7 +30,7 @@ class Readers {
   struct alignas(64) Slot {
     std::atomic<std::uint64_t> turn{0};
     std::atomic<std::uint64_t> hits{0}, misses{0};   // written by who has the slot
-    std::atomic<std::uint32_t> used{0};        // likewise
+    std::atomic<std::uint32_t> used{0};              // likewise
     std::array<Use, kUses> uses{};
   };
 
@@ -61,7 +61,8 @@ class Readers {
     Slot& slot_;
   };
 
-  // Calls `tell` for every use that was noted, and returns when every section that had begun before is over. Not for use in a section.
+  // With the policy's lock held: calls `tell` for every use that was noted, and returns when every section that had begun before is over. Not for use
+  // in a section.
   template <class Tell>
   void collect(const Tell& tell) {
     const std::size_t count = used_slots_.load();
@@ -83,7 +84,7 @@ class Readers {
       if (use.entry != nullptr) __builtin_prefetch(&use.entry->prev);
     }
     for (const Use& use : uses) {
-      if (use.entry == nullptr) continue;
+      if (use.entry == nullptr || !use.entry->has(kLinked)) continue;
       __builtin_prefetch(use.entry->prev);
       __builtin_prefetch(use.entry->next);
     }
@@ -118,7 +119,7 @@ class Readers {
     return at < used_slots_.load(std::memory_order_acquire) && try_take(slots_[at]) ? slots_[at] : enter_any(at);
   }
   [[nodiscard]] Slot& enter_any(std::size_t at);
-  [[nodiscard]] std::uint64_t sum(std::atomic<std::uint64_t> Slot::*counter) const {
+  [[nodiscard]] std::uint64_t sum(std::atomic<std::uint64_t> Slot::* counter) const {
     std::uint64_t sum = 0;
     for (const Slot& slot : slots_) sum += (slot.*counter).load(std::memory_order_relaxed);
     return sum;

@@ -49,9 +49,17 @@ Entry* MemoryTier::allocate(const Layout& layout) {
     budget_.give_back(layout.block_charge());
     throw std::bad_alloc();
   }
+  // malloc may give a little more than it was asked for.
+  const std::uint64_t extra = Layout::taken_by(block) - std::min(Layout::taken_by(block), layout.block_charge());
+  if (extra > 0 && !make_room(extra)) {
+    std::free(block);
+    if (buffer != nullptr) pool_.put(buffer, layout.buffer_bytes);
+    budget_.give_back(layout.block_charge());
+    return nullptr;
+  }
   let_live(1);
   auto* entry = new (static_cast<std::byte*>(block) + layout.entry_at) Entry;
-  entry->charge_bytes = layout.charge();
+  entry->charge_bytes = layout.charge() + extra;
   if (buffer != nullptr) {
     std::memcpy(block, &buffer, sizeof buffer);
     entry->state.store(kPooled, std::memory_order_relaxed);
@@ -62,11 +70,10 @@ Entry* MemoryTier::allocate(const Layout& layout) {
 void MemoryTier::free_memory(Entry* entry) {
   const Layout layout = Layout::of(*entry);
   if (layout.buffer_bytes != 0) pool_.put(data_of(*entry), layout.buffer_bytes);
-  const bool detached = entry->has(kDetached);
+  const std::uint64_t charged = entry->has(kDetached) ? 0 : entry->charge_bytes - layout.buffer_bytes;
   entry->~Entry();
   std::free(reinterpret_cast<std::byte*>(entry) - layout.entry_at);
-  // The bytes are free before they may be charged again.
-  if (!detached) budget_.give_back(layout.block_charge());
+  budget_.give_back(charged);   // the bytes are free before they may be charged again
   let_live(-1);
 }
 
