@@ -68,7 +68,7 @@ def test_policies_are_listed():
     done = run("policies")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines()[1:] if line and line[0].islower()]
-    assert names == ["adaptive", "arc", "clock", "fifo", "gdsf", "lfu", "lru", "s3fifo", "sieve", "wtinylfu"]
+    assert names == ["adaptive", "arc", "auto", "clock", "fifo", "gdsf", "guarded", "lfu", "lru", "s3fifo", "sieve", "wtinylfu"]
 
 
 def test_a_server_records_a_trace_that_can_be_simulated(tmp_path):
