@@ -79,6 +79,7 @@ std::vector<std::string> join_lora_scales(std::vector<std::string> arguments) {
 
 ServeConfig::ServeConfig() : options("serve") {
   cache.capacity_bytes = default_cache_bytes();
+  cache.policy = "auto";
   declare_model();
   declare_cache();
   declare_server();

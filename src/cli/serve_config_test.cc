@@ -72,7 +72,7 @@ TEST(ServeConfig, ErrorsNameTheOption) {
   EXPECT_THAT(error_of({"--api-key-file", "no-such-file"}), HasSubstr("--api-key-file: cannot read no-such-file"));
   EXPECT_THAT(error_of({"--chat-template-file", "no-such-file"}), HasSubstr("--chat-template-file: cannot read no-such-file"));
   EXPECT_THAT(error_of({"--policy", "lur"}),
-              HasSubstr("--policy: 'lur' is not one of adaptive, arc, clock, fifo, gdsf, lfu, lru, s3fifo, sieve, wtinylfu; did you mean lru?"));
+              HasSubstr("--policy: 'lur' is not one of adaptive, arc, auto, clock, fifo, gdsf, guarded, lfu, lru, s3fifo, sieve, wtinylfu; did you mean lru?"));
   EXPECT_THAT(error_of({"-ctk", "f17"}), HasSubstr("--cache-type-k: 'f17' is not one of f32, f16"));
 }
 
@@ -83,6 +83,8 @@ TEST(ServeConfig, APolicyThatIsNotForPrefixesMustBeForced) {
   EXPECT_EQ(forced.cache.policy, "lfu");
   configure(answers, {"--policy", "lfu", "--cache-prefixes", "off"});
   configure(clock, {"--policy", "clock"});
+  EXPECT_THAT(error_of({"--policy", "guarded"}), HasSubstr("--policy: guarded is for independent keys"));
+  EXPECT_EQ(ServeConfig().cache.policy, "auto");
 }
 
 TEST(ServeConfig, TheDefaultBudgetIsBounded) {

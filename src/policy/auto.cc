@@ -1,7 +1,7 @@
 // For a cache that holds both: blocks of prefixes under `adaptive`, all else under `guarded`.
 //
 // Each of the two groups has the share of the bytes that plain lru would give it, which a shadow over a sample of the keys says, and the
-// one that is further above its share gives up its candidate. Comparing the candidates themselves would not do: an order that gives up
+// one that is above its share gives up its candidate. Comparing the candidates themselves would not do: an order that gives up
 // what was just used, because it will not come back, would look like one whose values are all fresh, and eat up the other group. With
 // lru's shares, and in each an order that is lru where that is best, the whole is not worse than lru.
 #include <algorithm>
@@ -48,8 +48,9 @@ class Auto final : public Policy {
   }
   PolicyNode* pop() override {
     tell_shares();
-    const bool blocks_above = held(kBlocks) * share(kOthers) >= held(kOthers) * share(kBlocks);
-    const bool blocks = held(kOthers) == 0 || (held(kBlocks) > 0 && blocks_above);
+    // Blocks have what the others leave: those that are kept aside, because others are chained behind them, are not in `held`.
+    const bool others_above = static_cast<double>(groups_[kOthers].held) > static_cast<double>(capacity_) * share(kOthers);
+    const bool blocks = groups_[kOthers].held == 0 || (groups_[kBlocks].held > 0 && !others_above);
     PolicyNode* node = groups_[blocks ? kBlocks : kOthers].order->pop();
     if (node != nullptr) group(*node).held -= node->charge_bytes;
     return node;
@@ -68,20 +69,20 @@ class Auto final : public Policy {
     std::uint64_t told = 0;   // its capacity, as it knows it
   };
   [[nodiscard]] Group& group(const PolicyNode& node) { return groups_[node.kind == Kind::kPrefixBlock ? kBlocks : kOthers]; }
-  [[nodiscard]] double held(std::size_t of) const { return static_cast<double>(groups_[of].held); }
-  // Bytes of the sample that lru gives it.
+  // Of the bytes that lru would hold.
   [[nodiscard]] double share(std::size_t of) const {
-    std::uint64_t bytes = 0;
+    std::uint64_t blocks = 0, all = 0;
     for (std::size_t kind = 0; kind < kKindCount; ++kind) {
-      if ((static_cast<Kind>(kind) == Kind::kPrefixBlock) == (of == kBlocks)) bytes += sample_.bytes(0, static_cast<Kind>(kind));
+      const std::uint64_t bytes = sample_.bytes(0, static_cast<Kind>(kind));
+      all += bytes;
+      blocks += static_cast<Kind>(kind) == Kind::kPrefixBlock ? bytes : 0;
     }
-    return static_cast<double>(bytes);
+    if (all == 0) return 1;   // nothing is known yet
+    return static_cast<double>(of == kBlocks ? blocks : all - blocks) / static_cast<double>(all);
   }
   void tell_shares() {
-    const double all = share(kBlocks) + share(kOthers);
     for (const std::size_t i : {kBlocks, kOthers}) {
-      const double part = all > 0 ? share(i) / all : 1;
-      const auto bytes = std::max<std::uint64_t>(capacity_ / kLeastShare, static_cast<std::uint64_t>(static_cast<double>(capacity_) * part));
+      const auto bytes = std::max<std::uint64_t>(capacity_ / kLeastShare, static_cast<std::uint64_t>(static_cast<double>(capacity_) * share(i)));
       Group& group = groups_[i];
       if (std::max(bytes, group.told) - std::min(bytes, group.told) <= group.told / kTellAgain) continue;
       group.told = bytes;

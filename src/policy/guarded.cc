@@ -16,12 +16,12 @@ namespace tensorcache {
 namespace {
 
 constexpr std::array kMakers{make_lru, make_s3fifo, make_gdsf};
-constexpr int kMoves = 8;                     // with each use
-constexpr double kLeadToChange = 0.01;       // of all seconds asked for lately: less is noise
-constexpr double kUsesRemembered = 4;         // for each value that fits: what is lately
+constexpr int kMoves = 8;                // with each use
+constexpr double kLeadToChange = 0.01;   // of all seconds asked for lately: less is noise
+constexpr double kUsesRemembered = 4;    // for each value that fits: what is lately
 constexpr double kLeastUsesRemembered = 2048;
 constexpr std::uint32_t kMostUsesCarried = 3;
-constexpr std::uint64_t kFarewells = 1024;    // steps in which an order that was left forgets its ghosts
+constexpr std::uint64_t kFarewells = 1024;   // steps in which an order that was left forgets its ghosts
 
 std::vector<std::unique_ptr<Policy>> make_all() {
   std::vector<std::unique_ptr<Policy>> all;
@@ -113,13 +113,13 @@ class Guarded final : public Policy {
   }
 
   ShadowSample sample_{make_all()};
-  std::array<double, kMakers.size()> saved_{};   // seconds, lately
-  double asked_ = 0;                             // seconds it would all have cost
-  std::uint64_t compared_ = 0;                   // uses since the last change
+  std::array<double, kMakers.size()> saved_{};                           // seconds, lately
+  double asked_ = 0;                                                     // seconds it would all have cost
+  std::uint64_t compared_ = 0;                                           // uses since the last change
   std::array<std::unique_ptr<Policy>, 2> orders_{make_lru(), nullptr};   // node.age says which one holds it
-  std::uint8_t now_ = 0;                         // the one that decides
-  bool moving_ = false;                          // to the other one
-  std::size_t followed_ = kLru;                  // the last one moved to, or moving to
+  std::uint8_t now_ = 0;                                                 // the one that decides
+  bool moving_ = false;                                                  // to the other one
+  std::size_t followed_ = kLru;                                          // the last one moved to, or moving to
   std::uint64_t capacity_ = 0, ghosts_ = 0;
 };
 

@@ -228,7 +228,8 @@ TEST(Auto, GivesEachGroupWhatLruWouldGiveIt) {
   Store with_auto("auto", 5'000), with_lru("lru", 5'000);
   const auto expect_alike = [&](const char* when) {
     for (const Kind kind : {Kind::kAnswer, Kind::kPrefixBlock}) {
-      EXPECT_NEAR(static_cast<double>(with_auto.bytes(kind)), static_cast<double>(with_lru.bytes(kind)), 300) << when << ", kind " << static_cast<int>(kind);
+      EXPECT_NEAR(static_cast<double>(with_auto.bytes(kind)), static_cast<double>(with_lru.bytes(kind)), 300)
+          << when << ", kind " << static_cast<int>(kind);
     }
   };
   for (Store* store : {&with_auto, &with_lru}) store->saved(both(), 50'000);

@@ -16,7 +16,9 @@ bool ShadowSample::takes(std::uint64_t hash) const { return halvings_ == 0 || (h
 void ShadowSample::resize(std::uint64_t capacity_bytes) {
   capacity_ = capacity_bytes;
   // Of a much smaller cache more of the keys can be watched; those come in as they are used.
-  const auto few = [&](const Shadow& shadow) { return shadow.used > 0 && shadow.nodes.size() * (capacity_ >> halvings_) / shadow.used < kMostNodes / 4; };
+  const auto few = [&](const Shadow& shadow) {
+    return shadow.used > 0 && shadow.nodes.size() * (capacity_ >> halvings_) / shadow.used < kMostNodes / 4;
+  };
   while (halvings_ > 0 && std::all_of(shadows_.begin(), shadows_.end(), few)) --halvings_;
   for (Shadow& shadow : shadows_) {
     shadow.policy->resize(capacity_ >> halvings_);
