@@ -5,11 +5,11 @@
 namespace tensorcache::host {
 namespace {
 
-constexpr double kPressure = 0.05;            // of the time: the kernel works for memory, and nobody is hurt yet
-constexpr std::uint64_t kScarce = 20;         // available: less than one part in so many is pressure too
-constexpr int kCalmBeforeGrowth = 30;         // periods
-constexpr std::uint64_t kGrowthSteps = 32;    // from nothing to all that is wanted
-constexpr std::uint64_t kSlack = 16;          // a difference of one part in so many is left alone
+constexpr double kPressure = 0.05;           // of the time: the kernel works for memory, and nobody is hurt yet
+constexpr std::uint64_t kScarce = 20;        // available: less than one part in so many is pressure too
+constexpr int kCalmBeforeGrowth = 30;        // periods
+constexpr std::uint64_t kGrowthSteps = 32;   // from nothing to all that is wanted
+constexpr std::uint64_t kSlack = 16;         // a difference of one part in so many is left alone
 
 }   // namespace
 

@@ -9,8 +9,8 @@
 namespace tensorcache::host {
 
 struct GovernorOptions {
-  double share = 0.5;                                       // of what would be available if the cache were empty
-  std::uint64_t floor_bytes = std::uint64_t{64} << 20;      // it never asks for less: a cache of nothing helps nobody
+  double share = 0.5;                                    // of what would be available if the cache were empty
+  std::uint64_t floor_bytes = std::uint64_t{64} << 20;   // it never asks for less: a cache of nothing helps nobody
 };
 
 // Shrinks at once, grows slowly: others that ask for memory get it in one period, and a machine that swings does not empty the cache at each turn.

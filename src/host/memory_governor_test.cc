@@ -30,9 +30,7 @@ TEST_F(Governor, StaysWhereItsShareIsReached) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(period(4 * kGiB + (i % 2 ? kGiB / 4 : 0)), 4 * kGiB) << "little swings";
 }
 
-TEST_F(Governor, ShrinksWithinOnePeriodWhenOthersTakeMemory) {
-  EXPECT_EQ(period(2 * kGiB), 3 * kGiB);
-}
+TEST_F(Governor, ShrinksWithinOnePeriodWhenOthersTakeMemory) { EXPECT_EQ(period(2 * kGiB), 3 * kGiB); }
 
 TEST_F(Governor, ShrinksByMuchUnderPressureAndGoesOnUntilItEases) {
   EXPECT_LE(period(4 * kGiB, 0.2), 3 * kGiB);
@@ -84,9 +82,7 @@ TEST_F(Governor, ALimitThatIsLoweredIsKeptWithinOnePeriod) {
   EXPECT_GE(capacity, kGiB / 16);
 }
 
-TEST_F(Governor, WithoutAReadingItKeepsItsSize) {
-  EXPECT_EQ(governor.next(std::nullopt, 123, 100), 123u);
-}
+TEST_F(Governor, WithoutAReadingItKeepsItsSize) { EXPECT_EQ(governor.next(std::nullopt, 123, 100), 123u); }
 
 }   // namespace
 }   // namespace tensorcache::host

@@ -95,7 +95,8 @@ void MemoryKeeper::follow(std::unique_lock<std::mutex>& lock) {
   if (next != before) cache_.resize(next);
   if (next < before) {
     malloc_trim(0);   // small values lie among others, and would stay with this process
-    say("memory: " + format_size(reading->available_bytes) + " available; the cache shrinks from " + format_size(before) + " to " + format_size(next));
+    say("memory: " + format_size(reading->available_bytes) + " available; the cache shrinks from " + format_size(before) + " to " +
+        format_size(next));
   }
   lock.lock();
 }

@@ -19,7 +19,7 @@ namespace tensorcache::host {
 struct KeeperOptions {
   GovernorOptions governor = {};
   std::chrono::milliseconds period{1000};
-  std::unique_ptr<MemoryReader> reader = nullptr;                  // null: the system's
+  std::unique_ptr<MemoryReader> reader = nullptr;               // null: the system's
   std::function<void(const std::string&)> on_event = nullptr;   // a sentence for a log; on the keeper's thread
 };
 
