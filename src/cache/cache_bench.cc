@@ -4,9 +4,13 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tensorcache/cache.h"
@@ -125,6 +129,49 @@ void BM_CopyToMalloc(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
 BENCHMARK(BM_CopyToMalloc)->Arg(512 << 10)->Arg(1 << 20)->Arg(4 << 20);
+
+// Down by half with 100,000 values, while another thread reads: how long its longest get takes, beside one without the resize.
+void BM_ResizeDownWhileReading(benchmark::State& state) {
+  using Clock = std::chrono::steady_clock;
+  using Milliseconds = std::chrono::duration<double, std::milli>;
+  const std::string value(static_cast<std::size_t>(state.range(0)), 'x'), policy = state.range(1) == 0 ? "lru" : "auto";
+  const auto all = keys(100'000);
+  const std::uint64_t plenty = all.size() * (value.size() + 1024) * 2;
+  double longest = 0, longest_before = 0;
+  for (auto _ : state) {
+    state.PauseTiming();
+    Cache cache({.capacity_bytes = plenty, .policy = policy});
+    for (const Key& key : all) (void)cache.put(key, value);
+    std::atomic<bool> resizing{false}, ended{false};
+    std::thread reader([&] {
+      for (std::size_t i = 0; !ended; i = (i + 7919) % all.size()) {
+        const auto begin = Clock::now();
+        benchmark::DoNotOptimize(cache.get(all[i]).bytes().data());
+        const double took = Milliseconds(Clock::now() - begin).count();
+        double& most = resizing ? longest : longest_before;
+        most = std::max(most, took);
+      }
+    });
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    resizing = true;
+    const std::uint64_t half = cache.stats().used_bytes / 2;
+    state.ResumeTiming();
+    cache.resize(half);
+    state.PauseTiming();
+    ended = true;
+    reader.join();
+    state.ResumeTiming();
+  }
+  state.counters["longest_get_ms"] = longest;
+  state.counters["longest_before_ms"] = longest_before;
+}
+BENCHMARK(BM_ResizeDownWhileReading)
+    ->ArgNames({"bytes", "auto"})
+    ->Args({1000, 0})
+    ->Args({1000, 1})
+    ->Args({16 << 10, 0})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }   // namespace
 

@@ -12,7 +12,7 @@
 namespace tensorcache {
 
 struct Reloaded {
-  std::string error;                        // why nothing was changed; empty: it was read
+  std::string error;   // why nothing was changed; empty: it was read
   std::vector<std::string> warnings;
   std::vector<std::string> changes;         // "memory: 1GiB (was 512MiB)"
   std::vector<std::string> needs_restart;   // names of options that the running server does not follow
