@@ -97,7 +97,7 @@ def test_auto_gives_memory_to_others_and_takes_it_back_slowly(tmp_path):
 
 @contextlib.contextmanager
 def cgroup(limit):
-    """A cgroup of version 1 or 2 with a limit; joins(pid) puts a process into it."""
+    """A cgroup of version 1 or 2 with a limit, and what says how much of it is in use that is not idle files."""
     v1 = (CGROUPS / "memory" / "memory.limit_in_bytes").exists()
     folder = (CGROUPS / "memory" if v1 else CGROUPS) / f"tensorcache-test-{os.getpid()}"
     try:
@@ -109,7 +109,11 @@ def cgroup(limit):
             folder.rmdir()
         pytest.skip(f"no cgroup can be made here: {error}")
     try:
-        yield folder, limit_file
+        def in_use():
+            stat = dict(line.split() for line in open(folder / "memory.stat"))
+            used = int((folder / ("memory.usage_in_bytes" if v1 else "memory.current")).read_text())
+            return used - int(stat["total_inactive_file" if v1 else "inactive_file"])
+        yield folder, limit_file, in_use
     finally:
         eventually(lambda: not (folder / "cgroup.procs").read_text())
         folder.rmdir()
@@ -117,18 +121,19 @@ def cgroup(limit):
 
 def test_auto_keeps_within_a_cgroup_whose_limit_is_lowered(tmp_path, monkeypatch):
     """Also without the pressure of a kernel that does not say it (version 1)."""
-    with cgroup(1024 * MIB) as (folder, limit):
+    with cgroup(768 * MIB) as (folder, limit, in_use):
         inside = tmp_path / "inside"
         inside.write_text(f'#!/bin/sh\necho $$ > {folder}/cgroup.procs && exec {conftest.BINARY} "$@"\n')
         inside.chmod(0o755)
         monkeypatch.setattr(conftest, "BINARY", str(inside))
-        with serving(tmp_path, "--memory", "auto", "--disk", "off") as server:
-            assert server.metric("tensorcache_memory_total_bytes") == 1024 * MIB
-            assert 200 * MIB < config_of(server)["memory"] <= 512 * MIB
-            for i in range(25):
+        with serving(tmp_path, "--memory", "auto", "--disk", "off", "-ctk", "f32", "-ctv", "f32") as server:   # twice the bytes a token
+            assert server.metric("tensorcache_memory_total_bytes") == 768 * MIB
+            assert 150 * MIB < config_of(server)["memory"] <= 384 * MIB
+            for i in range(8):
                 assert ask(server, document(i), "What is it about?", max_tokens=1).status == 200
-            assert server.metric("tensorcache_cache_used_bytes") > 150 * MIB, "the documents are too short for this test"
-            limit.write_text(str(400 * MIB))
-            eventually(lambda: config_of(server)["memory"] <= 200 * MIB, 5)
-            eventually(lambda: server.metric("tensorcache_cache_used_bytes") <= 200 * MIB, 5)
+            used = server.metric("tensorcache_cache_used_bytes")
+            assert used > 80 * MIB, "the documents are too short for this test"
+            limit.write_text(str(in_use() + 30 * MIB))
+            eventually(lambda: config_of(server)["memory"] < used, 5)
+            eventually(lambda: server.metric("tensorcache_cache_used_bytes") < used, 5)
             assert ask(server, document(99), "What is it about?", max_tokens=1).status == 200, "it was not killed"
