@@ -1,12 +1,15 @@
-// Our own, for blocks of prefixes: what is least likely to come back for its place goes first, as learned (WorthOrder). Two shadow caches,
-// one that does so and one that is plain LRU, say which of the two is followed.
+// Our own, for blocks of prefixes: what is least likely to come back for its place goes first, as learned. A History of what was used lately
+// says what that order would have found and what plain LRU would have, and the better one is followed.
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
 #include <new>
 #include <vector>
 
+#include "policy/history.h"
 #include "policy/policies.h"
-#include "policy/shadow_store.h"
-#include "policy/worth_order.h"
 
 namespace tensorcache {
 
@@ -15,75 +18,154 @@ namespace {
 // A change of order costs what the one before kept and the next one would have kept instead: so much of the capacity must have been won.
 constexpr double kLeadToChange = 0.02;
 constexpr double kMostLead = 2.0;   // what was won long ago does not count for ever
+// After so many uses worth is learned anew; sooner at first.
+constexpr std::uint64_t kLearningUses = 16384, kFirstLearningUses = 512;
+// The history is of all values as long as so many fit the cache, and of a share of them beyond.
+constexpr double kMostInHistory = 16384;
 
 class Adaptive final : public Policy {
  public:
+  Adaptive() { start_history(); }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_ = static_cast<double>(capacity_bytes);
-    order_.resize(capacity_bytes);
-    lru_.resize(capacity_bytes);
-    learned_.resize(capacity_bytes);
+    choose_share();
+    history_->resize(history_capacity());
   }
   void begin(const RequestTraits& request) override {
-    compare_run();
+    close_run();
+    settle();
     request_ = request;
-    run_is_open_ = true;
-    order_.begin(request);
+    last_is_in_history_ = false;
+    touches_left_ = request.hits;
+    inserts_left_ = request.values - std::min(request.values, request.hits);
+    values_per_request_ += 0.01 * (static_cast<double>(request.values) - values_per_request_);
+    ++now_;
+    if (uses_ - learned_uses_ >= std::clamp(uses_ / 4, kFirstLearningUses, kLearningUses)) {
+      learned_uses_ = uses_;
+      history_->learn(values_per_request_ / static_cast<double>(1u << share_));
+      order_.ranked();
+    }
+    order_.keep_time(now_);
+    history_->begin(now_);
   }
   void insert(PolicyNode& node) override {
-    compare_run();
-    lead_ += (learned_.use(node) ? charge(node) : 0) - (lru_.use(node) ? charge(node) : 0);
-    order_.insert(node);
+    close_run();
+    if (inserts_left_ == 0) begin({.values = 1});   // a value by itself
+    last_is_in_history_ = --inserts_left_ == 0 && is_in_history(node.hash);
+    ++uses_;
+    mean_charge_ += (charge(node) - mean_charge_) / std::min<double>(++inserted_, 1024);
+    if (std::has_single_bit(inserted_)) choose_share();
+    node.uses = is_in_history(node.hash) ? std::min(history_->use(use_of(node)), 255u) : 0;
+    compare();
+    node.queue = ReuseModel::kPresent;
+    node.age = 0;
+    node.used_at = now_;
+    order_.put_first(node);
   }
   void touch(PolicyNode& node) override {
-    if (run_.size() == request_.hits) compare_run();
-    if (run_is_open_) {
-      try {
-        run_.push_back(node);
-      } catch (const std::bad_alloc&) {   // the shadows miss one use
-      }
-    } else {   // a value by itself
-      lead_ += (learned_.use(node) ? charge(node) : 0) - (lru_.use(node) ? charge(node) : 0);
-    }
-    order_.touch(node);
+    if (touches_left_ == 0) begin({.values = 1, .hits = 1});   // a value by itself
+    ++uses_;
+    if (is_in_history(node.hash)) note(node);
+    order_.take(node);
+    node.uses = std::min<std::uint32_t>(node.uses + 1, 255);
+    node.queue = ReuseModel::kPresent;
+    node.used_at = now_;
+    order_.put_last(node);
+    if (--touches_left_ == 0) close_run();
   }
-  void erase(PolicyNode& node) override { order_.erase(node); }
-  PolicyNode* pop() override { return follow_learned_ ? order_.pop() : order_.pop_oldest(); }
-  void restore(PolicyNode& node) override { order_.restore(node); }
-  void demote(PolicyNode& node) override { order_.demote(node); }
+  void erase(PolicyNode& node) override { order_.take(node); }
+  PolicyNode* pop() override {
+    PolicyNode* const node = follow_learned_ && getenv("L") ? order_.least_worth() : order_.oldest();
+    if (node != nullptr) order_.take(*node);
+    return node;
+  }
+  void restore(PolicyNode& node) override {
+    if (node.queue == ReuseModel::kPresent && node.used_at != now_) node.queue = ReuseModel::class_of({.uses = node.uses});   // its request is over
+    order_.put_first(node);
+  }
+  void demote(PolicyNode& node) override {
+    order_.take(node);
+    node.queue = ReuseModel::kOver;
+    order_.put_first(node);
+    if (is_in_history(node.hash)) history_->demote(node.hash);
+  }
 
  private:
   [[nodiscard]] static double charge(const PolicyNode& value) { return static_cast<double>(value.charge_bytes); }
+  [[nodiscard]] bool is_in_history(std::uint64_t hash) const { return (hash * 0xD6E8FEB86659FD93u >> 32 & ((1u << share_) - 1)) == 0; }
+  [[nodiscard]] double history_capacity() const { return std::ldexp(capacity_, -share_); }
+  [[nodiscard]] Use use_of(const PolicyNode& node) const {
+    const PolicyNode* above = node.parent;
+    while (above != nullptr && !is_in_history(above->hash)) above = above->parent;
+    return {node.hash, above != nullptr ? above->hash : 0, charge(node)};
+  }
 
-  // What the shadows would have had of the run that was found; they take in what they had not, from its first value on.
-  void compare_run() {
-    if (!run_is_open_) return;
-    run_is_open_ = false;
-    lead_ += charge_found(learned_) - charge_found(lru_);
-    lead_ = std::clamp(lead_, -kMostLead * capacity_, kMostLead * capacity_);
-    if (lead_ > kLeadToChange * capacity_) follow_learned_ = true;
-    if (lead_ < 0) follow_learned_ = false;
+  void start_history() {
+    history_ = std::make_unique<History>(model_);
     run_.clear();
   }
-  double charge_found(ShadowStore& shadow) {
-    const auto there = [&](const PolicyNode& value) { return shadow.contains(value.hash); };
-    const auto hits = static_cast<std::uint64_t>(std::count_if(run_.begin(), run_.end(), there));
-    shadow.begin({.values = request_.values, .hits = hits, .output_tokens = request_.output_tokens});
-    double found = 0;
-    for (const PolicyNode& value : run_) {   // from its last value on, as the store touches
-      if (there(value) && shadow.use(value)) found += charge(value);
-    }
-    for (auto value = run_.rbegin(); value != run_.rend(); ++value) {
-      if (!there(*value)) static_cast<void>(shadow.use(*value));
-    }
-    return found;
+  // Halves the share of values in the history until they are few enough. It begins anew: sizes seldom change so much.
+  void choose_share() {
+    const double values = capacity_ / std::max(mean_charge_, 1.0);
+    const int share = values <= kMostInHistory ? 0 : static_cast<int>(std::ceil(std::log2(values / kMostInHistory)));
+    if (share == share_ || (share == share_ - 1 && share > 0)) return;
+    share_ = share;
+    start_history();
+    history_->resize(history_capacity());
+    history_->begin(now_);
   }
 
-  WorthOrder order_;   // of the real values, whichever is followed
-  ShadowStore lru_{make_lru()}, learned_{std::make_unique<WorthOrder>()};
+  void note(const PolicyNode& node) {
+    try {
+      run_.push_back({node.hash, 0, charge(node)});
+      history_->prefetch(node.hash);
+    } catch (const std::bad_alloc&) {   // the history misses one use
+    }
+  }
+  // The run is known as a whole now.
+  void close_run() {
+    touches_left_ = 0;
+    if (run_.empty()) return;
+    history_->use_run(run_);
+    run_.clear();
+    compare();
+  }
+  void compare() {
+    lead_ = std::clamp(lead_ + history_->take_lead(), -kMostLead * history_capacity(), kMostLead * history_capacity());
+    if (lead_ > kLeadToChange * history_capacity()) follow_learned_ = true;
+    if (lead_ < 0) follow_learned_ = false;
+  }
+  // The request is over, as far as it is known: its values get their classes.
+  void settle() {
+    ReuseTraits traits{.output_tokens = request_.output_tokens};
+    const auto values = static_cast<double>(request_.values);
+    traits.known = history_->present() > 0 ? static_cast<double>(history_->reused()) / static_cast<double>(history_->present()) : request_.values > 0 ? static_cast<double>(request_.hits) / values : 0;
+    traits.last = last_is_in_history_;
+    history_->end(traits);
+    traits.last = inserts_left_ == 0;
+    while (PolicyNode* const node = order_.present()) {
+      order_.take(*node);
+      traits.uses = node->uses;
+      node->queue = ReuseModel::class_of(traits);
+      order_.put_last(*node);
+      traits.last = false;
+    }
+  }
+
+  ReuseModel model_;
+  WorthOrder order_{model_};   // of the real values, whichever is followed
+  std::unique_ptr<History> history_;
+  int share_ = 0;              // of the values, 2 to the minus so much are in the history
+  double mean_charge_ = 0;
+  std::uint64_t inserted_ = 0;
+
   RequestTraits request_;
-  std::vector<PolicyNode> run_;      // what it found, the last value first
-  bool run_is_open_ = false;         // the shadows have not seen it yet
+  std::uint64_t touches_left_ = 0, inserts_left_ = 0;   // that are still to come, if it is as it said
+  bool last_is_in_history_ = false;                     // what ends its chain
+  std::vector<Use> run_;                                // what it found, the last value first
+  double values_per_request_ = 1;                       // a running mean
+  std::uint32_t now_ = 0;                               // requests
+  std::uint64_t uses_ = 0, learned_uses_ = 0;
   double capacity_ = 0, lead_ = 0;   // bytes; lead: that the learned order found and LRU did not
   bool follow_learned_ = false;
 };

@@ -25,13 +25,13 @@ struct PolicyNode {
     PolicyNode* next = nullptr;
     std::uint64_t place;
   };
-  std::uint64_t used_at = 0;
+  std::uint32_t used_at = 0;
   std::uint32_t uses = 0;
   std::uint8_t queue = 0, age = 0;
   Kind kind = Kind::kOther;   // the owner's, from here on
   std::uint64_t charge_bytes = 0;
   std::uint64_t hash = 0;          // of its key: how a policy knows again what it gave up
-  std::uint64_t parent_hash = 0;   // of what it is chained behind; 0: nothing
+  PolicyNode* parent = nullptr;   // what it is chained behind, which lives as long as it does; null: nothing
   float cost_seconds = 1;          // of computing it again
 };
 

@@ -1,69 +1,53 @@
-// Orders values by what keeping them is worth, as learned from when those of their class came back.
+// Orders values by what keeping them is worth, as a ReuseModel has learned it. The same for the real values and for those of a shadow.
 #pragma once
 
-#include <deque>
-#include <unordered_map>
+#include <array>
+#include <cstdint>
 #include <vector>
 
-#include "policy/node_list.h"
 #include "policy/policy.h"
 #include "policy/reuse_model.h"
 
 namespace tensorcache {
 
-// A value's class: how often it was used, and of the request that used it last what share was there and how long the answer was.
-class WorthOrder final : public Policy {
+// Uses of a node: its links, `queue` (the class), `age` and `used_at` (the request that used it last).
+class WorthOrder {
  public:
-  WorthOrder();
-  void resize(std::uint64_t capacity_bytes) override;
-  void begin(const RequestTraits& request) override;
-  void insert(PolicyNode& node) override;
-  void touch(PolicyNode& node) override;
-  void erase(PolicyNode& node) override { take(node); }
-  [[nodiscard]] PolicyNode* pop() override;
-  // The least recently used instead.
-  [[nodiscard]] PolicyNode* pop_oldest();
-  void restore(PolicyNode& node) override;
-  void demote(PolicyNode& node) override;
+  explicit WorthOrder(const ReuseModel& model) : model_(model), lists_(kClasses * kAges) {}
+
+  // Takes in one of its class that was used in the present request: the last of them to go, or the first.
+  void put_last(PolicyNode& node) { put_last(node, 0); }
+  // Of any time; the first of its class and age to go.
+  void put_first(PolicyNode& node);
+  void take(PolicyNode& node);
+  // Null if there is none. It stays.
+  [[nodiscard]] PolicyNode* least_worth();
+  // By the last use, those that are over before all others.
+  [[nodiscard]] PolicyNode* oldest();
+  // Of those of the request at hand, the first to go; null if there is none.
+  [[nodiscard]] PolicyNode* present() { return lists_[slot(ReuseModel::kPresent, 0)].first; }
+  // Puts what has become older among those of its age. Cheap to call often.
+  void keep_time(std::uint32_t now);
+  // The model has learned.
+  void ranked();
 
  private:
   static constexpr std::size_t kClasses = ReuseModel::kClasses, kAges = ReuseModel::kAges;
-  struct Past {   // of an evicted value
-    std::uint64_t hash, used_at, bytes;
-    std::uint8_t value_class;
-    bool back;
+  struct List {
+    PolicyNode *first = nullptr, *last = nullptr;   // to go
   };
-
   [[nodiscard]] static std::size_t slot(std::size_t c, std::size_t age) { return c * kAges + age; }
-  NodeList& list(const PolicyNode& node) { return lists_[slot(node.queue, node.age)]; }
-  void mark(const PolicyNode& node);
-  void take(PolicyNode& node);
-  void use(PolicyNode& node);
-  PolicyNode* give_up(PolicyNode* node);
+  List& list(const PolicyNode& node) { return lists_[slot(node.queue, node.age)]; }
+  void put_last(PolicyNode& node, std::size_t age);
+  void mark(std::size_t c, std::size_t age);
 
-  void remember(const PolicyNode& node) noexcept;
-  const Past* take_past(std::uint64_t hash) noexcept;
-  void forget_old() noexcept;
-
-  void keep_time();
-  void place_all();
-  void rank();
-
-  std::vector<NodeList> lists_;               // by class and age; the oldest at the back
-  std::vector<std::size_t> order_, places_;   // lists by worth, the least first; and where each stands
-  std::vector<std::uint64_t> occupied_;       // a bit for each place
-  ReuseModel model_;
-  std::deque<Past> past_;                                          // oldest first
-  std::unordered_map<std::uint64_t, std::uint64_t> past_places_;   // by hash: place in past_, from the first ever
-  std::uint64_t past_first_ = 0, past_bytes_ = 0;
-  std::uint64_t capacity_ = 0;
-  std::uint64_t now_ = 0;   // requests
-  std::uint64_t uses_ = 0, aged_uses_ = 0, learned_uses_ = 0;
-  // Of the present request.
-  std::size_t traits_ = 0;
-  std::uint64_t left_ = 0;          // values that are to come
-  bool last_ = false;               // the value at hand ends its chain
-  double values_per_request_ = 1;   // a running mean
+  const ReuseModel& model_;
+  std::vector<List> lists_;
+  std::array<std::uint64_t, kAges> classes_{};                           // by age: a bit for each class that has such values
+  std::uint64_t ages_ = 0, ages_over_ = 0;                               // a bit for each age that any has; that values that are over have
+  std::array<std::uint64_t, kClasses * kAges / 64> places_{};            // a bit for each place in the model's order
+  std::uint32_t now_ = 0;                                                // requests
+  std::array<std::uint32_t, kAges> looked_at_{};                         // by age: when it was made sure that none is older
 };
 
 }   // namespace tensorcache

@@ -50,9 +50,9 @@ class Store {
         if (node.charge_bytes > capacity_ || !make_room(node.charge_bytes)) break;
         used_ += node.charge_bytes;
         node.resident = true;
-        node.parent = i > 0 && nodes_[chain[i - 1]].resident ? chain[i - 1] : kNone;
-        node.parent_hash = node.parent == kNone ? 0 : nodes_[node.parent].hash;
-        hold(node.parent);
+        node.above = i > 0 && nodes_[chain[i - 1]].resident ? chain[i - 1] : kNone;
+        node.parent = node.above == kNone ? nullptr : &nodes_[node.above];
+        hold(node.above);
         policy_->insert(node);
       }
       hold(chain[i]);
@@ -76,7 +76,7 @@ class Store {
 
  private:
   struct Node : PolicyNode {
-    std::uint32_t parent = kNone, holders = 0;   // of it: what is chained behind it, and a running request
+    std::uint32_t above = kNone, holders = 0;   // of it: what is chained behind it, and a running request
     bool resident = false, parked = false;
   };
   static std::uint64_t mixed(std::uint64_t x) {   // splitmix64
@@ -99,7 +99,7 @@ class Store {
   void evict(Node& node) {
     node.resident = false;
     used_ -= node.charge_bytes;
-    let_go(std::exchange(node.parent, kNone));
+    let_go(std::exchange(node.above, kNone));
   }
   bool make_room(std::uint64_t bytes) {
     while (used_ + bytes > capacity_) {

@@ -118,7 +118,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
         kind.value_bytes.fetch_add(entry->value_bytes, std::memory_order_relaxed);
         kind.charged_bytes.fetch_add(entry->charge_bytes, std::memory_order_relaxed);
         shard.link(*entry);
-        entry->parent_hash = entry->parent != nullptr ? entry->parent->hash : 0;
+        entry->PolicyNode::parent = entry->parent;
         const std::lock_guard policy_lock(policy_mutex_);
         entry->tick.store(++ticks_, std::memory_order_relaxed);
         entry->linked = true;
