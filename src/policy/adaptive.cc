@@ -75,7 +75,7 @@ class Adaptive final : public Policy {
   }
   void erase(PolicyNode& node) override { order_.take(node); }
   PolicyNode* pop() override {
-    PolicyNode* const node = follow_learned_ && getenv("L") ? order_.least_worth() : order_.oldest();
+    PolicyNode* const node = follow_learned_ ? order_.least_worth() : order_.oldest();
     if (node != nullptr) order_.take(*node);
     return node;
   }
@@ -132,8 +132,9 @@ class Adaptive final : public Policy {
   }
   void compare() {
     lead_ = std::clamp(lead_ + history_->take_lead(), -kMostLead * history_capacity(), kMostLead * history_capacity());
-    if (lead_ > kLeadToChange * history_capacity()) follow_learned_ = true;
-    if (lead_ < 0) follow_learned_ = false;
+    static const double K=getenv("K")?atof(getenv("K")):0.02;
+    if (lead_ > 0) follow_learned_ = true;
+    if (lead_ < -K * history_capacity()) follow_learned_ = false;
   }
   // The request is over, as far as it is known: its values get their classes.
   void settle() {
@@ -167,7 +168,7 @@ class Adaptive final : public Policy {
   std::uint32_t now_ = 0;                               // requests
   std::uint64_t uses_ = 0, learned_uses_ = 0;
   double capacity_ = 0, lead_ = 0;   // bytes; lead: that the learned order found and LRU did not
-  bool follow_learned_ = false;
+  bool follow_learned_ = true;
 };
 
 }   // namespace
