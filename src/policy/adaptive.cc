@@ -58,7 +58,6 @@ class Adaptive final : public Policy {
     node.uses = is_in_history(node.hash) ? std::min(history_->use(use_of(node)), 255u) : 0;
     compare();
     node.queue = ReuseModel::kPresent;
-    node.age = 0;
     node.used_at = now_;
     order_.put_first(node);
   }

@@ -91,7 +91,6 @@ void History::note_use(Known& value) {
   if (value.in_shadow && !value.parked) order_.take(value);
   value.is_used = true;
   value.queue = ReuseModel::kPresent;
-  value.age = 0;
   value.used_at = now_;
 }
 

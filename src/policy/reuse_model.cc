@@ -7,7 +7,7 @@
 namespace tensorcache {
 namespace {
 
-constexpr double kBinsPerOctave = 4;
+constexpr double kBinsPerOctave = 3;
 constexpr double kFade = 0.97;   // of what was learned, at each learning
 // A class is taken to do as all do with the weight of so many requests.
 constexpr double kPriorRequests = 1;

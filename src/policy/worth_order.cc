@@ -1,46 +1,96 @@
 #include "policy/worth_order.h"
 
 #include <bit>
+#include <new>
 
 namespace tensorcache {
 
-void WorthOrder::put_last(PolicyNode& node, std::size_t age) {
-  node.age = static_cast<std::uint8_t>(age);
-  List& nodes = list(node);
-  node.prev = nullptr;
-  node.next = nodes.last;
-  if (nodes.last != nullptr) {
-    nodes.last->prev = &node;
-  } else {
-    nodes.first = &node;
-    mark(node.queue, age);
-  }
-  nodes.last = &node;
+namespace {
+
+void insert_between(PolicyNode& node, PolicyNode& prev, PolicyNode& next) {
+  node.prev = &prev;
+  node.next = &next;
+  prev.next = next.prev = &node;
 }
 
-void WorthOrder::put_first(PolicyNode& node) {
-  node.age = static_cast<std::uint8_t>(model_.age_of(now_ - node.used_at));
-  List& nodes = list(node);
-  node.next = nullptr;
-  node.prev = nodes.first;
-  if (nodes.first != nullptr) {
-    nodes.first->next = &node;
-  } else {
-    nodes.last = &node;
-    mark(node.queue, node.age);
-  }
-  nodes.first = &node;
+}   // namespace
+
+void WorthOrder::put_last(PolicyNode& node) noexcept {
+  Batch& batch = batch_of(node);
+  insert_between(node, *batch.prev, batch);
 }
 
-void WorthOrder::take(PolicyNode& node) {
-  List& nodes = list(node);
-  (node.prev != nullptr ? node.prev->next : nodes.last) = node.next;
-  (node.next != nullptr ? node.next->prev : nodes.first) = node.prev;
-  if (nodes.first != nullptr) return;
-  classes_[node.age] &= ~(std::uint64_t{1} << node.queue);
-  if (classes_[node.age] == 0) ages_ &= ~(std::uint64_t{1} << node.age);
-  if (node.queue == ReuseModel::kOver) ages_over_ &= ~(std::uint64_t{1} << node.age);
-  const std::size_t place = model_.place_of(node.queue, node.age);
+void WorthOrder::put_first(PolicyNode& node) noexcept {
+  Batch& batch = batch_of(node);
+  insert_between(node, batch, *batch.next);
+}
+
+void WorthOrder::take(PolicyNode& node) noexcept {
+  PolicyNode &prev = *node.prev, &next = *node.next;
+  prev.next = &next;
+  next.prev = &prev;
+  if (&prev == &next) release(static_cast<Batch&>(prev));
+}
+
+WorthOrder::Batch& WorthOrder::batch_of(const PolicyNode& node) noexcept {
+  Batch* batch = newest_[node.queue];
+  if (batch != nullptr && batch->used_at == node.used_at) return *batch;
+  batch = free_;
+  try {
+    if (batch == nullptr) {
+      batch = &pool_.emplace_back();
+    } else {
+      free_ = batch->later;
+    }
+  } catch (const std::bad_alloc&) {
+    batch = &spare_;
+    if (batch->next != nullptr) return *batch;
+  }
+  batch->prev = batch->next = batch;
+  batch->queue = node.queue;
+  batch->used_at = node.used_at;
+  const std::size_t age = model_.age_of(now_ - node.used_at);
+  batch->age = static_cast<std::uint8_t>(age);
+  link(*batch, age == 0);
+  newest_[node.queue] = batch;
+  return *batch;
+}
+
+void WorthOrder::release(Batch& batch) noexcept {
+  unlink(batch);
+  if (newest_[batch.queue] == &batch) newest_[batch.queue] = nullptr;
+  batch.next = nullptr;
+  if (&batch == &spare_) return;
+  batch.later = free_;
+  free_ = &batch;
+}
+
+void WorthOrder::link(Batch& batch, bool is_last) noexcept {
+  List& batches = list(batch);
+  if (batches.first == nullptr) {
+    batch.sooner = batch.later = nullptr;
+    batches.first = batches.last = &batch;
+    mark(batch.queue, batch.age);
+  } else if (is_last) {
+    batch.sooner = batches.last;
+    batch.later = nullptr;
+    batches.last = batches.last->later = &batch;
+  } else {
+    batch.sooner = nullptr;
+    batch.later = batches.first;
+    batches.first = batches.first->sooner = &batch;
+  }
+}
+
+void WorthOrder::unlink(Batch& batch) noexcept {
+  List& batches = list(batch);
+  (batch.sooner != nullptr ? batch.sooner->later : batches.first) = batch.later;
+  (batch.later != nullptr ? batch.later->sooner : batches.last) = batch.sooner;
+  if (batches.first != nullptr) return;
+  classes_[batch.age] &= ~(std::uint64_t{1} << batch.queue);
+  if (classes_[batch.age] == 0) ages_ &= ~(std::uint64_t{1} << batch.age);
+  if (batch.queue == ReuseModel::kOver) ages_over_ &= ~(std::uint64_t{1} << batch.age);
+  const std::size_t place = model_.place_of(batch.queue, batch.age);
   places_[place / 64] &= ~(std::uint64_t{1} << place % 64);
 }
 
@@ -54,37 +104,44 @@ void WorthOrder::mark(std::size_t c, std::size_t age) {
 
 PolicyNode* WorthOrder::least_worth() {
   for (std::size_t word = 0; word < places_.size(); ++word) {
-    if (places_[word] != 0) return lists_[model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])))].first;
+    if (places_[word] == 0) continue;
+    return lists_[model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])))].first->next;
   }
   return nullptr;
 }
 
 PolicyNode* WorthOrder::oldest() {
   const auto highest = [](std::uint64_t bits) { return static_cast<std::size_t>(std::bit_width(bits)) - 1; };
-  if (ages_over_ != 0) return lists_[slot(ReuseModel::kOver, highest(ages_over_))].first;
+  if (ages_over_ != 0) return lists_[slot(ReuseModel::kOver, highest(ages_over_))].first->next;
   if (ages_ == 0) return nullptr;
   const std::size_t age = highest(ages_);
-  PolicyNode* found = nullptr;
+  const Batch* found = nullptr;
   for (std::uint64_t bits = classes_[age]; bits != 0; bits &= bits - 1) {
-    PolicyNode* const node = lists_[slot(static_cast<std::size_t>(std::countr_zero(bits)), age)].first;
-    if (found == nullptr || node->used_at < found->used_at) found = node;
+    const Batch* const batch = lists_[slot(static_cast<std::size_t>(std::countr_zero(bits)), age)].first;
+    if (found == nullptr || batch->used_at < found->used_at) found = batch;
   }
-  return found;
+  return found->next;
+}
+
+PolicyNode* WorthOrder::present() {
+  const Batch* const batch = lists_[slot(ReuseModel::kPresent, 0)].first;
+  return batch != nullptr ? batch->next : nullptr;
 }
 
 void WorthOrder::keep_time(std::uint32_t now) {
   now_ = now;
   for (std::uint64_t ages = ages_; ages != 0; ages &= ages - 1) {
     const auto age = static_cast<std::size_t>(std::countr_zero(ages));
-    if (now - looked_at_[age] < (model_.width(age) + 3) / 4) continue;
+    if (age + 1 == kAges || now - looked_at_[age] < (model_.width(age) + 3) / 4) continue;
     looked_at_[age] = now;
     for (std::uint64_t bits = classes_[age]; bits != 0; bits &= bits - 1) {
-      List& nodes = lists_[slot(static_cast<std::size_t>(std::countr_zero(bits)), age)];
-      while (PolicyNode* node = nodes.first) {
-        const std::size_t fits = model_.age_of(now - node->used_at);
+      const List& batches = lists_[slot(static_cast<std::size_t>(std::countr_zero(bits)), age)];
+      while (Batch* batch = batches.first) {
+        const std::size_t fits = model_.age_of(now - batch->used_at);
         if (fits <= age) break;
-        take(*node);
-        put_last(*node, fits);
+        unlink(*batch);
+        batch->age = static_cast<std::uint8_t>(fits);
+        link(*batch, true);
       }
     }
   }
