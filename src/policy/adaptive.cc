@@ -96,7 +96,7 @@ class Adaptive final : public Policy {
   [[nodiscard]] Use use_of(const PolicyNode& node) const {
     const PolicyNode* above = node.parent;
     while (above != nullptr && !is_in_history(above->hash)) above = above->parent;
-    return {node.hash, above != nullptr ? above->hash : 0, charge(node)};
+    return {node.hash, above != nullptr ? above->hash : 0, node.charge_bytes};
   }
 
   void start_history() {
@@ -116,7 +116,7 @@ class Adaptive final : public Policy {
 
   void note(const PolicyNode& node) {
     try {
-      run_.push_back({node.hash, 0, charge(node)});
+      run_.push_back({node.hash, 0, node.charge_bytes});
       history_->prefetch(node.hash);
     } catch (const std::bad_alloc&) {   // the history misses one use
     }

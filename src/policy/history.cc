@@ -10,7 +10,7 @@ namespace {
 // Values are remembered for so many times the capacity beyond it: 4 times loses the gain at small sizes.
 constexpr double kRemembered = 16;
 // So many are looked at to tell how many wait to be used again.
-constexpr std::size_t kSample = 16384;
+constexpr std::size_t kSample = 8192;
 
 }   // namespace
 
@@ -86,7 +86,7 @@ void History::note_use(Known& value) {
     model_.reused(value.queue, model_.age_of(now_ - value.used_at));
     value.uses += 1;
     ++reused_;
-    lead_ += (value.in_shadow ? value.bytes : 0) - (value.in_lru ? value.bytes : 0);
+    lead_ += (value.in_shadow ? value.bytes() : 0) - (value.in_lru ? value.bytes() : 0);
   }
   if (value.in_shadow && !value.parked) order_.take(value);
   value.is_used = true;
@@ -151,7 +151,7 @@ History::Known* History::create(const Use& use, Known* above) noexcept {
   }
   *value = {};
   value->hash = use.hash;
-  value->bytes = use.charge_bytes;
+  value->charge_bytes = use.charge_bytes;
   value->above = above;
   if (!known_.insert(use.hash, value)) {
     value->older = free_;
@@ -159,7 +159,7 @@ History::Known* History::create(const Use& use, Known* above) noexcept {
     return nullptr;
   }
   if (above != nullptr) ++above->kids;
-  known_bytes_ += value->bytes;
+  known_bytes_ += value->bytes();
   link_behind(oldest_, *value);
   return value;
 }
@@ -173,7 +173,7 @@ void History::forget_old() noexcept {
       continue;
     }
     if (value.is_used) model_.forgotten(value.queue, model_.age_of(now_ - value.used_at));
-    known_bytes_ -= value.bytes;
+    known_bytes_ -= value.bytes();
     known_.erase(value.hash);
     if (value.above != nullptr) --value.above->kids;
     value = {};
@@ -201,19 +201,19 @@ void History::enter_lru(Known& value, Known* newer) {
   unlink(value);
   link_behind(newer, value);
   if (newer != nullptr && !newer->in_lru) {
-    if (value.in_lru) lru_bytes_ -= value.bytes;
+    if (value.in_lru) lru_bytes_ -= value.bytes();
     value.in_lru = false;
     return;
   }
   if (newer == lru_last_) lru_last_ = &value;
-  if (!value.in_lru) lru_bytes_ += value.bytes;
+  if (!value.in_lru) lru_bytes_ += value.bytes();
   value.in_lru = true;
 }
 
 void History::trim_lru() {
   while (lru_bytes_ > capacity_ && lru_last_ != nullptr) {
     lru_last_->in_lru = false;
-    lru_bytes_ -= lru_last_->bytes;
+    lru_bytes_ -= lru_last_->bytes();
     lru_last_ = lru_last_->newer;
   }
 }
@@ -229,10 +229,10 @@ void History::enter_shadow(Known& value) {
     if (!above->in_shadow) return;
     ++above->holders;
   }
-  if (value.bytes > capacity_ || !make_shadow_room(value.bytes)) return let_go(above);
+  if (value.bytes() > capacity_ || !make_shadow_room(value.bytes())) return let_go(above);
   value.in_shadow = true;
   value.parked = false;
-  shadow_bytes_ += value.bytes;
+  shadow_bytes_ += value.bytes();
   order_.put_first(value);
 }
 
@@ -246,7 +246,7 @@ bool History::make_shadow_room(double bytes) {
       continue;
     }
     value->in_shadow = false;
-    shadow_bytes_ -= value->bytes;
+    shadow_bytes_ -= value->bytes();
     let_go(value->above);
   }
   return true;

@@ -17,7 +17,7 @@ namespace tensorcache {
 // One use of a value.
 struct Use {
   std::uint64_t hash = 0, parent_hash = 0;   // parent: what it is chained behind; 0: nothing
-  double charge_bytes = 0;
+  std::uint64_t charge_bytes = 0;
 };
 
 // All in proportion to the capacity it is given: values may be left out of it, if the capacity is made less by as much and those that are
@@ -54,7 +54,7 @@ class History {
     Known* above = nullptr;     // what it is chained behind
     Known *newer = nullptr, *older = nullptr;
     std::uint32_t kids = 0, holders = 0;   // chained behind it: that are known; that are in the shadow
-    double bytes = 0;
+    [[nodiscard]] double bytes() const { return static_cast<double>(charge_bytes); }
     bool in_lru = false, in_shadow = false, parked = false, is_used = false;
   };
 

@@ -1,8 +1,9 @@
 #include "policy/reuse_model.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 namespace tensorcache {
 namespace {
@@ -55,10 +56,12 @@ void ReuseModel::learn(const Counts& waiting, double values_per_request) {
   const double prior = kPriorRequests * values_per_request;
   Counts times{};
   Ages all_events{}, all_times{};
+  std::size_t ages = 1;   // that there is something to learn of
   for (std::size_t c = 0; c < kClasses; ++c) {
     double at_risk = 0;
     for (std::size_t age = kAges; age-- > 0;) {
       const double ended = reused_[c][age] + forgotten_[c][age] + waiting[c][age];
+      if (ended > 0) ages = std::max(ages, age + 1);
       times[c][age] = (at_risk + ended / 2) * span(age);
       at_risk += ended;
       all_events[age] += reused_[c][age];
@@ -66,26 +69,32 @@ void ReuseModel::learn(const Counts& waiting, double values_per_request) {
     }
   }
   Ages rate_of_all{};
-  for (std::size_t age = 0; age < kAges; ++age) rate_of_all[age] = (smooth(all_events, age) + 1e-9) / (smooth(all_times, age) + 1);
+  for (std::size_t age = 0; age < ages; ++age) rate_of_all[age] = (smooth(all_events, age) + 1e-9) / (smooth(all_times, age) + 1);
+  const Ages worth_of_all = worth_at(rate_of_all, ages);
   for (std::size_t c = 0; c < kClasses; ++c) {
+    if (times[c][0] == 0) {   // nothing is known of it
+      worth_[c] = c == kOver ? Ages{} : worth_of_all;
+      continue;
+    }
     Ages rate{};
-    for (std::size_t age = 0; age < kAges; ++age) {
+    for (std::size_t age = 0; age < ages; ++age) {
       const double expected = c == kOver ? 0 : prior;
       rate[age] = (smooth(reused_[c], age) + expected) / (smooth(times[c], age) + prior / rate_of_all[age]);
     }
-    find_worth(c, rate);
+    worth_[c] = worth_at(rate, ages);
     for (double& count : reused_[c]) count *= kFade;
     for (double& count : forgotten_[c]) count *= kFade;
   }
   rank();
 }
 
-void ReuseModel::find_worth(std::size_t c, const Ages& rate) {
+ReuseModel::Ages ReuseModel::worth_at(const Ages& rate, std::size_t ages) const {
   Ages share{};   // of those there at the beginning of an age, that are used again in it
-  for (std::size_t age = 0; age < kAges; ++age) share[age] = -std::expm1(-rate[age] * span(age));
-  for (std::size_t age = 0; age < kAges; ++age) {
+  for (std::size_t age = 0; age < ages; ++age) share[age] = -std::expm1(-rate[age] * span(age));
+  Ages worth{};
+  for (std::size_t age = 0; age < ages; ++age) {
     double alive = 1, hits = 0, time = 0, best_hits = 0, best_time = 1;
-    for (std::size_t later = age; later < kAges && alive > 1e-3; ++later) {
+    for (std::size_t later = age; later < ages && alive > 1e-3; ++later) {
       const double hit = alive * share[later];
       time += (alive - hit / 2) * span(later);
       hits += hit;
@@ -95,20 +104,26 @@ void ReuseModel::find_worth(std::size_t c, const Ages& rate) {
         best_time = time;
       }
     }
-    worth_[c][age] = best_hits / best_time;
+    worth[age] = best_hits / best_time;
   }
+  return worth;
 }
 
+// Sorts whole numbers: the worth, as the bits of a float that is not negative, and below it youth and the class.
 void ReuseModel::rank() {
-  std::iota(order_.begin(), order_.end(), std::uint16_t{0});
-  const auto present = [](std::size_t pair) { return pair / kAges == kPresent; };
-  std::sort(order_.begin(), order_.end(), [&](std::size_t a, std::size_t b) {
-    if (present(a) != present(b)) return present(b);
-    const double left = worth_[a / kAges][a % kAges], right = worth_[b / kAges][b % kAges];
-    if (left != right) return left < right;
-    return a % kAges != b % kAges ? a % kAges > b % kAges : a < b;
-  });
-  for (std::size_t i = 0; i < order_.size(); ++i) places_[order_[i]] = static_cast<std::uint16_t>(i);
+  std::array<std::uint64_t, kClasses * kAges> keys;
+  for (std::size_t c = 0; c < kClasses; ++c) {
+    for (std::size_t age = 0; age < kAges; ++age) {
+      const auto worth = c == kPresent ? std::numeric_limits<float>::max() : static_cast<float>(worth_[c][age]);
+      keys[c * kAges + age] = std::uint64_t{std::bit_cast<std::uint32_t>(worth)} << 32 | (kAges - 1 - age) << 16 | c;
+    }
+  }
+  std::sort(keys.begin(), keys.end());
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const std::size_t c = keys[i] & 0xFFFF, age = kAges - 1 - (keys[i] >> 16 & 0xFFFF);
+    order_[i] = static_cast<std::uint16_t>(c * kAges + age);
+    places_[c * kAges + age] = static_cast<std::uint16_t>(i);
+  }
 }
 
 }   // namespace tensorcache

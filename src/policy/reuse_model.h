@@ -16,7 +16,7 @@ struct ReuseTraits {
   bool last = false;                  // it ends the chain
 };
 
-// Ages are in requests since the last use, in bins of a quarter octave.
+// Ages are in requests since the last use, in bins of a third of an octave.
 class ReuseModel {
  public:
   static constexpr std::size_t kClasses = 64, kAges = 64;
@@ -39,18 +39,18 @@ class ReuseModel {
   // `waiting`: how many there are now that have not been used again yet. A request's values come back together: so many of them,
   // `values_per_request`, are one observation. Old experience fades.
   void learn(const Counts& waiting, double values_per_request);
-  // All pairs of class and age, numbered c * kAges + age, by worth: the least first; and where each stands.
+  // All pairs of class and age, numbered c * kAges + age, by worth, the least first and of equals the oldest; and where each stands.
   [[nodiscard]] std::size_t pair_at(std::size_t place) const { return order_[place]; }
   [[nodiscard]] std::size_t place_of(std::size_t c, std::size_t age) const { return places_[c * kAges + age]; }
 
  private:
   [[nodiscard]] double span(std::size_t age) const { return static_cast<double>(width(age)); }
-  void find_worth(std::size_t c, const Ages& rate);
+  [[nodiscard]] Ages worth_at(const Ages& rate, std::size_t ages) const;
   void rank();
 
   Counts reused_{}, forgotten_{}, worth_{};
   std::array<std::uint64_t, kAges + 1> begins_{};
-  std::array<std::uint8_t, 256> young_ages_{};   // the age of so many requests
+  std::array<std::uint8_t, 1024> young_ages_{};   // the age of so many requests
   std::array<std::uint16_t, kClasses * kAges> order_{}, places_{};
 };
 
