@@ -21,7 +21,7 @@ constexpr double kMostLead = 2.0;   // what was won long ago does not count for 
 // After so many uses worth is learned anew; sooner at first.
 constexpr std::uint64_t kLearningUses = 16384, kFirstLearningUses = 512;
 // The history is of all values as long as so many fit the cache, and of a share of them beyond.
-constexpr double kMostInHistory = 16384;
+const double kMostInHistory = getenv("M")?atof(getenv("M")):16384;
 
 class Adaptive final : public Policy {
  public:
@@ -37,6 +37,7 @@ class Adaptive final : public Policy {
     request_ = request;
     last_is_in_history_ = false;
     touches_left_ = request.hits;
+    known_ = request.hits;
     inserts_left_ = request.values - std::min(request.values, request.hits);
     values_per_request_ += 0.01 * (static_cast<double>(request.values) - values_per_request_);
     ++now_;
@@ -56,6 +57,7 @@ class Adaptive final : public Policy {
     mean_charge_ += (charge(node) - mean_charge_) / std::min<double>(++inserted_, 1024);
     if (std::has_single_bit(inserted_)) choose_share();
     node.uses = is_in_history(node.hash) ? std::min(history_->use(use_of(node)), 255u) : 0;
+    if (node.uses > 0) known_ = request_.values - inserts_left_;
     compare();
     node.queue = ReuseModel::kPresent;
     node.used_at = now_;
@@ -138,13 +140,16 @@ class Adaptive final : public Policy {
   // The request is over, as far as it is known: its values get their classes.
   void settle() {
     ReuseTraits traits{.output_tokens = request_.output_tokens};
-    const auto values = static_cast<double>(request_.values);
-    traits.known = history_->present() > 0 ? static_cast<double>(history_->reused()) / static_cast<double>(history_->present()) : request_.values > 0 ? static_cast<double>(request_.hits) / values : 0;
+    if (known_ > 0) traits.known = static_cast<double>(known_) / static_cast<double>(request_.values);
     traits.last = last_is_in_history_;
     history_->end(traits);
     traits.last = inserts_left_ == 0;
+    const PolicyNode* above = nullptr;   // the value before
     while (PolicyNode* const node = order_.present()) {
       order_.take(*node);
+      // Whoever used a value used what it is chained behind: so is known how often a value was used that is not in the history.
+      if (node == above) node->uses = std::max(node->uses, traits.uses);
+      above = node->parent;
       traits.uses = node->uses;
       node->queue = ReuseModel::class_of(traits);
       order_.put_last(*node);
@@ -161,6 +166,7 @@ class Adaptive final : public Policy {
 
   RequestTraits request_;
   std::uint64_t touches_left_ = 0, inserts_left_ = 0;   // that are still to come, if it is as it said
+  std::uint64_t known_ = 0;                             // of its values, how many had been used before
   bool last_is_in_history_ = false;                     // what ends its chain
   std::vector<Use> run_;                                // what it found, the last value first
   double values_per_request_ = 1;                       // a running mean

@@ -63,11 +63,6 @@ std::uint32_t History::use(const Use& use) {
   if (value == nullptr) value = create(use, above);
   if (value == nullptr) return 0;
   const std::uint32_t before = value->is_used ? value->uses + 1 : 0;
-  try {
-    present_.push_back(value);
-  } catch (const std::bad_alloc&) {
-    return before;
-  }
   note_use(*value);
   enter_lru(*value, above);
   trim_lru();
@@ -75,6 +70,10 @@ std::uint32_t History::use(const Use& use) {
     touch_shadow(*value);
   } else {
     enter_shadow(*value);
+  }
+  try {
+    present_.push_back(value);
+  } catch (const std::bad_alloc&) {   // it gets no class until its next use
   }
   forget_old();
   return before;
@@ -85,7 +84,6 @@ void History::note_use(Known& value) {
   if (value.is_used) {
     model_.reused(value.queue, model_.age_of(now_ - value.used_at));
     value.uses += 1;
-    ++reused_;
     lead_ += (value.in_shadow ? value.bytes() : 0) - (value.in_lru ? value.bytes() : 0);
   }
   if (value.in_shadow && !value.parked) order_.take(value);
@@ -110,7 +108,7 @@ void History::end(ReuseTraits traits) {
   traits.last = false;
   for (std::size_t i = 0; i < run_; ++i) settle(*present_[i]);
   present_.clear();
-  run_ = reused_ = 0;
+  run_ = 0;
 }
 
 void History::demote(std::uint64_t hash) {
@@ -160,7 +158,6 @@ History::Known* History::create(const Use& use, Known* above) noexcept {
   }
   if (above != nullptr) ++above->kids;
   known_bytes_ += value->bytes();
-  link_behind(oldest_, *value);
   return value;
 }
 
@@ -197,8 +194,8 @@ void History::unlink(Known& value) {
 }
 
 void History::enter_lru(Known& value, Known* newer) {
-  if (&value == newer) return;
-  unlink(value);
+  if (value.is_linked) unlink(value);
+  value.is_linked = true;
   link_behind(newer, value);
   if (newer != nullptr && !newer->in_lru) {
     if (value.in_lru) lru_bytes_ -= value.bytes();

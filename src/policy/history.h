@@ -41,9 +41,6 @@ class History {
   void demote(std::uint64_t hash);
   void prefetch(std::uint64_t hash) const { known_.prefetch(hash); }
 
-  // Of what was used in the request at hand: how many, and how many of them had been used before.
-  [[nodiscard]] std::size_t present() const { return present_.size(); }
-  [[nodiscard]] std::size_t reused() const { return reused_; }
   // How many bytes the learned order has found and plain LRU has not, since this was asked last.
   [[nodiscard]] double take_lead() { return std::exchange(lead_, 0); }
   // Lets the model learn.
@@ -55,7 +52,7 @@ class History {
     Known *newer = nullptr, *older = nullptr;
     std::uint32_t kids = 0, holders = 0;   // chained behind it: that are known; that are in the shadow
     [[nodiscard]] double bytes() const { return static_cast<double>(charge_bytes); }
-    bool in_lru = false, in_shadow = false, parked = false, is_used = false;
+    bool in_lru = false, in_shadow = false, parked = false, is_linked = false, is_used = false;
   };
 
   Known* create(const Use& value, Known* above) noexcept;
@@ -81,7 +78,7 @@ class History {
   Known *newest_ = nullptr, *oldest_ = nullptr, *lru_last_ = nullptr;
   double capacity_ = 0, known_bytes_ = 0, lru_bytes_ = 0, shadow_bytes_ = 0, lead_ = 0;
   std::uint32_t now_ = 0;
-  std::size_t reused_ = 0, run_ = 0;             // of present_, how many were the run's
+  std::size_t run_ = 0;             // of present_, how many were the run's
   std::vector<Known*> present_;     // used in the request at hand
   std::size_t looked_at_ = 0;       // of the pool, by learn()
 };
