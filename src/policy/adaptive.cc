@@ -38,6 +38,7 @@ class Adaptive final : public Policy {
     last_is_in_history_ = false;
     touches_left_ = request.hits;
     known_ = request.hits;
+    gap_ = 0;
     inserts_left_ = request.values - std::min(request.values, request.hits);
     values_per_request_ += 0.01 * (static_cast<double>(request.values) - values_per_request_);
     ++now_;
@@ -56,8 +57,15 @@ class Adaptive final : public Policy {
     ++uses_;
     mean_charge_ += (charge(node) - mean_charge_) / std::min<double>(++inserted_, 1024);
     if (std::has_single_bit(inserted_)) choose_share();
-    node.uses = is_in_history(node.hash) ? std::min(history_->use(use_of(node)), 255u) : 0;
-    if (node.uses > 0) known_ = request_.values - inserts_left_;
+    node.uses = 0;
+    if (is_in_history(node.hash)) {
+      const Before before = history_->use(use_of(node));
+      node.uses = std::min(before.uses, 255u);
+      if (before.uses > 0) {
+        known_ = request_.values - inserts_left_;
+        gap_ = now_ - before.used_at;
+      }
+    }
     compare();
     node.queue = ReuseModel::kPresent;
     node.used_at = now_;
@@ -66,6 +74,7 @@ class Adaptive final : public Policy {
   void touch(PolicyNode& node) override {
     if (touches_left_ == 0) begin({.values = 1, .hits = 1});   // a value by itself
     ++uses_;
+    if (touches_left_ == request_.hits) gap_ = now_ - node.used_at;   // the run's last
     if (is_in_history(node.hash)) note(node);
     order_.take(node);
     node.uses = std::min<std::uint32_t>(node.uses + 1, 255);
@@ -141,6 +150,11 @@ class Adaptive final : public Policy {
   void settle() {
     ReuseTraits traits{.output_tokens = request_.output_tokens};
     if (known_ > 0) traits.known = static_cast<double>(known_) / static_cast<double>(request_.values);
+    if (gap_ > 0) {
+      const double octaves = std::log2(gap_);
+      traits.octaves = octaves - usual_octaves_;
+      usual_octaves_ += 0.01 * traits.octaves;
+    }
     traits.last = last_is_in_history_;
     history_->end(traits);
     traits.last = inserts_left_ == 0;
@@ -167,6 +181,8 @@ class Adaptive final : public Policy {
   RequestTraits request_;
   std::uint64_t touches_left_ = 0, inserts_left_ = 0;   // that are still to come, if it is as it said
   std::uint64_t known_ = 0;                             // of its values, how many had been used before
+  std::uint32_t gap_ = 0;                               // requests since these were
+  double usual_octaves_ = 0;                            // a running mean of the logarithm of that
   bool last_is_in_history_ = false;                     // what ends its chain
   std::vector<Use> run_;                                // what it found, the last value first
   double values_per_request_ = 1;                       // a running mean

@@ -57,12 +57,12 @@ void History::use_run(std::span<const Use> run) {
   forget_old();
 }
 
-std::uint32_t History::use(const Use& use) {
+Before History::use(const Use& use) {
   Known* value = known_.find(use.hash);
   Known* above = value != nullptr ? value->above : use.parent_hash != 0 ? known_.find(use.parent_hash) : nullptr;
   if (value == nullptr) value = create(use, above);
-  if (value == nullptr) return 0;
-  const std::uint32_t before = value->is_used ? value->uses + 1 : 0;
+  if (value == nullptr) return {};
+  const Before before{value->is_used ? value->uses + 1 : 0, value->used_at};
   note_use(*value);
   enter_lru(*value, above);
   trim_lru();

@@ -20,6 +20,10 @@ struct Use {
   std::uint64_t charge_bytes = 0;
 };
 
+struct Before {
+  std::uint32_t uses = 0, used_at = 0;   // how often, and by which request the last time
+};
+
 // All in proportion to the capacity it is given: values may be left out of it, if the capacity is made less by as much and those that are
 // chained behind them are said to be chained behind what these were.
 class History {
@@ -33,8 +37,8 @@ class History {
   void begin(std::uint32_t now);
   // From the last value of a chain's leading run to its first.
   void use_run(std::span<const Use> run);
-  // Returns how often it had been used before, as far as is known.
-  std::uint32_t use(const Use& value);
+  // Returns how it had been used before, as far as is known.
+  Before use(const Use& value);
   // Says what the request at hand was; `traits` without what is the value's own.
   void end(ReuseTraits traits);
   // It is said not to be used again.

@@ -3,17 +3,28 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 namespace tensorcache {
 namespace {
 
 constexpr double kBinsPerOctave = 3;
-constexpr double kFade = 0.97;   // of what was learned, at each learning
+static const double kFade = getenv("FA")?atof(getenv("FA")):0.97;   // of what was learned, at each learning
 // A class is taken to do as all do with the weight of so many requests.
-constexpr double kPriorRequests = 1;
+static const double kPriorRequests = getenv("PR")?atof(getenv("PR")):1;
 // Neighbouring ages, so many on either side, are learned from as well.
-constexpr int kReach = 2;
+static const int kReach = getenv("RE")?atoi(getenv("RE")):2;
+
+// The last blocks of prompts: what comes there is seldom the same again.
+constexpr std::uint8_t kLastOfChain = 192;
+
+// Of which level a class is in each of its traits; those that are of a kind by themselves have a level of the first.
+constexpr std::size_t kTraits = 4, kLevels = 6;
+std::array<std::size_t, kTraits> levels_of(std::size_t c) {
+  if (c >= kLastOfChain) return {c == kLastOfChain ? 3u : c == ReuseModel::kOver ? 4u : 5u, 5, 5, 5};
+  return {c / 64, c / 16 % 4, c / 4 % 4, c % 4};
+}
 
 double smooth(const ReuseModel::Ages& raw, std::size_t age) {
   double sum = 0;
@@ -39,11 +50,11 @@ ReuseModel::ReuseModel() {
 }
 
 std::uint8_t ReuseModel::class_of(const ReuseTraits& traits) {
-  constexpr std::uint8_t kLastOfChain = 48;   // what comes there is seldom the same again
   if (traits.last && traits.uses == 0) return kLastOfChain;
   const unsigned share = traits.known == 0 ? 0 : traits.known < 0.5 ? 1 : traits.known < 0.9 ? 2 : 3;
   const unsigned answer = traits.output_tokens < 64 ? 0 : traits.output_tokens < 256 ? 1 : traits.output_tokens < 512 ? 2 : 3;
-  return static_cast<std::uint8_t>(std::min(traits.uses, 2u) * 16 + share * 4 + answer);
+  const unsigned gap = traits.octaves < -1.5 ? 0 : traits.octaves < 0 ? 1 : traits.octaves < 1.5 ? 2 : 3;
+  return static_cast<std::uint8_t>(std::min(traits.uses, 2u) * 64 + share * 16 + answer * 4 + gap);
 }
 
 std::size_t ReuseModel::age_of(std::uint64_t requests) const {
@@ -71,15 +82,33 @@ void ReuseModel::learn(const Counts& waiting, double values_per_request) {
   Ages rate_of_all{};
   for (std::size_t age = 0; age < ages; ++age) rate_of_all[age] = (smooth(all_events, age) + 1e-9) / (smooth(all_times, age) + 1);
   const Ages worth_of_all = worth_at(rate_of_all, ages);
+  static const double G=getenv("G")?atof(getenv("G")):16; static const int IT=getenv("IT")?atoi(getenv("IT")):4;
+  // factors: trait x level x age group of two octaves
+  constexpr std::size_t kGroup = 6, kGroups = kAges / kGroup;
+  double factor[kTraits][kLevels][kGroups]; for (auto& a : factor) for (auto& b : a) for (auto& x : b) x = 1;
+  std::vector<std::size_t> used;
+  for (std::size_t c = 0; c < kClasses; ++c) if (times[c][0] > 0 && c != kPresent) used.push_back(c);
+  static Counts ge, gt; 
+  for (std::size_t c : used) for (std::size_t g = 0; g < kGroups; ++g) { ge[c][g]=gt[c][g]=0; for (std::size_t age = g*kGroup; age < (g+1)*kGroup && age < ages; ++age) { ge[c][g]+=reused_[c][age]; gt[c][g]+=times[c][age]*rate_of_all[age]; } }
+  for (int it = 0; it < IT; ++it) for (std::size_t t = 0; t < kTraits; ++t) {
+    double ev[kLevels][kGroups]{}, ex[kLevels][kGroups]{};
+    for (std::size_t c : used) { const auto l = levels_of(c);
+      for (std::size_t g = 0; g < kGroups; ++g) { double f = 1; for (std::size_t u = 0; u < kTraits; ++u) if (u != t) f *= factor[u][l[u]][g];
+        ev[l[t]][g] += ge[c][g]; ex[l[t]][g] += gt[c][g] * f; } }
+    for (std::size_t l = 0; l < kLevels; ++l) for (std::size_t g = 0; g < kGroups; ++g) {
+      double e=0,x=0; for (int d=-1; d<=1; ++d) { if ((d<0&&g==0)||(d>0&&g+1==kGroups)) continue; e+=ev[l][g+d]*(d?0.25:0.5); x+=ex[l][g+d]*(d?0.25:0.5);} 
+      factor[t][l][g] = (e + prior) / (x + prior); }
+  }
   for (std::size_t c = 0; c < kClasses; ++c) {
-    if (times[c][0] == 0) {   // nothing is known of it
-      worth_[c] = c == kOver ? Ages{} : worth_of_all;
-      continue;
-    }
+    if (times[c][0] == 0 || c == kPresent) { worth_[c] = c == kOver ? Ages{} : worth_of_all; if (times[c][0]==0) continue; }
+    const auto l = levels_of(c);
     Ages rate{};
     for (std::size_t age = 0; age < ages; ++age) {
-      const double expected = c == kOver ? 0 : prior;
-      rate[age] = (smooth(reused_[c], age) + expected) / (smooth(times[c], age) + prior / rate_of_all[age]);
+      const std::size_t g = age / kGroup; double f = 1;
+      for (std::size_t u = 0; u < kTraits; ++u) f *= factor[u][l[u]][g];
+      const double p = prior * G;
+      const double expected = c == kOver ? 0 : p;
+      rate[age] = (smooth(reused_[c], age) + expected) / (smooth(times[c], age) + p / (rate_of_all[age] * f));
     }
     worth_[c] = worth_at(rate, ages);
     for (double& count : reused_[c]) count *= kFade;

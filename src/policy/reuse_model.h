@@ -13,15 +13,16 @@ struct ReuseTraits {
   std::uint32_t uses = 0;             // of the value, before this one
   double known = 0;                   // share of the request's chain that had been used before
   std::uint64_t output_tokens = 0;
+  double octaves = 0;                 // how much longer ago than usual its chain had been used before, as a power of two
   bool last = false;                  // it ends the chain
 };
 
 // Ages are in requests since the last use, in bins of a third of an octave.
 class ReuseModel {
  public:
-  static constexpr std::size_t kClasses = 64, kAges = 64;
+  static constexpr std::size_t kClasses = 256, kAges = 48;
   // Of values that are said to be over: of no worth until that has proved wrong. Of those of the request at hand: worth most.
-  static constexpr std::uint8_t kOver = 62, kPresent = 63;
+  static constexpr std::uint8_t kOver = 254, kPresent = 255;
   using Ages = std::array<double, kAges>;
   using Counts = std::array<Ages, kClasses>;
 

@@ -1,5 +1,6 @@
 #include "policy/worth_order.h"
 
+#include <algorithm>
 #include <bit>
 #include <new>
 
@@ -87,25 +88,35 @@ void WorthOrder::unlink(Batch& batch) noexcept {
   (batch.sooner != nullptr ? batch.sooner->later : batches.first) = batch.later;
   (batch.later != nullptr ? batch.later->sooner : batches.last) = batch.sooner;
   if (batches.first != nullptr) return;
-  classes_[batch.age] &= ~(std::uint64_t{1} << batch.queue);
-  if (classes_[batch.age] == 0) ages_ &= ~(std::uint64_t{1} << batch.age);
+  auto& classes = classes_[batch.age];
+  classes[batch.queue / 64] &= ~(std::uint64_t{1} << batch.queue % 64);
+  if (std::all_of(classes.begin(), classes.end(), [](std::uint64_t word) { return word == 0; })) ages_ &= ~(std::uint64_t{1} << batch.age);
   if (batch.queue == ReuseModel::kOver) ages_over_ &= ~(std::uint64_t{1} << batch.age);
   const std::size_t place = model_.place_of(batch.queue, batch.age);
   places_[place / 64] &= ~(std::uint64_t{1} << place % 64);
 }
 
 void WorthOrder::mark(std::size_t c, std::size_t age) {
-  classes_[age] |= std::uint64_t{1} << c;
+  classes_[age][c / 64] |= std::uint64_t{1} << c % 64;
   ages_ |= std::uint64_t{1} << age;
   if (c == ReuseModel::kOver) ages_over_ |= std::uint64_t{1} << age;
   const std::size_t place = model_.place_of(c, age);
   places_[place / 64] |= std::uint64_t{1} << place % 64;
+  first_place_ = std::min(first_place_, place / 64);
+}
+
+// That there are any of at this age.
+template <class Do>
+void WorthOrder::for_classes(std::size_t age, const Do& with) const {
+  for (std::size_t word = 0; word < kWords; ++word) {
+    for (std::uint64_t bits = classes_[age][word]; bits != 0; bits &= bits - 1) with(word * 64 + static_cast<std::size_t>(std::countr_zero(bits)));
+  }
 }
 
 PolicyNode* WorthOrder::least_worth() {
-  for (std::size_t word = 0; word < places_.size(); ++word) {
-    if (places_[word] == 0) continue;
-    return lists_[model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])))].first->next;
+  for (; first_place_ < places_.size(); ++first_place_) {
+    const std::uint64_t word = places_[first_place_];
+    if (word != 0) return lists_[model_.pair_at(first_place_ * 64 + static_cast<std::size_t>(std::countr_zero(word)))].first->next;
   }
   return nullptr;
 }
@@ -116,10 +127,10 @@ PolicyNode* WorthOrder::oldest() {
   if (ages_ == 0) return nullptr;
   const std::size_t age = highest(ages_);
   const Batch* found = nullptr;
-  for (std::uint64_t bits = classes_[age]; bits != 0; bits &= bits - 1) {
-    const Batch* const batch = lists_[slot(static_cast<std::size_t>(std::countr_zero(bits)), age)].first;
+  for_classes(age, [&](std::size_t c) {
+    const Batch* const batch = lists_[slot(c, age)].first;
     if (found == nullptr || batch->used_at < found->used_at) found = batch;
-  }
+  });
   return found->next;
 }
 
@@ -134,8 +145,8 @@ void WorthOrder::keep_time(std::uint32_t now) {
     const auto age = static_cast<std::size_t>(std::countr_zero(ages));
     if (age + 1 == kAges || now - looked_at_[age] < (model_.width(age) + 3) / 4) continue;
     looked_at_[age] = now;
-    for (std::uint64_t bits = classes_[age]; bits != 0; bits &= bits - 1) {
-      const List& batches = lists_[slot(static_cast<std::size_t>(std::countr_zero(bits)), age)];
+    for_classes(age, [&](std::size_t c) {
+      const List& batches = lists_[slot(c, age)];
       while (Batch* batch = batches.first) {
         const std::size_t fits = model_.age_of(now - batch->used_at);
         if (fits <= age) break;
@@ -143,14 +154,15 @@ void WorthOrder::keep_time(std::uint32_t now) {
         batch->age = static_cast<std::uint8_t>(fits);
         link(*batch, true);
       }
-    }
+    });
   }
 }
 
 void WorthOrder::ranked() {
   places_.fill(0);
+  first_place_ = 0;
   for (std::size_t age = 0; age < kAges; ++age) {
-    for (std::uint64_t bits = classes_[age]; bits != 0; bits &= bits - 1) mark(static_cast<std::size_t>(std::countr_zero(bits)), age);
+    for_classes(age, [&](std::size_t c) { mark(c, age); });
   }
 }
 

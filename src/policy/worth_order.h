@@ -36,6 +36,7 @@ class WorthOrder {
 
  private:
   static constexpr std::size_t kClasses = ReuseModel::kClasses, kAges = ReuseModel::kAges;
+  static constexpr std::size_t kWords = kClasses / 64;
   struct Batch : PolicyNode {   // the ring of its nodes begins and ends with itself; `next` is the first to go
     Batch *sooner = nullptr, *later = nullptr;   // of its class and age
   };
@@ -49,6 +50,8 @@ class WorthOrder {
   void unlink(Batch& batch) noexcept;
   void release(Batch& batch) noexcept;
   void mark(std::size_t c, std::size_t age);
+  template <class Do>
+  void for_classes(std::size_t age, const Do& with) const;
 
   const ReuseModel& model_;
   std::deque<Batch> pool_;
@@ -56,9 +59,10 @@ class WorthOrder {
   Batch spare_;                               // for all that there is no memory for
   std::array<Batch*, kClasses> newest_{};     // by class: the batch that was made last, if it is still there
   std::vector<List> lists_;
-  std::array<std::uint64_t, kAges> classes_{};                  // by age: a bit for each class that has such values
+  std::array<std::array<std::uint64_t, kWords>, kAges> classes_{};                  // by age: a bit for each class that has such values
   std::uint64_t ages_ = 0, ages_over_ = 0;                      // a bit for each age that any has; that values that are over have
   std::array<std::uint64_t, kClasses * kAges / 64> places_{};   // a bit for each place in the model's order
+  std::size_t first_place_ = 0;                                 // of places_: before it all are 0
   std::uint32_t now_ = 0;                                       // requests
   std::array<std::uint32_t, kAges> looked_at_{};                // by age: when it was made sure that none is older
 };
