@@ -148,13 +148,18 @@ class Adaptive final : public Policy {
   }
   // The request is over, as far as it is known: its values get their classes.
   void settle() {
-    ReuseTraits traits{.output_tokens = request_.output_tokens};
+    ReuseTraits traits;
+    traits.answer = std::log2(1.0 + static_cast<double>(request_.output_tokens)) - usual_answer_;
+    usual_answer_ += 0.01 * traits.answer;
     if (known_ > 0) traits.known = static_cast<double>(known_) / static_cast<double>(request_.values);
     if (gap_ > 0) {
       const double octaves = std::log2(gap_);
       traits.octaves = octaves - usual_octaves_;
       usual_octaves_ += 0.01 * traits.octaves;
     }
+    const double fresh = std::log2(1.0 + static_cast<double>(request_.values - std::min(known_, request_.values)));
+    traits.more = fresh - usual_fresh_;
+    usual_fresh_ += 0.01 * traits.more;
     traits.last = last_is_in_history_;
     history_->end(traits);
     traits.last = inserts_left_ == 0;
@@ -182,6 +187,7 @@ class Adaptive final : public Policy {
   std::uint64_t touches_left_ = 0, inserts_left_ = 0;   // that are still to come, if it is as it said
   std::uint64_t known_ = 0;                             // of its values, how many had been used before
   std::uint32_t gap_ = 0;                               // requests since these were
+  double usual_fresh_ = 0, usual_answer_ = 0;
   double usual_octaves_ = 0;                            // a running mean of the logarithm of that
   bool last_is_in_history_ = false;                     // what ends its chain
   std::vector<Use> run_;                                // what it found, the last value first

@@ -17,13 +17,13 @@ static const double kPriorRequests = getenv("PR")?atof(getenv("PR")):1;
 static const int kReach = getenv("RE")?atoi(getenv("RE")):2;
 
 // The last blocks of prompts: what comes there is seldom the same again.
-constexpr std::uint8_t kLastOfChain = 192;
+constexpr std::uint8_t kLastOfChain = 243;
 
 // Of which level a class is in each of its traits; those that are of a kind by themselves have a level of the first.
-constexpr std::size_t kTraits = 4, kLevels = 6;
+constexpr std::size_t kTraits = 5, kLevels = 6;
 std::array<std::size_t, kTraits> levels_of(std::size_t c) {
-  if (c >= kLastOfChain) return {c == kLastOfChain ? 3u : c == ReuseModel::kOver ? 4u : 5u, 5, 5, 5};
-  return {c / 64, c / 16 % 4, c / 4 % 4, c % 4};
+  if (c >= kLastOfChain) return {c == kLastOfChain ? 3u : c == ReuseModel::kOver ? 4u : 5u, 5, 5, 5, 5};
+  return {c / 81, c / 27 % 3, c / 9 % 3, c / 3 % 3, c % 3};
 }
 
 double smooth(const ReuseModel::Ages& raw, std::size_t age) {
@@ -51,10 +51,10 @@ ReuseModel::ReuseModel() {
 
 std::uint8_t ReuseModel::class_of(const ReuseTraits& traits) {
   if (traits.last && traits.uses == 0) return kLastOfChain;
-  const unsigned share = traits.known == 0 ? 0 : traits.known < 0.5 ? 1 : traits.known < 0.9 ? 2 : 3;
-  const unsigned answer = traits.output_tokens < 64 ? 0 : traits.output_tokens < 256 ? 1 : traits.output_tokens < 512 ? 2 : 3;
-  const unsigned gap = traits.octaves < -1.5 ? 0 : traits.octaves < 0 ? 1 : traits.octaves < 1.5 ? 2 : 3;
-  return static_cast<std::uint8_t>(std::min(traits.uses, 2u) * 64 + share * 16 + answer * 4 + gap);
+  static const double TH = getenv("TH") ? atof(getenv("TH")) : 1;
+  const auto third = [](double octaves) { return octaves < -TH ? 0u : octaves < TH ? 1u : 2u; };
+  const unsigned share = traits.known < 0.5 ? 0 : traits.known < 0.9 ? 1 : 2;
+  return static_cast<std::uint8_t>((((std::min(traits.uses, 2u) * 3 + share) * 3 + third(traits.answer)) * 3 + third(traits.more)) * 3 + third(traits.octaves));
 }
 
 std::size_t ReuseModel::age_of(std::uint64_t requests) const {

@@ -12,8 +12,9 @@ namespace tensorcache {
 struct ReuseTraits {
   std::uint32_t uses = 0;             // of the value, before this one
   double known = 0;                   // share of the request's chain that had been used before
-  std::uint64_t output_tokens = 0;
+  double answer = 0;
   double octaves = 0;                 // how much longer ago than usual its chain had been used before, as a power of two
+  double more = 0;                    // how much more of its chain was new than usual, as a power of two
   bool last = false;                  // it ends the chain
 };
 
