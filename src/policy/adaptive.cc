@@ -37,6 +37,7 @@ class Adaptive final : public Policy {
     request_ = request;
     last_is_in_history_ = false;
     touches_left_ = request.hits;
+    passes_over_ = false;
     known_ = request.hits;
     gap_ = 0;
     inserts_left_ = request.values - std::min(request.values, request.hits);
@@ -53,23 +54,26 @@ class Adaptive final : public Policy {
   void insert(PolicyNode& node) override {
     close_run();
     if (inserts_left_ == 0) begin({.values = 1});   // a value by itself
-    last_is_in_history_ = --inserts_left_ == 0 && is_in_history(node.hash);
     ++uses_;
     mean_charge_ += (charge(node) - mean_charge_) / std::min<double>(++inserted_, 1024);
     if (std::has_single_bit(inserted_)) choose_share();
-    node.uses = 0;
-    if (is_in_history(node.hash)) {
-      const Before before = history_->use(use_of(node));
-      node.uses = std::min(before.uses, 255u);
-      if (before.uses > 0) {
-        known_ = request_.values - inserts_left_;
-        gap_ = now_ - before.used_at;
-      }
-    }
-    compare();
+    node.uses = std::min(use_next(node).uses, 255u);
     node.queue = ReuseModel::kPresent;
     node.used_at = now_;
     order_.put_first(node);
+  }
+  bool admits(const PolicyNode& node) override {
+    close_run();
+    if (!follow_learned_ || inserts_left_ == 0) return true;
+    if (is_in_history(node.hash) && !passes_over_) {
+      const Before before = history_->before(node.hash);
+      if (before.uses > 0) note_known(before, request_.values - inserts_left_ + 1);
+      ReuseTraits traits = traits_so_far();
+      traits.uses = before.uses;
+      passes_over_ = order_.is_worth_least(ReuseModel::class_of(traits));
+    }
+    if (passes_over_) static_cast<void>(use_next(node));
+    return !passes_over_;
   }
   void touch(PolicyNode& node) override {
     if (touches_left_ == 0) begin({.values = 1, .hits = 1});   // a value by itself
@@ -132,11 +136,35 @@ class Adaptive final : public Policy {
     } catch (const std::bad_alloc&) {   // the history misses one use
     }
   }
+  // A value that had to be computed.
+  Before use_next(const PolicyNode& node) {
+    if (inserts_left_ > 0) --inserts_left_;
+    last_is_in_history_ = inserts_left_ == 0 && is_in_history(node.hash);
+    if (!is_in_history(node.hash)) return {};
+    const Before before = history_->use(use_of(node), traits_so_far());
+    if (before.uses > 0) note_known(before, request_.values - inserts_left_);
+    compare();
+    return before;
+  }
+  void note_known(const Before& before, std::uint64_t known) {
+    known_ = known;
+    gap_ = now_ - before.used_at;
+  }
+  // Of the request at hand.
+  [[nodiscard]] ReuseTraits traits_so_far() const {
+    ReuseTraits traits;
+    const auto values = static_cast<double>(request_.values), known = static_cast<double>(known_);
+    if (known_ > 0) traits.known = known / values;
+    traits.answer = std::log2(1.0 + static_cast<double>(request_.output_tokens)) - usual_answer_;
+    traits.more = std::log2(1.0 + std::max(values - known, 0.0)) - usual_fresh_;
+    if (gap_ > 0) traits.octaves = std::log2(gap_) - usual_octaves_;
+    return traits;
+  }
   // The run is known as a whole now.
   void close_run() {
     touches_left_ = 0;
     if (run_.empty()) return;
-    history_->use_run(run_);
+    history_->use_run(run_, traits_so_far());
     run_.clear();
     compare();
   }
@@ -148,18 +176,10 @@ class Adaptive final : public Policy {
   }
   // The request is over, as far as it is known: its values get their classes.
   void settle() {
-    ReuseTraits traits;
-    traits.answer = std::log2(1.0 + static_cast<double>(request_.output_tokens)) - usual_answer_;
+    ReuseTraits traits = traits_so_far();
     usual_answer_ += 0.01 * traits.answer;
-    if (known_ > 0) traits.known = static_cast<double>(known_) / static_cast<double>(request_.values);
-    if (gap_ > 0) {
-      const double octaves = std::log2(gap_);
-      traits.octaves = octaves - usual_octaves_;
-      usual_octaves_ += 0.01 * traits.octaves;
-    }
-    const double fresh = std::log2(1.0 + static_cast<double>(request_.values - std::min(known_, request_.values)));
-    traits.more = fresh - usual_fresh_;
     usual_fresh_ += 0.01 * traits.more;
+    usual_octaves_ += 0.01 * traits.octaves;
     traits.last = last_is_in_history_;
     history_->end(traits);
     traits.last = inserts_left_ == 0;
@@ -189,6 +209,7 @@ class Adaptive final : public Policy {
   std::uint32_t gap_ = 0;                               // requests since these were
   double usual_fresh_ = 0, usual_answer_ = 0;
   double usual_octaves_ = 0;                            // a running mean of the logarithm of that
+  bool passes_over_ = false;                            // what is still to come: it is not worth its place
   bool last_is_in_history_ = false;                     // what ends its chain
   std::vector<Use> run_;                                // what it found, the last value first
   double values_per_request_ = 1;                       // a running mean

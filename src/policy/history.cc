@@ -26,7 +26,7 @@ void History::begin(std::uint32_t now) {
   order_.keep_time(now);
 }
 
-void History::use_run(std::span<const Use> run) {
+void History::use_run(std::span<const Use> run, const ReuseTraits& traits) {
   if (present_.size() + run.size() > present_.capacity()) {
     try {
       present_.reserve(2 * (present_.size() + run.size()));
@@ -51,13 +51,18 @@ void History::use_run(std::span<const Use> run) {
   }
   trim_lru();
   for (std::size_t i = present_.size(); i-- > first;) {
-    if (!present_[i]->in_shadow) enter_shadow(*present_[i]);
+    if (!present_[i]->in_shadow) enter_shadow(*present_[i], traits);
   }
   run_ = present_.size();
   forget_old();
 }
 
-Before History::use(const Use& use) {
+Before History::before(std::uint64_t hash) const {
+  const Known* value = known_.find(hash);
+  return value != nullptr && value->is_used ? Before{value->uses + 1, value->used_at} : Before{};
+}
+
+Before History::use(const Use& use, const ReuseTraits& traits) {
   Known* value = known_.find(use.hash);
   Known* above = value != nullptr ? value->above : use.parent_hash != 0 ? known_.find(use.parent_hash) : nullptr;
   if (value == nullptr) value = create(use, above);
@@ -69,7 +74,7 @@ Before History::use(const Use& use) {
   if (value->in_shadow) {
     touch_shadow(*value);
   } else {
-    enter_shadow(*value);
+    enter_shadow(*value, traits);
   }
   try {
     present_.push_back(value);
@@ -220,8 +225,10 @@ void History::touch_shadow(Known& value) {
   order_.put_last(value);
 }
 
-void History::enter_shadow(Known& value) {
+void History::enter_shadow(Known& value, ReuseTraits traits) {
   Known* const above = value.above;
+  traits.uses = value.uses;
+  if (shadow_bytes_ + value.bytes() > capacity_ && order_.is_worth_least(ReuseModel::class_of(traits))) return;
   if (above != nullptr) {
     if (!above->in_shadow) return;
     ++above->holders;

@@ -36,9 +36,10 @@ class History {
   // What is used from here on belongs to the next request.
   void begin(std::uint32_t now);
   // From the last value of a chain's leading run to its first.
-  void use_run(std::span<const Use> run);
+  void use_run(std::span<const Use> run, const ReuseTraits& traits);
   // Returns how it had been used before, as far as is known.
-  Before use(const Use& value);
+  Before use(const Use& value, const ReuseTraits& traits);
+  [[nodiscard]] Before before(std::uint64_t hash) const;
   // Says what the request at hand was; `traits` without what is the value's own.
   void end(ReuseTraits traits);
   // It is said not to be used again.
@@ -70,7 +71,7 @@ class History {
   void trim_lru();
 
   void touch_shadow(Known& value);
-  void enter_shadow(Known& value);
+  void enter_shadow(Known& value, ReuseTraits traits);
   bool make_shadow_room(double bytes);
   void let_go(Known* value);
 

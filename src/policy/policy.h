@@ -50,6 +50,11 @@ class Policy {
   virtual void resize(std::uint64_t capacity_bytes) { static_cast<void>(capacity_bytes); }
   // Room is going to be made for this node, which is not held; insert() may follow, or not.
   virtual void announce(const PolicyNode& node) { static_cast<void>(node); }
+  // Whether it is worth what would have to go for it. If not, it counts as used, and what is chained behind it cannot be there either.
+  [[nodiscard]] virtual bool admits(const PolicyNode& node) {
+    static_cast<void>(node);
+    return true;
+  }
   // Takes a new node in.
   virtual void insert(PolicyNode& node) = 0;
   // A node it holds was used again.

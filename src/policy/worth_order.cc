@@ -113,12 +113,20 @@ void WorthOrder::for_classes(std::size_t age, const Do& with) const {
   }
 }
 
+std::size_t WorthOrder::first_word() {
+  while (first_place_ < places_.size() && places_[first_place_] == 0) ++first_place_;
+  return first_place_;
+}
+
 PolicyNode* WorthOrder::least_worth() {
-  for (; first_place_ < places_.size(); ++first_place_) {
-    const std::uint64_t word = places_[first_place_];
-    if (word != 0) return lists_[model_.pair_at(first_place_ * 64 + static_cast<std::size_t>(std::countr_zero(word)))].first->next;
-  }
-  return nullptr;
+  const std::size_t word = first_word();
+  if (word == places_.size()) return nullptr;
+  return lists_[model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])))].first->next;
+}
+
+bool WorthOrder::is_worth_least(std::uint8_t value_class) {
+  const std::size_t word = first_word();
+  return word == places_.size() || model_.place_of(value_class, 0) < word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word]));
 }
 
 PolicyNode* WorthOrder::oldest() {

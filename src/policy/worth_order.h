@@ -25,6 +25,8 @@ class WorthOrder {
   void take(PolicyNode& node) noexcept;
   // Null if there is none. It stays.
   [[nodiscard]] PolicyNode* least_worth();
+  // Whether one of this class that is used now is worth less than every one here.
+  [[nodiscard]] bool is_worth_least(std::uint8_t value_class);
   // By the last use, those that are over before all others.
   [[nodiscard]] PolicyNode* oldest();
   // Of those of the request at hand, the first to go; null if there is none.
@@ -49,6 +51,8 @@ class WorthOrder {
   void link(Batch& batch, bool is_last) noexcept;
   void unlink(Batch& batch) noexcept;
   void release(Batch& batch) noexcept;
+  // The first in use; places_.size() if none is.
+  std::size_t first_word();
   void mark(std::size_t c, std::size_t age);
   template <class Do>
   void for_classes(std::size_t age, const Do& with) const;
