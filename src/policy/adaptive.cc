@@ -169,10 +169,11 @@ class Adaptive final : public Policy {
     compare();
   }
   void compare() {
-    lead_ = std::clamp(lead_ + history_->take_lead(), -kMostLead * history_capacity(), kMostLead * history_capacity());
-    static const double K=getenv("K")?atof(getenv("K")):0.02;
-    if (lead_ > 0) follow_learned_ = true;
-    if (lead_ < -K * history_capacity()) follow_learned_ = false;
+    static const double K=getenv("K")?atof(getenv("K")):0.1;
+    static const double KD=getenv("KD")?atof(getenv("KD")):K;
+    lead_ = std::clamp(lead_ + history_->take_lead(), -KD * history_capacity(), K * history_capacity());
+    if (lead_ >= K * history_capacity()) follow_learned_ = true;
+    if (lead_ <= -KD * history_capacity()) follow_learned_ = false;
   }
   // The request is over, as far as it is known: its values get their classes.
   void settle() {

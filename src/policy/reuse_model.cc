@@ -57,6 +57,8 @@ std::uint8_t ReuseModel::class_of(const ReuseTraits& traits) {
   return static_cast<std::uint8_t>((((std::min(traits.uses, 2u) * 3 + share) * 3 + third(traits.answer)) * 3 + third(traits.more)) * 3 + third(traits.octaves));
 }
 
+double ReuseModel::hopeful_worth(std::size_t c) const { static const double Z=getenv("Z")?atof(getenv("Z")):2; return worth_[c][0] * (1 + Z / std::sqrt(1 + seen_all_)); }
+
 std::size_t ReuseModel::age_of(std::uint64_t requests) const {
   if (requests < young_ages_.size()) return young_ages_[requests];
   const auto above = std::upper_bound(begins_.begin() + 1, begins_.begin() + kAges, requests);
@@ -100,6 +102,9 @@ void ReuseModel::learn(const Counts& waiting, double values_per_request) {
       factor[t][l][g] = (e + prior) / (x + prior); }
   }
   for (std::size_t c = 0; c < kClasses; ++c) {
+    if (c==0) seen_all_ = 0;
+    for (std::size_t age = 0; age < kAges; ++age) seen_all_ += (reused_[c][age] + forgotten_[c][age]) / values_per_request;
+
     if (times[c][0] == 0 || c == kPresent) { worth_[c] = c == kOver ? Ages{} : worth_of_all; if (times[c][0]==0) continue; }
     const auto l = levels_of(c);
     Ages rate{};

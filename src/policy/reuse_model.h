@@ -41,6 +41,8 @@ class ReuseModel {
   // `waiting`: how many there are now that have not been used again yet. A request's values come back together: so many of them,
   // `values_per_request`, are one observation. Old experience fades.
   void learn(const Counts& waiting, double values_per_request);
+  [[nodiscard]] double worth(std::size_t c, std::size_t age) const { return worth_[c][age]; }
+  [[nodiscard]] double hopeful_worth(std::size_t c) const;
   // All pairs of class and age, numbered c * kAges + age, by worth, the least first and of equals the oldest; and where each stands.
   [[nodiscard]] std::size_t pair_at(std::size_t place) const { return order_[place]; }
   [[nodiscard]] std::size_t place_of(std::size_t c, std::size_t age) const { return places_[c * kAges + age]; }
@@ -50,6 +52,7 @@ class ReuseModel {
   [[nodiscard]] Ages worth_at(const Ages& rate, std::size_t ages) const;
   void rank();
 
+  double seen_all_ = 0;
   Counts reused_{}, forgotten_{}, worth_{};
   std::array<std::uint64_t, kAges + 1> begins_{};
   std::array<std::uint8_t, 1024> young_ages_{};   // the age of so many requests
