@@ -64,7 +64,7 @@ class Adaptive final : public Policy {
   }
   bool admits(const PolicyNode& node) override {
     close_run();
-    if (!follow_learned_ || inserts_left_ == 0) return true;
+    if (!selects_ || inserts_left_ == 0) return true;
     if (is_in_history(node.hash) && !passes_over_) {
       const Before before = history_->before(node.hash);
       if (before.uses > 0) note_known(before, request_.values - inserts_left_ + 1);
@@ -172,7 +172,8 @@ class Adaptive final : public Policy {
     static const double K=getenv("K")?atof(getenv("K")):0.1;
     static const double KD=getenv("KD")?atof(getenv("KD")):K;
     lead_ = std::clamp(lead_ + history_->take_lead(), -KD * history_capacity(), K * history_capacity());
-    if (lead_ >= K * history_capacity()) follow_learned_ = true;
+    if (lead_ >= K * history_capacity()) follow_learned_ = selects_ = true;
+    if (lead_ <= 0) selects_ = false;
     if (lead_ <= -KD * history_capacity()) follow_learned_ = false;
   }
   // The request is over, as far as it is known: its values get their classes.
@@ -217,7 +218,7 @@ class Adaptive final : public Policy {
   std::uint32_t now_ = 0;                               // requests
   std::uint64_t uses_ = 0, learned_uses_ = 0;
   double capacity_ = 0, lead_ = 0;   // bytes; lead: that the learned order found and LRU did not
-  bool follow_learned_ = true;
+  bool follow_learned_ = true, selects_ = false;
 };
 
 }   // namespace
