@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <vector>
@@ -15,13 +14,12 @@ namespace tensorcache {
 
 namespace {
 
-// A change of order costs what the one before kept and the next one would have kept instead: so much of the capacity must have been won.
-constexpr double kLeadToChange = 0.02;
-constexpr double kMostLead = 2.0;   // what was won long ago does not count for ever
+// Which order is followed changes when so much of the capacity has been won by the other one.
+constexpr double kLeadToChange = 0.1;
 // After so many uses worth is learned anew; sooner at first.
-constexpr std::uint64_t kLearningUses = 16384, kFirstLearningUses = 512;
+constexpr std::uint64_t kLearningUses = 65536, kFirstLearningUses = 512;
 // The history is of all values as long as so many fit the cache, and of a share of them beyond.
-const double kMostInHistory = getenv("M")?atof(getenv("M")):16384;
+constexpr double kMostInHistory = 4096;
 
 class Adaptive final : public Policy {
  public:
@@ -43,7 +41,7 @@ class Adaptive final : public Policy {
     inserts_left_ = request.values - std::min(request.values, request.hits);
     values_per_request_ += 0.01 * (static_cast<double>(request.values) - values_per_request_);
     ++now_;
-    if (uses_ - learned_uses_ >= std::clamp(uses_ / 4, kFirstLearningUses, kLearningUses)) {
+    if (uses_ - learned_uses_ >= std::clamp(uses_ / 2, kFirstLearningUses, kLearningUses)) {
       learned_uses_ = uses_;
       history_->learn(values_per_request_ / static_cast<double>(1u << share_));
       order_.ranked();
@@ -156,8 +154,8 @@ class Adaptive final : public Policy {
     const auto values = static_cast<double>(request_.values), known = static_cast<double>(known_);
     if (known_ > 0) traits.known = known / values;
     traits.answer = std::log2(1.0 + static_cast<double>(request_.output_tokens)) - usual_answer_;
-    traits.more = std::log2(1.0 + std::max(values - known, 0.0)) - usual_fresh_;
-    if (gap_ > 0) traits.octaves = std::log2(gap_) - usual_octaves_;
+    traits.fresh = std::log2(1.0 + std::max(values - known, 0.0)) - usual_fresh_;
+    if (gap_ > 0) traits.gap = std::log2(gap_) - usual_gap_;
     return traits;
   }
   // The run is known as a whole now.
@@ -169,19 +167,18 @@ class Adaptive final : public Policy {
     compare();
   }
   void compare() {
-    static const double K=getenv("K")?atof(getenv("K")):0.1;
-    static const double KD=getenv("KD")?atof(getenv("KD")):K;
-    lead_ = std::clamp(lead_ + history_->take_lead(), -KD * history_capacity(), K * history_capacity());
-    if (lead_ >= K * history_capacity()) follow_learned_ = selects_ = true;
+    const double much = kLeadToChange * history_capacity();
+    lead_ = std::clamp(lead_ + history_->take_lead(), -much, much);
+    if (lead_ >= much) follow_learned_ = selects_ = true;
     if (lead_ <= 0) selects_ = false;
-    if (lead_ <= -KD * history_capacity()) follow_learned_ = false;
+    if (lead_ <= -much) follow_learned_ = false;
   }
   // The request is over, as far as it is known: its values get their classes.
   void settle() {
     ReuseTraits traits = traits_so_far();
     usual_answer_ += 0.01 * traits.answer;
-    usual_fresh_ += 0.01 * traits.more;
-    usual_octaves_ += 0.01 * traits.octaves;
+    usual_fresh_ += 0.01 * traits.fresh;
+    usual_gap_ += 0.01 * traits.gap;
     traits.last = last_is_in_history_;
     history_->end(traits);
     traits.last = inserts_left_ == 0;
@@ -210,7 +207,7 @@ class Adaptive final : public Policy {
   std::uint64_t known_ = 0;                             // of its values, how many had been used before
   std::uint32_t gap_ = 0;                               // requests since these were
   double usual_fresh_ = 0, usual_answer_ = 0;
-  double usual_octaves_ = 0;                            // a running mean of the logarithm of that
+  double usual_gap_ = 0;                            // a running mean of the logarithm of that
   bool passes_over_ = false;                            // what is still to come: it is not worth its place
   bool last_is_in_history_ = false;                     // what ends its chain
   std::vector<Use> run_;                                // what it found, the last value first

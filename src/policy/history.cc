@@ -130,7 +130,7 @@ void History::demote(std::uint64_t hash) {
 }
 
 void History::learn(double values_per_request) {
-  ReuseModel::Counts waiting{};
+  ReuseModel::Counts waiting(ReuseModel::kClasses);
   const std::size_t stride = pool_.size() / kSample + 1;
   looked_at_ = (looked_at_ + 1) % stride;
   for (std::size_t i = looked_at_; i < pool_.size(); i += stride) {

@@ -3,25 +3,25 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstdlib>
-#include <limits>
+
+#include "policy/trait_factors.h"
 
 namespace tensorcache {
 namespace {
 
 constexpr double kBinsPerOctave = 3;
-static const double kFade = getenv("FA")?atof(getenv("FA")):0.97;   // of what was learned, at each learning
-// A class is taken to do as all do with the weight of so many requests.
-static const double kPriorRequests = getenv("PR")?atof(getenv("PR")):1;
+constexpr double kFade = 0.9;   // of what was learned, at each learning
+// A class is taken to do as its traits say with the weight of so many requests, and a trait to say nothing with that of one.
+constexpr double kPriorRequests = 16;
 // Neighbouring ages, so many on either side, are learned from as well.
-static const int kReach = getenv("RE")?atoi(getenv("RE")):2;
+constexpr int kReach = 2;
+constexpr std::size_t kGroup = ReuseModel::kAges / TraitFactors::kGroups;   // ages in a group of TraitFactors
 
 // The last blocks of prompts: what comes there is seldom the same again.
 constexpr std::uint8_t kLastOfChain = 243;
 
-// Of which level a class is in each of its traits; those that are of a kind by themselves have a level of the first.
-constexpr std::size_t kTraits = 5, kLevels = 6;
-std::array<std::size_t, kTraits> levels_of(std::size_t c) {
+// Those that are of a kind by themselves have levels of their own.
+TraitFactors::Levels levels_of(std::size_t c) {
   if (c >= kLastOfChain) return {c == kLastOfChain ? 3u : c == ReuseModel::kOver ? 4u : 5u, 5, 5, 5, 5};
   return {c / 81, c / 27 % 3, c / 9 % 3, c / 3 % 3, c % 3};
 }
@@ -37,7 +37,7 @@ double smooth(const ReuseModel::Ages& raw, std::size_t age) {
 
 }   // namespace
 
-ReuseModel::ReuseModel() {
+ReuseModel::ReuseModel() : reused_(kClasses), forgotten_(kClasses), worth_(kClasses), order_(kClasses * kAges), places_(kClasses * kAges) {
   begins_[0] = 0;
   for (std::size_t i = 1; i <= kAges; ++i) {
     const double begin = std::exp2(static_cast<double>(i - 1) / kBinsPerOctave);
@@ -51,13 +51,11 @@ ReuseModel::ReuseModel() {
 
 std::uint8_t ReuseModel::class_of(const ReuseTraits& traits) {
   if (traits.last && traits.uses == 0) return kLastOfChain;
-  static const double TH = getenv("TH") ? atof(getenv("TH")) : 1;
-  const auto third = [](double octaves) { return octaves < -TH ? 0u : octaves < TH ? 1u : 2u; };
-  const unsigned share = traits.known < 0.5 ? 0 : traits.known < 0.9 ? 1 : 2;
-  return static_cast<std::uint8_t>((((std::min(traits.uses, 2u) * 3 + share) * 3 + third(traits.answer)) * 3 + third(traits.more)) * 3 + third(traits.octaves));
+  const auto third = [](double octaves) { return octaves < -1 ? 0u : octaves < 1 ? 1u : 2u; };
+  const unsigned known = traits.known < 0.5 ? 0 : traits.known < 0.9 ? 1 : 2;
+  const unsigned uses = std::min(traits.uses, 2u);
+  return static_cast<std::uint8_t>((((uses * 3 + known) * 3 + third(traits.answer)) * 3 + third(traits.fresh)) * 3 + third(traits.gap));
 }
-
-double ReuseModel::hopeful_worth(std::size_t c) const { static const double Z=getenv("Z")?atof(getenv("Z")):2; return worth_[c][0] * (1 + Z / std::sqrt(1 + seen_all_)); }
 
 std::size_t ReuseModel::age_of(std::uint64_t requests) const {
   if (requests < young_ages_.size()) return young_ages_[requests];
@@ -66,8 +64,7 @@ std::size_t ReuseModel::age_of(std::uint64_t requests) const {
 }
 
 void ReuseModel::learn(const Counts& waiting, double values_per_request) {
-  const double prior = kPriorRequests * values_per_request;
-  Counts times{};
+  Counts times(kClasses);   // how long values have been of an age, in requests
   Ages all_events{}, all_times{};
   std::size_t ages = 1;   // that there is something to learn of
   for (std::size_t c = 0; c < kClasses; ++c) {
@@ -83,37 +80,29 @@ void ReuseModel::learn(const Counts& waiting, double values_per_request) {
   }
   Ages rate_of_all{};
   for (std::size_t age = 0; age < ages; ++age) rate_of_all[age] = (smooth(all_events, age) + 1e-9) / (smooth(all_times, age) + 1);
-  const Ages worth_of_all = worth_at(rate_of_all, ages);
-  static const double G=getenv("G")?atof(getenv("G")):16; static const int IT=getenv("IT")?atoi(getenv("IT")):4;
-  // factors: trait x level x age group of two octaves
-  constexpr std::size_t kGroup = 6, kGroups = kAges / kGroup;
-  double factor[kTraits][kLevels][kGroups]; for (auto& a : factor) for (auto& b : a) for (auto& x : b) x = 1;
-  std::vector<std::size_t> used;
-  for (std::size_t c = 0; c < kClasses; ++c) if (times[c][0] > 0 && c != kPresent) used.push_back(c);
-  static Counts ge, gt; 
-  for (std::size_t c : used) for (std::size_t g = 0; g < kGroups; ++g) { ge[c][g]=gt[c][g]=0; for (std::size_t age = g*kGroup; age < (g+1)*kGroup && age < ages; ++age) { ge[c][g]+=reused_[c][age]; gt[c][g]+=times[c][age]*rate_of_all[age]; } }
-  for (int it = 0; it < IT; ++it) for (std::size_t t = 0; t < kTraits; ++t) {
-    double ev[kLevels][kGroups]{}, ex[kLevels][kGroups]{};
-    for (std::size_t c : used) { const auto l = levels_of(c);
-      for (std::size_t g = 0; g < kGroups; ++g) { double f = 1; for (std::size_t u = 0; u < kTraits; ++u) if (u != t) f *= factor[u][l[u]][g];
-        ev[l[t]][g] += ge[c][g]; ex[l[t]][g] += gt[c][g] * f; } }
-    for (std::size_t l = 0; l < kLevels; ++l) for (std::size_t g = 0; g < kGroups; ++g) {
-      double e=0,x=0; for (int d=-1; d<=1; ++d) { if ((d<0&&g==0)||(d>0&&g+1==kGroups)) continue; e+=ev[l][g+d]*(d?0.25:0.5); x+=ex[l][g+d]*(d?0.25:0.5);} 
-      factor[t][l][g] = (e + prior) / (x + prior); }
-  }
-  for (std::size_t c = 0; c < kClasses; ++c) {
-    if (c==0) seen_all_ = 0;
-    for (std::size_t age = 0; age < kAges; ++age) seen_all_ += (reused_[c][age] + forgotten_[c][age]) / values_per_request;
 
-    if (times[c][0] == 0 || c == kPresent) { worth_[c] = c == kOver ? Ages{} : worth_of_all; if (times[c][0]==0) continue; }
-    const auto l = levels_of(c);
+  std::vector<std::size_t> seen;
+  std::vector<TraitFactors::Class> classes;
+  for (std::size_t c = 0; c < kClasses; ++c) {
+    if (times[c][0] == 0) continue;
+    seen.push_back(c);
+    TraitFactors::Class& one = classes.emplace_back(TraitFactors::Class{levels_of(c), {}, {}, {}});
+    for (std::size_t age = 0; age < ages; ++age) {
+      one.events[age / kGroup] += reused_[c][age];
+      one.expected[age / kGroup] += times[c][age] * rate_of_all[age];
+    }
+  }
+  TraitFactors::fit(classes, values_per_request);
+
+  std::fill(worth_.begin(), worth_.end(), worth_at(rate_of_all, ages));
+  worth_[kOver].fill(0);
+  for (std::size_t i = 0; i < seen.size(); ++i) {
+    const std::size_t c = seen[i];
+    const double prior = kPriorRequests * values_per_request;
     Ages rate{};
     for (std::size_t age = 0; age < ages; ++age) {
-      const std::size_t g = age / kGroup; double f = 1;
-      for (std::size_t u = 0; u < kTraits; ++u) f *= factor[u][l[u]][g];
-      const double p = prior * G;
-      const double expected = c == kOver ? 0 : p;
-      rate[age] = (smooth(reused_[c], age) + expected) / (smooth(times[c], age) + p / (rate_of_all[age] * f));
+      const double expected = rate_of_all[age] * classes[i].product[age / kGroup];
+      rate[age] = (smooth(reused_[c], age) + (c == kOver ? 0 : prior)) / (smooth(times[c], age) + prior / expected);
     }
     worth_[c] = worth_at(rate, ages);
     for (double& count : reused_[c]) count *= kFade;
@@ -143,20 +132,21 @@ ReuseModel::Ages ReuseModel::worth_at(const Ages& rate, std::size_t ages) const 
   return worth;
 }
 
-// Sorts whole numbers: the worth, as the bits of a float that is not negative, and below it youth and the class.
+// A counting sort: worth is told apart by sixteenths of an octave, from 2^-40 on, which is finer than it is known.
 void ReuseModel::rank() {
-  std::array<std::uint64_t, kClasses * kAges> keys;
-  for (std::size_t c = 0; c < kClasses; ++c) {
-    for (std::size_t age = 0; age < kAges; ++age) {
-      const auto worth = c == kPresent ? std::numeric_limits<float>::max() : static_cast<float>(worth_[c][age]);
-      keys[c * kAges + age] = std::uint64_t{std::bit_cast<std::uint32_t>(worth)} << 32 | (kAges - 1 - age) << 16 | c;
-    }
-  }
-  std::sort(keys.begin(), keys.end());
-  for (std::size_t i = 0; i < keys.size(); ++i) {
-    const std::size_t c = keys[i] & 0xFFFF, age = kAges - 1 - (keys[i] >> 16 & 0xFFFF);
-    order_[i] = static_cast<std::uint16_t>(c * kAges + age);
-    places_[c * kAges + age] = static_cast<std::uint16_t>(i);
+  constexpr std::size_t kSteps = 41 * 16;
+  const auto key = [&](std::size_t c, std::size_t age) {
+    constexpr int kLeastBits = (127 - 40) * 16;
+    const auto bits = static_cast<int>(std::bit_cast<std::uint32_t>(static_cast<float>(worth_[c][age])) >> 19);
+    const std::size_t step = c == kPresent ? kSteps : static_cast<std::size_t>(std::clamp<int>(bits - kLeastBits, 0, kSteps - 1));
+    return step * kAges + kAges - 1 - age;
+  };
+  std::vector<std::uint16_t> begins((kSteps + 1) * kAges + 1);
+  for (std::size_t pair = 0; pair < order_.size(); ++pair) ++begins[key(pair / kAges, pair % kAges) + 1];
+  for (std::size_t i = 1; i < begins.size(); ++i) begins[i] = static_cast<std::uint16_t>(begins[i] + begins[i - 1]);
+  for (std::size_t pair = 0; pair < order_.size(); ++pair) {
+    places_[pair] = begins[key(pair / kAges, pair % kAges)]++;
+    order_[places_[pair]] = static_cast<std::uint16_t>(pair);
   }
 }
 

@@ -8,14 +8,14 @@
 
 namespace tensorcache {
 
-// What the request that used a value last says of it. A class is a number below kClasses.
+// What the request that used a value last says of it. "Usual" is a running mean; a difference from it is in octaves, as a power of two.
 struct ReuseTraits {
-  std::uint32_t uses = 0;             // of the value, before this one
-  double known = 0;                   // share of the request's chain that had been used before
-  double answer = 0;
-  double octaves = 0;                 // how much longer ago than usual its chain had been used before, as a power of two
-  double more = 0;                    // how much more of its chain was new than usual, as a power of two
-  bool last = false;                  // it ends the chain
+  std::uint32_t uses = 0;   // of the value, before this one
+  double known = 0;         // share of the request's chain that had been used before
+  double gap = 0;           // from usual: how many requests ago that was
+  double fresh = 0;         // from usual: how many values of the chain had not been used before
+  double answer = 0;        // from usual: how many tokens were generated
+  bool last = false;        // it ends the chain
 };
 
 // Ages are in requests since the last use, in bins of a third of an octave.
@@ -25,7 +25,7 @@ class ReuseModel {
   // Of values that are said to be over: of no worth until that has proved wrong. Of those of the request at hand: worth most.
   static constexpr std::uint8_t kOver = 254, kPresent = 255;
   using Ages = std::array<double, kAges>;
-  using Counts = std::array<Ages, kClasses>;
+  using Counts = std::vector<Ages>;   // by class
 
   ReuseModel();
   [[nodiscard]] static std::uint8_t class_of(const ReuseTraits& traits);
@@ -37,12 +37,12 @@ class ReuseModel {
   void reused(std::size_t c, std::size_t age) { reused_[c][age] += 1; }
   void forgotten(std::size_t c, std::size_t age) { forgotten_[c][age] += 1; }
 
-  // The worth of each class and age: the most hits for a byte and its time that any plan to drop it later gives (a Gittins index).
   // `waiting`: how many there are now that have not been used again yet. A request's values come back together: so many of them,
   // `values_per_request`, are one observation. Old experience fades.
   void learn(const Counts& waiting, double values_per_request);
+
+  // The most hits for a byte and its time that any plan to drop it later gives (a Gittins index).
   [[nodiscard]] double worth(std::size_t c, std::size_t age) const { return worth_[c][age]; }
-  [[nodiscard]] double hopeful_worth(std::size_t c) const;
   // All pairs of class and age, numbered c * kAges + age, by worth, the least first and of equals the oldest; and where each stands.
   [[nodiscard]] std::size_t pair_at(std::size_t place) const { return order_[place]; }
   [[nodiscard]] std::size_t place_of(std::size_t c, std::size_t age) const { return places_[c * kAges + age]; }
@@ -52,11 +52,10 @@ class ReuseModel {
   [[nodiscard]] Ages worth_at(const Ages& rate, std::size_t ages) const;
   void rank();
 
-  double seen_all_ = 0;
-  Counts reused_{}, forgotten_{}, worth_{};
+  Counts reused_, forgotten_, worth_;
   std::array<std::uint64_t, kAges + 1> begins_{};
   std::array<std::uint8_t, 1024> young_ages_{};   // the age of so many requests
-  std::array<std::uint16_t, kClasses * kAges> order_{}, places_{};
+  std::vector<std::uint16_t> order_, places_;
 };
 
 }   // namespace tensorcache

@@ -127,9 +127,8 @@ PolicyNode* WorthOrder::least_worth() {
 bool WorthOrder::is_worth_least(std::uint8_t value_class) {
   const std::size_t word = first_word();
   if (word == places_.size()) return false;
-  static const double W=getenv("W")?atof(getenv("W")):1;
   const std::size_t pair = model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])));
-  return pair / kAges != ReuseModel::kPresent && W * model_.hopeful_worth(value_class) < model_.worth(pair / kAges, pair % kAges);
+  return pair / kAges != ReuseModel::kPresent && model_.worth(value_class, 0) < model_.worth(pair / kAges, pair % kAges);
 }
 
 PolicyNode* WorthOrder::oldest() {
