@@ -17,9 +17,9 @@ namespace {
 // Which order is followed changes when so much of the capacity has been won by the other one.
 constexpr double kLeadToChange = 0.1;
 // After so many uses worth is learned anew; sooner at first.
-constexpr std::uint64_t kLearningUses = 65536, kFirstLearningUses = 512;
+constexpr std::uint64_t kLearningUses = 16384, kFirstLearningUses = 512;
 // The history is of all values as long as so many fit the cache, and of a share of them beyond.
-constexpr double kMostInHistory = 4096;
+constexpr double kMostInHistory = 16384;
 
 class Adaptive final : public Policy {
  public:
@@ -41,7 +41,7 @@ class Adaptive final : public Policy {
     inserts_left_ = request.values - std::min(request.values, request.hits);
     values_per_request_ += 0.01 * (static_cast<double>(request.values) - values_per_request_);
     ++now_;
-    if (uses_ - learned_uses_ >= std::clamp(uses_ / 2, kFirstLearningUses, kLearningUses)) {
+    if (uses_ - learned_uses_ >= std::clamp(uses_ / 4, kFirstLearningUses, kLearningUses)) {
       learned_uses_ = uses_;
       history_->learn(values_per_request_ / static_cast<double>(1u << share_));
       order_.ranked();
