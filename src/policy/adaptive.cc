@@ -15,11 +15,11 @@ namespace tensorcache {
 namespace {
 
 // Which order is followed changes when so much of the capacity has been won by the other one.
-constexpr double kLeadToChange = 0.1;
+constexpr double kLeadToChange = 0.05;
 // After so many uses worth is learned anew; sooner at first.
 constexpr std::uint64_t kLearningUses = 16384, kFirstLearningUses = 512;
 // The history is of all values as long as so many fit the cache, and of a share of them beyond.
-constexpr double kMostInHistory = 16384;
+static const double kMostInHistory = getenv("M")?atof(getenv("M")):16384;
 
 class Adaptive final : public Policy {
  public:
@@ -35,7 +35,7 @@ class Adaptive final : public Policy {
     request_ = request;
     last_is_in_history_ = false;
     touches_left_ = request.hits;
-    passes_over_ = false;
+    passes_over_ = traits_are_of_now_ = false;
     known_ = request.hits;
     gap_ = 0;
     inserts_left_ = request.values - std::min(request.values, request.hits);
@@ -66,7 +66,7 @@ class Adaptive final : public Policy {
     if (is_in_history(node.hash) && !passes_over_) {
       const Before before = history_->before(node.hash);
       if (before.uses > 0) note_known(before, request_.values - inserts_left_ + 1);
-      ReuseTraits traits = traits_so_far();
+      ReuseTraits traits = this->traits();
       traits.uses = before.uses;
       passes_over_ = order_.is_worth_least(ReuseModel::class_of(traits));
     }
@@ -76,7 +76,7 @@ class Adaptive final : public Policy {
   void touch(PolicyNode& node) override {
     if (touches_left_ == 0) begin({.values = 1, .hits = 1});   // a value by itself
     ++uses_;
-    if (touches_left_ == request_.hits) gap_ = now_ - node.used_at;   // the run's last
+    if (touches_left_ == request_.hits) note_known({.used_at = node.used_at}, request_.hits);   // the run's last
     if (is_in_history(node.hash)) note(node);
     order_.take(node);
     node.uses = std::min<std::uint32_t>(node.uses + 1, 255);
@@ -88,7 +88,9 @@ class Adaptive final : public Policy {
   void erase(PolicyNode& node) override { order_.take(node); }
   PolicyNode* pop() override {
     PolicyNode* const node = follow_learned_ ? order_.least_worth() : order_.oldest();
-    if (node != nullptr) order_.take(*node);
+    if (node == nullptr) return nullptr;
+    __builtin_prefetch(node->next);   // goes next, most likely
+    order_.take(*node);
     return node;
   }
   void restore(PolicyNode& node) override {
@@ -139,7 +141,7 @@ class Adaptive final : public Policy {
     if (inserts_left_ > 0) --inserts_left_;
     last_is_in_history_ = inserts_left_ == 0 && is_in_history(node.hash);
     if (!is_in_history(node.hash)) return {};
-    const Before before = history_->use(use_of(node), traits_so_far());
+    const Before before = history_->use(use_of(node), traits());
     if (before.uses > 0) note_known(before, request_.values - inserts_left_);
     compare();
     return before;
@@ -147,22 +149,23 @@ class Adaptive final : public Policy {
   void note_known(const Before& before, std::uint64_t known) {
     known_ = known;
     gap_ = now_ - before.used_at;
+    traits_are_of_now_ = false;
   }
-  // Of the request at hand.
-  [[nodiscard]] ReuseTraits traits_so_far() const {
-    ReuseTraits traits;
+  // Of the request at hand, as far as it is known.
+  const ReuseTraits& traits() {
+    if (std::exchange(traits_are_of_now_, true)) return traits_;
     const auto values = static_cast<double>(request_.values), known = static_cast<double>(known_);
-    if (known_ > 0) traits.known = known / values;
-    traits.answer = std::log2(1.0 + static_cast<double>(request_.output_tokens)) - usual_answer_;
-    traits.fresh = std::log2(1.0 + std::max(values - known, 0.0)) - usual_fresh_;
-    if (gap_ > 0) traits.gap = std::log2(gap_) - usual_gap_;
-    return traits;
+    traits_.known = known_ > 0 ? known / values : 0;
+    traits_.answer = std::log2(1.0 + static_cast<double>(request_.output_tokens)) - usual_answer_;
+    traits_.fresh = std::log2(1.0 + std::max(values - known, 0.0)) - usual_fresh_;
+    traits_.gap = gap_ > 0 ? std::log2(gap_) - usual_gap_ : 0;
+    return traits_;
   }
   // The run is known as a whole now.
   void close_run() {
     touches_left_ = 0;
     if (run_.empty()) return;
-    history_->use_run(run_, traits_so_far());
+    history_->use_run(run_, traits());
     run_.clear();
     compare();
   }
@@ -175,7 +178,7 @@ class Adaptive final : public Policy {
   }
   // The request is over, as far as it is known: its values get their classes.
   void settle() {
-    ReuseTraits traits = traits_so_far();
+    ReuseTraits traits = this->traits();
     usual_answer_ += 0.01 * traits.answer;
     usual_fresh_ += 0.01 * traits.fresh;
     usual_gap_ += 0.01 * traits.gap;
@@ -204,6 +207,8 @@ class Adaptive final : public Policy {
 
   RequestTraits request_;
   std::uint64_t touches_left_ = 0, inserts_left_ = 0;   // that are still to come, if it is as it said
+  ReuseTraits traits_;
+  bool traits_are_of_now_ = false;
   std::uint64_t known_ = 0;                             // of its values, how many had been used before
   std::uint32_t gap_ = 0;                               // requests since these were
   double usual_fresh_ = 0, usual_answer_ = 0;
