@@ -19,7 +19,7 @@ constexpr double kLeadToChange = 0.05;
 // After so many uses worth is learned anew; sooner at first.
 constexpr std::uint64_t kLearningUses = 16384, kFirstLearningUses = 512;
 // The history is of all values as long as so many fit the cache, and of a share of them beyond.
-static const double kMostInHistory = getenv("M")?atof(getenv("M")):16384;
+constexpr double kMostInHistory = 8192;
 
 class Adaptive final : public Policy {
  public:
@@ -62,7 +62,7 @@ class Adaptive final : public Policy {
   }
   bool admits(const PolicyNode& node) override {
     close_run();
-    if (!selects_ || inserts_left_ == 0) return true;
+    if (!selects_ || share_ > 0 || inserts_left_ == 0) return true;
     if (is_in_history(node.hash) && !passes_over_) {
       const Before before = history_->before(node.hash);
       if (before.uses > 0) note_known(before, request_.values - inserts_left_ + 1);
@@ -115,7 +115,7 @@ class Adaptive final : public Policy {
   }
 
   void start_history() {
-    history_ = std::make_unique<History>(model_);
+    history_ = std::make_unique<History>(model_, share_ == 0);
     run_.clear();
   }
   // Halves the share of values in the history until they are few enough. It begins anew: sizes seldom change so much.

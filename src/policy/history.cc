@@ -149,25 +149,15 @@ void History::learn(double values_per_request) {
 }
 
 History::Known* History::create(const Use& use, Known* above) noexcept {
-  Known* value = free_;
-  try {
-    if (value == nullptr) {
-      value = &pool_.emplace_back();
-    } else {
-      free_ = value->older;
-    }
-  } catch (const std::bad_alloc&) {
+  Known* value = pool_.take();
+  if (value == nullptr) return nullptr;
+  if (!known_.insert(use.hash, value)) {
+    pool_.give_back(value);
     return nullptr;
   }
-  *value = {};
   value->hash = use.hash;
   value->charge_bytes = use.charge_bytes;
   value->above = above;
-  if (!known_.insert(use.hash, value)) {
-    value->older = free_;
-    free_ = value;
-    return nullptr;
-  }
   if (above != nullptr) ++above->kids;
   known_bytes_ += value->bytes();
   return value;
@@ -185,9 +175,7 @@ void History::forget_old() noexcept {
     known_bytes_ -= value.bytes();
     known_.erase(value.hash);
     if (value.above != nullptr) --value.above->kids;
-    value = {};
-    value.older = free_;
-    free_ = &value;
+    pool_.give_back(&value);
     if (oldest_ == nullptr) return;
     known_.prefetch(oldest_->hash);
     read_ahead(oldest_->newer);
@@ -239,7 +227,7 @@ void History::touch_shadow(Known& value) {
 void History::enter_shadow(Known& value, ReuseTraits traits) {
   Known* const above = value.above;
   traits.uses = value.uses;
-  if (shadow_bytes_ + value.bytes() > capacity_ && order_.is_worth_least(ReuseModel::class_of(traits))) return;
+  if (selects_ && shadow_bytes_ + value.bytes() > capacity_ && order_.is_worth_least(ReuseModel::class_of(traits))) return;
   if (above != nullptr) {
     if (!above->in_shadow) return;
     ++above->holders;

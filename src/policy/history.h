@@ -3,12 +3,12 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "policy/flat_map.h"
+#include "policy/pool.h"
 #include "policy/reuse_model.h"
 #include "policy/worth_order.h"
 
@@ -28,7 +28,8 @@ struct Before {
 // chained behind them are said to be chained behind what these were.
 class History {
  public:
-  explicit History(ReuseModel& model) : model_(model), order_(model) {}
+  // `selects`: whether the learned order takes in only what is worth its place.
+  History(ReuseModel& model, bool selects) : model_(model), order_(model), selects_(selects) {}
   History(const History&) = delete;
   History& operator=(const History&) = delete;
 
@@ -77,9 +78,9 @@ class History {
 
   ReuseModel& model_;
   WorthOrder order_;   // of the shadow
+  const bool selects_;
   FlatMap<Known> known_;
-  std::deque<Known> pool_;
-  Known* free_ = nullptr;
+  Pool<Known> pool_;
   Known *newest_ = nullptr, *oldest_ = nullptr, *lru_last_ = nullptr;
   double capacity_ = 0, known_bytes_ = 0, lru_bytes_ = 0, shadow_bytes_ = 0, lead_ = 0;
   std::uint32_t now_ = 0;

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <bit>
-#include <new>
 
 namespace tensorcache {
 
 namespace {
+
+// Ages are looked at only after so many values were put in.
+constexpr std::uint32_t kPutsToLook = 64;
 
 void insert_between(PolicyNode& node, PolicyNode& prev, PolicyNode& next) {
   node.prev = &prev;
@@ -34,16 +36,11 @@ void WorthOrder::take(PolicyNode& node) noexcept {
 }
 
 WorthOrder::Batch& WorthOrder::batch_of(const PolicyNode& node) noexcept {
+  ++puts_;
   Batch* batch = newest_[node.queue];
   if (batch != nullptr && batch->used_at == node.used_at) return *batch;
-  batch = free_;
-  try {
-    if (batch == nullptr) {
-      batch = &pool_.emplace_back();
-    } else {
-      free_ = batch->later;
-    }
-  } catch (const std::bad_alloc&) {
+  batch = pool_.take();
+  if (batch == nullptr) {
     batch = &spare_;
     if (batch->next != nullptr) return *batch;
   }
@@ -60,10 +57,11 @@ WorthOrder::Batch& WorthOrder::batch_of(const PolicyNode& node) noexcept {
 void WorthOrder::release(Batch& batch) noexcept {
   unlink(batch);
   if (newest_[batch.queue] == &batch) newest_[batch.queue] = nullptr;
-  batch.next = nullptr;
-  if (&batch == &spare_) return;
-  batch.later = free_;
-  free_ = &batch;
+  if (&batch == &spare_) {
+    spare_ = Batch();
+  } else {
+    pool_.give_back(&batch);
+  }
 }
 
 void WorthOrder::link(Batch& batch, bool is_last) noexcept {
@@ -151,9 +149,11 @@ PolicyNode* WorthOrder::present() {
 
 void WorthOrder::keep_time(std::uint32_t now) {
   now_ = now;
+  if (puts_ < kPutsToLook) return;
+  puts_ = 0;
   for (std::uint64_t ages = ages_; ages != 0; ages &= ages - 1) {
     const auto age = static_cast<std::size_t>(std::countr_zero(ages));
-    if (age + 1 == kAges || now - looked_at_[age] < (model_.width(age) + 3) / 4) continue;
+    if (age + 1 == kAges || now - looked_at_[age] < (model_.width(age) + 1) / 2) continue;
     looked_at_[age] = now;
     for_classes(age, [&](std::size_t c) {
       const List& batches = lists_[slot(c, age)];

@@ -3,10 +3,10 @@
 
 #include <array>
 #include <cstdint>
-#include <deque>
 #include <vector>
 
 #include "policy/policy.h"
+#include "policy/pool.h"
 #include "policy/reuse_model.h"
 
 namespace tensorcache {
@@ -58,8 +58,7 @@ class WorthOrder {
   void for_classes(std::size_t age, const Do& with) const;
 
   const ReuseModel& model_;
-  std::deque<Batch> pool_;
-  Batch* free_ = nullptr;
+  Pool<Batch> pool_;
   Batch spare_;                               // for all that there is no memory for
   std::array<Batch*, kClasses> newest_{};     // by class: the batch that was made last, if it is still there
   std::vector<List> lists_;
@@ -68,6 +67,7 @@ class WorthOrder {
   std::array<std::uint64_t, kClasses * kAges / 64> places_{};   // a bit for each place in the model's order
   std::size_t first_place_ = 0;                                 // of places_: before it all are 0
   std::uint32_t now_ = 0;                                       // requests
+  std::uint32_t puts_ = 0;                                      // since ages were looked at
   std::array<std::uint32_t, kAges> looked_at_{};                // by age: when it was made sure that none is older
 };
 
