@@ -23,7 +23,6 @@ constexpr double kMostInHistory = 8192;
 
 class Adaptive final : public Policy {
  public:
-  Adaptive() { start_history(); }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_ = static_cast<double>(capacity_bytes);
     choose_share();
@@ -52,7 +51,6 @@ class Adaptive final : public Policy {
   void insert(PolicyNode& node) override {
     close_run();
     if (inserts_left_ == 0) begin({.values = 1});   // a value by itself
-    ++uses_;
     mean_charge_ += (charge(node) - mean_charge_) / std::min<double>(++inserted_, 1024);
     if (std::has_single_bit(inserted_)) choose_share();
     node.uses = std::min(use_next(node).uses, 255u);
@@ -114,17 +112,18 @@ class Adaptive final : public Policy {
     return {node.hash, above != nullptr ? above->hash : 0, node.charge_bytes};
   }
 
-  void start_history() {
-    history_ = std::make_unique<History>(model_, share_ == 0);
-    run_.clear();
-  }
   // Halves the share of values in the history until they are few enough. It begins anew: sizes seldom change so much.
   void choose_share() {
     const double values = capacity_ / std::max(mean_charge_, 1.0);
     const int share = values <= kMostInHistory ? 0 : static_cast<int>(std::ceil(std::log2(values / kMostInHistory)));
     if (share == share_ || (share == share_ - 1 && share > 0)) return;
+    try {
+      history_ = std::make_unique<History>(model_, share == 0);
+    } catch (const std::bad_alloc&) {   // then it is larger than it need be
+      return;
+    }
     share_ = share;
-    start_history();
+    run_.clear();
     history_->resize(history_capacity());
     history_->begin(now_);
   }
@@ -138,6 +137,7 @@ class Adaptive final : public Policy {
   }
   // A value that had to be computed.
   Before use_next(const PolicyNode& node) {
+    ++uses_;
     if (inserts_left_ > 0) --inserts_left_;
     last_is_in_history_ = inserts_left_ == 0 && is_in_history(node.hash);
     if (!is_in_history(node.hash)) return {};
@@ -200,8 +200,8 @@ class Adaptive final : public Policy {
 
   ReuseModel model_;
   WorthOrder order_{model_};   // of the real values, whichever is followed
-  std::unique_ptr<History> history_;
-  int share_ = 0;              // of the values, 2 to the minus so much are in the history
+  std::unique_ptr<History> history_ = std::make_unique<History>(model_, true);
+  int share_ = 0;   // of the values, 2 to the minus so much are in the history
   double mean_charge_ = 0;
   std::uint64_t inserted_ = 0;
 
@@ -209,15 +209,15 @@ class Adaptive final : public Policy {
   std::uint64_t touches_left_ = 0, inserts_left_ = 0;   // that are still to come, if it is as it said
   ReuseTraits traits_;
   bool traits_are_of_now_ = false;
-  std::uint64_t known_ = 0;                             // of its values, how many had been used before
-  std::uint32_t gap_ = 0;                               // requests since these were
+  std::uint64_t known_ = 0;   // of its values, how many had been used before
+  std::uint32_t gap_ = 0;     // requests since these were
   double usual_fresh_ = 0, usual_answer_ = 0;
-  double usual_gap_ = 0;                            // a running mean of the logarithm of that
-  bool passes_over_ = false;                            // what is still to come: it is not worth its place
-  bool last_is_in_history_ = false;                     // what ends its chain
-  std::vector<Use> run_;                                // what it found, the last value first
-  double values_per_request_ = 1;                       // a running mean
-  std::uint32_t now_ = 0;                               // requests
+  double usual_gap_ = 0;              // a running mean of the logarithm of that
+  bool passes_over_ = false;          // what is still to come: it is not worth its place
+  bool last_is_in_history_ = false;   // what ends its chain
+  std::vector<Use> run_;              // what it found, the last value first
+  double values_per_request_ = 1;     // a running mean
+  std::uint32_t now_ = 0;             // requests
   std::uint64_t uses_ = 0, learned_uses_ = 0;
   double capacity_ = 0, lead_ = 0;   // bytes; lead: that the learned order found and LRU did not
   bool follow_learned_ = true, selects_ = false;

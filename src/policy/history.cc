@@ -1,5 +1,6 @@
 #include "policy/history.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <new>
 
@@ -95,7 +96,7 @@ Before History::use(const Use& use, const ReuseTraits& traits) {
 void History::note_use(Known& value) {
   if (value.is_used) {
     model_.reused(value.queue, model_.age_of(now_ - value.used_at));
-    value.uses += 1;
+    value.uses = std::min(value.uses + 1, 255u);
     lead_ += (value.in_shadow ? value.bytes() : 0) - (value.in_lru ? value.bytes() : 0);
   }
   if (value.in_shadow && !value.parked) order_.take(value);
@@ -136,15 +137,18 @@ void History::demote(std::uint64_t hash) {
   lru_last_ = value;
 }
 
-void History::learn(double values_per_request) {
-  ReuseModel::Counts waiting(ReuseModel::kClasses);
-  const std::size_t stride = pool_.size() / kSample + 1;
-  looked_at_ = (looked_at_ + 1) % stride;
-  for (std::size_t i = looked_at_; i < pool_.size(); i += stride) {
-    const Known& value = pool_[i];
-    if (value.is_used) waiting[value.queue][model_.age_of(now_ - value.used_at)] += static_cast<double>(stride);
+void History::learn(double values_per_request) noexcept {
+  try {
+    ReuseModel::Counts waiting(ReuseModel::kClasses);
+    const std::size_t stride = pool_.size() / kSample + 1;
+    looked_at_ = (looked_at_ + 1) % stride;
+    for (std::size_t i = looked_at_; i < pool_.size(); i += stride) {
+      const Known& value = pool_[i];
+      if (value.is_used) waiting[value.queue][model_.age_of(now_ - value.used_at)] += static_cast<double>(stride);
+    }
+    model_.learn(waiting, values_per_request);
+  } catch (const std::bad_alloc&) {   // another time
   }
-  model_.learn(waiting, values_per_request);
   order_.ranked();
 }
 

@@ -50,7 +50,7 @@ class History {
   // How many bytes the learned order has found and plain LRU has not, since this was asked last.
   [[nodiscard]] double take_lead() { return std::exchange(lead_, 0); }
   // Lets the model learn.
-  void learn(double values_per_request);
+  void learn(double values_per_request) noexcept;
 
  private:
   struct Known : PolicyNode {   // its place is in the shadow of the learned order
@@ -84,9 +84,9 @@ class History {
   Known *newest_ = nullptr, *oldest_ = nullptr, *lru_last_ = nullptr;
   double capacity_ = 0, known_bytes_ = 0, lru_bytes_ = 0, shadow_bytes_ = 0, lead_ = 0;
   std::uint32_t now_ = 0;
-  std::size_t run_ = 0;             // of present_, how many were the run's
-  std::vector<Known*> present_;     // used in the request at hand
-  std::size_t looked_at_ = 0;       // of the pool, by learn()
+  std::size_t run_ = 0;           // of present_, how many were the run's
+  std::vector<Known*> present_;   // used in the request at hand
+  std::size_t looked_at_ = 0;     // of the pool, by learn()
 };
 
 }   // namespace tensorcache

@@ -30,9 +30,9 @@ struct PolicyNode {
   std::uint8_t queue = 0, age = 0;
   Kind kind = Kind::kOther;   // the owner's, from here on
   std::uint64_t charge_bytes = 0;
-  std::uint64_t hash = 0;          // of its key: how a policy knows again what it gave up
+  std::uint64_t hash = 0;         // of its key: how a policy knows again what it gave up
   PolicyNode* parent = nullptr;   // what it is chained behind, which lives as long as it does; null: nothing
-  float cost_seconds = 1;          // of computing it again
+  float cost_seconds = 1;         // of computing it again
 };
 
 // A request for a chain of values, as far as it is known when they are touched and inserted.

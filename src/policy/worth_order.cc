@@ -7,8 +7,8 @@ namespace tensorcache {
 
 namespace {
 
-// Ages are looked at only after so many values were put in.
-constexpr std::uint32_t kPutsToLook = 64;
+// Ages are looked at only after so many values were put in; each request counts as some more.
+constexpr std::uint32_t kPutsToLook = 64, kPutsOfRequest = 4;
 
 void insert_between(PolicyNode& node, PolicyNode& prev, PolicyNode& next) {
   node.prev = &prev;
@@ -149,6 +149,7 @@ PolicyNode* WorthOrder::present() {
 
 void WorthOrder::keep_time(std::uint32_t now) {
   now_ = now;
+  puts_ += kPutsOfRequest;
   if (puts_ < kPutsToLook) return;
   puts_ = 0;
   for (std::uint64_t ages = ages_; ages != 0; ages &= ages - 1) {

@@ -39,7 +39,7 @@ class WorthOrder {
  private:
   static constexpr std::size_t kClasses = ReuseModel::kClasses, kAges = ReuseModel::kAges;
   static constexpr std::size_t kWords = kClasses / 64;
-  struct Batch : PolicyNode {   // the ring of its nodes begins and ends with itself; `next` is the first to go
+  struct Batch : PolicyNode {                    // the ring of its nodes begins and ends with itself; `next` is the first to go
     Batch *sooner = nullptr, *later = nullptr;   // of its class and age
   };
   struct List {
@@ -59,16 +59,16 @@ class WorthOrder {
 
   const ReuseModel& model_;
   Pool<Batch> pool_;
-  Batch spare_;                               // for all that there is no memory for
-  std::array<Batch*, kClasses> newest_{};     // by class: the batch that was made last, if it is still there
+  Batch spare_;                             // for all that there is no memory for
+  std::array<Batch*, kClasses> newest_{};   // by class: the batch that was made last, if it is still there
   std::vector<List> lists_;
-  std::array<std::array<std::uint64_t, kWords>, kAges> classes_{};                  // by age: a bit for each class that has such values
-  std::uint64_t ages_ = 0, ages_over_ = 0;                      // a bit for each age that any has; that values that are over have
-  std::array<std::uint64_t, kClasses * kAges / 64> places_{};   // a bit for each place in the model's order
-  std::size_t first_place_ = 0;                                 // of places_: before it all are 0
-  std::uint32_t now_ = 0;                                       // requests
-  std::uint32_t puts_ = 0;                                      // since ages were looked at
-  std::array<std::uint32_t, kAges> looked_at_{};                // by age: when it was made sure that none is older
+  std::array<std::array<std::uint64_t, kWords>, kAges> classes_{};   // by age: a bit for each class that has such values
+  std::uint64_t ages_ = 0, ages_over_ = 0;                           // a bit for each age that any has; that values that are over have
+  std::array<std::uint64_t, kClasses * kAges / 64> places_{};        // a bit for each place in the model's order
+  std::size_t first_place_ = 0;                                      // of places_: before it all are 0
+  std::uint32_t now_ = 0;                                            // requests
+  std::uint32_t puts_ = 0;                                           // since ages were looked at
+  std::array<std::uint32_t, kAges> looked_at_{};                     // by age: when it was made sure that none is older
 };
 
 }   // namespace tensorcache

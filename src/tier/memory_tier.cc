@@ -43,10 +43,9 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   // Held from here on, so that the room for the child is not made by evicting its parent. A parent that is not stored yet
   // may still come before the commit.
   Entry* parent = options.parent ? hold_parent(*options.parent) : nullptr;
-  announce(key, Layout(value_bytes).charge(), options.kind);
   Entry* entry = nullptr;
   try {
-    entry = allocate(Layout(value_bytes));
+    if (announce(key, Layout(value_bytes).charge(), options.kind, parent)) entry = allocate(Layout(value_bytes));
   } catch (const std::bad_alloc&) {
     if (parent != nullptr && drop(*parent, kKid)) reclaim(parent);
     throw;
@@ -73,13 +72,16 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   return draft;
 }
 
-void MemoryTier::announce(const Key& key, std::uint64_t charge_bytes, Kind kind) {
+bool MemoryTier::announce(const Key& key, std::uint64_t charge_bytes, Kind kind, Entry* parent) {
   PolicyNode node;
   node.kind = kind;
   node.charge_bytes = charge_bytes;
   node.hash = std::hash<Key>{}(key);
+  node.parent = parent;
+  const bool needs_room = budget_.used() + charge_bytes > budget_.capacity();
   const std::lock_guard lock(policy_mutex_);
   policy_->announce(node);
+  return kind != Kind::kPrefixBlock || !needs_room || policy_->admits(node);
 }
 
 PutStatus MemoryTier::commit(Draft draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }

@@ -80,7 +80,8 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   void discard(Entry* draft);
 
  private:
-  void announce(const Key& key, std::uint64_t charge_bytes, Kind kind);
+  // Whether it is to be stored: a block that is worth less than what would have to go for it is not.
+  [[nodiscard]] bool announce(const Key& key, std::uint64_t charge_bytes, Kind kind, Entry* parent);
   [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
   struct Layout;
   struct KindCounters {
