@@ -15,7 +15,7 @@ namespace tensorcache {
 namespace {
 
 // Which order is followed changes when so much of the capacity has been won by the other one.
-constexpr double kLeadToChange = 0.05;
+constexpr double kLeadToChange = 0.02;
 // After so many uses worth is learned anew; sooner at first.
 constexpr std::uint64_t kLearningUses = 16384, kFirstLearningUses = 512;
 // The history is of all values as long as so many fit the cache, and of a share of them beyond.
