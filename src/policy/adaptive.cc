@@ -32,12 +32,10 @@ class Adaptive final : public Policy {
     close_run();
     settle();
     request_ = request;
-    last_is_in_history_ = false;
-    touches_left_ = request.hits;
-    passes_over_ = traits_are_of_now_ = false;
-    known_ = request.hits;
-    gap_ = 0;
+    touches_left_ = known_ = request.hits;
     inserts_left_ = request.values - std::min(request.values, request.hits);
+    gap_ = 0;
+    passes_over_ = last_is_in_history_ = traits_are_of_now_ = false;
     values_per_request_ += 0.01 * (static_cast<double>(request.values) - values_per_request_);
     ++now_;
     if (uses_ - learned_uses_ >= std::clamp(uses_ / 4, kFirstLearningUses, kLearningUses)) {
@@ -50,7 +48,7 @@ class Adaptive final : public Policy {
   }
   void insert(PolicyNode& node) override {
     close_run();
-    if (inserts_left_ == 0) begin({.values = 1});   // a value by itself
+    if (inserts_left_ == 0) go_beyond(node);
     mean_charge_ += (charge(node) - mean_charge_) / std::min<double>(++inserted_, 1024);
     if (std::has_single_bit(inserted_)) choose_share();
     node.uses = std::min(use_next(node).uses, 255u);
@@ -115,7 +113,7 @@ class Adaptive final : public Policy {
   // Halves the share of values in the history until they are few enough. It begins anew: sizes seldom change so much.
   void choose_share() {
     const double values = capacity_ / std::max(mean_charge_, 1.0);
-    const int share = values <= kMostInHistory ? 0 : static_cast<int>(std::ceil(std::log2(values / kMostInHistory)));
+    const int share = values <= kMostInHistory ? 0 : std::min(30, static_cast<int>(std::ceil(std::log2(values / kMostInHistory))));
     if (share == share_ || (share == share_ - 1 && share > 0)) return;
     try {
       history_ = std::make_unique<History>(model_, share == 0);
@@ -134,6 +132,13 @@ class Adaptive final : public Policy {
       history_->prefetch(node.hash);
     } catch (const std::bad_alloc&) {   // the history misses one use
     }
+  }
+  // There is more than the request said, or it is a value by itself.
+  void go_beyond(const PolicyNode& node) {
+    if (node.parent == nullptr || node.parent->used_at != now_) begin({});
+    ++request_.values;
+    ++inserts_left_;
+    traits_are_of_now_ = false;
   }
   // A value that had to be computed.
   Before use_next(const PolicyNode& node) {
@@ -207,17 +212,16 @@ class Adaptive final : public Policy {
 
   RequestTraits request_;
   std::uint64_t touches_left_ = 0, inserts_left_ = 0;   // that are still to come, if it is as it said
-  ReuseTraits traits_;
+  std::uint64_t known_ = 0;                             // of its values, how many had been used before
+  std::uint32_t gap_ = 0;                               // requests since these were
+  bool passes_over_ = false;                            // what is still to come is not worth its place
+  bool last_is_in_history_ = false;                     // what ends its chain
+  ReuseTraits traits_;                                  // of this, if
   bool traits_are_of_now_ = false;
-  std::uint64_t known_ = 0;   // of its values, how many had been used before
-  std::uint32_t gap_ = 0;     // requests since these were
-  double usual_fresh_ = 0, usual_answer_ = 0;
-  double usual_gap_ = 0;              // a running mean of the logarithm of that
-  bool passes_over_ = false;          // what is still to come: it is not worth its place
-  bool last_is_in_history_ = false;   // what ends its chain
-  std::vector<Use> run_;              // what it found, the last value first
-  double values_per_request_ = 1;     // a running mean
-  std::uint32_t now_ = 0;             // requests
+  std::vector<Use> run_;                                        // what it found, the last value first
+  double usual_answer_ = 0, usual_fresh_ = 0, usual_gap_ = 0;   // running means, of logarithms
+  double values_per_request_ = 1;                               // a running mean
+  std::uint32_t now_ = 0;                                       // requests
   std::uint64_t uses_ = 0, learned_uses_ = 0;
   double capacity_ = 0, lead_ = 0;   // bytes; lead: that the learned order found and LRU did not
   bool follow_learned_ = true, selects_ = false;
