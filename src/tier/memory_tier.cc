@@ -200,7 +200,7 @@ std::vector<Handle> MemoryTier::match(std::span<const Key> chain) {
     entry->hits += 1;
     shard.hits += 1;
   }
-  if (!run.empty()) {
+  {
     const std::lock_guard lock(policy_mutex_);
     policy_->begin({.values = chain.size(), .hits = run.size()});
     std::for_each(run.rbegin(), run.rend(), [&](const Handle& handle) { touch_locked(*handle.entry_); });
