@@ -95,7 +95,7 @@ enum class PutStatus : std::uint8_t {
   kStored,
   kAlreadyStored,   // somebody was faster; values are immutable, so this one is dropped
   kTooLarge,        // larger than the whole budget
-  kNoSpace,         // everything that could go is pinned or is being written
+  kNoSpace,         // everything that could go is pinned, is being written or, to the policy, is worth more
   kParentMissing,   // `parent` is not stored (any more)
 };
 [[nodiscard]] std::string_view put_status_name(PutStatus status);

@@ -21,7 +21,9 @@ std::shared_ptr<detail::MemoryTier> make_tier(CacheOptions options) {
     throw std::invalid_argument(message);
   }
   if (!options.clock) throw std::invalid_argument("clock: must not be empty");
-  return detail::MemoryTier::make(options.capacity_bytes, std::move(policy), std::move(options.clock));
+  using Admission = detail::MemoryTier::Admission;
+  return detail::MemoryTier::make(options.capacity_bytes, std::move(policy), std::move(options.clock),
+                                  options.disk ? Admission::kAll : Admission::kSelective);
 }
 
 }   // namespace

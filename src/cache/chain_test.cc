@@ -204,6 +204,30 @@ TEST(Chain, WhatIsSaidToBeOverGoesFirstAndWhatIsSharedStays) {
   cache.demote(keys_of_chain(7, 3));
 }
 
+// Chains that come back, each with a long one in front of it that does not: lru never finds one.
+TEST(Chain, AdaptiveKeepsWhatComesBackFromWhatDoesNot) {
+  Cache cache({.capacity_bytes = 60 * charge_of(kBlockBytes) + (64 << 10), .policy = "adaptive"});
+  std::size_t found = 0, not_taken_in = 0;
+  const auto ask = [&](const std::vector<Key>& keys) {
+    const auto run = cache.match(keys);
+    for (std::size_t i = run.size(); i < keys.size(); ++i) {
+      const PutStatus status = cache.put(keys[i], value_of(i, kBlockBytes), block_options(keys, i));
+      if (status == PutStatus::kStored) continue;
+      EXPECT_EQ(status, PutStatus::kNoSpace);
+      ++not_taken_in;
+      break;
+    }
+    return run.size();
+  };
+  for (std::uint64_t turn = 0; turn < 2'000; ++turn) {
+    ask(keys_of_chain(100 + turn, 40));
+    const std::size_t run = ask(keys_of_chain(turn % 5, 10));
+    if (turn >= 1'000) found += run;
+  }
+  EXPECT_GT(found, 8'000u) << "of 10,000";
+  EXPECT_GT(not_taken_in, 0u);
+}
+
 TEST(Chain, PinOnTheLastBlockHoldsThePath) {
   const std::uint64_t capacity = 12 * charge_of(kBlockBytes);
   Cache cache({.capacity_bytes = capacity});

@@ -140,7 +140,7 @@ TEST_P(Stress, ResizingMeanwhile) {
   EXPECT_EQ(cache_.stats().used_bytes, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Policies, Stress, ::testing::Values("lru", "fifo"), [](const auto& param) { return param.param; });
+INSTANTIATE_TEST_SUITE_P(Policies, Stress, ::testing::Values("lru", "fifo", "adaptive"), [](const auto& param) { return param.param; });
 
 TEST(StressOfHandles, TheLastOneMayGoAfterTheCacheInAnyThread) {
   for (int round = 0; round < 50; ++round) {

@@ -25,7 +25,6 @@ class Store {
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       nodes_[i].hash = mixed(i);
       nodes_[i].charge_bytes = recording.bytes()[i];
-      if (recording.chained()) nodes_[i].kind = Kind::kPrefixBlock;
     }
   }
 
@@ -47,12 +46,16 @@ class Store {
     for (std::size_t i = first; i < chain.size(); ++i) {
       Node& node = nodes_[chain[i]];
       if (!node.resident) {
+        node.parent = i > 0 ? &nodes_[chain[i - 1]] : nullptr;
         policy_->announce(node);
+        if (used_ + node.charge_bytes > capacity_ && !policy_->admits(node)) {
+          pass_over(chain.subspan(i));
+          break;
+        }
         if (node.charge_bytes > capacity_ || !make_room(node.charge_bytes)) break;
         used_ += node.charge_bytes;
         node.resident = true;
         node.above = i > 0 && nodes_[chain[i - 1]].resident ? chain[i - 1] : kNone;
-        node.parent = node.above == kNone ? nullptr : &nodes_[node.above];
         hold(node.above);
         policy_->insert(node);
       }
@@ -101,6 +104,15 @@ class Store {
     node.resident = false;
     used_ -= node.charge_bytes;
     let_go(std::exchange(node.above, kNone));
+  }
+  // The first is not admitted, and so the policy must hear of the others.
+  void pass_over(std::span<const std::uint32_t> chain) {
+    for (std::size_t i = 1; i < chain.size(); ++i) {
+      Node& node = nodes_[chain[i]];
+      if (node.resident) continue;
+      node.parent = &nodes_[chain[i - 1]];
+      static_cast<void>(policy_->admits(node));
+    }
   }
   bool make_room(std::uint64_t bytes) {
     while (used_ + bytes > capacity_) {

@@ -17,13 +17,13 @@ constexpr std::size_t kLargestValueBytes = std::size_t{1} << 36;
 
 }   // namespace
 
-MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock)
-    : clock_(std::move(clock)), budget_(capacity_bytes), policy_(std::move(policy)) {
+MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission)
+    : clock_(std::move(clock)), admission_(admission), budget_(capacity_bytes), policy_(std::move(policy)) {
   policy_->resize(capacity_bytes);
 }
 
-std::shared_ptr<MemoryTier> MemoryTier::make(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock) {
-  return {new MemoryTier(capacity_bytes, std::move(policy), std::move(clock)), [](MemoryTier* tier) {
+std::shared_ptr<MemoryTier> MemoryTier::make(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission) {
+  return {new MemoryTier(capacity_bytes, std::move(policy), std::move(clock), admission), [](MemoryTier* tier) {
             tier->clear(std::nullopt);
             tier->let_live(-1);
           }};
@@ -48,10 +48,9 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   // Held from here on, so that the room for the child is not made by evicting its parent. A parent that is not stored yet
   // may still come before the commit.
   Entry* parent = options.parent ? hold_parent(*options.parent) : nullptr;
-  announce(key, Layout(value_bytes), options);
   Entry* entry = nullptr;
   try {
-    entry = allocate(Layout(value_bytes));
+    if (announce(key, Layout(value_bytes), options, parent)) entry = allocate(Layout(value_bytes));
   } catch (const std::bad_alloc&) {
     if (parent != nullptr && drop(*parent, kKid)) reclaim(parent);
     throw;
@@ -77,15 +76,20 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   return draft;
 }
 
-void MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions& options) {
-  if (!policy_->wants_announcements()) return;
+bool MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent) {
+  if (!policy_->wants_announcements()) return true;
   PolicyNode node;
   node.kind = options.kind;
   node.charge_bytes = layout.charge();
   node.hash = std::hash<Key>{}(key);
   node.cost_seconds = options.cost_seconds;
+  node.parent = parent;
+  const bool selects =
+      admission_ == Admission::kSelective && options.kind == Kind::kPrefixBlock && budget_.used() + layout.charge() > budget_.capacity();
   const std::lock_guard lock(policy_mutex_);
+  settle(Whose::kOwn);
   policy_->announce(node);
+  return !selects || policy_->admits(node);
 }
 
 PutStatus MemoryTier::commit(Draft draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }

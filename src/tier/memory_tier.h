@@ -39,8 +39,11 @@ class MemoryTier {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
 
+  // Whether the policy may refuse a block that is worth less than what would have to go for it. Not above a disk, which gets what is stored here.
+  enum class Admission : std::uint8_t { kAll, kSelective };
   // Closed when the last of these pointers goes: empty then, and freed with the last handle or draft.
-  [[nodiscard]] static std::shared_ptr<MemoryTier> make(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock);
+  [[nodiscard]] static std::shared_ptr<MemoryTier> make(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock,
+                                                        Admission admission = Admission::kAll);
   MemoryTier(const MemoryTier&) = delete;
   MemoryTier& operator=(const MemoryTier&) = delete;
 
@@ -84,10 +87,10 @@ class MemoryTier {
   void discard(Entry* draft);
 
  private:
-  MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock);
+  MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission);
   ~MemoryTier() = default;
 
-  void announce(const Key& key, const Layout& layout, const PutOptions& options);
+  [[nodiscard]] bool announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
   [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
   void set_lifetime(Entry& entry, std::chrono::milliseconds age) const;
   void hand_over(Shard& shard, Entry& entry);
@@ -144,6 +147,7 @@ class MemoryTier {
   [[nodiscard]] PutStatus rejected(PutStatus status);
 
   const Clock clock_;
+  const Admission admission_;
   Budget budget_;
   BufferPool pool_{budget_};
   Index index_;
