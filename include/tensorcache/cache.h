@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensorcache/hints.h"
 #include "tensorcache/key.h"
 
 namespace tensorcache {
@@ -65,7 +66,7 @@ struct CacheOptions {
   std::uint64_t capacity_bytes = std::uint64_t{1} << 30;
   // Which value goes first when the budget is full: "lru", "gdsf" or another of `tensorcache policies`.
   std::string policy = "lru";
-  // Now, for tests. Steady, not wall time.
+  // Now, for tests. Steady, not wall time. Called with locks held: it must not throw, block or use the cache.
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
   // None: in memory only.
   std::optional<DiskOptions> disk = std::nullopt;
@@ -86,6 +87,7 @@ struct PutOptions {
   // Not served after this long since it was stored, nor after what it is chained behind is not; 0 is for ever. When it is met expired, it
   // goes, and all that is chained behind it.
   std::chrono::milliseconds time_to_live{0};
+  Hints hints = {};
 };
 
 // Where to look: in memory and, where there is a disk tier, on disk as well, which waits for the disk; or only where it costs no wait.
@@ -167,6 +169,7 @@ class Draft {
   detail::Entry* entry_ = nullptr;
   PutStatus status_ = PutStatus::kNoSpace;
   std::optional<Key> parent_;
+  Hints hints_;
 };
 
 struct KindStats {
@@ -250,6 +253,10 @@ class Cache {
   // Says that a chain will not be used again soon, as at the end of a conversation: of its end, what nothing else is chained behind goes
   // next when room is needed. In memory only.
   void demote(std::span<const Key> chain);
+
+  // Says what is known of the future of the leading run of `chain` that is in memory. A priority below the usual one is for what nothing
+  // else is chained behind, as in demote(). Half of the budget at most is kept or has a high priority; what goes beyond is not followed.
+  void advise(std::span<const Key> chain, const Hints& hints);
 
   // The length of the run that match() would find, without reading, pinning, touching or counting it. Does not wait for a disk.
   [[nodiscard]] std::size_t peek(std::span<const Key> chain, Look look = Look::kEverywhere) const;

@@ -25,10 +25,12 @@ void add_sampling(KeyBuilder& key, const Sampling& sampling) {
 Key answer_key(const Request& request, const Key& answer_fingerprint, std::string_view salt) {
   // Names every member, so that one added to Request does not compile until it is decided whether it belongs into the key.
   const auto& [kind, tenant, messages, prompt, prompt_tokens, sampling, max_tokens, stop, logprobs, top_logprobs,
-               /* not in the key: they change what is computed, not what comes out */ use_prefix_cache, store_prefix, ends_conversation] = request;
+               /* not in the key: they change what is computed, not what comes out */ use_prefix_cache, store_prefix, ends_conversation, hints] =
+      request;
   static_cast<void>(use_prefix_cache);
   static_cast<void>(store_prefix);
   static_cast<void>(ends_conversation);
+  static_cast<void>(hints);
 
   KeyBuilder key("answer/1");
   key.field("engine", answer_fingerprint)

@@ -137,7 +137,8 @@ class Flight final : public Sink {
                              .owner = tenant_owner(request_->tenant),
                              .source = engine_.info().source,
                              .cost_seconds = std::chrono::duration<float>(took).count(),
-                             .time_to_live = time_to_live_};
+                             .time_to_live = time_to_live_,
+                             .hints = request_->hints};
     if (table_->cache->contains(key_)) table_->cache->remove(key_);
     return table_->cache->put(key_, std::string_view(encoded), options) == PutStatus::kStored;
   }

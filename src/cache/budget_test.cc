@@ -1,4 +1,9 @@
 // The byte budget: hard, honest, changed at run time.
+#include <cmath>
+#include <list>
+#include <random>
+#include <unordered_map>
+
 #include "cache/testing.h"
 #include "tensorcache/cache.h"
 
@@ -154,6 +159,39 @@ TEST(BudgetOf, BuffersKeptForReuseMakeWayForOtherSizes) {
   }
   cache.clear();
   EXPECT_EQ(cache.stats().used_bytes, 0u);
+}
+
+// A use soon after the last is not told to the policy: the order is not exactly that of use, and must be near it.
+TEST(Budget, LruIsNearlyExact) {
+  constexpr std::size_t kFit = 2000, kKeys = 20'000;
+  Cache cache({.capacity_bytes = kFit * (charge_of(64) + 20)});   // with its share of the index
+  std::list<std::uint64_t> order;                                 // the exact one, the last used first
+  std::unordered_map<std::uint64_t, std::list<std::uint64_t>::iterator> exact;
+  std::vector<Key> keys;
+  for (std::uint64_t id = 0; id < kKeys; ++id) keys.push_back(key_of(id));
+  std::mt19937_64 random(5);
+  std::uniform_real_distribution<double> uniform(0, 1);
+  std::uint64_t hits = 0, exact_hits = 0;
+  for (int i = 0; i < 300'000; ++i) {
+    const auto id = static_cast<std::uint64_t>(std::pow(static_cast<double>(kKeys), uniform(random))) - 1;   // a power law
+    const bool counted = i > 50'000;
+    if (!cache.get(keys[id])) {
+      (void)cache.put(keys[id], value_of(id, 64));
+    } else {
+      hits += counted ? 1 : 0;
+    }
+    if (const auto at = exact.find(id); at != exact.end()) {
+      exact_hits += counted ? 1 : 0;
+      order.splice(order.begin(), order, at->second);
+    } else {
+      exact[id] = order.insert(order.begin(), id);
+    }
+    for (const std::uint64_t fit = cache.stats().kinds[0].entries; exact.size() > fit; order.pop_back())
+      exact.erase(order.back());   // as many as there
+  }
+  const double share = static_cast<double>(hits) / 250'000, exact_share = static_cast<double>(exact_hits) / 250'000;
+  EXPECT_NEAR(share, exact_share, 0.002);
+  EXPECT_LT(exact_share, 0.95) << "or it would be easy";
 }
 
 }   // namespace

@@ -108,6 +108,8 @@ Run Cache::match(std::span<const Key> chain, Look look, std::size_t of) {
 
 void Cache::demote(std::span<const Key> chain) { tier_->demote(chain); }
 
+void Cache::advise(std::span<const Key> chain, const Hints& hints) { tier_->advise(chain, hints); }
+
 std::size_t Cache::peek(std::span<const Key> chain, Look look) const {
   std::size_t run = tier_->peek(chain);
   if (!lower_ || look == Look::kMemory) return run;

@@ -182,6 +182,31 @@ TEST(Cache, LifeBeginsAtTheCommit) {
   EXPECT_TRUE(cache.get(key_of(3)));
 }
 
+// A clock may begin anywhere, and what comes from disk may be old.
+TEST(Cache, LifeIsCountedFromAnyTime) {
+  for (const std::int64_t begin_s : {std::int64_t{0}, std::int64_t{1'750'000'000}, std::int64_t{100'000'000'000}}) {
+    std::chrono::steady_clock::time_point now{std::chrono::seconds(begin_s)};
+    Cache cache({.clock = [&now] { return now; }});
+    ASSERT_EQ(cache.put(key_of(1), "x", {.time_to_live = std::chrono::hours(1)}), PutStatus::kStored);
+    now += std::chrono::minutes(59);
+    EXPECT_EQ(cache.get(key_of(1)).age(), std::chrono::minutes(59)) << begin_s;
+    now += std::chrono::minutes(1);
+    EXPECT_FALSE(cache.get(key_of(1))) << begin_s;
+  }
+}
+
+TEST(Cache, LongLivesAreRoundedDownByLittle) {
+  FakeClock clock;
+  Cache cache({.clock = clock.function()});
+  for (const auto life : {std::chrono::hours(1), std::chrono::hours(24 * 30), std::chrono::hours(24 * 365 * 3)}) {
+    ASSERT_EQ(cache.put(key_of(1), "x", {.time_to_live = life + milliseconds(1)}), PutStatus::kStored);
+    clock.advance(life - life / 500);
+    EXPECT_TRUE(cache.get(key_of(1))) << life.count();
+    clock.advance(life / 500 + milliseconds(1));
+    EXPECT_FALSE(cache.get(key_of(1))) << life.count();
+  }
+}
+
 TEST(Cache, OwnersAreSeparate) {
   Cache cache({});
   for (std::uint64_t i = 0; i < 30; ++i) {

@@ -54,6 +54,19 @@ TEST(Chain, MatchesRunsOfEveryLength) {
   }
 }
 
+// Keys that do not tell what came before them: the run is what really is behind one another.
+TEST(Chain, IsNotDeceivedByAChainThatIsNone) {
+  Cache cache({});
+  const Key a = key_of(1), b = key_of(2), c = key_of(3), x = key_of(4);
+  ASSERT_EQ(cache.put(a, "a"), PutStatus::kStored);
+  ASSERT_EQ(cache.put(x, "x", {.parent = a}), PutStatus::kStored);
+  EXPECT_EQ(cache.match(std::vector{a, b, x}).size(), 1u);
+  EXPECT_EQ(cache.match(std::vector{a, b, c, x}).size(), 1u);
+  EXPECT_EQ(cache.match(std::vector{b, x}).size(), 0u);
+  EXPECT_EQ(cache.match(std::vector{a, x}).size(), 2u);
+  EXPECT_EQ(cache.list(std::nullopt, 10).size(), 2u) << "and the policy was told without harm";
+}
+
 TEST(Chain, ARunKeepsItsBlocksWhateverHappensToThem) {
   std::optional<Cache> cache(CacheOptions{});
   const auto keys = keys_of_chain(1, 20);
@@ -79,6 +92,31 @@ TEST(Chain, NoBlockOutlivesTheOneBeforeIt) {
   EXPECT_EQ(cache.peek(keys), 3u);
   clock.advance(milliseconds(1));
   EXPECT_EQ(stored(cache, keys), 0u);
+}
+
+TEST(Chain, HintsSayWhatGoesFirst) {
+  FakeClock clock;
+  Cache cache({.capacity_bytes = 24 * charge_of(kBlockBytes) + (64 << 10), .clock = clock.function()});
+  const auto kept = keys_of_chain(1, 5), low = keys_of_chain(2, 5);
+  put_chain(cache, kept, kBlockBytes);
+  put_chain(cache, low, kBlockBytes);
+  cache.advise(kept, {.keep_for = milliseconds(1000)});
+  cache.advise(low, {.priority = 10});
+  ASSERT_EQ(cache.put(key_of(7), value_of(7, kBlockBytes), {.hints = {.priority = 90}}), PutStatus::kStored);
+  std::uint64_t next = 900'000;
+  const auto put_many = [&](int count) {
+    for (int i = 0; i < count; ++i) ASSERT_EQ(cache.put(key_of(next++), value_of(1, kBlockBytes)), PutStatus::kStored);
+  };
+  for (int i = 0; stored(cache, low) == low.size(); ++i) put_many(1);
+  EXPECT_EQ(cache.peek(low), low.size() - 1);
+  put_many(500);
+  EXPECT_EQ(stored(cache, low), 0u);
+  EXPECT_EQ(cache.peek(kept), kept.size());
+  EXPECT_TRUE(cache.contains(key_of(7)));
+  clock.advance(milliseconds(1000));
+  put_many(500);
+  EXPECT_EQ(cache.peek(kept), 0u);
+  EXPECT_TRUE(cache.contains(key_of(7)));
 }
 
 TEST(Chain, NeedsTheParent) {

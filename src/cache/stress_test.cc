@@ -1,4 +1,5 @@
 // Many threads at once. What they check holds at every instant; the sanitizers see the rest.
+#include <barrier>
 #include <random>
 #include <thread>
 
@@ -178,6 +179,36 @@ TEST(StressOfEviction, NobodyIsRefusedWhileAnotherThreadIsEvicting) {
     EXPECT_LE(cache.stats().peak_bytes, kCapacity);
   }
   EXPECT_EQ(refused, 0);
+}
+
+// Several threads find at once that one shard's table is full, and others empty it meanwhile: every table is charged and given back once.
+TEST(TableGrowth, KeepsAccount) {
+  std::vector<Key> keys;   // of one shard
+  for (std::uint64_t i = 0; keys.size() < 40; ++i) {
+    if (const Key key = key_of(i); key.bytes[31] % 16 == 3) keys.push_back(key);
+  }
+  for (int round = 0; round < 400; ++round) {
+    Cache cache({});
+    std::barrier start(3);
+    std::atomic<int> running{2};
+    std::vector<std::thread> threads;
+    for (int t = 0; t < 2; ++t) {
+      threads.emplace_back([&] {
+        start.arrive_and_wait();
+        for (int i = 0; i < 200; ++i) (void)cache.put(keys[static_cast<std::size_t>(i) % keys.size()], "abc");
+        --running;
+      });
+    }
+    threads.emplace_back([&] {
+      start.arrive_and_wait();
+      while (running > 0) {
+        if (round % 2 == 0) cache.clear();
+      }
+    });
+    for (std::thread& thread : threads) thread.join();
+    cache.clear();
+    ASSERT_EQ(cache.stats().used_bytes, 0u) << "in round " << round;
+  }
 }
 
 }   // namespace

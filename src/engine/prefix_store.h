@@ -39,6 +39,9 @@ class PrefixStore {
   std::size_t save_rest(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner);
 
   // Says that no other turn will follow: what is this sequence's alone goes next.
+  void advise(const BlockChain& chain, std::span<const llama_token> tokens, const Hints& hints) const {
+    cache_.advise(longest(chain, tokens, Look::kMemory).keys, hints);
+  }
   void demote(const BlockChain& chain, std::span<const llama_token> tokens) const { cache_.demote(longest(chain, tokens, Look::kMemory).keys); }
 
   // Replaces a sequence by the longest stored prefix of `tokens`. Returns how many tokens that is; 0 leaves the sequence empty.

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensorcache/hints.h"
 #include "tensorcache/key.h"
 
 namespace tensorcache {
@@ -53,6 +54,7 @@ struct Request {
   bool use_prefix_cache = true;     // false for `Cache-Control: no-cache`: compute all of it
   bool store_prefix = true;         // false for `Cache-Control: no-store`: keep nothing of it
   bool ends_conversation = false;   // a hint: no other turn will follow
+  Hints hints;                      // for what is stored of it and its answer
 };
 
 // Groups a tenant's entries in the cache (PutOptions::owner).

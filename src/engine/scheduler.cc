@@ -348,6 +348,7 @@ void Scheduler::release(Sequence& s) {
       const std::size_t tokens = storable_tokens(s);
       s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
       stats_.blocks_saved += store_.save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
+      if (s.request->hints != Hints()) store_.advise(*s.chain, std::span(s.tokens).first(tokens), s.request->hints);
       if (s.request->ends_conversation) store_.demote(*s.chain, std::span(s.tokens).first(tokens));
     }
     llama_memory_seq_rm(memory, s.slot, -1, -1);

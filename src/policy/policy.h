@@ -30,6 +30,7 @@ struct PolicyNode {
   std::uint32_t used_at = 0;
   std::uint32_t uses = 0;
   std::uint8_t queue = 0, age = 0;
+  std::uint8_t band = 0;          // Retention's
   Kind kind = Kind::kOther;       // the owner's, from here on
   float cost_seconds = 1;         // of computing it again
   PolicyNode* parent = nullptr;   // what it is chained behind, which lives as long as it does; null: nothing

@@ -6,6 +6,8 @@
 #include <limits>
 #include <utility>
 
+#include "base/units.h"
+
 namespace tensorcache {
 namespace {
 
@@ -180,6 +182,36 @@ MaybeProblem stream_options(RequestDraft& draft, std::string_view name, const js
   return std::nullopt;
 }
 
+// Seconds, or a text like "10m".
+MaybeProblem time_span(std::string_view param, const json::value& value, std::chrono::milliseconds& out) {
+  constexpr double kMostSeconds = 365.0 * 24 * 3600;
+  double seconds = -1;
+  if (const auto number = number_of(value)) seconds = *number;
+  if (const json::string* words = value.if_string()) {
+    if (const auto parsed = parse_duration(*words)) seconds = static_cast<double>((*parsed).count()) / 1000;
+  }
+  if (!(seconds >= 0 && seconds <= kMostSeconds)) {
+    return bad_field(text(param), text(param) + " must be seconds or a text like \"10m\", a year at most");
+  }
+  out = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
+  return std::nullopt;
+}
+
+MaybeProblem hint(RequestDraft& draft, std::string_view name, std::string_view param, const json::value& value) {
+  Request& request = draft.request();
+  if (name == "end_of_conversation") return boolean(param, value, request.ends_conversation);
+  if (name == "no_store") return boolean(param, value, draft.parsed.no_store);
+  if (name == "keep_for") return time_span(param, value, request.hints.keep_for);
+  if (name == "expected_reuse") return time_span(param, value, request.hints.expected_reuse);
+  if (name != "priority") return bad_field(text(param), "unknown field " + text(param), "unknown_parameter");
+  const auto number = number_of(value);
+  if (!number || *number < 0 || *number > 100 || *number != std::floor(*number)) {
+    return bad_field(text(param), text(param) + " must be a whole number from 0 to 100");
+  }
+  request.hints.priority = static_cast<int>(*number);
+  return std::nullopt;
+}
+
 // Hints to the cache: they change what is kept, never what comes out.
 MaybeProblem hints(RequestDraft& draft, std::string_view name, const json::value& value) {
   const json::object* object = value.if_object();
@@ -187,9 +219,7 @@ MaybeProblem hints(RequestDraft& draft, std::string_view name, const json::value
   for (const auto& member : *object) {
     const std::string param = "tensorcache." + std::string(member.key());
     if (member.value().is_null()) continue;
-    const bool end = member.key() == "end_of_conversation";
-    if (!end && member.key() != "no_store") return bad_field(param, "unknown field " + param, "unknown_parameter");
-    if (MaybeProblem problem = boolean(param, member.value(), end ? draft.request().ends_conversation : draft.parsed.no_store)) return problem;
+    if (MaybeProblem problem = hint(draft, member.key(), param, member.value())) return problem;
   }
   return std::nullopt;
 }

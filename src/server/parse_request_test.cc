@@ -104,7 +104,14 @@ TEST(ParseRequest, WrongValuesAreNamed) {
                              R"("stream_options":{"include_usage":true})", R"("logprobs":1)", R"("max_tokens":5,"max_completion_tokens":6)"})
     EXPECT_NE(bad(with(fields)), "accepted") << fields;
   EXPECT_EQ(bad(with(R"("stream":true,"stream_options":{"x":1})")), "stream_options.x");
-  EXPECT_EQ(bad(with(R"("tensorcache":{"priority":1})")), "tensorcache.priority");
+  EXPECT_EQ(bad(with(R"("tensorcache":{"prio":1})")), "tensorcache.prio");
+  for (const char* value : {"-1", "101", "1.5", "\"high\"", "true", "1e300"}) {
+    EXPECT_EQ(bad(with(std::string(R"("tensorcache":{"priority":)") + value + "}")), "tensorcache.priority") << value;
+  }
+  for (const char* value : {"-1", "1e300", "\"soon\"", "\"\"", "true", "[1]"}) {
+    EXPECT_EQ(bad(with(std::string(R"("tensorcache":{"keep_for":)") + value + "}")), "tensorcache.keep_for") << value;
+    EXPECT_EQ(bad(with(std::string(R"("tensorcache":{"expected_reuse":)") + value + "}")), "tensorcache.expected_reuse") << value;
+  }
   EXPECT_EQ(bad(with(R"("tensorcache":{"no_store":1})")), "tensorcache.no_store");
   EXPECT_EQ(bad(with(R"("tensorcache":7)")), "tensorcache");
   EXPECT_EQ(bad(with(R"("stop":["a",""])")), "stop[1]");

@@ -30,15 +30,19 @@ class Budget {
   }
   void give_back(std::uint64_t bytes) { used_.fetch_sub(bytes); }
 
-  void set_capacity(std::uint64_t bytes) { capacity_.store(bytes); }
+  void set_capacity(std::uint64_t bytes) {
+    if (bytes < capacity_.load()) lowered_.store(true);
+    capacity_.store(bytes);
+  }
   [[nodiscard]] std::uint64_t capacity() const { return capacity_.load(); }
   [[nodiscard]] std::uint64_t used() const { return used_.load(); }
   [[nodiscard]] std::uint64_t peak() const { return peak_.load(std::memory_order_relaxed); }
-  // Possible only after the capacity was lowered.
-  [[nodiscard]] bool over() const { return used() > capacity(); }
+  // Possible only after the capacity was lowered. Costs nothing before that: it is asked whenever a handle lets go.
+  [[nodiscard]] bool over() const { return lowered_.load() && used() > capacity(); }
 
  private:
-  std::atomic<std::uint64_t> capacity_;
+  alignas(64) std::atomic<bool> lowered_{false};   // ever
+  alignas(64) std::atomic<std::uint64_t> capacity_;
   std::atomic<std::uint64_t> used_{0};
   std::atomic<std::uint64_t> peak_{0};
 };

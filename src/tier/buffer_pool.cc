@@ -68,10 +68,11 @@ std::byte* BufferPool::map(std::size_t buffer_bytes) {
 
 void BufferPool::put(std::byte* buffer, std::size_t buffer_bytes) {
   const std::size_t index = size_index(buffer_bytes);
-  if (index < kSizes && !budget_.over()) {
+  if (index < kSizes) {
     const std::lock_guard lock(mutex_);
-    // One is always kept, so that a small cache of large values reuses them too.
-    if (idle_bytes_ == 0 || idle_bytes_ + buffer_bytes <= budget_.capacity() / kIdleShare) {
+    // Under the lock: whoever made the budget smaller takes it next, and finds what is idle. One is always kept, so that a small cache of
+    // large values reuses them too.
+    if (!budget_.over() && (idle_bytes_ == 0 || idle_bytes_ + buffer_bytes <= budget_.capacity() / kIdleShare)) {
       Idle* idle = new (buffer) Idle{idle_[index], buffer_bytes};
       idle_[index] = idle;
       idle_bytes_ += buffer_bytes;

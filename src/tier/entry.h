@@ -16,8 +16,9 @@ namespace tensorcache::detail {
 
 // One 64-bit word holds all that decides whether an entry may be freed: how many handles pin it, how many entries are chained behind it,
 // and whether it is gone from the index. Whoever takes the last reference of a gone entry frees it. Modelled in models/entry_state.pml.
-inline constexpr std::uint64_t kPin = 1;                        // 28 bits of pins
-inline constexpr std::uint64_t kKid = std::uint64_t{1} << 28;   // 27 bits of kids
+inline constexpr std::uint64_t kPin = 1;                             // 28 bits of pins
+inline constexpr std::uint64_t kKid = std::uint64_t{1} << 28;        // 27 bits of kids
+inline constexpr std::uint64_t kMostKids = std::uint64_t{1} << 26;   // more are refused
 inline constexpr std::uint64_t kReferences = (std::uint64_t{1} << 55) - 1;
 inline constexpr std::uint64_t kChained = std::uint64_t{1} << 55;      // has a parent; a draft's may not be stored yet
 inline constexpr std::uint64_t kExpires = std::uint64_t{1} << 56;      // has a time to live
@@ -37,7 +38,7 @@ class Lifetime {
   using Ms = std::chrono::milliseconds;
   Lifetime() = default;
   Lifetime(std::chrono::steady_clock::time_point stored_at, Ms time_to_live) {
-    stored_ = static_cast<std::uint64_t>(ms(stored_at) + kBias) & kStoredMask;
+    stored_ = static_cast<std::uint64_t>(ms(stored_at)) & kStoredMask;
     if (time_to_live.count() == 0) return;
     std::uint64_t unit = 0;
     if (time_to_live.count() < 0) {   // born dead: a unit, and none of it
@@ -49,7 +50,12 @@ class Lifetime {
     unit_ = unit & 3;
     units_ = std::max<std::uint64_t>(units, 1) & kMostUnits;
   }
-  [[nodiscard]] Ms age(std::chrono::steady_clock::time_point now) const { return Ms(ms(now) - (static_cast<std::int64_t>(stored_) - kBias)); }
+  // Modulo the 40 bits, whatever the clock's epoch; of what is older than they reach, the most.
+  [[nodiscard]] Ms age(std::chrono::steady_clock::time_point now) const {
+    const std::uint64_t difference = (static_cast<std::uint64_t>(ms(now)) - stored_) & kStoredMask;
+    return Ms(static_cast<std::int64_t>(difference << 24) >> 24);
+  }
+  static Ms clamped(Ms age) { return std::clamp(age, Ms(-kReach), Ms(kReach)); }
   [[nodiscard]] Ms time_to_live() const {   // 0: for ever
     return units_ == 0 ? Ms(unit_ == 0 ? 0 : -1) : kUnits[unit_] * static_cast<std::int64_t>(units_);
   }
@@ -57,7 +63,7 @@ class Lifetime {
   [[nodiscard]] bool over(std::chrono::steady_clock::time_point now) const { return age(now) >= time_to_live(); }
 
  private:
-  static constexpr std::int64_t kBias = std::int64_t{1} << 39;
+  static constexpr std::int64_t kReach = std::int64_t{1} << 38;   // leaves as much again for the time it stays
   static constexpr std::uint64_t kStoredMask = (std::uint64_t{1} << 40) - 1, kMostUnits = (std::uint64_t{1} << 22) - 1;
   static constexpr std::array<Ms, 4> kUnits{Ms(1), Ms(1000), Ms(60'000), Ms(3'600'000)};
   static std::int64_t ms(std::chrono::steady_clock::time_point time) { return std::chrono::floor<Ms>(time.time_since_epoch()).count(); }

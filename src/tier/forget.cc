@@ -1,4 +1,5 @@
 // Out of the index: by key, by owner, by age.
+#include <thread>
 #include <utility>
 
 #include "tier/memory_tier.h"
@@ -69,9 +70,13 @@ bool MemoryTier::take_out(Entry& victim, Garbage& garbage) {
 // When everybody who might have found them has looked away.
 void MemoryTier::sweep(const Garbage& garbage) {
   if (garbage.entries == nullptr && garbage.tables == nullptr) return;
-  {
-    const std::lock_guard lock(policy_mutex_);
-    settle();
+  for (Readers::Slots left = Readers::kAllSlots;;) {
+    {
+      const std::lock_guard lock(policy_mutex_);
+      settle(left);
+    }
+    if (left == 0) break;
+    std::this_thread::yield();   // a reader's section takes some ten nanoseconds, unless it was sent to sleep in it
   }
   for (Table* table = garbage.tables; table != nullptr;) {
     Table* next = table->next;

@@ -37,19 +37,21 @@ std::vector<std::span<const std::byte>> Run::blocks() const {
   std::vector<std::span<const std::byte>> blocks(size_);
   const detail::Entry* entry = size_ == 0 ? nullptr : &detail::MemoryTier::entry_of(last_);
   for (auto block = blocks.rbegin(); block != blocks.rend(); ++block, entry = entry->above()) {
+    if (entry == nullptr) return {};   // keys that did not tell what came before them
     *block = {detail::data_of(*entry), entry->value_bytes()};
   }
   return blocks;
 }
 
 Draft::Draft(Draft&& other) noexcept
-    : tier_(other.tier_), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_), parent_(other.parent_) {}
+    : tier_(other.tier_), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_), parent_(other.parent_), hints_(other.hints_) {}
 
 Draft& Draft::operator=(Draft&& other) noexcept {
   std::swap(tier_, other.tier_);   // what this held goes with `other`
   std::swap(entry_, other.entry_);
   std::swap(status_, other.status_);
   std::swap(parent_, other.parent_);
+  std::swap(hints_, other.hints_);
   return *this;
 }
 

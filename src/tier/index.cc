@@ -55,7 +55,9 @@ Entry* Shard::find(const Key& key) const {
     const Bucket& bucket = place.buckets[at];
     const std::uint64_t tags = bucket.tags.load();
     for (std::uint64_t match = matches(tags, tag); match != 0; match &= match - 1) {
-      Entry* entry = bucket.entries[static_cast<std::size_t>(std::countr_zero(match)) / kTagBits].load(std::memory_order_acquire);
+      const auto at_byte = static_cast<std::size_t>(std::countr_zero(match)) / kTagBits * kTagBits;
+      if ((tags >> at_byte & 255) != tag) continue;
+      Entry* entry = bucket.entries[at_byte / kTagBits].load(std::memory_order_acquire);
       if (entry != nullptr && entry->has_key(key)) return entry;
     }
     if (went_on(tags) == 0) return nullptr;
@@ -106,11 +108,7 @@ void Shard::unlink(Entry& entry) {
   }
 }
 
-std::uint64_t Shard::wanted_table_bytes() const {
-  const std::size_t buckets = table()->mask + 1;
-  if (entries_ < buckets * kEntriesPerBucket) return 0;
-  return alignof(Table) + sizeof(Table) + 2 * buckets * sizeof(Bucket);
-}
+std::uint64_t Shard::wanted_table_bytes() const { return entries_ < (table()->mask + 1) * kEntriesPerBucket ? 0 : next_table_bytes(); }
 
 Table* Shard::set_table(Table* wider) {
   for_each([&](Entry& entry) { static_cast<void>(link_in(*wider, entry)); });

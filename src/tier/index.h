@@ -14,6 +14,7 @@
 
 #include "tier/budget.h"
 #include "tier/entry.h"
+#include "tier/spin_mutex.h"
 
 namespace tensorcache::detail {
 
@@ -57,7 +58,7 @@ class alignas(64) Shard {
   }
 
   // All below needs `mutex` held.
-  mutable std::mutex mutex;
+  mutable SpinMutex mutex;
   ShardCounts counts;
   // False: there is no place, not even a longer way away.
   [[nodiscard]] bool link(Entry& entry);
@@ -66,7 +67,8 @@ class alignas(64) Shard {
   [[nodiscard]] std::uint64_t wanted_table_bytes() const;
   // Takes that table, and returns the one before it, which readers may still be in; null if it was the shard's own.
   [[nodiscard]] Table* set_table(Table* wider);
-  [[nodiscard]] std::uint64_t table_bytes() const { return table()->charge_bytes; }
+  // The charge of one twice as large as this one.
+  [[nodiscard]] std::uint64_t next_table_bytes() const { return alignof(Table) + sizeof(Table) + 2 * (table()->mask + 1) * sizeof(Bucket); }
   // Back to its own small table, if it is empty. Returns as set_table.
   [[nodiscard]] Table* drop_table();
 
@@ -104,8 +106,8 @@ class alignas(64) Shard {
     return reinterpret_cast<Table*>(where_.load(std::memory_order_relaxed) & ~std::uintptr_t{alignof(Bucket) - 1}) - 1;
   }
 
-  std::atomic<std::uintptr_t> where_;
-  std::size_t entries_ = 0;
+  alignas(64) std::atomic<std::uintptr_t> where_;   // readers' own line
+  alignas(64) std::size_t entries_ = 0;
   // So that a cache without room for a table still works.
   struct {
     Table table;
@@ -134,7 +136,7 @@ class Index {
     }
 
    private:
-    std::array<std::unique_lock<std::mutex>, kShards> locks_;
+    std::array<std::unique_lock<SpinMutex>, kShards> locks_;
   };
 
  private:

@@ -18,7 +18,7 @@ constexpr std::size_t kLargestValueBytes = std::size_t{1} << 36;
 }   // namespace
 
 MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission)
-    : clock_(std::move(clock)), admission_(admission), budget_(capacity_bytes), policy_(std::move(policy)) {
+    : clock_(std::move(clock)), admission_(admission), budget_(capacity_bytes), policy_(std::make_unique<Retention>(std::move(policy), clock_)) {
   policy_->resize(capacity_bytes);
 }
 
@@ -70,6 +70,7 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   entry->slack_bytes = static_cast<std::uint32_t>(entry->charge_bytes - value_bytes);
   if (options.parent) entry->state.fetch_or(kChained, std::memory_order_relaxed);
   draft.parent_ = options.parent;
+  draft.hints_ = options.hints;
   draft.tier_ = this;
   draft.entry_ = entry;
   draft.status_ = PutStatus::kStored;
@@ -112,18 +113,21 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
   for (;;) {
     {
       const std::lock_guard lock(shard.mutex);
-      if (entry->parent != nullptr && (entry->above()->has(kGone) || is_expired(*entry->above()))) return rejected(PutStatus::kParentMissing);
+      const auto now = clock_();
+      if (const Entry* parent = entry->above(); parent != nullptr && (parent->has(kGone) || (parent->has(kExpires) && parent->lifetime.over(now)))) {
+        return rejected(PutStatus::kParentMissing);
+      }
       Entry* other = shard.find(entry->key());
       if (other != nullptr && !is_expired(*other)) {
         if (pinned != nullptr) *pinned = pin(*other);
         return PutStatus::kAlreadyStored;
       }
       if (other == nullptr) {
-        set_lifetime(*entry, age);
+        set_lifetime(*entry, Lifetime::clamped(age), now);
         if (pinned != nullptr) *pinned = pin(*entry);
         if (!shard.link(*entry)) break;   // in a table that has no place and could not grow
         draft.entry_ = nullptr;           // the index has it now
-        hand_over(shard, *entry);
+        hand_over(shard, *entry, draft.hints_);
         break;
       }
     }
@@ -138,11 +142,10 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
 }
 
 // No value outlives what it is chained behind: whoever finds it alive need not look at those before it.
-void MemoryTier::set_lifetime(Entry& entry, std::chrono::milliseconds age) const {
-  const auto now = clock_();
+void MemoryTier::set_lifetime(Entry& entry, std::chrono::milliseconds age, std::chrono::steady_clock::time_point now) {
   auto time_to_live = entry.lifetime.time_to_live();
   if (const Entry* parent = entry.above(); parent != nullptr && parent->has(kExpires)) {
-    const auto most = std::max(parent->lifetime.time_to_live() - parent->lifetime.age(now), std::chrono::milliseconds(1)) + age;
+    const auto most = parent->lifetime.time_to_live() - parent->lifetime.age(now) + age;
     if (time_to_live.count() == 0 || time_to_live > most) time_to_live = most;
   }
   entry.lifetime = Lifetime(now - age, time_to_live);
@@ -150,7 +153,7 @@ void MemoryTier::set_lifetime(Entry& entry, std::chrono::milliseconds age) const
 }
 
 // What was just linked, into the policy's hands.
-void MemoryTier::hand_over(Shard& shard, Entry& entry) {
+void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints) {
   KindStats& kind = shard.counts.kinds[static_cast<std::size_t>(entry.kind)];
   kind.entries += 1;
   kind.value_bytes += entry.value_bytes();
@@ -160,6 +163,7 @@ void MemoryTier::hand_over(Shard& shard, Entry& entry) {
   settle(Whose::kOwn);   // what this request found comes before what it brings
   entry.tick.store(++ticks_, std::memory_order_relaxed);
   policy_->insert(entry);
+  if (hints != Hints()) policy_->advise(entry, hints);
   set_linked(entry);
   show_ticks();
 }
@@ -238,6 +242,22 @@ MemoryTier::Found MemoryTier::longest(std::span<const Key> chain) const {
     if (!reaches(middle)) missing = middle;
   }
   found.expired = expired_at == found.length && expired_at < chain.size();
+  // A chain whose keys do not tell all that came before them may look longer than it is.
+  if (found.length > 1 && (found.last->above() == nullptr || !found.last->above()->has_key(chain[found.length - 2])))
+    return longest_step_by_step(chain);
+  return found;
+}
+
+MemoryTier::Found MemoryTier::longest_step_by_step(std::span<const Key> chain) const {
+  Found found;
+  for (const Key& key : chain) {
+    Entry* entry = index_.find(key);
+    if (entry == nullptr || entry->has(kGone) || (found.length > 0 && entry->above() != found.last)) break;
+    found.expired = is_expired(*entry);
+    if (found.expired) break;
+    found.last = entry;
+    ++found.length;
+  }
   return found;
 }
 
@@ -261,7 +281,10 @@ Run MemoryTier::match(std::span<const Key> chain, std::size_t of) {
   return run;
 }
 
-void MemoryTier::demote(std::span<const Key> chain) {
+// Calls `with` for the run's entries that the policy holds, from its first to its last; `only_end`: for those at its end that nothing else is
+// chained behind.
+template <class Do>
+void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, const Do& with) {
   Handle last;
   {
     const Readers::Section section(readers_);
@@ -269,14 +292,27 @@ void MemoryTier::demote(std::span<const Key> chain) {
     if (found.last == nullptr || !acquire(*found.last, kPin)) return;
     last = Handle(this, found.last);
   }
-  std::vector<Entry*> end;   // the last first
+  std::vector<Entry*> entries;   // the last first
   const auto kids = [](const Entry& entry) { return (entry.state.load() & kReferences) / kKid; };
-  for (Entry* entry = last.entry_; entry != nullptr && kids(*entry) == (end.empty() ? 0 : 1); entry = entry->above()) end.push_back(entry);
-  const std::lock_guard lock(policy_mutex_);
-  settle();
-  for (auto entry = end.rbegin(); entry != end.rend(); ++entry) {
-    if ((*entry)->has(kLinked)) policy_->demote(**entry);
+  for (Entry* entry = last.entry_; entry != nullptr; entry = entry->above()) {
+    if (only_end && kids(*entry) != (entries.empty() ? 0 : 1)) break;
+    entries.push_back(entry);
   }
+  const std::lock_guard lock(policy_mutex_);
+  settle(Whose::kAll);
+  for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
+    if ((*entry)->has(kParked)) put_back(**entry);
+    if ((*entry)->has(kLinked)) with(**entry);
+  }
+}
+
+void MemoryTier::demote(std::span<const Key> chain) {
+  for_chain(chain, true, [this](Entry& entry) { policy_->demote(entry); });
+}
+
+void MemoryTier::advise(std::span<const Key> chain, const Hints& hints) {
+  const bool low = hints.priority < Hints::kUsualPriority;
+  for_chain(chain, low, [&](Entry& entry) { policy_->advise(entry, hints); });
 }
 
 std::size_t MemoryTier::peek(std::span<const Key> chain) const {

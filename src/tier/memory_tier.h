@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "policy/policy.h"
+#include "policy/retention.h"
 #include "tensorcache/cache.h"
 #include "tier/budget.h"
 #include "tier/buffer_pool.h"
@@ -31,13 +32,14 @@
 #include "tier/index.h"
 #include "tier/layout.h"
 #include "tier/readers.h"
+#include "tier/spin_mutex.h"
 
 namespace tensorcache::detail {
 
 // Threads: all members from any thread. See cache.h for what each promises.
 class MemoryTier {
  public:
-  using Clock = std::function<std::chrono::steady_clock::time_point()>;
+  using Clock = std::function<std::chrono::steady_clock::time_point()>;   // called with locks held: must not throw, block or use the tier
 
   // Whether the policy may refuse a block that is worth less than what would have to go for it. Not above a disk, which gets what is stored here.
   enum class Admission : std::uint8_t { kAll, kSelective };
@@ -62,6 +64,7 @@ class MemoryTier {
   [[nodiscard]] Handle share(const Handle& handle);
   [[nodiscard]] Run match(std::span<const Key> chain, std::size_t of);
   void demote(std::span<const Key> chain);
+  void advise(std::span<const Key> chain, const Hints& hints);
   [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
   [[nodiscard]] bool contains(const Key& key) const;
 
@@ -92,8 +95,10 @@ class MemoryTier {
 
   [[nodiscard]] bool announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
   [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
-  void set_lifetime(Entry& entry, std::chrono::milliseconds age) const;
-  void hand_over(Shard& shard, Entry& entry);
+  static void set_lifetime(Entry& entry, std::chrono::milliseconds age, std::chrono::steady_clock::time_point now);
+  void hand_over(Shard& shard, Entry& entry, const Hints& hints);
+  template <class Do>
+  void for_chain(std::span<const Key> chain, bool only_end, const Do& with);
   // The longest leading run. In a section.
   struct Found {
     Entry* last = nullptr;
@@ -101,6 +106,7 @@ class MemoryTier {
     bool expired = false;   // the one behind it
   };
   [[nodiscard]] Found longest(std::span<const Key> chain) const;
+  [[nodiscard]] Found longest_step_by_step(std::span<const Key> chain) const;
 
   // space.cc: room in the budget.
   [[nodiscard]] Entry* allocate(const Layout& layout);   // null: no room. Throws std::bad_alloc
@@ -112,6 +118,14 @@ class MemoryTier {
   bool evict();
   [[nodiscard]] std::size_t pop_victims(std::span<Entry*> victims, bool& others_evict);
   void trim();
+  // While one lives, the thread is making room already.
+  struct Trimming {
+    Trimming() { ++depth; }
+    ~Trimming() { --depth; }
+    Trimming(const Trimming&) = delete;
+    Trimming& operator=(const Trimming&) = delete;
+    static thread_local int depth;
+  };
 
   // references.cc: who holds an entry.
   [[nodiscard]] static bool acquire(Entry& entry, std::uint64_t unit);   // false: it is gone. In a section
@@ -120,12 +134,14 @@ class MemoryTier {
   void unpark(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
   [[nodiscard]] Handle pin(Entry& entry);
-  void set_linked(Entry& entry);   // with policy_mutex_ held
-  void show_ticks();               // likewise
-  enum class Whose : bool { kAll, kOwn };
-  void settle(Whose whose = Whose::kAll);   // tells the policy what was used; with policy_mutex_ held
+  void set_linked(Entry& entry);            // with policy_mutex_ held
+  void put_back(Entry& entry);              // likewise: a parked one
+  void show_ticks();                        // likewise
+  enum class Whose : bool { kAll, kOwn };   // all: but for those of who is inside a section just now
+  void settle(Whose whose);                 // tells the policy what was used; with policy_mutex_ held
   void tell(const Use& use);                // likewise
   void touch(Entry& entry);                 // likewise
+  void settle(Readers::Slots& left);        // likewise: see Readers::collect
   void settle_if_free();
   [[nodiscard]] bool is_worth_noting(const Entry& entry) const;
 
@@ -153,11 +169,11 @@ class MemoryTier {
   Index index_;
   mutable Readers readers_;
 
-  std::mutex policy_mutex_;
-  const std::unique_ptr<Policy> policy_;   // guarded by policy_mutex_
-  std::uint32_t ticks_ = 0;                // guarded by policy_mutex_: uses told
-  std::size_t linked_ = 0;                 // guarded by policy_mutex_: entries in the policy's hands
-  std::atomic<std::size_t> evicting_{0};   // entries popped, whose memory is not back yet; raised under policy_mutex_
+  SpinMutex policy_mutex_;
+  const std::unique_ptr<Retention> policy_;   // guarded by policy_mutex_
+  std::uint32_t ticks_ = 0;                   // guarded by policy_mutex_: uses told
+  std::size_t linked_ = 0;                    // guarded by policy_mutex_: entries in the policy's hands
+  std::atomic<std::size_t> evicting_{0};      // entries popped, whose memory is not back yet; raised under policy_mutex_
 
   // For readers: the ticks, and within how many of them a further use of a value need not be told. Written under policy_mutex_.
   struct alignas(64) {

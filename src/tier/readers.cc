@@ -1,5 +1,7 @@
 #include "tier/readers.h"
 
+#include <thread>
+
 namespace tensorcache::detail {
 
 std::size_t Readers::next_home() {

@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <thread>
 
 #include "tier/entry.h"
 
@@ -61,17 +61,24 @@ class Readers {
     Slot& slot_;
   };
 
-  // With the policy's lock held: calls `tell` for every use that was noted, and returns when every section that had begun before is over. Not for use
-  // in a section.
+  // With the policy's lock held and not in a section: calls `tell` for every use that was noted, but for those of slots that somebody has
+  // just now. Those stay in `left`, a bit for each; once a caller who began with all of them has none left, every section that had begun
+  // before is over and what was noted in it is told.
+  using Slots = std::uint32_t;
+  static constexpr Slots kAllSlots = ~Slots{0};
   template <class Tell>
-  void collect(const Tell& tell) {
+  void collect(const Tell& tell, Slots& left) {
     const std::size_t count = used_slots_.load();
-    for (std::size_t i = 0; i < count; ++i) collect(slots_[i], tell);
+    if (count < kSlots) left &= (Slots{1} << count) - 1;
+    for (Slots rest = left; rest != 0; rest &= rest - 1) {
+      const auto i = static_cast<std::size_t>(std::countr_zero(rest));
+      if (collect(slots_[i], tell)) left &= ~(Slots{1} << i);
+    }
   }
   // Only what the calling thread noted, if nobody else had its slot.
   template <class Tell>
   void collect_own(const Tell& tell) {
-    if (home() < used_slots_.load()) collect(slots_[home()], tell);
+    if (home() < used_slots_.load()) static_cast<void>(collect(slots_[home()], tell));
   }
 
   [[nodiscard]] std::uint64_t hits() const { return sum(&Slot::hits); }
@@ -89,13 +96,11 @@ class Readers {
       __builtin_prefetch(use.entry->next);
     }
   }
+  // False: somebody has it.
   template <class Tell>
-  static void collect(Slot& slot, const Tell& tell) {
-    while (true) {
-      if ((slot.turn.load() & 1) == 0 && slot.used.load(std::memory_order_relaxed) == 0) return;
-      if (try_take(slot)) break;
-      std::this_thread::yield();
-    }
+  [[nodiscard]] static bool collect(Slot& slot, const Tell& tell) {
+    if ((slot.turn.load() & 1) == 0 && slot.used.load(std::memory_order_relaxed) == 0) return true;
+    if (!try_take(slot)) return false;
     // Told outside the slot: a reader must not wait for the policy.
     const std::uint32_t used = slot.used.load(std::memory_order_relaxed);
     std::array<Use, kUses> uses;
@@ -104,6 +109,7 @@ class Readers {
     slot.turn.store(slot.turn.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     fetch_ahead(std::span(uses).first(used));
     for (std::uint32_t u = 0; u < used; ++u) tell(uses[u]);
+    return true;
   }
   [[nodiscard]] static bool try_take(Slot& slot) {
     std::uint64_t turn = slot.turn.load(std::memory_order_relaxed);

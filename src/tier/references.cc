@@ -1,7 +1,11 @@
 // Who holds an entry, and what the policy is told of its use.
+#include <utility>
+
 #include "tier/memory_tier.h"
 
 namespace tensorcache::detail {
+
+thread_local int MemoryTier::Trimming::depth = 0;
 
 namespace {
 
@@ -18,13 +22,20 @@ bool MemoryTier::acquire(Entry& entry, std::uint64_t unit) {
 
 bool MemoryTier::drop(Entry& entry, std::uint64_t unit) {
   std::uint64_t state = entry.state.load();
+  bool unparked = false;
   for (;;) {
     const bool last = (state & kReferences) == unit;
     if (last && (state & kParked) != 0) {
-      // While the reference still holds it: afterwards the entry may be freed at any time.
+      // While the reference still holds it: afterwards the entry may be freed at any time, and this tier with it.
+      if (!std::exchange(unparked, true)) let_live(1);
       unpark(entry);
       state = entry.state.load();
     } else if (entry.state.compare_exchange_weak(state, state - unit)) {
+      if (unparked) {
+        // Who made the budget smaller may have found nothing that could go but this.
+        if (budget_.over() && Trimming::depth == 0) trim();
+        let_live(-1);
+      }
       return last && (state & kGone) != 0;
     }
   }
@@ -50,23 +61,36 @@ void MemoryTier::show_ticks() {
 
 void MemoryTier::unpark(Entry& entry) {
   const std::lock_guard lock(policy_mutex_);
-  if (!entry.has(kParked)) return;
+  if (entry.has(kParked)) put_back(entry);
+}
+
+void MemoryTier::put_back(Entry& entry) {
   entry.state.fetch_and(~kParked);
   policy_->restore(entry);
   set_linked(entry);
 }
 
 void MemoryTier::settle(Whose whose) {
+  if (whose == Whose::kAll) {
+    Readers::Slots left = Readers::kAllSlots;
+    settle(left);
+    return;
+  }
   const std::uint32_t before = ticks_;
-  const auto tell_one = [this](const Use& use) { tell(use); };
-  whose == Whose::kOwn ? readers_.collect_own(tell_one) : readers_.collect(tell_one);
+  readers_.collect_own([this](const Use& use) { tell(use); });
+  if (ticks_ != before) show_ticks();
+}
+
+void MemoryTier::settle(Readers::Slots& left) {
+  const std::uint32_t before = ticks_;
+  readers_.collect([this](const Use& use) { tell(use); }, left);
   if (ticks_ != before) show_ticks();
 }
 
 void MemoryTier::settle_if_free() {
   // A touch is worth less than waiting for whoever is evicting just now.
   const std::unique_lock lock(policy_mutex_, std::try_to_lock);
-  if (lock) settle();
+  if (lock) settle(Whose::kOwn);
 }
 
 void MemoryTier::tell(const Use& use) {
@@ -76,7 +100,7 @@ void MemoryTier::tell(const Use& use) {
   }
   policy_->begin({.values = use.chain, .hits = use.run});
   Entry* entry = use.entry;
-  for (std::uint32_t i = 0; i < use.run; ++i, entry = entry->above()) {
+  for (std::uint32_t i = 0; i < use.run && entry != nullptr; ++i, entry = entry->above()) {
     entry->hits.store(entry->hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     touch(*entry);
   }
@@ -84,11 +108,7 @@ void MemoryTier::tell(const Use& use) {
 
 void MemoryTier::touch(Entry& entry) {
   entry.tick.store(++ticks_, std::memory_order_relaxed);
-  if (entry.has(kParked)) {
-    entry.state.fetch_and(~kParked);
-    policy_->restore(entry);
-    set_linked(entry);
-  }
+  if (entry.has(kParked)) put_back(entry);
   if (entry.has(kLinked)) policy_->touch(entry);
 }
 
@@ -100,7 +120,8 @@ bool MemoryTier::is_worth_noting(const Entry& entry) const {
 Entry* MemoryTier::hold_parent(const Key& key) {
   const Readers::Section section(readers_);
   Entry* parent = index_.find(key);
-  return parent != nullptr && !is_expired(*parent) && acquire(*parent, kKid) ? parent : nullptr;
+  if (parent == nullptr || is_expired(*parent) || (parent->state.load() & kReferences) / kKid >= kMostKids) return nullptr;
+  return acquire(*parent, kKid) ? parent : nullptr;
 }
 
 Handle MemoryTier::pin(Entry& entry) {

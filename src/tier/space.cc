@@ -91,18 +91,23 @@ void MemoryTier::make_table_room(Shard& shard) {
   if (bytes == 0 || !make_room(bytes)) return;
   Table* table = Table::make(bytes);
   Garbage garbage;
-  {
+  bool taken = false;
+  if (table != nullptr) {
     const std::lock_guard lock(shard.mutex);
-    if (table != nullptr && shard.wanted_table_bytes() == bytes) garbage.tables = shard.set_table(std::exchange(table, nullptr));
+    // Also if making room took the need away: it will come back. Not if another thread was faster.
+    taken = shard.next_table_bytes() == bytes;
+    if (taken) garbage.tables = shard.set_table(table);
   }
-  if (table != nullptr) Table::free(table);
-  if (garbage.tables == nullptr && shard.table_bytes() != bytes) budget_.give_back(bytes);
+  if (!taken) {
+    if (table != nullptr) Table::free(table);
+    budget_.give_back(bytes);
+  }
   sweep(garbage);
 }
 
 std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evict) {
   const std::lock_guard lock(policy_mutex_);
-  settle();
+  settle(Whose::kAll);
   const std::size_t wanted = std::clamp<std::size_t>(linked_ / kEntriesForEachVictim, 1, victims.size());
   std::size_t count = 0;
   while (count < wanted) {
@@ -147,6 +152,7 @@ bool MemoryTier::evict() {
 }
 
 void MemoryTier::trim() {
+  const Trimming trimming;
   for (;;) {
     const std::uint64_t used = budget_.used(), capacity = budget_.capacity();
     if (used <= capacity || (!pool_.release(used - capacity) && !evict())) return;
@@ -154,9 +160,9 @@ void MemoryTier::trim() {
 }
 
 void MemoryTier::resize(std::uint64_t capacity_bytes) {
-  budget_.set_capacity(capacity_bytes);
   {
-    const std::lock_guard lock(policy_mutex_);
+    const std::lock_guard lock(policy_mutex_);   // of two at once the budget and the policy follow the same one
+    budget_.set_capacity(capacity_bytes);
     policy_->resize(capacity_bytes);
   }
   trim();

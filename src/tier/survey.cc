@@ -55,14 +55,15 @@ std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std:
   std::uint32_t ticks = 0;
   {
     const std::lock_guard lock(policy_mutex_);
-    settle();
+    settle(Whose::kAll);
     ticks = ticks_;
   }
   for (const Shard& shard : index_.shards()) {
     const std::lock_guard lock(shard.mutex);
     shard.for_each([&](const Entry& entry) {
       if (limit == 0 || (owner && entry.owner != *owner) || (entry.has(kExpires) && entry.lifetime.over(now))) return;
-      const std::uint32_t ago = ticks - entry.tick.load(std::memory_order_relaxed);
+      std::uint32_t ago = ticks - entry.tick.load(std::memory_order_relaxed);
+      if (static_cast<std::int32_t>(ago) < 0) ago = 0;   // used since
       if (newest.size() == limit) {
         if (ago > newest.front().first) return;
         std::pop_heap(newest.begin(), newest.end(), newer);

@@ -104,6 +104,17 @@ def test_stored_things_are_listed_and_deleted(tmp_path):
         assert "hit" not in again.cache_status and cached(again) == 0
 
 
+def test_what_is_to_be_kept_outlives_what_came_after_it(tmp_path):
+    with serving(tmp_path, "--memory", "48MiB", "--disk", "off", "--cache-answers", "off") as server:
+        hinted, plain = words.text("hinted", 250), words.text("plain", 250)
+        server.chat(hinted, tensorcache={"keep_for": "1h", "priority": 80})
+        server.chat(plain)
+        for i in range(6):
+            server.chat(words.text(f"other {i}", 400))
+        server.wait_until_idle()
+        assert cached(server.chat(hinted)) > 200 and cached(server.chat(plain)) < 200
+
+
 def test_one_tenant_never_sees_anothers_entries(tmp_path):
     keys = tmp_path / "keys"
     keys.write_text("anna key-of-anna\nbert key-of-bert\n")

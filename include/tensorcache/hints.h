@@ -1,0 +1,17 @@
+// What a caller knows of the future of values: it changes what goes first when room is needed, never what is served.
+#pragma once
+
+#include <chrono>
+
+namespace tensorcache {
+
+struct Hints {
+  static constexpr int kUsualPriority = 50;
+  int priority = kUsualPriority;                 // 0 to 100: what has a lower one goes first, whatever the policy says
+  std::chrono::milliseconds keep_for{0};         // until then it goes only when nothing else can
+  std::chrono::milliseconds expected_reuse{0};   // the same until it is used again, but only for so long and half as long again; then it goes next
+
+  friend bool operator==(const Hints&, const Hints&) = default;
+};
+
+}   // namespace tensorcache
