@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Writes a C++ file in which each public header's worked examples are functions, so that the tests compile them.
+"""Writes a C++ file, and for the C header a C file, in which each public header's worked examples are functions, so that the tests
+compile them.
 
-    header_examples.py INCLUDE_DIR OUTPUT
+    header_examples.py INCLUDE_DIR OUTPUT.cc OUTPUT.c
 
-An example is the indented lines of a header's comment after "// Example:" or at its top, before the first line of code.
+An example is the indented lines in the comment at the top of a header.
 """
 import re
 import sys
@@ -18,6 +19,10 @@ void use(const T&);
 void retry();
 extern std::string image, model_name, text;
 """
+C_PREAMBLE = """#include "tensorcache/tensorcache.h"
+static int fail(const char* message) { return message != 0; }
+static void use(const float* numbers) { (void)numbers; }
+"""
 # Per header: what stands in front of its example.
 SETUP = {
     "cache.h": "tensorcache::Key key;",
@@ -26,7 +31,7 @@ SETUP = {
 
 
 def examples(header):
-    comment = header.read_text().split("#pragma once")[0]
+    comment = re.split("#pragma once|#ifndef", header.read_text())[0].replace("\n *", "\n//")
     blocks, block = [], []
     for line in comment.splitlines() + [""]:
         if re.match(r"//   \S|//    ", line) or (line == "//" and block):
@@ -37,7 +42,7 @@ def examples(header):
     return ["\n".join(block) for block in blocks if any(line.strip() for line in block)]
 
 
-def main(include, output):
+def main(include, output, c_output):
     headers = sorted(path for path in include.glob("tensorcache/*.h") if path.name != "tensorcache.h")
     text = "".join(f'#include "tensorcache/{path.name}"\n' for path in headers) + "#include <dlpack/dlpack.h>\n" + PREAMBLE
     for path in headers:
@@ -47,7 +52,9 @@ def main(include, output):
         for number, body in enumerate(found):
             text += f"// {path.name}\nvoid example_{path.stem}_{number}() {{\n{SETUP.get(path.name, '')}\n{body}\n}}\n"
     output.write_text(text)
+    (body,) = examples(include / "tensorcache/tensorcache.h")
+    c_output.write_text(f"{C_PREAMBLE}int example_tensorcache(void);\nint example_tensorcache(void) {{\n{body}\nreturn 0;\n}}\n")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(*map(Path, sys.argv[1:]))

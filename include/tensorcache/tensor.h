@@ -52,13 +52,20 @@ inline constexpr std::size_t kDTypeCount = 17;
 template <class T>
 [[nodiscard]] constexpr DType dtype_of() {
   using U = std::remove_cv_t<T>;
-  if constexpr (std::is_same_v<U, std::byte>) return DType::kBytes;
-  else if constexpr (std::is_same_v<U, char>) return DType::kText;
-  else if constexpr (std::is_same_v<U, bool>) return DType::kBool;
-  else if constexpr (std::is_same_v<U, float>) return DType::kFloat32;
-  else if constexpr (std::is_same_v<U, double>) return DType::kFloat64;
-  else if constexpr (std::is_same_v<U, std::complex<float>>) return DType::kComplex64;
-  else if constexpr (std::is_same_v<U, std::complex<double>>) return DType::kComplex128;
+  if constexpr (std::is_same_v<U, std::byte>)
+    return DType::kBytes;
+  else if constexpr (std::is_same_v<U, char>)
+    return DType::kText;
+  else if constexpr (std::is_same_v<U, bool>)
+    return DType::kBool;
+  else if constexpr (std::is_same_v<U, float>)
+    return DType::kFloat32;
+  else if constexpr (std::is_same_v<U, double>)
+    return DType::kFloat64;
+  else if constexpr (std::is_same_v<U, std::complex<float>>)
+    return DType::kComplex64;
+  else if constexpr (std::is_same_v<U, std::complex<double>>)
+    return DType::kComplex128;
   else {
     static_assert(std::is_integral_v<U> && sizeof(U) <= 8, "no DType has elements of this type");
     constexpr std::size_t log2 = sizeof(U) == 1 ? 0 : sizeof(U) == 2 ? 1 : sizeof(U) == 4 ? 2 : 3;

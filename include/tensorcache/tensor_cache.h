@@ -46,13 +46,13 @@ struct Shared;
 // Cost: one SHA-256, about 300 ns and 0.5 ns a byte.
 class ItemKey {
  public:
-  ItemKey(const Key& key) : key_(key) {}                 // NOLINT: a key made elsewhere, e.g. by KeyBuilder
-  ItemKey(std::string_view text);                        // NOLINT
-  ItemKey(const std::string& text) : ItemKey(std::string_view(text)) {}   // NOLINT
-  ItemKey(const char* text) : ItemKey(std::string_view(text)) {}          // NOLINT
-  ItemKey(std::span<const std::byte> bytes);             // NOLINT
-  ItemKey(std::span<const std::int64_t> tokens);         // NOLINT: the same key as the same tokens in 32 bits
-  ItemKey(std::span<const std::int32_t> tokens);         // NOLINT
+  ItemKey(const Key& key) : key_(key) {}                                             // NOLINT: a key made elsewhere, e.g. by KeyBuilder
+  ItemKey(std::string_view text);                                                    // NOLINT
+  ItemKey(const std::string& text) : ItemKey(std::string_view(text)) {}              // NOLINT
+  ItemKey(const char* text) : ItemKey(std::string_view(text)) {}                     // NOLINT
+  ItemKey(std::span<const std::byte> bytes);                                         // NOLINT
+  ItemKey(std::span<const std::int64_t> tokens);                                     // NOLINT: the same key as the same tokens in 32 bits
+  ItemKey(std::span<const std::int32_t> tokens);                                     // NOLINT
   ItemKey(const std::vector<std::int32_t>& tokens) : ItemKey(std::span(tokens)) {}   // NOLINT
   ItemKey(const std::vector<std::int64_t>& tokens) : ItemKey(std::span(tokens)) {}   // NOLINT
   [[nodiscard]] const Key& key() const { return key_; }

@@ -12,7 +12,8 @@ namespace {
 // A value outside the store, for those who must get it although it is not, or no longer, stored.
 Hit detached(const tensor::Encoder& encoder) {
   auto* memory = static_cast<std::byte*>(::operator new(encoder.bytes(), std::align_val_t{64}));
-  const std::shared_ptr<const std::byte[]> own(memory, [](const std::byte* bytes) { ::operator delete(const_cast<std::byte*>(bytes), std::align_val_t{64}); });
+  const std::shared_ptr<const std::byte[]> own(
+      memory, [](const std::byte* bytes) { ::operator delete(const_cast<std::byte*>(bytes), std::align_val_t{64}); });
   encoder.write({memory, encoder.bytes()});
   auto value = tensor::decode({memory, encoder.bytes()});
   value->own = own;
@@ -121,7 +122,8 @@ std::vector<Hit> TensorCache::get_or_compute_many(std::span<const ItemKey> items
     for (std::size_t i = 0; i < missing.size(); ++i) {
       const Key key = impl_->in_store(items[missing[i]].key());
       const Impl::ValuePtr there = impl_->find(key);   // "there is nothing" gives way to a value
-      hits[missing[i]] = impl_->store_computed(whose[i], key, computed[i], as_of, there && there->head.negative ? there->head.version : 0, compute_options);
+      hits[missing[i]] =
+          impl_->store_computed(whose[i], key, computed[i], as_of, there && there->head.negative ? there->head.version : 0, compute_options);
     }
   };
   // What this thread leads comes first, so that two batches never wait for each other.

@@ -50,11 +50,11 @@ TEST(Compute, AFailedOneIsHandedOver) {
     threads.emplace_back([&] {
       try {
         right += text_of(cache.get_or_compute("k", [&] {
-          const int call = ++calls;
-          std::this_thread::sleep_for(30ms);
-          if (call <= 2) throw std::runtime_error("not yet");
-          return Tensor::text("v");
-        })) == "v";
+                   const int call = ++calls;
+                   std::this_thread::sleep_for(30ms);
+                   if (call <= 2) throw std::runtime_error("not yet");
+                   return Tensor::text("v");
+                 })) == "v";
       } catch (const std::runtime_error&) {
         ++failures;
       }
@@ -122,10 +122,12 @@ TEST(Compute, ANegativeResultIsRememberedByChoice) {
 TEST(Compute, WhatIsForgottenMeanwhileIsNotServedLater) {
   TensorCache cache({});
   const auto computing = [&](const std::function<void()>& meanwhile) {
-    return text_of(cache.get_or_compute("k", [&] {
-      meanwhile();
-      return Tensor::text("v");
-    }, {{.tags = {"t"}}, {}}));
+    return text_of(cache.get_or_compute("k",
+                                        [&] {
+                                          meanwhile();
+                                          return Tensor::text("v");
+                                        },
+                                        {{.tags = {"t"}}, {}}));
   };
   EXPECT_EQ(computing([&] { cache.remove("k"); }), "v");
   EXPECT_FALSE(cache.get("k"));
@@ -144,10 +146,10 @@ TEST(Compute, WhatDoesNotFitIsReturnedToAll) {
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&] {
       right += text_of(cache.get_or_compute("k", [&] {
-        ++calls;
-        std::this_thread::sleep_for(50ms);
-        return Tensor::text(std::string(2 << 20, 'x'));
-      })).size() == 2 << 20;
+                 ++calls;
+                 std::this_thread::sleep_for(50ms);
+                 return Tensor::text(std::string(2 << 20, 'x'));
+               })).size() == 2 << 20;
     });
   }
   for (auto& thread : threads) thread.join();

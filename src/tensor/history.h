@@ -12,9 +12,9 @@ namespace tensorcache::testing {
 // What one call did to a register. A value is a number that is written once; 0 is "nothing there".
 struct Operation {
   enum class Type : std::uint8_t { kRead, kWrite, kRemove, kSwap } type = Type::kRead;
-  std::uint64_t value = 0;      // read, or to be written
-  std::uint64_t expected = 0;   // kSwap: only if this is there
-  bool done = true;             // kSwap: it was; kRemove: something was there
+  std::uint64_t value = 0;            // read, or to be written
+  std::uint64_t expected = 0;         // kSwap: only if this is there
+  bool done = true;                   // kSwap: it was; kRemove: something was there
   std::uint64_t begin = 0, end = 0;   // of the call, on a clock that all threads share
 };
 

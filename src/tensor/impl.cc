@@ -13,7 +13,7 @@ PutOptions put_options(std::uint64_t owner, const AddOptions& options) {
   PutOptions put{.kind = Kind::kTensor, .owner = owner, .cost_seconds = options.cost_seconds};
   if (options.time_to_live.count() != 0) {
     put.time_to_live = options.time_to_live > std::chrono::milliseconds::max() - options.stale_for ? std::chrono::milliseconds::max()
-                                                                                                  : options.time_to_live + options.stale_for;
+                                                                                                   : options.time_to_live + options.stale_for;
   }
   return put;
 }

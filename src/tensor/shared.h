@@ -31,7 +31,8 @@ struct Shared {
   // A version that was met on disk.
   void see(std::uint64_t version) {
     std::uint64_t last = last_version.load(std::memory_order_relaxed);
-    while (last < version && !last_version.compare_exchange_weak(last, version)) {}
+    while (last < version && !last_version.compare_exchange_weak(last, version)) {
+    }
   }
 
   Cache cache;

@@ -40,10 +40,10 @@ class Tags {
 
   mutable std::shared_mutex mutex_;
   std::unordered_map<TagId, std::uint64_t, Hash> epochs_;
-  std::uint64_t floor_ = 0;              // of whatever has a tag, what is so old is gone: stands for tags no longer in `epochs_`
+  std::uint64_t floor_ = 0;                // of whatever has a tag, what is so old is gone: stands for tags no longer in `epochs_`
   std::atomic<std::uint64_t> newest_{0};   // no tag at all was invalidated later
 
-  std::mutex file_mutex_;                  // before mutex_
+  std::mutex file_mutex_;                           // before mutex_
   const std::shared_ptr<disk::FileSystem> files_;   // null: in memory only
   const std::string path_;
   std::unique_ptr<disk::File> file_;   // null: to be written whole

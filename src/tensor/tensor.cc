@@ -13,8 +13,8 @@ struct DTypeInfo {
   std::string_view name;
   std::size_t bytes;
 };
-constexpr DTypeInfo kDTypes[kDTypeCount] = {{"bytes", 1},  {"text", 1},   {"bool", 1},   {"int8", 1},    {"int16", 2},    {"int32", 4},
-                                            {"int64", 8},  {"uint8", 1},  {"uint16", 2}, {"uint32", 4},  {"uint64", 8},   {"float16", 2},
+constexpr DTypeInfo kDTypes[kDTypeCount] = {{"bytes", 1},    {"text", 1},    {"bool", 1},    {"int8", 1},      {"int16", 2},      {"int32", 4},
+                                            {"int64", 8},    {"uint8", 1},   {"uint16", 2},  {"uint32", 4},    {"uint64", 8},     {"float16", 2},
                                             {"bfloat16", 2}, {"float32", 4}, {"float64", 8}, {"complex64", 8}, {"complex128", 16}};
 
 // Throws if the product of the lengths and the element's size does not fit.

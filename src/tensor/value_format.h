@@ -60,12 +60,12 @@ class Encoder {
 
 // A value that was read; what keeps its bytes alive; and what was true of it then.
 struct StoredValue {
-  Handle handle;                             // or, for one that did not fit,
+  Handle handle;   // or, for one that did not fit,
   std::shared_ptr<const std::byte[]> own;
   std::span<const std::byte> bytes;
   ValueHead head;
   std::string_view structure;
-  std::vector<std::uint32_t> part_at;        // offsets of their records
+  std::vector<std::uint32_t> part_at;   // offsets of their records
   bool stale = false;
 
   [[nodiscard]] TensorView part(std::size_t index) const;
