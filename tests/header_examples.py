@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes a C++ file, and for the C header a C file, in which each public header's worked examples are functions, so that the tests
-compile them.
+"""Writes a C++ file, and for the C header a C file, in which each public header's worked examples and the code of docs/cpp.md are
+functions, so that the tests compile them.
 
-    header_examples.py INCLUDE_DIR OUTPUT.cc OUTPUT.c
+    header_examples.py SOURCE_DIR OUTPUT.cc OUTPUT.c
 
 An example is the indented lines in the comment at the top of a header.
 """
@@ -42,15 +42,18 @@ def examples(header):
     return ["\n".join(block) for block in blocks if any(line.strip() for line in block)]
 
 
-def main(include, output, c_output):
+def main(root, output, c_output):
+    include = root / "include"
     headers = sorted(path for path in include.glob("tensorcache/*.h") if path.name != "tensorcache.h")
-    text = "".join(f'#include "tensorcache/{path.name}"\n' for path in headers) + "#include <dlpack/dlpack.h>\n" + PREAMBLE
+    text = "#include <iostream>\n" + "".join(f'#include "tensorcache/{path.name}"\n' for path in headers) + "#include <dlpack/dlpack.h>\n" + PREAMBLE
     for path in headers:
         found = examples(path)
         if not found:
             sys.exit(f"{path}: no worked example in its comment")
         for number, body in enumerate(found):
             text += f"// {path.name}\nvoid example_{path.stem}_{number}() {{\n{SETUP.get(path.name, '')}\n{body}\n}}\n"
+    blocks = re.findall(r"^```cpp\n(.*?)^```", (root / "docs/cpp.md").read_text(), re.MULTILINE | re.DOTALL)
+    text += "void example_docs() {\n" + "".join(blocks) + "}\n"
     output.write_text(text)
     (body,) = examples(include / "tensorcache/tensorcache.h")
     c_output.write_text(f"{C_PREAMBLE}int example_tensorcache(void);\nint example_tensorcache(void) {{\n{body}\nreturn 0;\n}}\n")

@@ -69,6 +69,8 @@ struct AddOptions {
   std::vector<std::string> tags = {};
   // What computing it again would take, for policies that weigh that ("gdsf").
   float cost_seconds = 1;
+  // A now() from before the value's computation began, so that a tag that was invalidated since then takes it along. 0: as of this call.
+  std::uint64_t as_of = 0;
 };
 
 struct ComputeOptions : AddOptions {
@@ -171,7 +173,8 @@ class TensorCache {
   WriteResult add_negative(const ItemKey& key, const AddOptions& options);
 
   [[nodiscard]] Hit get(const ItemKey& key);
-  [[nodiscard]] bool contains(const ItemKey& key);   // a value, fresh or stale; counts as a use, not as a hit
+  [[nodiscard]] Hit peek(const ItemKey& key);        // the same; counts as a use, but neither as a hit nor as a miss
+  [[nodiscard]] bool contains(const ItemKey& key);   // a value, fresh or stale; otherwise as peek()
   bool remove(const ItemKey& key);                   // true: there was something
   std::uint64_t clear();                             // how many entries went
 
@@ -195,10 +198,14 @@ class TensorCache {
   // before this returns; false: it could not be, and holds for this process only.
   bool invalidate(std::string_view tag);
 
+  // A version larger than all so far, for AddOptions::as_of.
+  [[nodiscard]] std::uint64_t now();
+
   // Waits up to `patience` for whoever holds it, then holds it for `hold` at most. A lease keeps off only those who ask for one.
   [[nodiscard]] Lease lease(const ItemKey& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold);
   // add() that stores only if the lease is still held: checked and done in one step.
   [[nodiscard]] WriteResult add(const Lease& lease, const TensorView& value, const AddOptions& options = {});
+  [[nodiscard]] WriteResult add(const Lease& lease, std::span<const TensorView> parts, std::string_view structure, const AddOptions& options = {});
 
   void resize(std::uint64_t capacity_bytes);
   void resize_entries(std::uint64_t capacity_entries);   // 0: no limit

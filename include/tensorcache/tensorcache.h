@@ -47,8 +47,8 @@ extern "C" {
 /* Add, never renumber. */
 typedef enum tc_status {
   TC_OK = 0,
-  TC_MISS = 1,     /* nothing is stored */
-  TC_NOTHING = 2,  /* it is remembered that there is nothing */
+  TC_MISS = 1,    /* nothing is stored */
+  TC_NOTHING = 2, /* it is remembered that there is nothing */
   TC_INVALID_ARGUMENT = 3,
   TC_CONFLICT = 4, /* another version is stored */
   TC_LEASE_LOST = 5,
@@ -57,7 +57,7 @@ typedef enum tc_status {
   TC_TIMEOUT = 8,
   TC_COMPUTE_FAILED = 9, /* the callback said so */
   TC_OUT_OF_MEMORY = 10,
-  TC_ERROR = 11          /* anything else, e.g. a directory that another process uses */
+  TC_ERROR = 11 /* anything else, e.g. a directory that another process uses */
 } tc_status;
 
 /* Why the last call on this thread that did not give TC_OK did not. Valid until the next call on this thread. Never null. */
@@ -69,8 +69,23 @@ TC_API const char* tc_version(void);
 
 /* As tensorcache::DType. Bytes and text have one byte an element and one axis. */
 typedef enum tc_dtype {
-  TC_BYTES = 0, TC_TEXT = 1, TC_BOOL = 2, TC_INT8 = 3, TC_INT16 = 4, TC_INT32 = 5, TC_INT64 = 6, TC_UINT8 = 7, TC_UINT16 = 8, TC_UINT32 = 9,
-  TC_UINT64 = 10, TC_FLOAT16 = 11, TC_BFLOAT16 = 12, TC_FLOAT32 = 13, TC_FLOAT64 = 14, TC_COMPLEX64 = 15, TC_COMPLEX128 = 16
+  TC_BYTES = 0,
+  TC_TEXT = 1,
+  TC_BOOL = 2,
+  TC_INT8 = 3,
+  TC_INT16 = 4,
+  TC_INT32 = 5,
+  TC_INT64 = 6,
+  TC_UINT8 = 7,
+  TC_UINT16 = 8,
+  TC_UINT32 = 9,
+  TC_UINT64 = 10,
+  TC_FLOAT16 = 11,
+  TC_BFLOAT16 = 12,
+  TC_FLOAT32 = 13,
+  TC_FLOAT64 = 14,
+  TC_COMPLEX64 = 15,
+  TC_COMPLEX128 = 16
 } tc_dtype;
 
 /* Elements and how they lie. Owns nothing. */

@@ -106,7 +106,8 @@ tensorcache::TensorView view_of(const tc_tensor* given) {
   const tc_tensor& tensor = need(given, "value");
   tensorcache::TensorView view;
   view.dtype = static_cast<tensorcache::DType>(tensor.dtype);
-  if (tensor.dtype < 0 || tensor.dtype >= static_cast<std::int32_t>(tensorcache::kDTypeCount)) throw std::invalid_argument("value.dtype: is no tc_dtype");
+  if (tensor.dtype < 0 || tensor.dtype >= static_cast<std::int32_t>(tensorcache::kDTypeCount))
+    throw std::invalid_argument("value.dtype: is no tc_dtype");
   view.data = tensor.data;
   if (tensor.rank > 0) {
     view.shape = std::span<const std::int64_t>(&need(tensor.shape, "value.shape"), tensor.rank);
@@ -157,7 +158,7 @@ extern "C" {
 const char* tc_last_error(void) { return last_error().c_str(); }
 
 const char* tc_status_name(tc_status status) {
-  constexpr const char* kNames[] = {"ok",       "miss",      "nothing",  "invalid argument", "conflict",      "lease lost",
+  constexpr const char* kNames[] = {"ok",        "miss",     "nothing",  "invalid argument", "conflict",      "lease lost",
                                     "too large", "no space", "time-out", "compute failed",   "out of memory", "error"};
   const auto number = static_cast<std::size_t>(status);
   return number < std::size(kNames) ? kNames[number] : "unknown";
@@ -213,9 +214,8 @@ tc_status tc_add(tc_cache* cache, const tc_key* key, const tc_tensor* value, con
 
 tc_status tc_put_if_version(tc_cache* cache, const tc_key* key, std::uint64_t expected, const tc_tensor* value, const tc_add_options* options,
                             std::uint64_t* version) {
-  return guarded([&] {
-    return status_of(need(cache, "cache").cache.put_if_version(key_of(key), expected, view_of(value), add_options(options)), version);
-  });
+  return guarded(
+      [&] { return status_of(need(cache, "cache").cache.put_if_version(key_of(key), expected, view_of(value), add_options(options)), version); });
 }
 
 tc_status tc_get(tc_cache* cache, const tc_key* key, tc_value** value) {
@@ -295,7 +295,8 @@ tc_status tc_clear(tc_cache* cache) {
 
 tc_status tc_invalidate(tc_cache* cache, const char* tag) {
   return guarded([&] {
-    return need(cache, "cache").cache.invalidate(&need(tag, "tag")) ? TC_OK : failed(TC_ERROR, "the tag is invalid in this process; the disk does not work");
+    return need(cache, "cache").cache.invalidate(&need(tag, "tag")) ? TC_OK
+                                                                    : failed(TC_ERROR, "the tag is invalid in this process; the disk does not work");
   });
 }
 
@@ -310,7 +311,8 @@ tc_status tc_lease_take(tc_cache* cache, const tc_key* key, std::uint64_t patien
 }
 
 tc_status tc_lease_add(tc_cache* cache, const tc_lease* lease, const tc_tensor* value, const tc_add_options* options, std::uint64_t* version) {
-  return guarded([&] { return status_of(need(cache, "cache").cache.add(need(lease, "lease").lease, view_of(value), add_options(options)), version); });
+  return guarded(
+      [&] { return status_of(need(cache, "cache").cache.add(need(lease, "lease").lease, view_of(value), add_options(options)), version); });
 }
 
 void tc_lease_release(tc_lease* lease) { delete lease; }
@@ -334,9 +336,19 @@ tc_status tc_get_stats(const tc_cache* cache, tc_stats* stats) {
   return guarded([&] {
     const tensorcache::TensorCacheStats from = need(cache, "cache").cache.stats();
     tc_stats to{};
-    to = {grown<tc_stats>(stats, {}, "stats").size, need(cache, "cache").cache.size(), from.store.used_bytes, from.store.capacity_bytes, from.hits,
-          from.stale_hits, from.misses, from.writes, from.store.evictions + from.entry_limit_evictions, from.computations, from.refreshes,
-          from.disk.entries, from.disk.used_bytes};
+    to = {grown<tc_stats>(stats, {}, "stats").size,
+          need(cache, "cache").cache.size(),
+          from.store.used_bytes,
+          from.store.capacity_bytes,
+          from.hits,
+          from.stale_hits,
+          from.misses,
+          from.writes,
+          from.store.evictions + from.entry_limit_evictions,
+          from.computations,
+          from.refreshes,
+          from.disk.entries,
+          from.disk.used_bytes};
     std::memcpy(&need(stats, "stats"), &to, std::min(to.size, sizeof to));
     return TC_OK;
   });

@@ -11,7 +11,7 @@ namespace {
 tensor::Encoder encoder_of(std::span<const TensorView> parts, std::string_view structure, const AddOptions& options, bool negative = false) {
   if (options.time_to_live.count() < 0) throw std::invalid_argument("time_to_live: must not be negative");
   if (options.stale_for.count() < 0) throw std::invalid_argument("stale_for: must not be negative");
-  tensor::ValueHead head{.fresh_for = options.time_to_live, .negative = negative};
+  tensor::ValueHead head{.as_of = options.as_of, .fresh_for = options.time_to_live, .negative = negative};
   for (const std::string& tag : options.tags) head.tags.push_back(tensor::tag_id(tag));
   return {std::move(head), parts, structure};
 }
@@ -61,10 +61,9 @@ WriteResult TensorCache::add_negative(const ItemKey& key, const AddOptions& opti
 
 Hit TensorCache::get(const ItemKey& key) { return impl_->get(impl_->in_store(key.key())); }
 
-bool TensorCache::contains(const ItemKey& key) {
-  const Impl::ValuePtr value = impl_->look(impl_->in_store(key.key()));
-  return value && !value->head.negative;
-}
+Hit TensorCache::peek(const ItemKey& key) { return Hit(impl_->look(impl_->in_store(key.key()))); }
+
+bool TensorCache::contains(const ItemKey& key) { return static_cast<bool>(peek(key)); }
 
 bool TensorCache::remove(const ItemKey& item) {
   const Key key = impl_->in_store(item.key());
@@ -101,6 +100,8 @@ std::vector<WriteResult> TensorCache::add_many(std::span<const ItemKey> keys, st
 
 bool TensorCache::invalidate(std::string_view tag) { return impl_->shared->tags->invalidate(tensor::tag_id(tag), impl_->shared->next_version()); }
 
+std::uint64_t TensorCache::now() { return impl_->shared->next_version(); }
+
 Lease TensorCache::lease(const ItemKey& item, std::chrono::milliseconds patience, std::chrono::milliseconds hold) {
   const Key key = impl_->in_store(item.key());
   const std::uint64_t token = impl_->leases->take(key, patience, hold);
@@ -108,8 +109,12 @@ Lease TensorCache::lease(const ItemKey& item, std::chrono::milliseconds patience
 }
 
 WriteResult TensorCache::add(const Lease& lease, const TensorView& value, const AddOptions& options) {
+  return add(lease, std::span(&value, 1), {}, options);
+}
+
+WriteResult TensorCache::add(const Lease& lease, std::span<const TensorView> parts, std::string_view structure, const AddOptions& options) {
   if (lease.leases_ != impl_->leases) return {WriteStatus::kLeaseLost, 0};
-  tensor::Encoder encoder = encoder_of(std::span(&value, 1), {}, options);
+  tensor::Encoder encoder = encoder_of(parts, structure, options);
   return impl_->write(lease.key_, encoder, options, [&](const Impl::ValuePtr&) -> std::optional<WriteStatus> {
     if (!lease) return WriteStatus::kLeaseLost;
     return std::nullopt;

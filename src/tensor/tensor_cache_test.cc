@@ -39,6 +39,9 @@ TEST(TensorCache, TypesShapesAndStridesComeBack) {
   EXPECT_EQ(cache.size(), 2u);
   EXPECT_EQ(cache.stats().hits, 2u);
   EXPECT_EQ(cache.stats().misses, 1u);
+  EXPECT_TRUE(cache.peek("columns"));
+  EXPECT_FALSE(cache.peek("other"));
+  EXPECT_EQ(cache.stats().hits + cache.stats().misses, 3u) << "peeking does not count";
 }
 
 TEST(TensorCache, SeveralPartsAndTheirStructure) {
@@ -108,6 +111,16 @@ TEST(TensorCache, TagsAreInvalidatedAtOnceAndForWhatCameBefore) {
   EXPECT_EQ(text_of(cache.get("b")), "4");
   EXPECT_EQ(cache.size(), 2u) << "what was met is cleared away";
   EXPECT_THROW((void)cache.add("d", text(""), {.tags = std::vector<std::string>(17, "t")}), std::invalid_argument);
+}
+
+TEST(TensorCache, WhatBeganBeforeAnInvalidationIsGoneWithIt) {
+  TensorCache cache({});
+  const std::uint64_t before = cache.now();
+  cache.invalidate("t");
+  ASSERT_TRUE(cache.add("k", text("v"), {.tags = {"t"}, .as_of = before}));
+  EXPECT_FALSE(cache.get("k"));
+  ASSERT_TRUE(cache.add("k", text("v"), {.tags = {"t"}, .as_of = cache.now()}));
+  EXPECT_TRUE(cache.get("k"));
 }
 
 TEST(TensorCache, SoManyTagsThatTheOldestAreTakenAsOne) {
