@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # python_package.sh DIR: builds the Python package and installs it into two virtual environments under DIR, with what its tests need.
-#   DIR/clean   nothing but what `pip install .` brings
+#   DIR/clean   nothing but what `pip install .`, the tests, the examples and the benchmark bring
 #   DIR/debian  on top of Debian's own packages, of which python3-torch is one
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,4 +21,4 @@ for venv in clean debian; do
   pip $venv install --force-reinstall --no-deps "$dir"/wheel/tensorcache-*.whl
   pip $venv install "$dir"/wheel/tensorcache-*.whl -r python/tests/requirements.txt
 done
-pip clean install -r examples/requirements.txt
+pip clean install -r examples/requirements.txt -r bench/requirements.txt
