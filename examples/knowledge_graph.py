@@ -8,7 +8,7 @@ from local_server import seconds
 
 from tensorcache import TensorCache
 
-ENTITIES, RELATIONS, DIMENSIONS, QUERIES = 10_000, 20, 128, 500
+ENTITIES, RELATIONS, DIMENSIONS, QUERIES = 10_000, 20, 128, 300
 
 
 class ComplEx:

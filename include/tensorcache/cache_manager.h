@@ -25,7 +25,7 @@ class CacheManager {
  public:
   // Options are those of a TensorCache; `name` and `capacity_entries` are those of the cache with the empty name, which is there from
   // the start. Throws what a TensorCache's constructor throws.
-  explicit CacheManager(TensorCacheOptions options);
+  explicit CacheManager(const TensorCacheOptions& options);
   CacheManager(const CacheManager&) = delete;
   CacheManager& operator=(const CacheManager&) = delete;
 

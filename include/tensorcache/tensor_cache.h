@@ -156,7 +156,7 @@ struct TensorCacheStats {
 class TensorCache {
  public:
   // Throws what Cache's constructor throws. With a disk it returns when what is stored there is visible.
-  explicit TensorCache(TensorCacheOptions options);
+  explicit TensorCache(const TensorCacheOptions& options);
   // Waits for a refresh that is running. Nothing else may be running.
   ~TensorCache();
   TensorCache(TensorCache&&) noexcept;

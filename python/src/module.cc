@@ -196,7 +196,7 @@ std::shared_ptr<CacheManager> open(const py::dict& from) {
     options.store.disk->capacity_bytes = from["disk_size"].cast<std::uint64_t>();
   }
   py::gil_scoped_release release;
-  return std::make_shared<CacheManager>(std::move(options));
+  return std::make_shared<CacheManager>(options);
 }
 
 py::dict stats(const CoreCache& core) {

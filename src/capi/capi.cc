@@ -48,7 +48,8 @@ std::string& last_error() {
 tc_status failed(tc_status status, const char* message) noexcept {
   try {
     last_error() = message;
-  } catch (...) {   // no memory for the message: the status has to do
+  } catch (...) {
+    last_error().clear();   // no memory for it: the status has to do
   }
   return status;
 }
@@ -201,7 +202,7 @@ tc_status tc_cache_open(const tc_options* given, tc_cache** cache) {
       options.store.disk.emplace().directory = from.directory;
       if (from.disk_bytes > 0) options.store.disk->capacity_bytes = from.disk_bytes;
     }
-    *cache = new tc_cache{TensorCache(std::move(options))};
+    *cache = new tc_cache{TensorCache(options)};
     return TC_OK;
   });
 }

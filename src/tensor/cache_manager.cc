@@ -4,7 +4,7 @@
 
 namespace tensorcache {
 
-CacheManager::CacheManager(TensorCacheOptions options) : shared_(std::make_shared<tensor::Shared>(options.store)) {
+CacheManager::CacheManager(const TensorCacheOptions& options) : shared_(std::make_shared<tensor::Shared>(options.store)) {
   caches_[options.name] = std::unique_ptr<TensorCache>(new TensorCache(shared_, options.name, options.capacity_entries));
 }
 
@@ -18,6 +18,7 @@ TensorCache& CacheManager::cache(const std::string& name, std::uint64_t capacity
 std::vector<std::string> CacheManager::names() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::string> names;
+  names.reserve(caches_.size());
   for (const auto& [name, cache] : caches_) names.push_back(name);
   return names;
 }

@@ -34,6 +34,7 @@ Hit TensorCache::Impl::store_computed(Lead& lead, const Key& key, const std::opt
   Hit result;
   std::vector<Key> excess;
   {
+    const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
     const ValuePtr current = find(key);
     if (current && current->head.version != replaces) {
@@ -71,8 +72,7 @@ void TensorCache::Impl::refresh(const Key& key, const Compute& function, std::ui
   refresher.post([this, key, function, version, options, lead = std::make_shared<Lead>(std::move(*lead))] {
     try {
       static_cast<void>(compute(*lead, key, function, version, options));
-    } catch (...) {
-      // It is counted; the stale value goes on being served until its end, and the next to meet it tries again.
+    } catch (...) {   // NOLINT: compute() counts it; the stale value is served on, and the next to meet it tries again
     }
   });
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 
 #include "tensor/computations.h"
@@ -19,7 +20,7 @@
 
 namespace tensorcache {
 
-// Locks, in this order: a stripe (or all, in their order), then any one of: the store's, the computations', the limit's, the tags'.
+// Locks, in this order: clearing, a stripe, then any one of: the store's, the computations', the limit's, the tags'.
 //
 // A key is replaced by removing its value and storing the next, under its stripe. Readers take no stripe while they find something; one
 // that finds nothing looks again under the stripe, so that it never meets the gap between the two.
@@ -56,6 +57,7 @@ struct TensorCache::Impl {
   const std::shared_ptr<tensor::Shared> shared;
   Key space;   // all zeros for a cache without a name
   std::uint64_t owner = 0;
+  std::shared_mutex clearing;   // shared while a computed value is stored, so that clear() is before or after that
   std::array<std::mutex, kStripes> stripes;
   tensor::EntryLimit limit;
   tensor::Computations computations;

@@ -38,7 +38,7 @@ struct Register {
 };
 
 struct CacheRegister : Register {
-  explicit CacheRegister(TensorCacheOptions options) : cache(std::move(options)) {}
+  explicit CacheRegister(const TensorCacheOptions& options) : cache(options) {}
   // Large enough that replacing it takes a while, the same all along, so that a torn one would be seen.
   // A store whose clock is late now and then: the cache asks it in the middle of what it does, and there the threads change over.
   static CacheOptions restless() {

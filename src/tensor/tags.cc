@@ -52,6 +52,7 @@ void Tags::note_locked(const TagId& tag, std::uint64_t version) {
 
 void Tags::forget_oldest_locked() {
   std::vector<std::uint64_t> versions;
+  versions.reserve(epochs_.size());
   for (const auto& [tag, version] : epochs_) versions.push_back(version);
   const auto middle = versions.begin() + static_cast<std::ptrdiff_t>(versions.size() / 2);
   std::nth_element(versions.begin(), middle, versions.end());

@@ -24,7 +24,7 @@ std::string_view write_status_name(WriteStatus status) {
   return number < std::size(kNames) ? kNames[number] : "unknown";
 }
 
-TensorCache::TensorCache(TensorCacheOptions options)
+TensorCache::TensorCache(const TensorCacheOptions& options)
     : TensorCache(std::make_shared<tensor::Shared>(options.store), options.name, options.capacity_entries) {}
 TensorCache::TensorCache(std::shared_ptr<tensor::Shared> shared, const std::string& name, std::uint64_t capacity_entries)
     : impl_(std::make_unique<Impl>(std::move(shared), name, capacity_entries)) {}
@@ -76,8 +76,7 @@ bool TensorCache::remove(const ItemKey& item) {
 }
 
 std::uint64_t TensorCache::clear() {
-  std::vector<std::unique_lock<std::mutex>> locks;
-  for (std::mutex& stripe : impl_->stripes) locks.emplace_back(stripe);
+  const std::unique_lock lock(impl_->clearing);
   impl_->computations.forget_all();
   impl_->limit.clear();
   return impl_->shared->cache.clear(impl_->owner);

@@ -165,7 +165,7 @@ std::optional<StoredValue> decode(std::span<const std::byte> bytes) {
 
 TensorView StoredValue::part(std::size_t index) const {
   Reader reader(bytes.subspan(part_at[index]));
-  PartRecord record;
+  PartRecord record{};
   reader.read(&record, sizeof record);
   const auto shape = read_axes(reader, record.rank), strides = read_axes(reader, record.rank);
   return {static_cast<DType>(record.dtype), bytes.data() + record.offset, *shape, *strides};
