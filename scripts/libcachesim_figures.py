@@ -10,6 +10,8 @@ import sys
 
 import libcachesim
 
+from answer_traces import power_law
+
 POLICIES = {
     "fifo": libcachesim.FIFO, "lru": libcachesim.LRU, "lfu": libcachesim.LFU, "clock": libcachesim.Clock, "sieve": libcachesim.Sieve,
     "s3fifo": libcachesim.S3FIFO, "arc": libcachesim.ARC, "wtinylfu": libcachesim.WTinyLFU, "gdsf": libcachesim.GDSF,
@@ -25,16 +27,6 @@ def miss_ratio(policy, size, keys):
         request.obj_id, request.obj_size, request.clock_time = key + 1, 1, i
         misses += not cache.get(request)
     return misses / len(keys)
-
-
-def power_law(accesses=200_000, keys=20_000):
-    """With a scan of 2,000 keys before every 18,000 accesses."""
-    state, made = 12345, []
-    for i in range(accesses):
-        state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
-        uniform = (state >> 11) / 2**53
-        made.append(int(keys**uniform) - 1 if i // 2000 % 10 else 1_000_000 + i)
-    return made
 
 
 def show(keys):

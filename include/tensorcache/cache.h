@@ -18,6 +18,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "tensorcache/key.h"
@@ -82,7 +83,8 @@ struct PutOptions {
   std::optional<Key> parent = std::nullopt;
   // What computing it again would take; "gdsf" keeps what saves most seconds for its bytes.
   float cost_seconds = 1;
-  // Not served after this long since it was stored; 0 is for ever. When it is met expired, it goes, and all that is chained behind it.
+  // Not served after this long since it was stored, nor after what it is chained behind is not; 0 is for ever. When it is met expired, it
+  // goes, and all that is chained behind it.
   std::chrono::milliseconds time_to_live{0};
 };
 
@@ -93,7 +95,7 @@ enum class PutStatus : std::uint8_t {
   kStored,
   kAlreadyStored,   // somebody was faster; values are immutable, so this one is dropped
   kTooLarge,        // larger than the whole budget
-  kNoSpace,         // everything that could go is pinned or is being written
+  kNoSpace,         // everything that could go is pinned, is being written or, to the policy, is worth more
   kParentMissing,   // `parent` is not stored (any more)
 };
 [[nodiscard]] std::string_view put_status_name(PutStatus status);
@@ -120,9 +122,25 @@ class Handle {
  private:
   friend class Cache;
   friend class detail::MemoryTier;
-  Handle(std::shared_ptr<detail::MemoryTier> tier, detail::Entry* entry);
-  std::shared_ptr<detail::MemoryTier> tier_;
+  Handle(detail::MemoryTier* tier, detail::Entry* entry) : tier_(tier), entry_(entry) {}
+  detail::MemoryTier* tier_ = nullptr;   // lives as long as any of its values does
   detail::Entry* entry_ = nullptr;
+};
+
+// A leading run of a chain, pinned as a Handle pins one value: its last block is, and what a block is chained behind never goes before it.
+class Run {
+ public:
+  Run() = default;
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] bool empty() const { return size_ == 0; }
+  // The blocks in the order of the chain, as long as this lives. 64-byte aligned. Cost: a cache miss or two for each.
+  [[nodiscard]] std::vector<std::span<const std::byte>> blocks() const;
+
+ private:
+  friend class detail::MemoryTier;
+  Run(Handle last, std::size_t size) : last_(std::move(last)), size_(size) {}
+  Handle last_;
+  std::size_t size_ = 0;
 };
 
 // Space for a value that is being written, already charged to the budget and not yet visible. Write into bytes(), then
@@ -145,7 +163,7 @@ class Draft {
  private:
   friend class Cache;
   friend class detail::MemoryTier;
-  std::shared_ptr<detail::MemoryTier> tier_;
+  detail::MemoryTier* tier_ = nullptr;
   detail::Entry* entry_ = nullptr;
   PutStatus status_ = PutStatus::kNoSpace;
   std::optional<Key> parent_;
@@ -223,15 +241,17 @@ class Cache {
   // The value pinned, or an empty handle. Counts as a use for the policy. What is found on disk is in memory from then on.
   [[nodiscard]] Handle get(const Key& key, Look look = Look::kEverywhere);
 
-  // The longest leading run of `chain` that is stored, each block pinned, in the order of the chain. One touch for the whole run, from
-  // its last block to its first, so that a parent is always fresher than its children.
-  [[nodiscard]] std::vector<Handle> match(std::span<const Key> chain, Look look = Look::kEverywhere);
+  // The longest leading run of `chain` that is stored, each value behind the one before it (PutOptions::parent). A key must tell all that
+  // came before it, as the hash of a prefix does: then only some of the keys are looked up, about 2 log2 of the run's length.
+  // One touch for the whole run, from its last block to its first, so that a parent is always fresher than its children.
+  // `of`: how long the chain is that `chain` is the beginning of, for the policy and the counters; 0: as long as that.
+  [[nodiscard]] Run match(std::span<const Key> chain, Look look = Look::kEverywhere, std::size_t of = 0);
 
   // Says that a chain will not be used again soon, as at the end of a conversation: of its end, what nothing else is chained behind goes
   // next when room is needed. In memory only.
   void demote(std::span<const Key> chain);
 
-  // The length of that run, without reading, pinning, touching or counting it. Does not wait for a disk.
+  // The length of the run that match() would find, without reading, pinning, touching or counting it. Does not wait for a disk.
   [[nodiscard]] std::size_t peek(std::span<const Key> chain, Look look = Look::kEverywhere) const;
   [[nodiscard]] bool contains(const Key& key, Look look = Look::kEverywhere) const;
 

@@ -1,5 +1,8 @@
 // Fails the n-th allocation for n = 1, 2, ...: the only answers are std::bad_alloc and a PutStatus, the budget stays exact,
-// and the cache goes on. This program replaces operator new.
+// and the cache goes on. This program replaces operator new and posix_memalign.
+#include <malloc.h>
+
+#include <cerrno>
 #include <cstdlib>
 #include <new>
 
@@ -18,7 +21,7 @@ bool may_allocate() {
 }
 
 void* allocate(std::size_t size, std::size_t alignment) {
-  return may_allocate() ? std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment) : nullptr;
+  return may_allocate() ? std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment) : nullptr;   // not by way of the below
 }
 
 void* or_throw(void* memory) {
@@ -30,6 +33,10 @@ constexpr std::size_t kDefault = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
 }   // namespace
 
+extern "C" int posix_memalign(void** block, std::size_t alignment, std::size_t size) noexcept {
+  *block = may_allocate() ? ::memalign(alignment, size) : nullptr;
+  return *block == nullptr ? ENOMEM : 0;
+}
 void* operator new(std::size_t size) { return or_throw(allocate(size, kDefault)); }
 void* operator new[](std::size_t size) { return or_throw(allocate(size, kDefault)); }
 void* operator new(std::size_t size, const std::nothrow_t&) noexcept { return allocate(size, kDefault); }

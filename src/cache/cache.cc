@@ -21,7 +21,9 @@ std::shared_ptr<detail::MemoryTier> make_tier(CacheOptions options) {
     throw std::invalid_argument(message);
   }
   if (!options.clock) throw std::invalid_argument("clock: must not be empty");
-  return std::make_shared<detail::MemoryTier>(options.capacity_bytes, std::move(policy), std::move(options.clock));
+  using Admission = detail::MemoryTier::Admission;
+  return detail::MemoryTier::make(options.capacity_bytes, std::move(policy), std::move(options.clock),
+                                  options.disk ? Admission::kAll : Admission::kSelective);
 }
 
 }   // namespace
@@ -62,11 +64,7 @@ Cache::Cache(CacheOptions options) : flights_(std::make_unique<Flights>()) {
   if (disk) lower_ = std::make_unique<Lower>(*disk, tier_);
 }
 
-// Handles that outlive the cache keep their own values, not all of them.
-Cache::~Cache() {
-  lower_.reset();
-  tier_->clear(std::nullopt);
-}
+Cache::~Cache() = default;
 
 PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
   if (!lower_) return tier_->put(key, value, options);
@@ -103,9 +101,9 @@ Handle Cache::get(const Key& key, Look look) {
   return tier_->get(key, detail::MemoryTier::Count::kNo);
 }
 
-std::vector<Handle> Cache::match(std::span<const Key> chain, Look look) {
+Run Cache::match(std::span<const Key> chain, Look look, std::size_t of) {
   if (lower_ && look == Look::kEverywhere) lower_->loader.load_now(chain);
-  return tier_->match(chain);
+  return tier_->match(chain, std::max(chain.size(), of));
 }
 
 void Cache::demote(std::span<const Key> chain) { tier_->demote(chain); }

@@ -4,9 +4,13 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
 #include <cstring>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tensorcache/cache.h"
@@ -125,6 +129,64 @@ void BM_CopyToMalloc(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * state.range(0));
 }
 BENCHMARK(BM_CopyToMalloc)->Arg(512 << 10)->Arg(1 << 20)->Arg(4 << 20);
+
+// The longest get of a thread that reads all the time, and the longest in which no other thread was given its core by force: the rest is
+// what the cache makes it wait.
+class LongestGet {
+ public:
+  void time(Cache& cache, const Key& key) {
+    using Clock = std::chrono::steady_clock;
+    const long preempted = preemptions();
+    const auto begin = Clock::now();
+    benchmark::DoNotOptimize(cache.get(key).bytes().data());
+    const double took = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+    if (preempted == preemptions()) waited_ms = std::max(waited_ms, took);
+    any_ms = std::max(any_ms, took);
+  }
+  double any_ms = 0, waited_ms = 0;
+
+ private:
+  static long preemptions() {
+    rusage usage{};
+    getrusage(RUSAGE_THREAD, &usage);
+    return usage.ru_nivcsw;
+  }
+};
+
+// Down by half with 100,000 values, while another thread reads.
+void BM_ResizeDownWhileReading(benchmark::State& state) {
+  const std::string value(static_cast<std::size_t>(state.range(0)), 'x'), policy = state.range(1) == 0 ? "lru" : "auto";
+  const auto all = keys(100'000);
+  LongestGet longest;
+  for (auto _ : state) {
+    state.PauseTiming();
+    Cache cache({.capacity_bytes = all.size() * (value.size() + 1024) * 2, .policy = policy});
+    for (const Key& key : all) (void)cache.put(key, value);
+    std::atomic<bool> resizing{false}, ended{false};
+    std::thread reader([&] {
+      for (std::size_t i = 0; !ended; i = (i + 7919) % all.size()) {
+        if (resizing) longest.time(cache, all[i]);
+      }
+    });
+    const std::uint64_t half = cache.stats().used_bytes / 2;
+    resizing = true;
+    state.ResumeTiming();
+    cache.resize(half);
+    state.PauseTiming();
+    ended = true;
+    reader.join();
+    state.ResumeTiming();
+  }
+  state.counters["longest_get_ms"] = longest.any_ms;
+  state.counters["longest_wait_ms"] = longest.waited_ms;
+}
+BENCHMARK(BM_ResizeDownWhileReading)
+    ->ArgNames({"bytes", "auto"})
+    ->Args({1000, 0})
+    ->Args({1000, 1})
+    ->Args({16 << 10, 0})
+    ->UseRealTime()
+    ->Unit(benchmark::kMillisecond);
 
 }   // namespace
 

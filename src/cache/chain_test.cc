@@ -22,7 +22,7 @@ TEST(Chain, MatchesTheLongestLeadingRun) {
   EXPECT_EQ(cache.peek(keys), 4u);
   const auto run = cache.match(keys);
   ASSERT_EQ(run.size(), 4u);
-  for (std::size_t i = 0; i < run.size(); ++i) EXPECT_EQ(run[i].text(), value_of(i, kBlockBytes)) << i;
+  for (std::size_t i = 0; i < run.size(); ++i) EXPECT_EQ(text_of(run.blocks()[i]), value_of(i, kBlockBytes)) << i;
   EXPECT_EQ(cache.stats().hits, 4u);
   EXPECT_EQ(cache.stats().misses, 2u);
   EXPECT_TRUE(cache.match({}).empty());
@@ -32,10 +32,53 @@ TEST(Chain, MatchesTheLongestLeadingRun) {
 TEST(Chain, AGapEndsTheRun) {
   Cache cache({});
   const auto keys = keys_of_chain(1, 4);
-  for (const std::size_t i : {0, 1, 3}) ASSERT_EQ(cache.put(keys[i], "unchained"), PutStatus::kStored);
+  put_chain(cache, {keys.begin(), keys.begin() + 2}, kBlockBytes);
+  ASSERT_EQ(cache.put(keys[3], "behind nothing"), PutStatus::kStored);
   EXPECT_EQ(cache.peek(keys), 2u);
   EXPECT_EQ(cache.match(keys).size(), 2u);
   EXPECT_TRUE(cache.match(std::vector{key_of(77), keys[0]}).empty());
+}
+
+// Only some of the keys are looked up, so every length must come out right.
+TEST(Chain, MatchesRunsOfEveryLength) {
+  Cache cache({});
+  const auto keys = keys_of_chain(1, 70);
+  for (std::size_t stored = 0; stored <= keys.size(); ++stored) {
+    for (std::size_t asked = stored; asked <= keys.size(); ++asked) {
+      ASSERT_EQ(cache.peek(std::span(keys).first(asked)), stored);
+      ASSERT_EQ(cache.match(std::span(keys).first(asked)).blocks().size(), stored);
+    }
+    if (stored < keys.size()) {
+      ASSERT_EQ(cache.put(keys[stored], value_of(stored, 10), block_options(keys, stored)), PutStatus::kStored);
+    }
+  }
+}
+
+TEST(Chain, ARunKeepsItsBlocksWhateverHappensToThem) {
+  std::optional<Cache> cache(CacheOptions{});
+  const auto keys = keys_of_chain(1, 20);
+  put_chain(*cache, keys, 200'000);
+  const auto run = cache->match(keys);
+  EXPECT_TRUE(cache->remove(keys[0]));
+  EXPECT_EQ(cache->peek(keys), 0u);
+  put_chain(*cache, keys_of_chain(2, 20), 200'000);
+  cache.reset();
+  ASSERT_EQ(run.size(), 20u);
+  for (std::size_t i = 0; i < 20; ++i) EXPECT_EQ(text_of(run.blocks()[i]), value_of(i, 200'000));
+}
+
+TEST(Chain, NoBlockOutlivesTheOneBeforeIt) {
+  FakeClock clock;
+  Cache cache({.clock = clock.function()});
+  const auto keys = keys_of_chain(1, 3);
+  ASSERT_EQ(cache.put(keys[0], "x", {.time_to_live = milliseconds(100)}), PutStatus::kStored);
+  clock.advance(milliseconds(60));
+  ASSERT_EQ(cache.put(keys[1], "x", {.parent = keys[0]}), PutStatus::kStored);
+  ASSERT_EQ(cache.put(keys[2], "x", {.parent = keys[1], .time_to_live = milliseconds(1000)}), PutStatus::kStored);
+  clock.advance(milliseconds(39));
+  EXPECT_EQ(cache.peek(keys), 3u);
+  clock.advance(milliseconds(1));
+  EXPECT_EQ(stored(cache, keys), 0u);
 }
 
 TEST(Chain, NeedsTheParent) {
@@ -159,6 +202,30 @@ TEST(Chain, WhatIsSaidToBeOverGoesFirstAndWhatIsSharedStays) {
   EXPECT_EQ(cache.peek(on), on.size()) << "the older one, which goes on";
   cache.demote({});
   cache.demote(keys_of_chain(7, 3));
+}
+
+// Chains that come back, each with a long one in front of it that does not: lru never finds one.
+TEST(Chain, AdaptiveKeepsWhatComesBackFromWhatDoesNot) {
+  Cache cache({.capacity_bytes = 60 * charge_of(kBlockBytes) + (64 << 10), .policy = "adaptive"});
+  std::size_t found = 0, not_taken_in = 0;
+  const auto ask = [&](const std::vector<Key>& keys) {
+    const auto run = cache.match(keys);
+    for (std::size_t i = run.size(); i < keys.size(); ++i) {
+      const PutStatus status = cache.put(keys[i], value_of(i, kBlockBytes), block_options(keys, i));
+      if (status == PutStatus::kStored) continue;
+      EXPECT_EQ(status, PutStatus::kNoSpace);
+      ++not_taken_in;
+      break;
+    }
+    return run.size();
+  };
+  for (std::uint64_t turn = 0; turn < 2'000; ++turn) {
+    ask(keys_of_chain(100 + turn, 40));
+    const std::size_t run = ask(keys_of_chain(turn % 5, 10));
+    if (turn >= 1'000) found += run;
+  }
+  EXPECT_GT(found, 8'000u) << "of 10,000";
+  EXPECT_GT(not_taken_in, 0u);
 }
 
 TEST(Chain, PinOnTheLastBlockHoldsThePath) {

@@ -81,7 +81,7 @@ TEST_F(DiskCache, AChainComesBackWhole) {
   EXPECT_TRUE(cache_->match(keys, Look::kMemory).empty());
   const auto blocks = cache_->match(keys);
   ASSERT_EQ(blocks.size(), 40u);
-  for (std::size_t i = 0; i < blocks.size(); ++i) EXPECT_EQ(blocks[i].text(), value_of(i, 5000));
+  for (std::size_t i = 0; i < blocks.size(); ++i) EXPECT_EQ(text_of(blocks.blocks()[i]), value_of(i, 5000));
   EXPECT_EQ(entries(cache_->stats(3)), 40u);
   // And may be continued.
   EXPECT_EQ(cache_->put(key_of(5), "x", {.parent = keys.back()}), PutStatus::kStored);

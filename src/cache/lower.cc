@@ -46,15 +46,17 @@ Cache::Lower::Lower(const DiskOptions& options, std::shared_ptr<detail::MemoryTi
 bool Cache::Lower::put(const Handle& handle) {
   const detail::Entry& entry = detail::MemoryTier::entry_of(handle);
   disk::DiskTier::Value value;
-  value.key = entry.key;
+  value.key = entry.key();
   value.bytes = handle.bytes();
   value.holder = std::make_shared<Handle>(memory_->share(handle));
   value.kind = entry.kind;
   value.owner = entry.owner;
   value.source = entry.source;
-  if (entry.parent != nullptr) value.parent = entry.parent->key;
+  if (entry.parent != nullptr) value.parent = entry.above()->key();
   value.created_unix_ms = unix_ms_() - handle.age().count();
-  if (entry.time_to_live.count() != 0) value.expires_unix_ms = value.created_unix_ms + entry.time_to_live.count();
+  if (const auto time_to_live = entry.lifetime.time_to_live(); time_to_live.count() != 0) {
+    value.expires_unix_ms = value.created_unix_ms + time_to_live.count();
+  }
   // What was forgotten meanwhile stays forgotten.
   const bool queued = loader.remembering([&] { return detail::MemoryTier::is_gone(handle) || disk.put(std::move(value)); });
   if (!queued) dropped_ = true;
@@ -65,8 +67,8 @@ bool Cache::Lower::put(const Handle& handle) {
 void Cache::Lower::write(const Handle& stored) {
   std::vector<Handle> missing;
   const detail::Entry* entry = &detail::MemoryTier::entry_of(stored);
-  while (entry->parent != nullptr && !disk.knows(entry->parent->key)) {
-    Handle parent = memory_->get(entry->parent->key, detail::MemoryTier::Count::kNo);
+  while (entry->parent != nullptr && !disk.knows(entry->above()->key())) {
+    Handle parent = memory_->get(entry->above()->key(), detail::MemoryTier::Count::kNo);
     if (!parent) break;
     entry = &detail::MemoryTier::entry_of(parent);
     missing.push_back(std::move(parent));

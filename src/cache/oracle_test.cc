@@ -1,4 +1,5 @@
 // Random operations against a std::map that does the same in the obvious way.
+#include <algorithm>
 #include <map>
 #include <random>
 #include <thread>
@@ -90,6 +91,10 @@ struct Oracle {
       options.time_to_live = milliseconds(1 + below(200));
       value.dies_at_ms = model.now_ms + options.time_to_live.count();
     }
+    if (value.parent && model.served(*value.parent)) {
+      const std::int64_t parent_dies = model.values[*value.parent].dies_at_ms;
+      if (parent_dies != 0 && (value.dies_at_ms == 0 || parent_dies < value.dies_at_ms)) value.dies_at_ms = parent_dies;
+    }
     const PutStatus status = cache().put(keys[id], value.text, options);
     const bool already = model.served(id);
     // An expired value in the way goes first, and may take the parent along.
@@ -118,19 +123,19 @@ struct Oracle {
   }
 
   void match(bool exact) {
+    std::vector<std::uint64_t> ids;   // a stored value and all it is chained behind, then one that is not stored
+    for (std::optional<std::uint64_t> id = below(kKeys); id && model.values.contains(*id); id = model.values[*id].parent) ids.push_back(*id);
+    std::reverse(ids.begin(), ids.end());
+    ids.push_back(kKeys);
     std::vector<Key> chain;
-    std::vector<std::uint64_t> ids;
-    for (std::uint64_t id = below(kKeys), i = 0; i < 5; ++i, id = (id + 7) % kKeys) {
-      chain.push_back(keys[id]);
-      ids.push_back(id);
-    }
+    for (const std::uint64_t id : ids) chain.push_back(key_of(id));
     const std::size_t peeked = cache().peek(chain);
     const auto run = cache().match(chain);
     // Only reading tells that what is on disk has expired.
     ASSERT_TRUE(run.size() == peeked || (files && run.size() < peeked));
     for (std::size_t i = 0; i < run.size(); ++i) {
       ASSERT_TRUE(model.served(ids[i]));
-      ASSERT_EQ(run[i].text(), model.values[ids[i]].text);
+      ASSERT_EQ(text_of(run.blocks()[i]), model.values[ids[i]].text);
     }
     if (run.size() < ids.size()) {
       if (exact) {

@@ -6,7 +6,9 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/testing.h"
@@ -33,6 +35,8 @@ inline std::uint64_t entries(const Stats& stats) {
   for (const KindStats& kind : stats.kinds) sum += kind.entries;
   return sum;
 }
+
+inline std::string_view text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 // What one value of this size takes of a budget, by asking an empty cache.
 inline std::uint64_t charge_of(std::size_t value_bytes) {

@@ -62,7 +62,7 @@ class Memory final : public AnyTier {
 
  private:
   FakeClock clock_;
-  std::shared_ptr<detail::MemoryTier> tier_ = std::make_shared<detail::MemoryTier>(kCapacity, make_policy("lru"), clock_.function());
+  std::shared_ptr<detail::MemoryTier> tier_ = detail::MemoryTier::make(kCapacity, make_policy("lru"), clock_.function());
 };
 
 class Disk final : public AnyTier {

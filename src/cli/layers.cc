@@ -171,15 +171,16 @@ std::string default_config_path(const Surroundings& surroundings) {
 
 std::string cache_folder(const Surroundings& surroundings) { return under_home(surroundings, "XDG_CACHE_HOME", ".cache"); }
 
+std::string config_path(const std::vector<std::string>& arguments, const Surroundings& surroundings) {
+  if (const auto path = config_argument(arguments)) return *path;
+  if (const auto path = surroundings.variable("TENSORCACHE_CONFIG")) return *path;
+  const std::string usual = default_config_path(surroundings);
+  return !usual.empty() && std::filesystem::exists(usual) ? usual : "";
+}
+
 void read_layers(OptionSet& options, const std::vector<std::string>& arguments, const Surroundings& surroundings,
                  const std::vector<std::string>& sections) {
-  std::optional<std::string> path = config_argument(arguments);
-  if (!path) path = surroundings.variable("TENSORCACHE_CONFIG");
-  if (path) {
-    read_file(options, *path, sections);
-  } else if (const std::string usual = default_config_path(surroundings); !usual.empty() && std::filesystem::exists(usual)) {
-    read_file(options, usual, sections);
-  }
+  if (const std::string path = config_path(arguments, surroundings); !path.empty()) read_file(options, path, sections);
   read_environment(options, surroundings);
   options.parse(arguments, "command line");
 }

@@ -24,9 +24,11 @@ struct Surroundings {
 // $XDG_CACHE_HOME/tensorcache, or the same under ~/.cache; "" if neither variable is set.
 [[nodiscard]] std::string cache_folder(const Surroundings& surroundings);
 
-// Fills `options` from all layers. The file is --config's, TENSORCACHE_CONFIG's, or the default one if it exists. Throws UsageError
-// whose message begins with the layer, where it is not the command line: "config.toml: memory: ...".
-// Keys are options' long names under [serve], [bench]; only the command's own section is read, but every section's name is checked.
+// The file that read_layers() takes: --config's, TENSORCACHE_CONFIG's, or the default one if it exists; "" if there is none.
+[[nodiscard]] std::string config_path(const std::vector<std::string>& arguments, const Surroundings& surroundings);
+
+// Fills `options` from all layers. Throws UsageError whose message begins with the layer, where it is not the command line: "config.toml: memory:
+// ...". Keys are options' long names under [serve], [bench]; only the command's own section is read, but every section's name is checked.
 void read_layers(OptionSet& options, const std::vector<std::string>& arguments, const Surroundings& surroundings,
                  const std::vector<std::string>& sections);
 

@@ -12,6 +12,9 @@ namespace tensorcache {
 // Makes spdlog's default logger one that writes to standard error. `level` is one of log_levels(), `format` "text" or "json".
 void start_logging(const std::string& level, const std::string& format);
 
+// Of the logger that start_logging() made.
+void set_log_level(const std::string& level);
+
 // A long task's progress on standard error: one moving line on a terminal, elsewhere a log line for each
 // tenth, one a second at most. Not thread safe.
 class Progress {

@@ -1,9 +1,13 @@
 #include "cli/serve.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spdlog/fmt/ranges.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -15,7 +19,9 @@
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/logging.h"
+#include "cli/reload.h"
 #include "cli/serve_config.h"
+#include "host/memory_keeper.h"
 #include "trace/recorder.h"
 
 namespace tensorcache {
@@ -25,43 +31,82 @@ namespace {
 constexpr std::chrono::seconds kLastReplies{5};
 constexpr std::chrono::seconds kLastWrites{20};
 
-// SIGINT and SIGTERM, taken off every thread that starts after this, to be waited for.
-sigset_t hold_stop_signals() {
+// Taken off every thread that starts after this, to be waited for.
+struct Signals {
+  sigset_t stop, all;   // SIGINT and SIGTERM; and SIGHUP
+};
+
+Signals hold_signals() {
   ::signal(SIGPIPE, SIG_IGN);
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Signals signals;
+  sigemptyset(&signals.stop);
+  sigaddset(&signals.stop, SIGINT);
+  sigaddset(&signals.stop, SIGTERM);
+  signals.all = signals.stop;
+  sigaddset(&signals.all, SIGHUP);
+  pthread_sigmask(SIG_BLOCK, &signals.all, nullptr);
   return signals;
 }
 
-void wait_for_signal(const sigset_t& signals) {
+int wait_for_signal(const sigset_t& signals) {
   int number = 0;
   while (sigwait(&signals, &number) != 0) {
   }
+  return number;
 }
 
-bool signal_within(const sigset_t& signals, std::chrono::milliseconds time) {
+// 0: none.
+int signal_within(const sigset_t& signals, std::chrono::milliseconds time) {
   timespec limit{};
   limit.tv_sec = time.count() / 1000;
   limit.tv_nsec = (time.count() % 1000) * 1'000'000;
-  return sigtimedwait(&signals, nullptr, &limit) > 0;
+  return std::max(0, sigtimedwait(&signals, nullptr, &limit));
 }
+
+bool has_terminal() {
+  const int terminal = ::open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+  if (terminal >= 0) ::close(terminal);
+  return terminal >= 0;
+}
+
+// What SIGHUP does.
+class Hangup {
+ public:
+  explicit Hangup(Reloader& reloader) : reloader_(reloader) {}
+  // Whether to stop: its terminal was closed. Otherwise the configuration is read again.
+  [[nodiscard]] bool ends() {
+    if (had_terminal_ && !has_terminal()) return true;
+    const Reloaded done = reloader_.reload();
+    if (!done.error.empty()) {
+      spdlog::error("SIGHUP: nothing was changed: {}", done.error);
+      return false;
+    }
+    for (const std::string& warning : done.warnings) spdlog::warn("SIGHUP: {}", warning);
+    for (const std::string& change : done.changes) spdlog::info("SIGHUP: {}", change);
+    if (!done.needs_restart.empty())
+      spdlog::warn("SIGHUP: changed in the file, and in force only after a restart: {}", fmt::join(done.needs_restart, ", "));
+    if (done.changes.empty() && done.needs_restart.empty()) spdlog::info("SIGHUP: the configuration was read; nothing is different");
+    return false;
+  }
+
+ private:
+  Reloader& reloader_;
+  const bool had_terminal_ = has_terminal();
+};
 
 std::string shown_url(const std::string& host, std::uint16_t port) {
   const bool bare_ipv6 = host.find(':') != std::string::npos && !host.starts_with('[');
   return "http://" + (bare_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
-void announce(const ServeConfig& config, const EngineInfo& info, std::uint16_t port) {
+void announce(const ServeConfig& config, const EngineInfo& info, std::uint64_t memory_bytes, std::uint16_t port) {
+  const std::string memory = format_size(memory_bytes) + " of memory" + (config.memory_auto ? " (auto)" : "");
   spdlog::info("model {}, {} requests at once, {} tokens of context for each", info.model_name, config.llama.parallel, info.context_tokens);
   if (info.prefix_reuse) {
-    spdlog::info("cache {} of memory, prefix reuse on, answers {}", format_size(config.cache.capacity_bytes),
-                 config.server.cache_answers ? "kept" : "not kept");
+    spdlog::info("cache {}, prefix reuse on, answers {}", memory, config.server.cache_answers ? "kept" : "not kept");
   } else {
-    spdlog::warn("no prefix reuse: {}; cache {} of memory, answers {}", info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note,
-                 format_size(config.cache.capacity_bytes), config.server.cache_answers ? "kept" : "not kept");
+    spdlog::warn("no prefix reuse: {}; cache {}, answers {}", info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note, memory,
+                 config.server.cache_answers ? "kept" : "not kept");
   }
   if (config.cache.disk) spdlog::info("disk cache {} of {} at most", config.cache.disk->directory, format_size(config.cache.disk->capacity_bytes));
   spdlog::info("listening on {}", shown_url(config.server.host, port));
@@ -88,13 +133,14 @@ std::string in_option_names(std::string message) {
   return message;
 }
 
-// The engine. Throws what loading throws; a signal meanwhile ends the process.
-std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, const sigset_t& signals) {
+// The engine. Throws what loading throws; a signal to stop meanwhile ends the process.
+std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup) {
   Progress progress("loading " + config.llama.model_path);
   auto loading =
       std::async(std::launch::async, [&] { return make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); }); });
   while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
-    if (!signal_within(signals, std::chrono::milliseconds(20))) continue;
+    const int number = signal_within(signals.all, std::chrono::milliseconds(20));
+    if (number == 0 || (number == SIGHUP && !hangup.ends())) continue;
     // A load cannot be called off, and nothing that it holds outlives the process.
     spdlog::info("stopped while loading");
     std::_Exit(kExitOk);
@@ -103,38 +149,25 @@ std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, con
   return loading.get();
 }
 
-int run(const ServeConfig& config) {
-  const sigset_t signals = hold_stop_signals();
-  CacheOptions cache_options = config.cache;
-  if (cache_options.disk) cache_options.disk->on_event = [](const std::string& event) { spdlog::warn("{}", event); };
-  Cache cache(std::move(cache_options));
-  ServerOptions server_options = config.server;
-  server_options.drain_timeout += kLastReplies;
-  Server server(server_options, cache);
-  server.start();
-  spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
-  std::unique_ptr<Engine> engine;
-  try {
-    engine = load_engine(config, cache, signals);
-  } catch (...) {
-    server.stop();
-    throw;
-  }
-  cache.name_source(engine->info().source, engine->info().model_name);
+host::KeeperOptions keeper_options(const ServeConfig& config) {
+  return {.governor = {.share = config.memory_share_percent / 100.0}, .on_event = [](const std::string& event) { spdlog::info("{}", event); }};
+}
+
+void name_all(const ServeConfig& config, const EngineInfo& info, Cache& cache) {
+  cache.name_source(info.source, info.model_name);
   cache.name_owner(tenant_owner(""), "(shared by all)");
   cache.name_owner(tenant_owner("default"), "default");
   for (const ApiKey& key : config.server.api_keys) cache.name_owner(tenant_owner(key.tenant), key.tenant);
-  server.set_engine(*engine);
-  announce(config, engine->info(), server.port());
+}
 
-  wait_for_signal(signals);
+void stop(const ServeConfig& config, const sigset_t& signals, Server& server, Engine& engine) {
   spdlog::info("stopping; what runs may go on for {} (again to end at once)", format_duration(config.server.drain_timeout));
   std::thread([signals] {
     wait_for_signal(signals);
     std::_Exit(kExitOk);
   }).detach();
   // At the deadline the engine fails what still runs, and the server has a moment more to tell the clients.
-  std::thread cutting_off([&] { engine->stop(std::chrono::steady_clock::now() + config.server.drain_timeout); });
+  std::thread cutting_off([&] { engine.stop(std::chrono::steady_clock::now() + config.server.drain_timeout); });
   server.stop();
   cutting_off.join();
   spdlog::info("stopped");
@@ -144,6 +177,39 @@ int run(const ServeConfig& config) {
     spdlog::error("the disk does not answer; what was not written yet is lost");
     std::_Exit(kExitFailure);
   }).detach();
+}
+
+int run(const ServeConfig& config, const std::vector<std::string>& arguments, const Surroundings& surroundings) {
+  const Signals signals = hold_signals();
+  CacheOptions cache_options = config.cache;
+  if (config.memory_auto) {
+    cache_options.capacity_bytes = host::MemoryGovernor(keeper_options(config).governor).first(host::make_memory_reader()->read());
+  }
+  if (cache_options.disk) cache_options.disk->on_event = [](const std::string& event) { spdlog::warn("{}", event); };
+  Cache cache(std::move(cache_options));
+  const auto memory = std::make_shared<host::MemoryKeeper>(cache, keeper_options(config));
+  if (config.memory_auto) memory->set_automatic();
+  Reloader reloader(config, arguments, surroundings, cache, *memory);
+  Hangup hangup(reloader);
+  ServerOptions server_options = config.server;
+  server_options.drain_timeout += kLastReplies;
+  server_options.memory = memory;
+  Server server(server_options, cache);
+  server.start();
+  spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
+  std::unique_ptr<Engine> engine;
+  try {
+    engine = load_engine(config, cache, signals, hangup);
+  } catch (...) {
+    server.stop();
+    throw;
+  }
+  name_all(config, engine->info(), cache);
+  server.set_engine(*engine);
+  announce(config, engine->info(), memory->state().capacity_bytes, server.port());
+  while (wait_for_signal(signals.all) == SIGHUP && !hangup.ends()) {
+  }
+  stop(config, signals.stop, server, *engine);
   return kExitOk;
 }
 
@@ -157,6 +223,7 @@ std::string serve_help(std::size_t width) {
 Sizes are 8GiB, 512MiB, 100MB or bytes; times 10m, 250ms, 1h30m or seconds. The default stands in [brackets].
 Every option can also stand in the [serve] section of the TOML file (ctx-size = 8192) and in an environment
 variable (TENSORCACHE_CTX_SIZE=8192). The command line goes before the environment, that before the file.
+SIGHUP has the file read again: memory, memory-share, disk-size and log-level change at once.
 
 Examples:
   tensorcache serve -m model.gguf
@@ -169,7 +236,8 @@ Examples:
 int serve_command(const std::vector<std::string>& arguments) {
   ServeConfig config;
   const Surroundings surroundings = Surroundings::of_this_process();
-  read_layers(config.options, join_lora_scales(arguments), surroundings, config_sections());
+  const std::vector<std::string> joined = join_lora_scales(arguments);
+  read_layers(config.options, joined, surroundings, config_sections());
   if (config.print_config) {
     std::fputs(config.options.print_config().c_str(), stdout);
     return kExitOk;
@@ -188,7 +256,7 @@ int serve_command(const std::vector<std::string>& arguments) {
     config.llama.record = [recorder](std::span<const Key> blocks, std::size_t input, std::size_t output) { recorder->add(blocks, input, output); };
   }
   try {
-    const int code = run(config);
+    const int code = run(config, joined, surroundings);
     if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests could not be written to {}", recorder->lost(), config.record_path);
     return code;
   } catch (const std::invalid_argument& error) {

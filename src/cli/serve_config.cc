@@ -11,6 +11,7 @@
 #include "cli/api_keys.h"
 #include "cli/logging.h"
 #include "disk/file.h"
+#include "host/memory_reading.h"
 #include "policy/policy.h"
 
 namespace tensorcache {
@@ -29,18 +30,6 @@ std::optional<float> scale_in(std::string_view text) {
   return scale;
 }
 
-// The number on the line that begins with `name` in a /proc file.
-std::optional<std::uint64_t> line_number(const char* path, const std::string& name) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (!line.starts_with(name)) continue;
-    std::istringstream rest(line.substr(name.size()));
-    std::uint64_t value = 0;
-    if (rest >> value) return value;
-  }
-  return std::nullopt;
-}
-
 std::string file_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
@@ -57,14 +46,9 @@ const std::vector<std::string>& kv_types() {
 }   // namespace
 
 std::uint64_t default_cache_bytes() {
-  constexpr std::uint64_t kMost = std::uint64_t{8} << 30;
-  std::uint64_t available = kMost * 2;
-  if (const auto kib = line_number("/proc/meminfo", "MemAvailable:")) available = std::min(available, *kib * 1024);
-  // Inside a container these are its own limit: cgroup v2, then v1.
-  for (const char* limit : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    if (const auto bytes = line_number(limit, "")) available = std::min(available, *bytes);
-  }
-  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  constexpr std::uint64_t kMost = std::uint64_t{8} << 30, kMiB = std::uint64_t{1} << 20;
+  const auto machine = host::make_memory_reader()->read();
+  const std::uint64_t available = machine ? std::min(machine->available_bytes, 2 * kMost) : 2 * kMost;
   return std::max(available / 2 / kMiB, std::uint64_t{64}) * kMiB;   // whole MiB read better
 }
 
@@ -79,6 +63,7 @@ std::vector<std::string> join_lora_scales(std::vector<std::string> arguments) {
 
 ServeConfig::ServeConfig() : options("serve") {
   cache.capacity_bytes = default_cache_bytes();
+  cache.policy = "auto";
   declare_model();
   declare_cache();
   declare_server();
@@ -108,10 +93,22 @@ void ServeConfig::declare_model() {
   options.add_flag("--deterministic", llama.deterministic, "the same bits cold, from the cache and in any company; costs some speed");
 }
 
+void ServeConfig::declare_memory() {
+  OptionSet::Item& memory =
+      options.add_size("--memory", cache.capacity_bytes, "memory for all that is cached, a hard limit; auto: follows the machine");
+  memory.meta = "SIZE|auto";
+  memory.default_text = "8GiB, or half of what is available if less";
+  memory.set = [this, set_size = memory.set](const std::vector<std::string>& values) {
+    if (values.back() != "auto") set_size(values);
+    memory_auto = values.back() == "auto";
+  };
+  memory.toml = [this, size = memory.toml] { return memory_auto ? toml_string("auto") : size(); };
+  options.add_int("--memory-share", "PERCENT", memory_share_percent, "with auto: of what would be available without the cache", 1, 90);
+}
+
 void ServeConfig::declare_cache() {
   options.group("Cache");
-  options.add_size("--memory", cache.capacity_bytes, "memory for all that is cached, a hard limit").default_text =
-      "8GiB, or half of what is available if less";
+  declare_memory();
   options.add_switch("--cache", cache_on_, "off: reuse nothing at all");
   options.add_switch("--cache-prefixes", llama.prefix_cache, "reuse the attention state of prompts that begin the same");
   options.add_switch("--cache-answers", server.cache_answers, "reuse the answer to an identical request");
@@ -180,6 +177,7 @@ void ServeConfig::finish(const Surroundings& surroundings) {
     throw UsageError("--policy: " + cache.policy + " is for independent keys: on prefixes it misses more than lru, some up to eight times as much " +
                      "(docs/policies.md); --cache-prefixes off keeps answers only, --force-policy takes it all the same");
   }
+  check_memory();
   read_loras();
   if (!chat_template_file_.empty()) {
     if (!llama.chat_template.empty()) throw UsageError("--chat-template-file: --chat-template is given too");
@@ -202,6 +200,19 @@ void ServeConfig::finish(const Surroundings& surroundings) {
   const std::string folder = cache_folder(surroundings);
   if (!folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
   finish_disk(folder);
+}
+
+void ServeConfig::check_memory() {
+  if (memory_auto) return;
+  if (cache.capacity_bytes < kLeastMemory) {
+    throw UsageError("--memory: " + exact_size(cache.capacity_bytes) + " is too small: it must be at least " + format_size(kLeastMemory) +
+                     " (or --cache off)");
+  }
+  const auto machine = host::make_memory_reader()->read();
+  if (!machine || cache.capacity_bytes <= machine->total_bytes) return;
+  // The same file may serve several machines.
+  warnings.push_back("--memory: " + format_size(cache.capacity_bytes) + " is more than the " + format_size(machine->total_bytes) +
+                     " there are; when the cache is full, the system will swap or kill");
 }
 
 void ServeConfig::finish_disk(const std::string& folder) {

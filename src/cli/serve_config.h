@@ -21,6 +21,8 @@ struct ServeConfig {
   LlamaOptions llama;
   ServerOptions server;
   CacheOptions cache;
+  bool memory_auto = false;        // the cache's size follows the machine
+  int memory_share_percent = 50;   // of what is available
   std::string log_level = "info", log_format = "text";
   bool print_config = false;
   std::string record_path;   // empty: nothing is recorded
@@ -33,8 +35,10 @@ struct ServeConfig {
  private:
   void declare_model();
   void declare_cache();
+  void declare_memory();
   void declare_server();
   void read_loras();
+  void check_memory();
   void finish_disk(const std::string& folder);
 
   bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;
@@ -45,6 +49,9 @@ struct ServeConfig {
   std::string chat_template_file_, api_key_file_, config_path_;
   std::vector<std::string> loras_, scaled_loras_, api_keys_;
 };
+
+// Of the cache, its index included.
+inline constexpr std::uint64_t kLeastMemory = std::uint64_t{1} << 20;
 
 // The smaller of 8GiB and half of the memory that is available now (to this container, if it has a limit).
 [[nodiscard]] std::uint64_t default_cache_bytes();

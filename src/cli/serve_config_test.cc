@@ -71,8 +71,10 @@ TEST(ServeConfig, ErrorsNameTheOption) {
   EXPECT_THAT(error_of({"--max-header-size", "8"}), HasSubstr("--max-header-size: 8B is out of range"));
   EXPECT_THAT(error_of({"--api-key-file", "no-such-file"}), HasSubstr("--api-key-file: cannot read no-such-file"));
   EXPECT_THAT(error_of({"--chat-template-file", "no-such-file"}), HasSubstr("--chat-template-file: cannot read no-such-file"));
-  EXPECT_THAT(error_of({"--policy", "lur"}),
-              HasSubstr("--policy: 'lur' is not one of adaptive, arc, clock, fifo, gdsf, lfu, lru, s3fifo, sieve, wtinylfu; did you mean lru?"));
+  EXPECT_THAT(
+      error_of({"--policy", "lur"}),
+      HasSubstr(
+          "--policy: 'lur' is not one of adaptive, arc, auto, clock, fifo, gdsf, guarded, lfu, lru, s3fifo, sieve, wtinylfu; did you mean lru?"));
   EXPECT_THAT(error_of({"-ctk", "f17"}), HasSubstr("--cache-type-k: 'f17' is not one of f32, f16"));
 }
 
@@ -83,6 +85,26 @@ TEST(ServeConfig, APolicyThatIsNotForPrefixesMustBeForced) {
   EXPECT_EQ(forced.cache.policy, "lfu");
   configure(answers, {"--policy", "lfu", "--cache-prefixes", "off"});
   configure(clock, {"--policy", "clock"});
+  EXPECT_THAT(error_of({"--policy", "guarded"}), HasSubstr("--policy: guarded is for independent keys"));
+  EXPECT_EQ(ServeConfig().cache.policy, "auto");
+}
+
+TEST(ServeConfig, TheMemoryIsASizeOrAuto) {
+  ServeConfig automatic, size, much;
+  configure(automatic, {"--memory", "1GiB", "--memory", "auto", "--memory-share", "30"});
+  EXPECT_TRUE(automatic.memory_auto);
+  EXPECT_EQ(automatic.memory_share_percent, 30);
+  EXPECT_THAT(automatic.options.print_config(), HasSubstr("memory = \"auto\""));
+  size.options.parse({"--memory", "auto"}, "a file");
+  configure(size, {"--memory", "1GiB"});
+  EXPECT_FALSE(size.memory_auto);
+  EXPECT_THAT(size.options.print_config(), HasSubstr("memory = \"1GiB\""));
+  EXPECT_THAT(error_of({"--memory", "0"}), HasSubstr("--memory: 0B is too small: it must be at least 1MiB"));
+  EXPECT_THAT(error_of({"--memory", "-1GiB"}), HasSubstr("--memory: '-1GiB' is not a size"));
+  EXPECT_THAT(error_of({"--memory", "automatic"}), HasSubstr("--memory: 'automatic' is not a size"));
+  EXPECT_THAT(error_of({"--memory-share", "0"}), HasSubstr("--memory-share: 0 is out of range"));
+  configure(much, {"--memory", "9000TiB"});
+  EXPECT_THAT(much.warnings, ElementsAre(HasSubstr("--memory: ")));
 }
 
 TEST(ServeConfig, TheDefaultBudgetIsBounded) {

@@ -202,11 +202,11 @@ std::size_t PrefixStore::restore(llama_seq_id sequence, const BlockChain& chain,
   llama_memory_seq_rm(memory, sequence, -1, -1);
   try {
     const Prefix prefix = longest(chain, tokens, Look::kMemory);
-    if (prefix.tokens == 0) return 0;
-    const std::vector<Handle> blocks = cache_.match(prefix.keys, Look::kMemory);
+    const std::size_t chain_blocks = std::min(chain.keys().size(), tokens.size() / block_tokens_);
+    const Run blocks = cache_.match(prefix.keys, Look::kMemory, chain_blocks);   // also where nothing is found: the policy learns of it
     if (blocks.empty()) return 0;
     const bool all = blocks.size() == prefix.keys.size();   // one may have gone meanwhile
-    const std::size_t restored = restore_run(sequence, blocks, all ? prefix.tokens : blocks.size() * block_tokens_);
+    const std::size_t restored = restore_run(sequence, blocks.blocks(), all ? prefix.tokens : blocks.size() * block_tokens_);
     if (restored == 0) llama_memory_seq_rm(memory, sequence, -1, -1);
     return restored;
   } catch (const std::bad_alloc&) {
@@ -215,15 +215,12 @@ std::size_t PrefixStore::restore(llama_seq_id sequence, const BlockChain& chain,
   }
 }
 
-std::size_t PrefixStore::restore_run(llama_seq_id sequence, std::span<const Handle> blocks, std::size_t tokens) {
-  std::vector<std::span<const std::byte>> parts;
-  parts.reserve(blocks.size());
-  for (const Handle& block : blocks) parts.push_back(block.bytes());
+std::size_t PrefixStore::restore_run(llama_seq_id sequence, std::span<const std::span<const std::byte>> blocks, std::size_t tokens) {
   const std::size_t bytes = format_.state_bytes(tokens);
   const Draft staged = staging(bytes);
   if (!staged) return 0;   // everything else in the cache is in use
   const std::span<std::byte> state = staged.bytes().first(bytes);
-  if (format_.join(parts, block_tokens_, tokens, sequence, state) &&
+  if (format_.join(blocks, block_tokens_, tokens, sequence, state) &&
       llama_state_seq_set_data(model_.context(), reinterpret_cast<const std::uint8_t*>(state.data()), bytes, sequence) == bytes) {
     return tokens;
   }

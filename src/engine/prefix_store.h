@@ -71,7 +71,7 @@ class PrefixStore {
   [[nodiscard]] Piece block(std::span<const Key> chain, std::size_t i) const;
   std::size_t save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner);
   std::size_t try_save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner);
-  std::size_t restore_run(llama_seq_id sequence, std::span<const Handle> blocks, std::size_t tokens);
+  std::size_t restore_run(llama_seq_id sequence, std::span<const std::span<const std::byte>> blocks, std::size_t tokens);
 
   const LlamaModel& model_;
   Cache& cache_;

@@ -17,6 +17,7 @@ class Arc final : public Policy {
     capacity_ = capacity_bytes;
     wanted_once_ = std::min(wanted_once_, static_cast<double>(capacity_));
   }
+  [[nodiscard]] bool wants_announcements() const override { return true; }
   void announce(const PolicyNode& node) override {
     came_from_again_ = gone_again_.contains(node.hash);
     const auto bytes = static_cast<double>(node.charge_bytes);

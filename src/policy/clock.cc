@@ -8,6 +8,7 @@ namespace {
 
 class Clock final : public Policy {
  public:
+  [[nodiscard]] bool counts_uses() const override { return false; }
   void insert(PolicyNode& node) override {
     node.uses = 0;
     nodes_.push_front(node);

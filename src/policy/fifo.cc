@@ -8,6 +8,7 @@ namespace {
 
 class Fifo final : public Policy {
  public:
+  [[nodiscard]] bool counts_uses() const override { return false; }
   void insert(PolicyNode& node) override { nodes_.push_front(node); }
   void touch(PolicyNode&) override {}
   void erase(PolicyNode& node) override { nodes_.unlink(node); }

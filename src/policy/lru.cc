@@ -8,6 +8,7 @@ namespace {
 
 class Lru final : public Policy {
  public:
+  [[nodiscard]] bool counts_uses() const override { return false; }
   void insert(PolicyNode& node) override { nodes_.push_front(node); }
   void touch(PolicyNode& node) override { nodes_.move_to_front(node); }
   void erase(PolicyNode& node) override { nodes_.unlink(node); }

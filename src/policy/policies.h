@@ -9,9 +9,11 @@ namespace tensorcache {
 
 std::unique_ptr<Policy> make_adaptive();
 std::unique_ptr<Policy> make_arc();
+std::unique_ptr<Policy> make_auto();
 std::unique_ptr<Policy> make_clock();
 std::unique_ptr<Policy> make_fifo();
 std::unique_ptr<Policy> make_gdsf();
+std::unique_ptr<Policy> make_guarded();
 std::unique_ptr<Policy> make_lfu();
 std::unique_ptr<Policy> make_lru();
 std::unique_ptr<Policy> make_s3fifo();

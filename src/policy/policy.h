@@ -20,19 +20,19 @@ namespace tensorcache {
 
 // One value, as a policy sees it. Lives inside the owner's entry and must stay where it is while a policy holds it.
 struct PolicyNode {
-  PolicyNode* prev = nullptr;   // the policy's own, down to `age`
+  std::uint64_t hash = 0;           // of its key: how a policy knows again what it gave up
+  std::uint64_t charge_bytes = 0;   // these two are the owner's, and stand first for its sake: see tier/entry.h
+  PolicyNode* prev = nullptr;       // the policy's own, down to `age`
   union {
     PolicyNode* next = nullptr;
     std::uint64_t place;
   };
-  std::uint64_t used_at = 0;
+  std::uint32_t used_at = 0;
   std::uint32_t uses = 0;
   std::uint8_t queue = 0, age = 0;
-  Kind kind = Kind::kOther;   // the owner's, from here on
-  std::uint64_t charge_bytes = 0;
-  std::uint64_t hash = 0;          // of its key: how a policy knows again what it gave up
-  std::uint64_t parent_hash = 0;   // of what it is chained behind; 0: nothing
-  float cost_seconds = 1;          // of computing it again
+  Kind kind = Kind::kOther;       // the owner's, from here on
+  float cost_seconds = 1;         // of computing it again
+  PolicyNode* parent = nullptr;   // what it is chained behind, which lives as long as it does; null: nothing
 };
 
 // A request for a chain of values, as far as it is known when they are touched and inserted.
@@ -48,8 +48,16 @@ class Policy {
   virtual void begin(const RequestTraits& request) { static_cast<void>(request); }
   // The budget, at first and whenever it changes.
   virtual void resize(std::uint64_t capacity_bytes) { static_cast<void>(capacity_bytes); }
-  // Room is going to be made for this node, which is not held; insert() may follow, or not.
+  // Room is going to be made for this node, which is not held; insert() may follow, or not. These two for those that say they want to know.
+  [[nodiscard]] virtual bool wants_announcements() const { return false; }
   virtual void announce(const PolicyNode& node) { static_cast<void>(node); }
+  // Whether it is worth what would have to go for it. If not, it counts as used, and what is chained behind it cannot be there either.
+  [[nodiscard]] virtual bool admits(const PolicyNode& node) {
+    static_cast<void>(node);
+    return true;
+  }
+  // Whether each use counts, or only that there was one lately: then the owner need not tell of one that follows another closely.
+  [[nodiscard]] virtual bool counts_uses() const { return true; }
   // Takes a new node in.
   virtual void insert(PolicyNode& node) = 0;
   // A node it holds was used again.

@@ -7,9 +7,12 @@
 #include <random>
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
-#include "policy/shadow_store.h"
+#include "policy/flat_map.h"
+#include "policy/reuse_model.h"
+#include "policy/trait_factors.h"
 
 namespace tensorcache {
 namespace {
@@ -259,35 +262,6 @@ TEST_F(Order, EveryPolicyKeepsAccount) {
   }
 }
 
-// Chains of 10 that come back in turns, far more than fit: LRU never finds one, the learned order keeps some whole.
-TEST(Adaptive, KeepsSomeOfWhatComesBackInTurns) {
-  constexpr std::size_t kChains = 40, kBlocks = 10, kRoom = 150;
-  const auto hits_of = [](std::string_view name) {
-    ShadowStore store(make_policy(name));
-    store.resize(kRoom);
-    std::uint64_t hits = 0;
-    std::mt19937 random(7);
-    for (std::size_t turn = 0; turn < 12'000; ++turn) {
-      const std::uint64_t chain = turn % kChains;
-      std::uint64_t run = 0;
-      while (run < kBlocks && store.contains(1000 * chain + run + 1)) ++run;
-      store.begin({.values = kBlocks, .hits = run});
-      PolicyNode node;
-      node.charge_bytes = 1;
-      const auto use = [&](std::uint64_t block) {
-        node.hash = 1000 * chain + block + 1;
-        node.parent_hash = block > 0 ? node.hash - 1 : 0;
-        hits += store.use(node) ? 1 : 0;
-      };
-      for (std::uint64_t block = run; block-- > 0;) use(block);
-      for (std::uint64_t block = run; block < kBlocks; ++block) use(block);
-    }
-    return static_cast<double>(hits) / (12'000.0 * kBlocks);
-  };
-  EXPECT_EQ(hits_of("lru"), 0);
-  EXPECT_GT(hits_of("adaptive"), 0.15) << "a third would fit";
-}
-
 // Uses without a request around them, as get() makes them, leave nothing behind.
 TEST(Adaptive, ValuesByThemselvesArePlainUses) {
   const auto policy = make_policy("adaptive");
@@ -304,6 +278,59 @@ TEST(Adaptive, ValuesByThemselvesArePlainUses) {
   for (int i = 0; i < 100'000; ++i) policy->touch(nodes[static_cast<std::size_t>(2 + i % 8)]);
   EXPECT_EQ(policy->pop(), &nodes[1]) << "it follows LRU until another order has proved better";
   EXPECT_EQ(policy->pop(), &nodes[0]);
+}
+
+TEST(FlatMap, HoldsWhatAnOracleHolds) {
+  FlatMap<int> map;
+  std::unordered_map<std::uint64_t, int*> oracle;
+  std::vector<int> values(500);
+  std::mt19937 random(5);
+  for (int i = 0; i < 100'000; ++i) {
+    const std::uint64_t key = random() % 500 << 40;   // many have the same home
+    if (const auto found = oracle.find(key); found != oracle.end()) {
+      ASSERT_EQ(map.find(key), found->second);
+      if (random() % 2 == 0) {
+        map.erase(key);
+        oracle.erase(found);
+      }
+    } else {
+      ASSERT_EQ(map.find(key), nullptr);
+      map.erase(key);
+      int* const value = &values[key >> 40];
+      ASSERT_TRUE(map.insert(key, value));
+      oracle.emplace(key, value);
+    }
+    ASSERT_EQ(map.size(), oracle.size());
+  }
+}
+
+TEST(TraitFactors, JudgeAClassThatIsNewByItsTraits) {
+  std::vector<TraitFactors::Class> classes;
+  for (std::size_t a = 0; a < 2; ++a) {
+    for (std::size_t b = 0; b < 2; ++b) {
+      TraitFactors::Class& one = classes.emplace_back(TraitFactors::Class{{a, b, 0, 0, 0}, {}, {}, {}});
+      const double seen = a == 1 && b == 1 ? 0 : 10'000;
+      one.expected.fill(seen);
+      one.events.fill(seen * (a == 1 ? 4 : 1) * (b == 1 ? 0.5 : 1));
+    }
+  }
+  TraitFactors::fit(classes, 1);
+  EXPECT_NEAR(classes[3].product[4] / classes[0].product[4], 2, 0.05);
+  EXPECT_NEAR(classes[1].product[4], 0.5, 0.01);
+}
+
+TEST(ReuseModel, WhatComesBackSoonerAndOftenerIsWorthMore) {
+  ReuseModel model;
+  const auto often = ReuseModel::class_of({.uses = 2, .known = 1}), seldom = ReuseModel::class_of({.uses = 0});
+  for (int i = 0; i < 1'000; ++i) {
+    model.reused(often, model.age_of(20));
+    model.forgotten(seldom, model.age_of(5'000));
+  }
+  model.reused(seldom, model.age_of(20));
+  model.learn(ReuseModel::Counts(ReuseModel::kClasses), 1);
+  EXPECT_GT(model.worth(often, 0), 10 * model.worth(seldom, 0));
+  EXPECT_GT(model.place_of(often, 0), model.place_of(seldom, 0));
+  EXPECT_EQ(model.worth(ReuseModel::kOver, 0), 0) << "trusted until it has proved wrong";
 }
 
 }   // namespace

@@ -1,69 +1,74 @@
-// Orders values by what keeping them is worth, as learned from when those of their class came back.
+// Orders values by what keeping them is worth, as a ReuseModel has learned it. The same for the real values and for those of a shadow.
 #pragma once
 
-#include <deque>
-#include <unordered_map>
+#include <array>
+#include <cstdint>
 #include <vector>
 
-#include "policy/node_list.h"
 #include "policy/policy.h"
+#include "policy/pool.h"
 #include "policy/reuse_model.h"
 
 namespace tensorcache {
 
-// A value's class: how often it was used, and of the request that used it last what share was there and how long the answer was.
-class WorthOrder final : public Policy {
+// Values of a class that one request used last grow old together: they are a batch, and only batches are moved as time goes by.
+// Uses of a node: its links, `queue` (the class) and `used_at` (the request that used it last).
+class WorthOrder {
  public:
-  WorthOrder();
-  void resize(std::uint64_t capacity_bytes) override;
-  void begin(const RequestTraits& request) override;
-  void insert(PolicyNode& node) override;
-  void touch(PolicyNode& node) override;
-  void erase(PolicyNode& node) override { take(node); }
-  [[nodiscard]] PolicyNode* pop() override;
-  // The least recently used instead.
-  [[nodiscard]] PolicyNode* pop_oldest();
-  void restore(PolicyNode& node) override;
-  void demote(PolicyNode& node) override;
+  explicit WorthOrder(const ReuseModel& model) : model_(model), lists_(kClasses * kAges) {}
+  WorthOrder(const WorthOrder&) = delete;
+  WorthOrder& operator=(const WorthOrder&) = delete;
+
+  // Takes it in: of its batch the last to go, or the first.
+  void put_last(PolicyNode& node) noexcept;
+  void put_first(PolicyNode& node) noexcept;
+  void take(PolicyNode& node) noexcept;
+  // Null if there is none. It stays.
+  [[nodiscard]] PolicyNode* least_worth();
+  // Whether one of this class that is used now is worth less than every one here.
+  [[nodiscard]] bool is_worth_least(std::uint8_t value_class);
+  // By the last use, those that are over before all others.
+  [[nodiscard]] PolicyNode* oldest();
+  // Of those of the request at hand, the first to go; null if there is none.
+  [[nodiscard]] PolicyNode* present();
+  // It is request `now` from here on.
+  void keep_time(std::uint32_t now);
+  // The model has learned.
+  void ranked();
 
  private:
   static constexpr std::size_t kClasses = ReuseModel::kClasses, kAges = ReuseModel::kAges;
-  struct Past {   // of an evicted value
-    std::uint64_t hash, used_at, bytes;
-    std::uint8_t value_class;
-    bool back;
+  static constexpr std::size_t kWords = kClasses / 64;
+  struct Batch : PolicyNode {                    // the ring of its nodes begins and ends with itself; `next` is the first to go
+    Batch *sooner = nullptr, *later = nullptr;   // of its class and age
   };
-
+  struct List {
+    Batch *first = nullptr, *last = nullptr;   // to go
+  };
   [[nodiscard]] static std::size_t slot(std::size_t c, std::size_t age) { return c * kAges + age; }
-  NodeList& list(const PolicyNode& node) { return lists_[slot(node.queue, node.age)]; }
-  void mark(const PolicyNode& node);
-  void take(PolicyNode& node);
-  void use(PolicyNode& node);
-  PolicyNode* give_up(PolicyNode* node);
+  List& list(const Batch& batch) { return lists_[slot(batch.queue, batch.age)]; }
+  Batch& batch_of(const PolicyNode& node) noexcept;
+  void link(Batch& batch, bool is_last) noexcept;
+  void unlink(Batch& batch) noexcept;
+  void release(Batch& batch) noexcept;
+  // The first in use; places_.size() if none is.
+  std::size_t first_word();
+  void mark(std::size_t c, std::size_t age);
+  template <class Do>
+  void for_classes(std::size_t age, const Do& with) const;
 
-  void remember(const PolicyNode& node) noexcept;
-  const Past* take_past(std::uint64_t hash) noexcept;
-  void forget_old() noexcept;
-
-  void keep_time();
-  void place_all();
-  void rank();
-
-  std::vector<NodeList> lists_;               // by class and age; the oldest at the back
-  std::vector<std::size_t> order_, places_;   // lists by worth, the least first; and where each stands
-  std::vector<std::uint64_t> occupied_;       // a bit for each place
-  ReuseModel model_;
-  std::deque<Past> past_;                                          // oldest first
-  std::unordered_map<std::uint64_t, std::uint64_t> past_places_;   // by hash: place in past_, from the first ever
-  std::uint64_t past_first_ = 0, past_bytes_ = 0;
-  std::uint64_t capacity_ = 0;
-  std::uint64_t now_ = 0;   // requests
-  std::uint64_t uses_ = 0, aged_uses_ = 0, learned_uses_ = 0;
-  // Of the present request.
-  std::size_t traits_ = 0;
-  std::uint64_t left_ = 0;          // values that are to come
-  bool last_ = false;               // the value at hand ends its chain
-  double values_per_request_ = 1;   // a running mean
+  const ReuseModel& model_;
+  Pool<Batch> pool_;
+  Batch spare_;                             // for all that there is no memory for
+  std::array<Batch*, kClasses> newest_{};   // by class: the batch that was made last, if it is still there
+  std::vector<List> lists_;
+  std::array<std::array<std::uint64_t, kWords>, kAges> classes_{};   // by age: a bit for each class that has such values
+  std::uint64_t ages_ = 0, ages_over_ = 0;                           // a bit for each age that any has; that values that are over have
+  std::array<std::uint64_t, kClasses * kAges / 64> places_{};        // a bit for each place in the model's order
+  std::size_t first_place_ = 0;                                      // of places_: before it all are 0
+  std::uint32_t now_ = 0;                                            // requests
+  std::uint32_t puts_ = 0;                                           // since ages were looked at
+  std::array<std::uint32_t, kAges> looked_at_{};                     // by age: when it was made sure that none is older
 };
 
 }   // namespace tensorcache

@@ -34,7 +34,7 @@ void append_kinds(std::string& out, const Stats& stats) {
   out += '}';
 }
 
-void append_budget(std::string& out, const Stats& stats) {
+void append_budget(std::string& out, const Stats& stats, const host::MemoryState& memory) {
   member(out, "capacity_bytes", stats.capacity_bytes);
   member(out, "used_bytes", stats.used_bytes);
   member(out, "peak_bytes", stats.peak_bytes);
@@ -45,7 +45,7 @@ void append_budget(std::string& out, const Stats& stats) {
   member(out, "evictions", stats.evictions);
   member(out, "expirations", stats.expirations);
   member(out, "removals", stats.removals);
-  out += ',';
+  out += memory.automatic ? ",\"automatic\":true," : ",\"automatic\":false,";
 }
 
 void append_disk(std::string& out, const DiskStats& stats) {
@@ -110,16 +110,22 @@ std::optional<Problem> not_admin(const Caller& caller) {
   return Problem{403, "/cache/config is everybody's and needs an admin's API key", "", "admin_required", 0};
 }
 
+Reply config_reply(const Service& service, std::uint64_t disk_size) {
+  const host::MemoryState memory = service.memory->state();
+  Reply reply;
+  reply.body = "{";
+  member(reply.body, "memory", memory.capacity_bytes);
+  reply.body += memory.automatic ? ",\"memory_auto\":true" : ",\"memory_auto\":false";
+  if (!service.cache.disk_stats().directory.empty()) member(reply.body, "disk_size", disk_size);
+  reply.body += '}';
+  return reply;
+}
+
 }   // namespace
 
 Reply show_config(const Service& service, const Caller& caller) {
   if (const auto problem = not_admin(caller)) return problem_reply(*problem);
-  Reply reply;
-  reply.body = "{";
-  member(reply.body, "memory", service.cache.stats().capacity_bytes);
-  if (const DiskStats disk = service.cache.disk_stats(); !disk.directory.empty()) member(reply.body, "disk_size", disk.capacity_bytes);
-  reply.body += '}';
-  return reply;
+  return config_reply(service, service.cache.disk_stats().capacity_bytes);
 }
 
 Reply change_config(Service& service, const Caller& caller, std::string_view body) {
@@ -130,25 +136,25 @@ Reply change_config(Service& service, const Caller& caller, std::string_view bod
     return problem_reply({400, document ? "the body must be a JSON object" : "the body is not valid JSON: " + error, "", "invalid_json", 0});
   }
   std::optional<std::uint64_t> memory, disk_size;
+  bool automatic = false;
   for (const auto& item : document->get_object()) {
     const std::string name(item.key());
     const bool is_memory = name == "memory";
     if (!is_memory && name != "disk_size") return problem_reply(bad_field(name, "unknown field '" + name + "'", "unknown_parameter"));
     if (!is_memory && service.cache.disk_stats().directory.empty()) return problem_reply(bad_field(name, "disk_size: there is no disk cache"));
+    automatic = automatic || (is_memory && item.value() == "auto");
+    if (is_memory && automatic) continue;
     const auto problem = read_size(name, item.value(), is_memory ? kLeastMemory : kLeastDisk, is_memory ? &memory : &disk_size);
     if (problem) return problem_reply(*problem);
   }
-  if (disk_size) service.cache.resize_disk(*disk_size);
-  if (memory && !service.resize_memory(*memory)) {
-    return problem_reply({503, "the memory is being resized already", "memory", "overloaded", 1});
+  const std::uint64_t machine = service.memory->total_bytes();
+  if (memory && machine > 0 && *memory > machine) {
+    return problem_reply(bad_field("memory", "memory: " + format_size(*memory) + " is more than there is (" + format_size(machine) + ")"));
   }
-  Reply reply;
-  reply.body = "{";
-  member(reply.body, "memory", memory.value_or(service.cache.stats().capacity_bytes));
-  if (const DiskStats disk = service.cache.disk_stats(); !disk.directory.empty())
-    member(reply.body, "disk_size", disk_size.value_or(disk.capacity_bytes));
-  reply.body += '}';
-  return reply;
+  if (disk_size) service.cache.resize_disk(*disk_size);
+  if (automatic) service.memory->set_automatic();
+  if (memory) service.memory->set(*memory);
+  return config_reply(service, disk_size.value_or(service.cache.disk_stats().capacity_bytes));
 }
 
 Reply show_cache(const Service& service, const Caller& caller, std::string_view query) {
@@ -160,7 +166,7 @@ Reply show_cache(const Service& service, const Caller& caller, std::string_view 
   Reply reply;
   std::string& out = reply.body;
   out += '{';
-  if (caller.admin) append_budget(out, stats);
+  if (caller.admin) append_budget(out, stats, service.memory->state());
   if (caller.admin) append_disk(out, service.cache.disk_stats());
   append_kinds(out, stats);
   out += ",\"entries\":[";

@@ -64,6 +64,14 @@ void add_cache(Page& page, const Stats& stats) {
   page.gauges_by_kind("tensorcache_cache_value_bytes", "Bytes of the values stored now", stats, &KindStats::value_bytes);
 }
 
+void add_memory(Page& page, const host::MemoryState& state) {
+  page.gauge("tensorcache_memory_automatic", "1 while the cache's size follows the machine", state.automatic ? 1 : 0);
+  if (!state.reading) return;
+  page.gauge("tensorcache_memory_total_bytes", "Memory of the machine, or of the container", number(state.reading->total_bytes));
+  page.gauge("tensorcache_memory_available_bytes", "Of it, what can be had before others lose anything", number(state.reading->available_bytes));
+  page.gauge("tensorcache_memory_pressure", "Share of the last second in which some task stood still for want of memory", state.reading->pressure);
+}
+
 void add_disk(Page& page, const DiskStats& stats) {
   page.gauge("tensorcache_disk_capacity_bytes", "Byte budget of all files of the disk tier", number(stats.capacity_bytes));
   page.gauge("tensorcache_disk_used_bytes", "Bytes of all its files", number(stats.used_bytes));
@@ -135,11 +143,12 @@ void Metrics::count_answer(Source source, std::chrono::duration<double> to_first
   of.last_byte->Observe(to_last_byte.count());
 }
 
-std::string Metrics::page(const Stats& cache, const DiskStats& disk, const Engine* engine) const {
+std::string Metrics::page(const Stats& cache, const host::MemoryState& memory, const DiskStats& disk, const Engine* engine) const {
   Page page(registry_.Collect());
   page.gauge("tensorcache_connections", "Open connections", connections);
   page.gauge("tensorcache_ready", "1 once the model is loaded", engine ? 1 : 0);
   add_cache(page, cache);
+  add_memory(page, memory);
   if (!disk.directory.empty()) add_disk(page, disk);
   if (engine) add_engine(page, engine->stats());
   return page.text();

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "engine/engine.h"
+#include "host/memory_keeper.h"
 #include "server/router.h"
 #include "tensorcache/cache.h"
 
@@ -33,7 +34,7 @@ class Metrics {
   int connections = 0;
 
   // The text format, with the cache's figures and the engine's, where there is one.
-  [[nodiscard]] std::string page(const Stats& cache, const DiskStats& disk, const Engine* engine) const;
+  [[nodiscard]] std::string page(const Stats& cache, const host::MemoryState& memory, const DiskStats& disk, const Engine* engine) const;
 
  private:
   prometheus::Registry registry_;

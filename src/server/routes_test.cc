@@ -56,9 +56,11 @@ TEST_F(Routes, TheBudgetChangesWhileTheServerRuns) {
   };
   const std::uint64_t before = cache_.stats().capacity_bytes;
   EXPECT_EQ(get("/cache/config").json().at("memory").to_number<std::uint64_t>(), before);
-  EXPECT_EQ(put(R"({"memory":"2MiB"})").body, R"({"memory":2097152})");
+  EXPECT_EQ(put(R"({"memory":"2MiB"})").body, R"({"memory":2097152,"memory_auto":false})");
   for (int i = 0; cache_.stats().capacity_bytes != 2'097'152 && i < 5000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  EXPECT_EQ(get("/cache/config").body, R"({"memory":2097152})");
+  EXPECT_EQ(get("/cache/config").body, R"({"memory":2097152,"memory_auto":false})");
+  EXPECT_EQ(put(R"({"memory":"1000TiB"})").error("param"), "memory") << "more than there is";
+  EXPECT_EQ(put(R"({"memory":0})").error("param"), "memory");
   EXPECT_EQ(put(R"({"memory":"2 bananas"})").error("param"), "memory");
   EXPECT_EQ(put(R"({"memory":10})").error("param"), "memory");
   EXPECT_EQ(put(R"({"memory":-5})").status, 400);
@@ -66,6 +68,27 @@ TEST_F(Routes, TheBudgetChangesWhileTheServerRuns) {
   EXPECT_EQ(put(R"({"speed":9})").error("param"), "speed");
   EXPECT_EQ(put("nonsense").error("code"), "invalid_json");
   EXPECT_EQ(cache_.stats().capacity_bytes, 2'097'152u) << "what is refused changes nothing";
+}
+
+TEST_F(Routes, AutoFollowsTheMachineAndANumberEndsIt) {
+  start({}, FakeEngine::say({"x"}));
+  const auto put = [&](std::string_view body) {
+    Client one = client();
+    one.request("PUT", "/cache/config", "", body);
+    return one.read();
+  };
+  EXPECT_NE(get("/metrics").body.find("\ntensorcache_memory_automatic 0"), std::string::npos);
+  EXPECT_EQ(put(R"({"memory":"auto"})").json().at("memory_auto"), true);
+  EXPECT_EQ(get("/cache").json().at("automatic"), true);
+  for (int i = 0; get("/metrics").body.find("\ntensorcache_memory_available_bytes ") == std::string::npos; ++i) {
+    ASSERT_LT(i, 1000);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_NE(get("/metrics").body.find("\ntensorcache_memory_automatic 1"), std::string::npos);
+  EXPECT_EQ(put(R"({"memory":"automatic"})").error("param"), "memory");
+  EXPECT_EQ(get("/cache/config").json().at("memory_auto"), true);
+  EXPECT_EQ(put(R"({"memory":"4MiB"})").body, R"({"memory":4194304,"memory_auto":false})");
+  EXPECT_EQ(get("/cache").json().at("automatic"), false);
 }
 
 TEST_F(Routes, HealthSaysLoadingUntilReady) {

@@ -12,6 +12,10 @@
 
 namespace tensorcache {
 
+namespace host {
+class MemoryKeeper;
+}   // namespace host
+
 // One API key and the tenant it stands for. Several keys may name one tenant.
 struct ApiKey {
   std::string key;
@@ -36,6 +40,8 @@ struct ServerOptions {
   std::chrono::milliseconds write_timeout{60'000};        // a client that does not read
   std::uint64_t min_write_bytes_per_second = 16u << 10;   // of a long reply; a client that reads slower is cut off
   std::chrono::milliseconds drain_timeout{10'000};        // after stop(): what runs may finish for this long
+  // Of the cache, for PUT /cache/config. Null: the server makes one, which leaves the size as it is until it is told otherwise.
+  std::shared_ptr<host::MemoryKeeper> memory = nullptr;
 };
 
 class Server {

@@ -32,17 +32,9 @@ ServerOptions checked(ServerOptions options) {
 Service::Service(ServerOptions options_in, Cache& cache_in)
     : options(checked(std::move(options_in))),
       cache(cache_in),
+      memory(options.memory ? options.memory : std::make_shared<host::MemoryKeeper>(cache_in)),
       tenants(options.api_keys, options.share_across_tenants),
       local_only(options.api_keys.empty() && is_loopback_name(options.host)),
       flights(cache_in) {}
-
-bool Service::resize_memory(std::uint64_t bytes) {
-  if (resizing_.exchange(true)) return false;
-  resizer_ = std::jthread([this, bytes] {
-    cache.resize(bytes);
-    resizing_ = false;
-  });
-  return true;
-}
 
 }   // namespace tensorcache

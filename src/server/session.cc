@@ -148,7 +148,7 @@ Reply metrics_page(const Service& service, const Caller& caller) {
   if (!caller.admin) return problem_reply({403, "/metrics tells of all tenants and needs an admin's API key", "", "admin_required", 0});
   Reply reply;
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  reply.body = service.metrics.page(service.cache.stats(), service.cache.disk_stats(), service.engine.load());
+  reply.body = service.metrics.page(service.cache.stats(), service.memory->state(), service.cache.disk_stats(), service.engine.load());
   return reply;
 }
 

@@ -46,13 +46,17 @@ class Store {
     for (std::size_t i = first; i < chain.size(); ++i) {
       Node& node = nodes_[chain[i]];
       if (!node.resident) {
+        node.parent = i > 0 ? &nodes_[chain[i - 1]] : nullptr;
         policy_->announce(node);
+        if (used_ + node.charge_bytes > capacity_ && !policy_->admits(node)) {
+          pass_over(chain.subspan(i));
+          break;
+        }
         if (node.charge_bytes > capacity_ || !make_room(node.charge_bytes)) break;
         used_ += node.charge_bytes;
         node.resident = true;
-        node.parent = i > 0 && nodes_[chain[i - 1]].resident ? chain[i - 1] : kNone;
-        node.parent_hash = node.parent == kNone ? 0 : nodes_[node.parent].hash;
-        hold(node.parent);
+        node.above = i > 0 && nodes_[chain[i - 1]].resident ? chain[i - 1] : kNone;
+        hold(node.above);
         policy_->insert(node);
       }
       hold(chain[i]);
@@ -76,7 +80,7 @@ class Store {
 
  private:
   struct Node : PolicyNode {
-    std::uint32_t parent = kNone, holders = 0;   // of it: what is chained behind it, and a running request
+    std::uint32_t above = kNone, holders = 0;   // of it: what is chained behind it, and a running request
     bool resident = false, parked = false;
   };
   static std::uint64_t mixed(std::uint64_t x) {   // splitmix64
@@ -99,7 +103,16 @@ class Store {
   void evict(Node& node) {
     node.resident = false;
     used_ -= node.charge_bytes;
-    let_go(std::exchange(node.parent, kNone));
+    let_go(std::exchange(node.above, kNone));
+  }
+  // The first is not admitted, and so the policy must hear of the others.
+  void pass_over(std::span<const std::uint32_t> chain) {
+    for (std::size_t i = 1; i < chain.size(); ++i) {
+      Node& node = nodes_[chain[i]];
+      if (node.resident) continue;
+      node.parent = &nodes_[chain[i - 1]];
+      static_cast<void>(policy_->admits(node));
+    }
   }
   bool make_room(std::uint64_t bytes) {
     while (used_ + bytes > capacity_) {

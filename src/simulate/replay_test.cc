@@ -81,6 +81,32 @@ TEST(Replay, HintsOfConversationsThatEndMakeRoom) {
   EXPECT_LT(with, without);
 }
 
+// Chains of 10 that come back in turns, far more than fit: LRU never finds one, adaptive keeps some whole.
+TEST(Replay, AdaptiveKeepsSomeOfWhatComesBackInTurns) {
+  std::vector<std::vector<std::uint64_t>> requests;
+  for (std::uint64_t turn = 0; turn < 12'000; ++turn) {
+    auto& chain = requests.emplace_back();
+    for (std::uint64_t block = 0; block < 10; ++block) chain.push_back(1'000 * (turn % 40) + block);
+  }
+  const Recording recording = of(requests);
+  EXPECT_EQ(misses(recording, "lru", 150), 120'000u);
+  EXPECT_LT(misses(recording, "adaptive", 150), 90'000u) << "a third would fit";
+}
+
+// Chains that come back, each with a long one in front of it that does not.
+TEST(Replay, AdaptiveDoesNotTakeInWhatIsNotWorthItsPlace) {
+  std::vector<std::vector<std::uint64_t>> requests;
+  for (std::uint64_t turn = 0; turn < 4'000; ++turn) {
+    auto& once = requests.emplace_back();
+    for (std::uint64_t block = 0; block < 40; ++block) once.push_back(1'000'000 + 100 * turn + block);
+    auto& again = requests.emplace_back();
+    for (std::uint64_t block = 0; block < 10; ++block) again.push_back(1'000 * (turn % 5) + block);
+  }
+  const Recording recording = of(requests);
+  EXPECT_EQ(misses(recording, "lru", 60), 200'000u);
+  EXPECT_LT(misses(recording, "adaptive", 60), 170'000u) << "160,050 at best";
+}
+
 // At 1, 5, 10, 20 and 50 % of the distinct keys: libCacheSim 0.3.5 (its Python package) on the same accesses, scripts/libcachesim_figures.py.
 struct Figures {
   const char* policy;

@@ -1,54 +1,103 @@
-// One stored value and what the tier knows of it.
+// One stored value and what the tier knows of it, in 120 bytes: every stored value pays for them.
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "policy/policy.h"
 #include "tensorcache/cache.h"
 
 namespace tensorcache::detail {
 
-// One 64-bit word holds all that decides whether an entry may be freed: how many handles pin it, how many entries are
-// chained behind it, and whether it is gone from the index. Whoever takes the last reference of a gone entry frees it.
-inline constexpr std::uint64_t kPin = 1;
-inline constexpr std::uint64_t kKid = std::uint64_t{1} << 32;
-inline constexpr std::uint64_t kParked = std::uint64_t{1} << 62;   // was the policy's choice but could not go then
-inline constexpr std::uint64_t kGone = std::uint64_t{1} << 63;     // not in the index: never served again
-inline constexpr std::uint64_t kReferences = kParked - 1;          // pins and kids
+// One 64-bit word holds all that decides whether an entry may be freed: how many handles pin it, how many entries are chained behind it,
+// and whether it is gone from the index. Whoever takes the last reference of a gone entry frees it. Modelled in models/entry_state.pml.
+inline constexpr std::uint64_t kPin = 1;                        // 28 bits of pins
+inline constexpr std::uint64_t kKid = std::uint64_t{1} << 28;   // 27 bits of kids
+inline constexpr std::uint64_t kReferences = (std::uint64_t{1} << 55) - 1;
+inline constexpr std::uint64_t kChained = std::uint64_t{1} << 55;      // has a parent; a draft's may not be stored yet
+inline constexpr std::uint64_t kExpires = std::uint64_t{1} << 56;      // has a time to live
+inline constexpr std::uint64_t kPooled = std::uint64_t{1} << 57;       // the value lies in a pooled buffer
+inline constexpr std::uint64_t kDetached = std::uint64_t{1} << 58;     // outside the budget
+inline constexpr std::uint64_t kLinked = std::uint64_t{1} << 59;       // the policy holds it; written under the policy mutex
+inline constexpr std::uint64_t kParked = std::uint64_t{1} << 60;       // was the policy's choice but could not go then
+inline constexpr std::uint64_t kMarkKeep = std::uint64_t{1} << 61;     // scratch of a walk that holds every shard
+inline constexpr std::uint64_t kMarkForget = std::uint64_t{1} << 62;   // likewise
+inline constexpr std::uint64_t kGone = std::uint64_t{1} << 63;         // not in the index: never served again
+inline constexpr std::uint64_t kMarks = kMarkKeep | kMarkForget;
 
-enum class Mark : std::uint8_t { kNone, kKeep, kForget };   // scratch of a walk that holds every shard
-
-// Who may read and write a field:
-//   set before the entry is published, constant then   key, parent, data, value_bytes, owner, ... (no comment)
-//   [shard]    under the mutex of its shard
-//   [policy]   under the tier's policy mutex
-// The value follows the entry in the same block of memory, or lies in a pooled buffer if it is large.
-struct alignas(64) Entry : PolicyNode {
-  Key key;
-  std::atomic<std::uint64_t> state{0};
-  Entry* next = nullptr;     // [shard] in its bucket; then in a list of garbage
-  Entry* parent = nullptr;   // holds a kid reference, until this entry is freed
-  std::byte* data = nullptr;
-  std::uint64_t value_bytes = 0;
-  std::uint64_t buffer_bytes = 0;       // of the pooled buffer; 0: the value is in this block
-  std::atomic<std::uint64_t> tick{0};   // of its last use; written [policy]
-  std::uint64_t hits = 0;               // [shard]
-  std::uint64_t owner = 0;
-  std::chrono::steady_clock::time_point stored_at{};
-  std::chrono::milliseconds time_to_live{0};
-  bool chained = false;      // has a parent; a draft's may not be stored yet
-  bool linked = false;       // [policy] the policy holds it
-  Mark mark = Mark::kNone;   // [all shards]
-  std::uint32_t source = 0;
-
-  [[nodiscard]] bool expired(std::chrono::steady_clock::time_point now) const { return time_to_live.count() != 0 && age(now) >= time_to_live; }
-  [[nodiscard]] std::chrono::milliseconds age(std::chrono::steady_clock::time_point now) const {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(now - stored_at);
+// When a value was stored and how long it lives, in one word: milliseconds in 40 bits, which reach 17 years either way, and a time to live
+// of 22 bits in milliseconds, seconds, minutes or hours, the finest that can hold it, rounded down.
+class Lifetime {
+ public:
+  using Ms = std::chrono::milliseconds;
+  Lifetime() = default;
+  Lifetime(std::chrono::steady_clock::time_point stored_at, Ms time_to_live) {
+    stored_ = static_cast<std::uint64_t>(ms(stored_at) + kBias) & kStoredMask;
+    if (time_to_live.count() == 0) return;
+    std::uint64_t unit = 0;
+    if (time_to_live.count() < 0) {   // born dead: a unit, and none of it
+      unit_ = 1;
+      return;
+    }
+    while (unit + 1 < kUnits.size() && time_to_live / kUnits[unit] > static_cast<std::int64_t>(kMostUnits)) ++unit;
+    const auto units = std::min(static_cast<std::uint64_t>(time_to_live / kUnits[unit]), kMostUnits);
+    unit_ = unit & 3;
+    units_ = std::max<std::uint64_t>(units, 1) & kMostUnits;
   }
+  [[nodiscard]] Ms age(std::chrono::steady_clock::time_point now) const { return Ms(ms(now) - (static_cast<std::int64_t>(stored_) - kBias)); }
+  [[nodiscard]] Ms time_to_live() const {   // 0: for ever
+    return units_ == 0 ? Ms(unit_ == 0 ? 0 : -1) : kUnits[unit_] * static_cast<std::int64_t>(units_);
+  }
+  // Of one that does not live for ever.
+  [[nodiscard]] bool over(std::chrono::steady_clock::time_point now) const { return age(now) >= time_to_live(); }
+
+ private:
+  static constexpr std::int64_t kBias = std::int64_t{1} << 39;
+  static constexpr std::uint64_t kStoredMask = (std::uint64_t{1} << 40) - 1, kMostUnits = (std::uint64_t{1} << 22) - 1;
+  static constexpr std::array<Ms, 4> kUnits{Ms(1), Ms(1000), Ms(60'000), Ms(3'600'000)};
+  static std::int64_t ms(std::chrono::steady_clock::time_point time) { return std::chrono::floor<Ms>(time.time_since_epoch()).count(); }
+  std::uint64_t stored_ : 40 = 0, unit_ : 2 = 0, units_ : 22 = 0;
 };
-static_assert(sizeof(Entry) == 192, "three cache lines; every stored value pays for them");
+
+// What finding, pinning and reading a value needs. With the first two fields of PolicyNode, which follow, it is one cache line.
+struct EntryHead {
+  std::array<std::uint8_t, 24> rest_of_key{};   // behind the eight bytes that are PolicyNode::hash
+  std::atomic<std::uint64_t> state{0};
+  std::atomic<std::uint32_t> tick{0};   // of its last use; written under the policy mutex. Wraps around
+  std::atomic<std::uint32_t> hits{0};   // by whoever found it; two at once may count as one
+  std::uint32_t slack_bytes = 0;        // what it takes beside its value
+  std::uint32_t source = 0;
+};
+
+// Everything without a comment is set before the entry is published and constant then. The block of memory: the value, or for a large
+// one the address of its pooled buffer, then the entry, which begins on a cache line.
+struct Entry : EntryHead, PolicyNode {
+  std::uint64_t owner = 0;
+  Lifetime lifetime;
+
+  void set_key(const Key& key) {
+    std::memcpy(&hash, key.bytes.data(), sizeof hash);
+    std::memcpy(rest_of_key.data(), key.bytes.data() + sizeof hash, rest_of_key.size());
+  }
+  [[nodiscard]] Key key() const {
+    Key key;
+    std::memcpy(key.bytes.data(), &hash, sizeof hash);
+    std::memcpy(key.bytes.data() + sizeof hash, rest_of_key.data(), rest_of_key.size());
+    return key;
+  }
+  [[nodiscard]] bool has_key(const Key& key) const {
+    return std::memcmp(&hash, key.bytes.data(), sizeof hash) == 0 &&
+           std::memcmp(rest_of_key.data(), key.bytes.data() + sizeof hash, rest_of_key.size()) == 0;
+  }
+  [[nodiscard]] std::uint64_t value_bytes() const { return charge_bytes - slack_bytes; }
+  [[nodiscard]] bool has(std::uint64_t flag) const { return (state.load(std::memory_order_acquire) & flag) != 0; }
+  [[nodiscard]] Entry* above() const { return static_cast<Entry*>(parent); }   // holds a kid reference, until this entry is freed
+};
+static_assert(sizeof(EntryHead) == 48 && sizeof(PolicyNode) == 56 && sizeof(Entry) == 120);
 
 }   // namespace tensorcache::detail

@@ -5,14 +5,12 @@
 
 namespace tensorcache {
 
-Handle::Handle(std::shared_ptr<detail::MemoryTier> tier, detail::Entry* entry) : tier_(std::move(tier)), entry_(entry) {}
-
-Handle::Handle(Handle&& other) noexcept : tier_(std::move(other.tier_)), entry_(std::exchange(other.entry_, nullptr)) {}
+Handle::Handle(Handle&& other) noexcept : tier_(other.tier_), entry_(std::exchange(other.entry_, nullptr)) {}
 
 Handle& Handle::operator=(Handle&& other) noexcept {
   if (this != &other) {
     reset();
-    tier_ = std::move(other.tier_);
+    tier_ = other.tier_;
     entry_ = std::exchange(other.entry_, nullptr);
   }
   return *this;
@@ -21,13 +19,11 @@ Handle& Handle::operator=(Handle&& other) noexcept {
 Handle::~Handle() { reset(); }
 
 void Handle::reset() {
-  if (entry_ == nullptr) return;
-  tier_->unpin(std::exchange(entry_, nullptr));
-  tier_.reset();
+  if (entry_ != nullptr) tier_->unpin(std::exchange(entry_, nullptr));
 }
 
 std::span<const std::byte> Handle::bytes() const {
-  return entry_ == nullptr ? std::span<const std::byte>() : std::span<const std::byte>(entry_->data, entry_->value_bytes);
+  return entry_ == nullptr ? std::span<const std::byte>() : std::span<const std::byte>(detail::data_of(*entry_), entry_->value_bytes());
 }
 
 std::string_view Handle::text() const {
@@ -35,10 +31,19 @@ std::string_view Handle::text() const {
   return {reinterpret_cast<const char*>(value.data()), value.size()};
 }
 
-std::chrono::milliseconds Handle::age() const { return entry_ == nullptr ? std::chrono::milliseconds(0) : entry_->age(tier_->now()); }
+std::chrono::milliseconds Handle::age() const { return entry_ == nullptr ? std::chrono::milliseconds(0) : entry_->lifetime.age(tier_->now()); }
+
+std::vector<std::span<const std::byte>> Run::blocks() const {
+  std::vector<std::span<const std::byte>> blocks(size_);
+  const detail::Entry* entry = size_ == 0 ? nullptr : &detail::MemoryTier::entry_of(last_);
+  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block, entry = entry->above()) {
+    *block = {detail::data_of(*entry), entry->value_bytes()};
+  }
+  return blocks;
+}
 
 Draft::Draft(Draft&& other) noexcept
-    : tier_(std::move(other.tier_)), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_), parent_(other.parent_) {}
+    : tier_(other.tier_), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_), parent_(other.parent_) {}
 
 Draft& Draft::operator=(Draft&& other) noexcept {
   std::swap(tier_, other.tier_);   // what this held goes with `other`
@@ -53,7 +58,7 @@ Draft::~Draft() {
 }
 
 std::span<std::byte> Draft::bytes() const {
-  return entry_ == nullptr ? std::span<std::byte>() : std::span<std::byte>(entry_->data, entry_->value_bytes);
+  return entry_ == nullptr ? std::span<std::byte>() : std::span<std::byte>(detail::data_of(*entry_), entry_->value_bytes());
 }
 
 }   // namespace tensorcache

@@ -1,56 +1,131 @@
 #include "tier/index.h"
 
-#include <algorithm>
+#include <cstdlib>
+#include <new>
 #include <utility>
 
 namespace tensorcache::detail {
 
 namespace {
 
-constexpr std::size_t kFirstTableEntries = 8;
+constexpr std::uint64_t kTagBits = 8;
+constexpr std::uint64_t kOnes = 0x0101010101010101u, kHighs = 0x8080808080808080u;
+constexpr std::size_t kWentOnShift = 56;
+constexpr std::uint64_t kWentOn = std::uint64_t{1} << kWentOnShift, kMostWentOn = 255;   // there it stays
+
+std::uint64_t tag_of(std::uint64_t hash) {
+  const std::uint64_t tag = hash >> 56;
+  return tag == 0 ? 1 : tag;
+}
+
+// A bit for each of the seven bytes of `tags` that is `tag`; one above such a byte may be set wrongly.
+std::uint64_t matches(std::uint64_t tags, std::uint64_t tag) {
+  const std::uint64_t difference = tags ^ (kOnes * tag);
+  return (difference - kOnes) & ~difference & kHighs & (kWentOn - 1);
+}
+
+std::uint64_t went_on(std::uint64_t tags) { return tags >> kWentOnShift; }
 
 }   // namespace
 
-void Shard::link(Entry& entry) {
-  Entry*& head = buckets_[bucket(entry.key)];
-  entry.next = head;
-  head = &entry;
+Table* Table::make(std::uint64_t charge_bytes) {
+  void* memory = nullptr;
+  if (::posix_memalign(&memory, alignof(Table), charge_bytes - alignof(Table)) != 0) return nullptr;
+  auto* table = new (memory) Table;
+  const std::size_t buckets = (charge_bytes - alignof(Table) - sizeof(Table)) / sizeof(Bucket);
+  for (std::size_t i = 0; i < buckets; ++i) new (table->buckets() + i) Bucket;
+  table->mask = buckets - 1;
+  table->charge_bytes = charge_bytes;
+  return table;
+}
+
+void Table::free(Table* table) { std::free(table); }
+
+Shard::~Shard() {
+  if (Table* mine = table(); mine != &own_.table) Table::free(mine);
+}
+
+// The order of these loads and of the stores in link() and unlink() is sequentially consistent with the sections of Readers: either a reader
+// sees that an entry was taken out, or who took it out sees the reader.
+Entry* Shard::find(const Key& key) const {
+  const std::uint64_t hash = hash_of(key), tag = tag_of(hash);
+  const Place place = place_of(where_.load());
+  std::size_t at = hash & place.mask;
+  for (std::size_t i = 0; i <= place.mask; ++i) {
+    const Bucket& bucket = place.buckets[at];
+    const std::uint64_t tags = bucket.tags.load();
+    for (std::uint64_t match = matches(tags, tag); match != 0; match &= match - 1) {
+      Entry* entry = bucket.entries[static_cast<std::size_t>(std::countr_zero(match)) / kTagBits].load(std::memory_order_acquire);
+      if (entry != nullptr && entry->has_key(key)) return entry;
+    }
+    if (went_on(tags) == 0) return nullptr;
+    at = (at + 1) & place.mask;
+  }
+  return nullptr;
+}
+
+bool Shard::link_in(Table& table, Entry& entry) {
+  std::size_t at = entry.hash & table.mask;
+  for (std::size_t i = 0; i <= table.mask; ++i, at = (at + 1) & table.mask) {
+    Bucket& bucket = table.buckets()[at];
+    for (std::size_t place = 0; place < Bucket::kEntries; ++place) {
+      if (bucket.entries[place].load(std::memory_order_relaxed) != nullptr) continue;
+      bucket.entries[place].store(&entry, std::memory_order_release);
+      bucket.tags.store(bucket.tags.load(std::memory_order_relaxed) | tag_of(entry.hash) << place * kTagBits);
+      // Only now, when there surely is a place: those before it were passed.
+      for (std::size_t passed = entry.hash & table.mask; passed != at; passed = (passed + 1) & table.mask) {
+        std::atomic<std::uint64_t>& tags = table.buckets()[passed].tags;
+        const std::uint64_t before = tags.load(std::memory_order_relaxed);
+        if (went_on(before) < kMostWentOn) tags.store(before + kWentOn);
+      }
+      return true;
+    }
+  }
+  return false;
+}
+
+bool Shard::link(Entry& entry) {
+  if (!link_in(*table(), entry)) return false;
   ++entries_;
+  return true;
 }
 
 void Shard::unlink(Entry& entry) {
-  Entry** link = &buckets_[bucket(entry.key)];
-  while (*link != &entry) link = &(*link)->next;
-  *link = entry.next;
-  --entries_;
-}
-
-std::uint64_t Shard::wanted_table_bytes() const {
-  if (entries_ < bucket_count_) return 0;
-  return std::max(kFirstTableEntries, 2 * bucket_count_) * sizeof(Entry*);
-}
-
-void Shard::set_table(std::unique_ptr<Entry*[]> table, std::uint64_t bytes, Budget& budget) {
-  Entry* all = nullptr;
-  for_each([&](Entry& entry) { entry.next = std::exchange(all, &entry); });
-  if (table_) budget.give_back(bucket_count_ * sizeof(Entry*));
-  table_ = std::move(table);
-  buckets_ = table_.get();
-  bucket_count_ = bytes / sizeof(Entry*);
-  entries_ = 0;
-  while (all != nullptr) {
-    Entry* entry = std::exchange(all, all->next);
-    link(*entry);
+  Table& present = *table();
+  for (std::size_t at = entry.hash & present.mask;; at = (at + 1) & present.mask) {
+    Bucket& bucket = present.buckets()[at];
+    const std::uint64_t tags = bucket.tags.load(std::memory_order_relaxed);
+    for (std::size_t place = 0; place < Bucket::kEntries; ++place) {
+      if (bucket.entries[place].load(std::memory_order_relaxed) != &entry) continue;
+      bucket.tags.store(tags & ~(std::uint64_t{255} << place * kTagBits));
+      bucket.entries[place].store(nullptr, std::memory_order_release);
+      --entries_;
+      return;
+    }
+    if (went_on(tags) < kMostWentOn) bucket.tags.store(tags - kWentOn);
   }
 }
 
-void Shard::drop_table(Budget& budget) {
-  if (!table_) return;
-  budget.give_back(bucket_count_ * sizeof(Entry*));
-  table_.reset();
-  single_ = nullptr;
-  buckets_ = &single_;
-  bucket_count_ = 1;
+std::uint64_t Shard::wanted_table_bytes() const {
+  const std::size_t buckets = table()->mask + 1;
+  if (entries_ < buckets * kEntriesPerBucket) return 0;
+  return alignof(Table) + sizeof(Table) + 2 * buckets * sizeof(Bucket);
+}
+
+Table* Shard::set_table(Table* wider) {
+  for_each([&](Entry& entry) { static_cast<void>(link_in(*wider, entry)); });
+  Table* const before = table();
+  publish(*wider);
+  return before == &own_.table ? nullptr : before;
+}
+
+Table* Shard::drop_table() {
+  Table* const before = table();
+  if (entries_ != 0 || before == &own_.table) return nullptr;
+  own_.bucket.tags.store(0);   // of when it was in use
+  for (auto& entry : own_.bucket.entries) entry.store(nullptr);
+  publish(own_.table);
+  return before;
 }
 
 }   // namespace tensorcache::detail

@@ -1,11 +1,15 @@
-// Where a key's entry is: a hash table in shards, each with its own mutex.
+// Where a key's entry is: a hash table in shards. Found without a lock; each shard's mutex is for those who change it.
+//
+// A bucket is one cache line: seven entries, a byte of each one's hash, and a count of those that found it full and went on to the next.
+// Nothing in a table moves, so a reader meets every entry that was there before it came. A reader must be in a section of Readers, and what
+// it finds may be gone already, which the entry's state tells; what is taken out lives until those sections are over.
 #pragma once
 
 #include <array>
+#include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <memory>
 #include <mutex>
 
 #include "tier/budget.h"
@@ -13,49 +17,100 @@
 
 namespace tensorcache::detail {
 
-// Every member needs `mutex` held.
+struct alignas(64) Bucket {
+  static constexpr std::size_t kEntries = 7;
+  std::atomic<std::uint64_t> tags{0};   // a byte for each entry, 0 where there is none; the last byte counts who went on
+  std::array<std::atomic<Entry*>, kEntries> entries{};
+};
+static_assert(sizeof(Bucket) == 64);
+
+// In one block of memory with its buckets behind it.
+struct alignas(64) Table {
+  std::size_t mask = 0;             // buckets less one
+  std::uint64_t charge_bytes = 0;   // 0: the shard's own
+  Table* next = nullptr;            // in a list of those that are to be freed
+  [[nodiscard]] Bucket* buckets() { return reinterpret_cast<Bucket*>(this + 1); }
+  // Null if there is no memory.
+  [[nodiscard]] static Table* make(std::uint64_t charge_bytes);
+  static void free(Table* table);
+};
+
+// What was counted under a shard's mutex.
+struct ShardCounts {
+  std::uint64_t puts = 0, evictions = 0, expirations = 0, removals = 0;
+  KindStats kinds[kKindCount];
+};
+
 class alignas(64) Shard {
  public:
-  mutable std::mutex mutex;
-  std::uint64_t hits = 0, misses = 0;
+  Shard() { publish(own_.table); }
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
 
-  [[nodiscard]] Entry* find(const Key& key) const {
-    for (Entry* entry = buckets_[bucket(key)]; entry != nullptr; entry = entry->next) {
-      if (entry->key == key) return entry;
-    }
-    return nullptr;
+  // For anybody, in a section of Readers.
+  [[nodiscard]] Entry* find(const Key& key) const;
+  // What find() will look at first; for whoever has something else to wait for before it.
+  void fetch_ahead(const Key& key) const {
+    const Place place = place_of(where_.load(std::memory_order_relaxed));
+    __builtin_prefetch(place.buckets + (hash_of(key) & place.mask));
   }
-  void link(Entry& entry);
-  void unlink(Entry& entry);
 
-  // The bytes that a table fit for one more entry would take; 0 while this one does.
+  // All below needs `mutex` held.
+  mutable std::mutex mutex;
+  ShardCounts counts;
+  // False: there is no place, not even a longer way away.
+  [[nodiscard]] bool link(Entry& entry);
+  void unlink(Entry& entry);
+  // The charge of a table fit for one more entry; 0 while this one is.
   [[nodiscard]] std::uint64_t wanted_table_bytes() const;
-  // Replaces the table by one of `bytes`, charged by the caller. The old one is given back to `budget`.
-  void set_table(std::unique_ptr<Entry*[]> table, std::uint64_t bytes, Budget& budget);
-  // Back to no table at all. Needs an empty shard.
-  void drop_table(Budget& budget);
-  [[nodiscard]] bool empty() const { return entries_ == 0; }
+  // Takes that table, and returns the one before it, which readers may still be in; null if it was the shard's own.
+  [[nodiscard]] Table* set_table(Table* wider);
+  [[nodiscard]] std::uint64_t table_bytes() const { return table()->charge_bytes; }
+  // Back to its own small table, if it is empty. Returns as set_table.
+  [[nodiscard]] Table* drop_table();
 
   template <class Visit>
   void for_each(const Visit& visit) const {   // `visit` may unlink the entry it gets
-    for (std::size_t i = 0; i < bucket_count_; ++i) {
-      for (Entry* entry = buckets_[i]; entry != nullptr;) {
-        Entry* next = entry->next;
-        visit(*entry);
-        entry = next;
+    const Place place = place_of(where_.load(std::memory_order_relaxed));
+    for (std::size_t i = 0; i <= place.mask; ++i) {
+      for (const auto& slot : place.buckets[i].entries) {
+        if (Entry* entry = slot.load(std::memory_order_relaxed)) visit(*entry);
       }
     }
   }
 
  private:
-  [[nodiscard]] std::size_t bucket(const Key& key) const { return std::hash<Key>()(key) & (bucket_count_ - 1); }
+  static constexpr std::size_t kEntriesPerBucket = 5;   // on average, at most, if there is memory for more buckets
+  [[nodiscard]] static bool link_in(Table& table, Entry& entry);
+  [[nodiscard]] static std::uint64_t hash_of(const Key& key) {
+    std::uint64_t hash = 0;
+    std::memcpy(&hash, key.bytes.data(), sizeof hash);
+    return hash;
+  }
 
-  // One bucket inside, so that a table is a matter of speed alone and a cache without room for it still works.
-  Entry* single_ = nullptr;
-  Entry** buckets_ = &single_;
-  std::size_t bucket_count_ = 1;   // a power of two
+  // The buckets' address, and in the bits that are 0 in it the logarithm of their number: one load tells both.
+  struct Place {
+    const Bucket* buckets;
+    std::size_t mask;
+  };
+  [[nodiscard]] static Place place_of(std::uintptr_t where) {
+    return {reinterpret_cast<const Bucket*>(where & ~std::uintptr_t{alignof(Bucket) - 1}), (std::size_t{1} << (where & (alignof(Bucket) - 1))) - 1};
+  }
+  void publish(Table& table) {
+    where_.store(reinterpret_cast<std::uintptr_t>(table.buckets()) | static_cast<std::uintptr_t>(std::countr_one(table.mask)));
+  }
+  [[nodiscard]] Table* table() const {
+    return reinterpret_cast<Table*>(where_.load(std::memory_order_relaxed) & ~std::uintptr_t{alignof(Bucket) - 1}) - 1;
+  }
+
+  std::atomic<std::uintptr_t> where_;
   std::size_t entries_ = 0;
-  std::unique_ptr<Entry*[]> table_;
+  // So that a cache without room for a table still works.
+  struct {
+    Table table;
+    Bucket bucket;
+  } own_;
 };
 
 class Index {
@@ -65,10 +120,13 @@ class Index {
   // By other bits than the bucket within.
   [[nodiscard]] Shard& shard(const Key& key) { return shards_[key.bytes[31] % kShards]; }
   [[nodiscard]] const Shard& shard(const Key& key) const { return shards_[key.bytes[31] % kShards]; }
+  [[nodiscard]] Shard& shard(const Entry& entry) { return shards_[entry.rest_of_key.back() % kShards]; }
+  [[nodiscard]] Entry* find(const Key& key) const { return shard(key).find(key); }
+  void fetch_ahead(const Key& key) const { shard(key).fetch_ahead(key); }
   [[nodiscard]] std::array<Shard, kShards>& shards() { return shards_; }
   [[nodiscard]] const std::array<Shard, kShards>& shards() const { return shards_; }
 
-  // Holds every shard, in order: nothing can be found, stored or forgotten meanwhile.
+  // Holds every shard, in order: nothing can be stored or forgotten meanwhile.
   class AllLocked {
    public:
     explicit AllLocked(Index& index) {

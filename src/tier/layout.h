@@ -1,28 +1,51 @@
 // How much memory a value takes, and where it lies.
 #pragma once
 
+#include <malloc.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
+#include <cstring>
 
 #include "tier/buffer_pool.h"
 #include "tier/entry.h"
-#include "tier/memory_tier.h"
 
 namespace tensorcache::detail {
 
-struct MemoryTier::Layout {
-  // What malloc may take beside an aligned block: its header and the gap in front.
-  static constexpr std::size_t kMallocOverheadBytes = alignof(Entry);
+class Layout {
+ public:
+  static constexpr std::size_t kLineBytes = 64;
 
-  explicit Layout(std::size_t value_bytes)
-      : block_bytes(sizeof(Entry)), buffer_bytes(value_bytes >= BufferPool::kSmallestBytes ? BufferPool::rounded(value_bytes) : 0) {
-    if (buffer_bytes == 0) block_bytes += (value_bytes + alignof(Entry) - 1) / alignof(Entry) * alignof(Entry);
+  // `pooled`: a large value gets a buffer of its own.
+  explicit Layout(std::size_t value_bytes, bool pooled)
+      : buffer_bytes(pooled ? BufferPool::rounded(value_bytes) : 0),
+        entry_at(pooled ? kLineBytes : (value_bytes + kLineBytes - 1) / kLineBytes * kLineBytes) {}
+  explicit Layout(std::size_t value_bytes) : Layout(value_bytes, value_bytes >= BufferPool::kSmallestBytes) {}
+  static Layout of(const Entry& entry) { return Layout(entry.value_bytes(), entry.has(kPooled)); }
+
+  // Null if there is no memory. Goes back with std::free. Not from operator new, which makes the size a multiple of the alignment: malloc puts
+  // eight bytes before each block, and with an entry of 120 they make whole lines, so that one aligned block follows another without a gap.
+  [[nodiscard]] void* new_block() const {
+    void* block = nullptr;
+    return ::posix_memalign(&block, kLineBytes, block_bytes()) == 0 ? block : nullptr;
   }
-  [[nodiscard]] std::uint64_t block_charge() const { return block_bytes + kMallocOverheadBytes; }
+  [[nodiscard]] static std::uint64_t taken_by(void* block) { return ::malloc_usable_size(block) + sizeof(void*); }
+  [[nodiscard]] std::size_t block_bytes() const { return entry_at + sizeof(Entry); }
+  [[nodiscard]] std::uint64_t block_charge() const { return block_bytes() + sizeof(void*); }
   [[nodiscard]] std::uint64_t charge() const { return block_charge() + buffer_bytes; }
 
-  std::size_t block_bytes;    // the entry, and behind it a value that is not large
-  std::size_t buffer_bytes;   // a large value's own buffer
+  std::size_t buffer_bytes;   // 0: the value is in the block
+  std::size_t entry_at;       // in the block
 };
+
+// The value of an entry.
+[[nodiscard]] inline std::byte* data_of(const Entry& entry) {
+  auto* const here = reinterpret_cast<std::byte*>(const_cast<Entry*>(&entry));
+  if (!entry.has(kPooled)) return here - Layout(entry.value_bytes(), false).entry_at;
+  std::byte* buffer = nullptr;
+  std::memcpy(&buffer, here - Layout::kLineBytes, sizeof buffer);
+  return buffer;
+}
 
 }   // namespace tensorcache::detail

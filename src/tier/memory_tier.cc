@@ -1,28 +1,33 @@
+// Looking up and storing.
 #include "tier/memory_tier.h"
 
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <limits>
 #include <new>
 #include <utility>
-
-#include "tier/layout.h"
 
 namespace tensorcache::detail {
 
 namespace {
 
-// No address space holds more; also keeps the arithmetic of sizes far from overflow.
-constexpr std::size_t kLargestValueBytes = std::size_t{1} << 47;
+// No address space holds more; also keeps the arithmetic of sizes, and what an entry says of its slack, far from overflow.
+constexpr std::size_t kLargestValueBytes = std::size_t{1} << 36;
 
 }   // namespace
 
-MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock)
-    : clock_(std::move(clock)), budget_(capacity_bytes), policy_(std::move(policy)) {
+MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission)
+    : clock_(std::move(clock)), admission_(admission), budget_(capacity_bytes), policy_(std::move(policy)) {
   policy_->resize(capacity_bytes);
 }
 
-MemoryTier::~MemoryTier() { clear(std::nullopt); }
+std::shared_ptr<MemoryTier> MemoryTier::make(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission) {
+  return {new MemoryTier(capacity_bytes, std::move(policy), std::move(clock), admission), [](MemoryTier* tier) {
+            tier->clear(std::nullopt);
+            tier->let_live(-1);
+          }};
+}
 
 PutStatus MemoryTier::rejected(PutStatus status) {
   rejected_puts_.fetch_add(1, std::memory_order_relaxed);
@@ -43,10 +48,9 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   // Held from here on, so that the room for the child is not made by evicting its parent. A parent that is not stored yet
   // may still come before the commit.
   Entry* parent = options.parent ? hold_parent(*options.parent) : nullptr;
-  announce(key, Layout(value_bytes).charge(), options.kind);
   Entry* entry = nullptr;
   try {
-    entry = allocate(Layout(value_bytes));
+    if (announce(key, Layout(value_bytes), options, parent)) entry = allocate(Layout(value_bytes));
   } catch (const std::bad_alloc&) {
     if (parent != nullptr && drop(*parent, kKid)) reclaim(parent);
     throw;
@@ -56,82 +60,108 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
     draft.status_ = rejected(PutStatus::kNoSpace);
     return draft;
   }
-  entry->key = key;
+  entry->set_key(key);
   entry->kind = options.kind;
   entry->owner = options.owner;
   entry->source = options.source;
-  entry->value_bytes = value_bytes;
-  entry->time_to_live = options.time_to_live;
+  entry->lifetime = Lifetime({}, options.time_to_live);
   entry->parent = parent;
-  entry->chained = options.parent.has_value();
-  entry->hash = std::hash<Key>{}(key);
   entry->cost_seconds = options.cost_seconds;
+  entry->slack_bytes = static_cast<std::uint32_t>(entry->charge_bytes - value_bytes);
+  if (options.parent) entry->state.fetch_or(kChained, std::memory_order_relaxed);
   draft.parent_ = options.parent;
-  draft.tier_ = shared_from_this();
+  draft.tier_ = this;
   draft.entry_ = entry;
   draft.status_ = PutStatus::kStored;
   return draft;
 }
 
-void MemoryTier::announce(const Key& key, std::uint64_t charge_bytes, Kind kind) {
+bool MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent) {
+  if (!policy_->wants_announcements()) return true;
   PolicyNode node;
-  node.kind = kind;
-  node.charge_bytes = charge_bytes;
+  node.kind = options.kind;
+  node.charge_bytes = layout.charge();
   node.hash = std::hash<Key>{}(key);
+  node.cost_seconds = options.cost_seconds;
+  node.parent = parent;
+  const bool selects =
+      admission_ == Admission::kSelective && options.kind == Kind::kPrefixBlock && budget_.used() + layout.charge() > budget_.capacity();
   const std::lock_guard lock(policy_mutex_);
+  settle(Whose::kOwn);
   policy_->announce(node);
+  return !selects || policy_->admits(node);
 }
 
 PutStatus MemoryTier::commit(Draft draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }
 
 PutStatus MemoryTier::commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live) {
-  if (draft) draft.entry_->time_to_live = time_to_live;
+  if (draft) draft.entry_->lifetime = Lifetime({}, time_to_live);
   return publish(std::move(draft), nullptr, age);
 }
 
 PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::milliseconds age) {
   Entry* entry = draft.entry_;
   if (entry == nullptr) return draft.status_ == PutStatus::kStored ? PutStatus::kNoSpace : draft.status_;
-  assert(draft.tier_.get() == this);
-  if (entry->chained && entry->parent == nullptr) {
+  assert(draft.tier_ == this);
+  if (entry->has(kChained) && entry->parent == nullptr) {
     entry->parent = hold_parent(*draft.parent_);
     if (entry->parent == nullptr) return rejected(PutStatus::kParentMissing);
   }
-  Shard& shard = index_.shard(entry->key);
+  Shard& shard = index_.shard(*entry);
   make_table_room(shard);
   for (;;) {
     {
       const std::lock_guard lock(shard.mutex);
-      if (entry->parent != nullptr && ((entry->parent->state.load() & kGone) != 0 || is_expired(*entry->parent))) {
-        return rejected(PutStatus::kParentMissing);
-      }
-      Entry* other = shard.find(entry->key);
+      if (entry->parent != nullptr && (entry->above()->has(kGone) || is_expired(*entry->above()))) return rejected(PutStatus::kParentMissing);
+      Entry* other = shard.find(entry->key());
       if (other != nullptr && !is_expired(*other)) {
         if (pinned != nullptr) *pinned = pin(*other);
         return PutStatus::kAlreadyStored;
       }
       if (other == nullptr) {
-        entry->stored_at = clock_() - age;
+        set_lifetime(*entry, age);
         if (pinned != nullptr) *pinned = pin(*entry);
-        KindCounters& kind = kinds_[static_cast<std::size_t>(entry->kind)];
-        kind.entries.fetch_add(1, std::memory_order_relaxed);
-        kind.value_bytes.fetch_add(entry->value_bytes, std::memory_order_relaxed);
-        kind.charged_bytes.fetch_add(entry->charge_bytes, std::memory_order_relaxed);
-        shard.link(*entry);
-        entry->parent_hash = entry->parent != nullptr ? entry->parent->hash : 0;
-        const std::lock_guard policy_lock(policy_mutex_);
-        entry->tick.store(++ticks_, std::memory_order_relaxed);
-        entry->linked = true;
-        policy_->insert(*entry);
-        draft.entry_ = nullptr;   // the index has it now
+        if (!shard.link(*entry)) break;   // in a table that has no place and could not grow
+        draft.entry_ = nullptr;           // the index has it now
+        hand_over(shard, *entry);
         break;
       }
     }
-    expirations_.fetch_add(forget(entry->key, Only::kExpired), std::memory_order_relaxed);
+    expire(entry->key());
   }
-  puts_.fetch_add(1, std::memory_order_relaxed);
+  if (draft.entry_ != nullptr) {
+    if (pinned != nullptr) pinned->reset();
+    return rejected(PutStatus::kNoSpace);
+  }
   if (budget_.over()) trim();
   return PutStatus::kStored;
+}
+
+// No value outlives what it is chained behind: whoever finds it alive need not look at those before it.
+void MemoryTier::set_lifetime(Entry& entry, std::chrono::milliseconds age) const {
+  const auto now = clock_();
+  auto time_to_live = entry.lifetime.time_to_live();
+  if (const Entry* parent = entry.above(); parent != nullptr && parent->has(kExpires)) {
+    const auto most = std::max(parent->lifetime.time_to_live() - parent->lifetime.age(now), std::chrono::milliseconds(1)) + age;
+    if (time_to_live.count() == 0 || time_to_live > most) time_to_live = most;
+  }
+  entry.lifetime = Lifetime(now - age, time_to_live);
+  if (time_to_live.count() != 0) entry.state.fetch_or(kExpires);
+}
+
+// What was just linked, into the policy's hands.
+void MemoryTier::hand_over(Shard& shard, Entry& entry) {
+  KindStats& kind = shard.counts.kinds[static_cast<std::size_t>(entry.kind)];
+  kind.entries += 1;
+  kind.value_bytes += entry.value_bytes();
+  kind.charged_bytes += entry.charge_bytes;
+  shard.counts.puts += 1;
+  const std::lock_guard lock(policy_mutex_);
+  settle(Whose::kOwn);   // what this request found comes before what it brings
+  entry.tick.store(++ticks_, std::memory_order_relaxed);
+  policy_->insert(entry);
+  set_linked(entry);
+  show_ticks();
 }
 
 PutStatus MemoryTier::put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned) {
@@ -143,98 +173,121 @@ PutStatus MemoryTier::put(const Key& key, std::span<const std::byte> value, cons
 }
 
 Handle MemoryTier::detached(std::span<const std::byte> value, const PutOptions& options) {
-  const std::size_t block_bytes = sizeof(Entry) + value.size();
-  auto* entry = new (::operator new(block_bytes, std::align_val_t{alignof(Entry)})) Entry;
+  const Layout layout(value.size(), false);
+  auto* block = static_cast<std::byte*>(layout.new_block());
+  if (block == nullptr) throw std::bad_alloc();
+  auto* entry = new (block + layout.entry_at) Entry;
+  let_live(1);
   entry->kind = options.kind;
-  entry->data = reinterpret_cast<std::byte*>(entry + 1);
-  entry->value_bytes = value.size();
-  if (!value.empty()) std::memcpy(entry->data, value.data(), value.size());
-  entry->stored_at = clock_();
-  entry->state.store(kGone);
+  entry->charge_bytes = layout.charge();
+  entry->slack_bytes = static_cast<std::uint32_t>(layout.charge() - value.size());
+  entry->state.store(kGone | kDetached);
+  if (!value.empty()) std::memcpy(block, value.data(), value.size());
+  entry->lifetime = Lifetime(clock_(), {});
   return pin(*entry);
 }
 
 Handle MemoryTier::get(const Key& key, Count count) {
-  Shard& shard = index_.shard(key);
   const std::uint64_t counted = count == Count::kYes ? 1 : 0;
   Handle handle;
-  bool expired = false;
+  bool expired = false, full = false;
+  index_.fetch_ahead(key);
   {
-    const std::lock_guard lock(shard.mutex);
-    Entry* entry = shard.find(key);
+    Readers::Section section(readers_);
+    Entry* entry = index_.find(key);
     expired = entry != nullptr && is_expired(*entry);
-    if (entry == nullptr || expired) {
-      shard.misses += counted;
+    if (entry == nullptr || expired || !acquire(*entry, kPin)) {
+      section.count(0, counted);
     } else {
-      handle = pin(*entry);
-      entry->hits += 1;
-      shard.hits += counted;
+      handle = Handle(this, entry);
+      section.count(counted, 0);
+      entry->hits.store(entry->hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      full = is_worth_noting(*entry) && section.note({entry});
     }
   }
-  if (handle) {
-    // A touch is worth less than waiting for whoever is evicting just now.
-    const std::unique_lock lock(policy_mutex_, std::try_to_lock);
-    if (lock) touch_locked(*handle.entry_);
-  } else if (expired) {
-    expirations_.fetch_add(forget(key, Only::kExpired), std::memory_order_relaxed);
-  }
+  if (full) settle_if_free();
+  if (expired) expire(key);
   return handle;
 }
 
-std::vector<Handle> MemoryTier::match(std::span<const Key> chain) {
-  std::vector<Handle> run;
-  run.reserve(chain.size());
-  bool expired = false;
-  for (const Key& key : chain) {
-    Shard& shard = index_.shard(key);
-    const std::lock_guard lock(shard.mutex);
-    Entry* entry = shard.find(key);
-    expired = entry != nullptr && is_expired(*entry);
-    if (entry == nullptr || expired) {
-      shard.misses += chain.size() - run.size();
+MemoryTier::Found MemoryTier::longest(std::span<const Key> chain) const {
+  Found found;
+  std::size_t expired_at = chain.size();
+  // Whether the value at `at` is there; then so are all before it.
+  const auto reaches = [&](std::size_t at) {
+    Entry* entry = index_.find(chain[at]);
+    if (entry == nullptr || entry->has(kGone) || (at > 0 && !entry->has(kChained))) return false;
+    if (is_expired(*entry)) {
+      expired_at = at;
+      return false;
+    }
+    found.last = entry;
+    found.length = at + 1;
+    return true;
+  };
+  std::size_t missing = chain.size();   // the first that is known not to be there
+  for (std::size_t step = 1; found.length < missing; step *= 2) {
+    const std::size_t at = std::min(found.length + step, missing) - 1;
+    if (!reaches(at)) {
+      missing = at;
       break;
     }
-    run.push_back(pin(*entry));
-    entry->hits += 1;
-    shard.hits += 1;
   }
-  if (!run.empty()) {
-    const std::lock_guard lock(policy_mutex_);
-    policy_->begin({.values = chain.size(), .hits = run.size()});
-    std::for_each(run.rbegin(), run.rend(), [&](const Handle& handle) { touch_locked(*handle.entry_); });
+  while (found.length < missing) {
+    const std::size_t middle = found.length + (missing - found.length) / 2;
+    if (!reaches(middle)) missing = middle;
   }
-  if (expired) expirations_.fetch_add(forget(chain[run.size()], Only::kExpired), std::memory_order_relaxed);
+  found.expired = expired_at == found.length && expired_at < chain.size();
+  return found;
+}
+
+Run MemoryTier::match(std::span<const Key> chain, std::size_t of) {
+  Run run;
+  if (of == 0) return run;
+  Found found;
+  bool full = false;
+  {
+    Readers::Section section(readers_);
+    do {
+      found = longest(chain);
+    } while (found.last != nullptr && !acquire(*found.last, kPin));   // it went just now: then what is there before it
+    if (found.last != nullptr) run = Run(Handle(this, found.last), found.length);
+    section.count(found.length, of - found.length);
+    constexpr std::size_t kMost = std::numeric_limits<std::uint32_t>::max();
+    full = section.note({found.last, static_cast<std::uint32_t>(std::min(found.length, kMost)), static_cast<std::uint32_t>(std::min(of, kMost))});
+  }
+  if (full) settle_if_free();
+  if (found.expired) expire(chain[found.length]);
   return run;
 }
 
 void MemoryTier::demote(std::span<const Key> chain) {
-  std::vector<Handle> run;
-  for (const Key& key : chain) {
-    Shard& shard = index_.shard(key);
-    const std::lock_guard lock(shard.mutex);
-    Entry* entry = shard.find(key);
-    if (entry == nullptr) break;
-    run.push_back(pin(*entry));
+  Handle last;
+  {
+    const Readers::Section section(readers_);
+    const Found found = longest(chain);
+    if (found.last == nullptr || !acquire(*found.last, kPin)) return;
+    last = Handle(this, found.last);
   }
+  std::vector<Entry*> end;   // the last first
+  const auto kids = [](const Entry& entry) { return (entry.state.load() & kReferences) / kKid; };
+  for (Entry* entry = last.entry_; entry != nullptr && kids(*entry) == (end.empty() ? 0 : 1); entry = entry->above()) end.push_back(entry);
   const std::lock_guard lock(policy_mutex_);
-  std::size_t first = run.size();
-  const auto kids = [&](std::size_t i) { return (run[i].entry_->state.load() & kReferences) / kKid; };
-  while (first > 0 && kids(first - 1) == (first == run.size() ? 0 : 1)) --first;
-  for (; first < run.size(); ++first) {
-    if (run[first].entry_->linked) policy_->demote(*run[first].entry_);
+  settle();
+  for (auto entry = end.rbegin(); entry != end.rend(); ++entry) {
+    if ((*entry)->has(kLinked)) policy_->demote(**entry);
   }
 }
 
 std::size_t MemoryTier::peek(std::span<const Key> chain) const {
-  const auto missing = std::find_if_not(chain.begin(), chain.end(), [&](const Key& key) { return contains(key); });
-  return static_cast<std::size_t>(missing - chain.begin());
+  const Readers::Section section(readers_);
+  return longest(chain).length;
 }
 
 bool MemoryTier::contains(const Key& key) const {
-  const Shard& shard = index_.shard(key);
-  const std::lock_guard lock(shard.mutex);
-  const Entry* entry = shard.find(key);
-  return entry != nullptr && !is_expired(*entry);
+  const Readers::Section section(readers_);
+  const Entry* entry = index_.find(key);
+  return entry != nullptr && !entry->has(kGone) && !is_expired(*entry);
 }
 
 }   // namespace tensorcache::detail

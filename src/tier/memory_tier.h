@@ -1,14 +1,16 @@
 // Values in memory: an index, a policy, and a budget that is never passed.
 //
-// Locks, always taken in this order, each alone or with those after it:
-//   a shard (or all, in their order)  what is stored      find, link, unlink; an entry gets its first reference here
-//   policy                            what goes next
+// A hit takes no lock: it finds the entry, pins it and notes the use, in a section of Readers. Locks of all others, always taken in this
+// order, each alone or with those after it:
+//   a shard (or all, in their order)  what is stored      link, unlink
+//   policy                            what goes next; notes are collected under it
 //   buffer pool                       idle buffers
 // Allocating, evicting and dropping references happen with none of them held.
 //
 // An entry's life: filling (a Draft has it, nobody else sees it) → stored (in the index and in the policy's hands) → gone
-// (out of both) → freed, once the last pin and the last entry chained behind it have let go. Only an entry without either
-// is evicted. One that is the policy's choice but has some is "parked": out of the policy's hands until it has none.
+// (out of both) → freed, once the last pin and the last entry chained behind it have let go. Who takes it out of the index pins it until
+// every section in which it may have been found is over. Only an entry without pins and kids is evicted. One that is the policy's choice but
+// has some is "parked": out of the policy's hands until it has none.
 #pragma once
 
 #include <array>
@@ -27,16 +29,21 @@
 #include "tier/buffer_pool.h"
 #include "tier/entry.h"
 #include "tier/index.h"
+#include "tier/layout.h"
+#include "tier/readers.h"
 
 namespace tensorcache::detail {
 
 // Threads: all members from any thread. See cache.h for what each promises.
-class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
+class MemoryTier {
  public:
   using Clock = std::function<std::chrono::steady_clock::time_point()>;
 
-  MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock);
-  ~MemoryTier();
+  // Whether the policy may refuse a block that is worth less than what would have to go for it. Not above a disk, which gets what is stored here.
+  enum class Admission : std::uint8_t { kAll, kSelective };
+  // Closed when the last of these pointers goes: empty then, and freed with the last handle or draft.
+  [[nodiscard]] static std::shared_ptr<MemoryTier> make(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock,
+                                                        Admission admission = Admission::kAll);
   MemoryTier(const MemoryTier&) = delete;
   MemoryTier& operator=(const MemoryTier&) = delete;
 
@@ -53,7 +60,7 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   enum class Count : bool { kNo, kYes };
   [[nodiscard]] Handle get(const Key& key, Count count);
   [[nodiscard]] Handle share(const Handle& handle);
-  [[nodiscard]] std::vector<Handle> match(std::span<const Key> chain);
+  [[nodiscard]] Run match(std::span<const Key> chain, std::size_t of);
   void demote(std::span<const Key> chain);
   [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
   [[nodiscard]] bool contains(const Key& key) const;
@@ -64,7 +71,7 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
 
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] Stats stats(std::uint64_t owner) const;
-  [[nodiscard]] std::vector<EntryInfo> list(std::optional<std::uint64_t> owner, std::size_t limit) const;
+  [[nodiscard]] std::vector<EntryInfo> list(std::optional<std::uint64_t> owner, std::size_t limit);
   [[nodiscard]] std::chrono::steady_clock::time_point now() const { return clock_(); }
 
   // Bytes of the budget for what belongs to the cache and lies elsewhere; makes room. False: there is none.
@@ -73,19 +80,27 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   // A stored value's, as long as the handle holds it.
   [[nodiscard]] static const Entry& entry_of(const Handle& handle) { return *handle.entry_; }
   // Removed or evicted since the handle was made.
-  [[nodiscard]] static bool is_gone(const Handle& handle) { return (handle.entry_->state.load() & kGone) != 0; }
+  [[nodiscard]] static bool is_gone(const Handle& handle) { return handle.entry_->has(kGone); }
 
   // For Handle and Draft: they let go.
   void unpin(Entry* entry);
   void discard(Entry* draft);
 
  private:
-  void announce(const Key& key, std::uint64_t charge_bytes, Kind kind);
+  MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission);
+  ~MemoryTier() = default;
+
+  [[nodiscard]] bool announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
   [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
-  struct Layout;
-  struct KindCounters {
-    std::atomic<std::uint64_t> entries{0}, value_bytes{0}, charged_bytes{0};
+  void set_lifetime(Entry& entry, std::chrono::milliseconds age) const;
+  void hand_over(Shard& shard, Entry& entry);
+  // The longest leading run. In a section.
+  struct Found {
+    Entry* last = nullptr;
+    std::size_t length = 0;
+    bool expired = false;   // the one behind it
   };
+  [[nodiscard]] Found longest(std::span<const Key> chain) const;
 
   // space.cc: room in the budget.
   [[nodiscard]] Entry* allocate(const Layout& layout);   // null: no room. Throws std::bad_alloc
@@ -93,39 +108,64 @@ class MemoryTier : public std::enable_shared_from_this<MemoryTier> {
   [[nodiscard]] bool make_room(std::uint64_t bytes);
   void make_table_room(Shard& shard);
   void free_memory(Entry* entry);
-  bool evict_one();
+  void let_live(std::int64_t blocks);   // frees this tier when it is closed and the last block goes
+  bool evict();
+  [[nodiscard]] std::size_t pop_victims(std::span<Entry*> victims, bool& others_evict);
   void trim();
 
   // references.cc: who holds an entry.
-  [[nodiscard]] bool drop(Entry& entry, std::uint64_t unit);   // true: it is gone and this was the last reference
+  [[nodiscard]] static bool acquire(Entry& entry, std::uint64_t unit);   // false: it is gone. In a section
+  [[nodiscard]] bool drop(Entry& entry, std::uint64_t unit);             // true: it is gone and this was the last reference
   void reclaim(Entry* entry);
   void unpark(Entry& entry);
-  void touch_locked(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
   [[nodiscard]] Handle pin(Entry& entry);
+  void set_linked(Entry& entry);   // with policy_mutex_ held
+  void show_ticks();               // likewise
+  enum class Whose : bool { kAll, kOwn };
+  void settle(Whose whose = Whose::kAll);   // tells the policy what was used; with policy_mutex_ held
+  void tell(const Use& use);                // likewise
+  void touch(Entry& entry);                 // likewise
+  void settle_if_free();
+  [[nodiscard]] bool is_worth_noting(const Entry& entry) const;
 
   // forget.cc: out of the index.
   enum class Only : std::uint8_t { kAll, kExpired };
-  void unindex(Shard& shard, Entry& entry, Entry*& garbage);
-  void sweep(Entry* garbage);
+  struct Garbage {   // taken out, each entry pinned
+    Entry* entries = nullptr;
+    Table* tables = nullptr;
+  };
+  using Counter = std::uint64_t ShardCounts::*;
+  void unindex(Shard& shard, Entry& entry, Counter counter, Garbage& garbage);
+  [[nodiscard]] bool take_out(Entry& victim, Garbage& garbage);
+  void sweep(const Garbage& garbage);
   std::uint64_t forget(const Key& key, Only only);
   template <class Doomed>
-  std::uint64_t forget_where(const Doomed& doomed);
-  [[nodiscard]] bool is_expired(const Entry& entry) const { return entry.time_to_live.count() != 0 && entry.expired(clock_()); }
+  std::uint64_t forget_where(const Doomed& doomed, Counter counter);
+  [[nodiscard]] bool is_expired(const Entry& entry) const { return entry.has(kExpires) && entry.lifetime.over(clock_()); }
+  void expire(const Key& key);
   [[nodiscard]] PutStatus rejected(PutStatus status);
 
   const Clock clock_;
+  const Admission admission_;
   Budget budget_;
   BufferPool pool_{budget_};
   Index index_;
+  mutable Readers readers_;
 
   std::mutex policy_mutex_;
   const std::unique_ptr<Policy> policy_;   // guarded by policy_mutex_
-  std::uint64_t ticks_ = 0;                // guarded by policy_mutex_
-  int evicting_ = 0;                       // guarded by policy_mutex_: entries popped, whose memory is not back yet
+  std::uint32_t ticks_ = 0;                // guarded by policy_mutex_: uses told
+  std::size_t linked_ = 0;                 // guarded by policy_mutex_: entries in the policy's hands
+  std::atomic<std::size_t> evicting_{0};   // entries popped, whose memory is not back yet; raised under policy_mutex_
 
-  std::array<KindCounters, kKindCount> kinds_;
-  std::atomic<std::uint64_t> puts_{0}, rejected_puts_{0}, evictions_{0}, expirations_{0}, removals_{0};
+  // For readers: the ticks, and within how many of them a further use of a value need not be told. Written under policy_mutex_.
+  struct alignas(64) {
+    std::atomic<std::uint32_t> ticks{0}, interval{0};
+  } shown_;
+
+  std::atomic<std::int64_t> blocks_{1};   // of memory with an entry; and one more until this is closed
+  std::atomic<std::uint64_t> rejected_puts_{0};
 };
 
 }   // namespace tensorcache::detail

@@ -1,7 +1,20 @@
-// Who holds an entry: pins of handles, and entries chained behind it.
+// Who holds an entry, and what the policy is told of its use.
 #include "tier/memory_tier.h"
 
 namespace tensorcache::detail {
+
+namespace {
+
+// A use need not be told while fewer than this share of the entries were used since the one before.
+constexpr std::size_t kIntervalShare = 8;
+
+}   // namespace
+
+bool MemoryTier::acquire(Entry& entry, std::uint64_t unit) {
+  if ((entry.state.fetch_add(unit) & kGone) == 0) return true;
+  entry.state.fetch_sub(unit);   // never the last: who took it out pins it until this section is over
+  return false;
+}
 
 bool MemoryTier::drop(Entry& entry, std::uint64_t unit) {
   std::uint64_t state = entry.state.load();
@@ -19,54 +32,101 @@ bool MemoryTier::drop(Entry& entry, std::uint64_t unit) {
 
 void MemoryTier::reclaim(Entry* entry) {
   while (entry != nullptr) {
-    Entry* parent = entry->parent;
+    Entry* parent = entry->above();
     free_memory(entry);
     entry = parent != nullptr && drop(*parent, kKid) ? parent : nullptr;
   }
 }
 
-void MemoryTier::unpark(Entry& entry) {
-  const std::lock_guard lock(policy_mutex_);
-  if ((entry.state.load() & kParked) == 0) return;
-  entry.state.fetch_and(~kParked);
-  entry.linked = true;
-  policy_->restore(entry);
+void MemoryTier::set_linked(Entry& entry) {
+  entry.state.fetch_or(kLinked);
+  ++linked_;
 }
 
-void MemoryTier::touch_locked(Entry& entry) {
-  entry.tick.store(++ticks_, std::memory_order_relaxed);
-  if ((entry.state.load() & kParked) != 0) {
-    entry.state.fetch_and(~kParked);
-    entry.linked = true;
-    policy_->restore(entry);
+void MemoryTier::show_ticks() {
+  shown_.ticks.store(ticks_, std::memory_order_relaxed);
+  if (!policy_->counts_uses()) shown_.interval.store(static_cast<std::uint32_t>(linked_ / kIntervalShare), std::memory_order_relaxed);
+}
+
+void MemoryTier::unpark(Entry& entry) {
+  const std::lock_guard lock(policy_mutex_);
+  if (!entry.has(kParked)) return;
+  entry.state.fetch_and(~kParked);
+  policy_->restore(entry);
+  set_linked(entry);
+}
+
+void MemoryTier::settle(Whose whose) {
+  const std::uint32_t before = ticks_;
+  const auto tell_one = [this](const Use& use) { tell(use); };
+  whose == Whose::kOwn ? readers_.collect_own(tell_one) : readers_.collect(tell_one);
+  if (ticks_ != before) show_ticks();
+}
+
+void MemoryTier::settle_if_free() {
+  // A touch is worth less than waiting for whoever is evicting just now.
+  const std::unique_lock lock(policy_mutex_, std::try_to_lock);
+  if (lock) settle();
+}
+
+void MemoryTier::tell(const Use& use) {
+  if (use.chain == 0) {
+    touch(*use.entry);
+    return;
   }
-  if (entry.linked) policy_->touch(entry);
+  policy_->begin({.values = use.chain, .hits = use.run});
+  Entry* entry = use.entry;
+  for (std::uint32_t i = 0; i < use.run; ++i, entry = entry->above()) {
+    entry->hits.store(entry->hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    touch(*entry);
+  }
+}
+
+void MemoryTier::touch(Entry& entry) {
+  entry.tick.store(++ticks_, std::memory_order_relaxed);
+  if (entry.has(kParked)) {
+    entry.state.fetch_and(~kParked);
+    policy_->restore(entry);
+    set_linked(entry);
+  }
+  if (entry.has(kLinked)) policy_->touch(entry);
+}
+
+bool MemoryTier::is_worth_noting(const Entry& entry) const {
+  const std::uint32_t interval = shown_.interval.load(std::memory_order_relaxed);
+  return interval == 0 || shown_.ticks.load(std::memory_order_relaxed) - entry.tick.load(std::memory_order_relaxed) >= interval;
 }
 
 Entry* MemoryTier::hold_parent(const Key& key) {
-  Shard& shard = index_.shard(key);
-  const std::lock_guard lock(shard.mutex);
-  Entry* parent = shard.find(key);
-  if (parent == nullptr || is_expired(*parent)) return nullptr;
-  parent->state.fetch_add(kKid);
-  return parent;
+  const Readers::Section section(readers_);
+  Entry* parent = index_.find(key);
+  return parent != nullptr && !is_expired(*parent) && acquire(*parent, kKid) ? parent : nullptr;
 }
 
 Handle MemoryTier::pin(Entry& entry) {
   entry.state.fetch_add(kPin);
-  return Handle(shared_from_this(), &entry);
+  return {this, &entry};
 }
 
 Handle MemoryTier::share(const Handle& handle) { return pin(*handle.entry_); }
 
+// A smaller budget waits for what is pinned. This tier lives on with the entry at least.
 void MemoryTier::unpin(Entry* entry) {
+  if (!budget_.over()) {
+    if (drop(*entry, kPin)) reclaim(entry);
+    return;
+  }
+  let_live(1);
   if (drop(*entry, kPin)) reclaim(entry);
-  if (budget_.over()) trim();   // a smaller budget waits for what is pinned
+  trim();
+  let_live(-1);
 }
 
 void MemoryTier::discard(Entry* draft) {
+  let_live(1);
   reclaim(draft);
   if (budget_.over()) trim();
+  let_live(-1);
 }
 
 }   // namespace tensorcache::detail

@@ -1,11 +1,19 @@
 // Room in the budget: charge, allocate, evict.
+#include <algorithm>
+#include <cstdlib>
 #include <new>
 #include <thread>
 
-#include "tier/layout.h"
 #include "tier/memory_tier.h"
 
 namespace tensorcache::detail {
+
+namespace {
+
+// So many entries go at once where there are many: one of so many thousands more does not matter, and the locks are taken less often.
+constexpr std::size_t kMostVictims = 32, kEntriesForEachVictim = 4096;
+
+}   // namespace
 
 std::byte* MemoryTier::obtain_buffer(std::size_t buffer_bytes) {
   for (;;) {
@@ -15,13 +23,13 @@ std::byte* MemoryTier::obtain_buffer(std::size_t buffer_bytes) {
       budget_.give_back(buffer_bytes);
       throw std::bad_alloc();
     }
-    if (!pool_.release(buffer_bytes) && !evict_one()) return nullptr;
+    if (!pool_.release(buffer_bytes) && !evict()) return nullptr;
   }
 }
 
 bool MemoryTier::make_room(std::uint64_t bytes) {
   while (!budget_.try_charge(bytes)) {
-    if (!pool_.release(bytes) && !evict_one()) return false;
+    if (!pool_.release(bytes) && !evict()) return false;
   }
   return true;
 }
@@ -34,26 +42,43 @@ Entry* MemoryTier::allocate(const Layout& layout) {
   }
   void* block = nullptr;
   const bool room = make_room(layout.block_charge());
-  if (room) block = ::operator new(layout.block_bytes, std::align_val_t{alignof(Entry)}, std::nothrow);
+  if (room) block = layout.new_block();
   if (block == nullptr) {
     if (buffer != nullptr) pool_.put(buffer, layout.buffer_bytes);
     if (!room) return nullptr;
     budget_.give_back(layout.block_charge());
     throw std::bad_alloc();
   }
-  auto* entry = new (block) Entry;
-  entry->buffer_bytes = layout.buffer_bytes;
-  entry->charge_bytes = layout.charge();
-  entry->data = buffer != nullptr ? buffer : reinterpret_cast<std::byte*>(entry + 1);
+  // malloc may give a little more than it was asked for.
+  const std::uint64_t extra = Layout::taken_by(block) - std::min(Layout::taken_by(block), layout.block_charge());
+  if (extra > 0 && !make_room(extra)) {
+    std::free(block);
+    if (buffer != nullptr) pool_.put(buffer, layout.buffer_bytes);
+    budget_.give_back(layout.block_charge());
+    return nullptr;
+  }
+  let_live(1);
+  auto* entry = new (static_cast<std::byte*>(block) + layout.entry_at) Entry;
+  entry->charge_bytes = layout.charge() + extra;
+  if (buffer != nullptr) {
+    std::memcpy(block, &buffer, sizeof buffer);
+    entry->state.store(kPooled, std::memory_order_relaxed);
+  }
   return entry;
 }
 
 void MemoryTier::free_memory(Entry* entry) {
-  if (entry->buffer_bytes != 0) pool_.put(entry->data, entry->buffer_bytes);
-  const std::uint64_t rest = entry->charge_bytes - entry->buffer_bytes;
+  const Layout layout = Layout::of(*entry);
+  if (layout.buffer_bytes != 0) pool_.put(data_of(*entry), layout.buffer_bytes);
+  const std::uint64_t charged = entry->has(kDetached) ? 0 : entry->charge_bytes - layout.buffer_bytes;
   entry->~Entry();
-  ::operator delete(entry, std::align_val_t{alignof(Entry)});
-  budget_.give_back(rest);   // last: the bytes are free before they may be charged again
+  std::free(reinterpret_cast<std::byte*>(entry) - layout.entry_at);
+  budget_.give_back(charged);   // the bytes are free before they may be charged again
+  let_live(-1);
+}
+
+void MemoryTier::let_live(std::int64_t blocks) {
+  if (blocks_.fetch_add(blocks) + blocks == 0) delete this;
 }
 
 void MemoryTier::make_table_room(Shard& shard) {
@@ -62,69 +87,69 @@ void MemoryTier::make_table_room(Shard& shard) {
     const std::lock_guard lock(shard.mutex);
     bytes = shard.wanted_table_bytes();
   }
-  // Without room or memory the buckets grow longer instead.
+  // Without room or memory the buckets get fuller instead.
   if (bytes == 0 || !make_room(bytes)) return;
-  std::unique_ptr<Entry*[]> table(new (std::nothrow) Entry*[bytes / sizeof(Entry*)]());
-  const std::unique_lock lock(shard.mutex);
-  if (table && shard.wanted_table_bytes() == bytes) {
-    shard.set_table(std::move(table), bytes, budget_);
-  } else {
-    table.reset();
-    budget_.give_back(bytes);
+  Table* table = Table::make(bytes);
+  Garbage garbage;
+  {
+    const std::lock_guard lock(shard.mutex);
+    if (table != nullptr && shard.wanted_table_bytes() == bytes) garbage.tables = shard.set_table(std::exchange(table, nullptr));
   }
+  if (table != nullptr) Table::free(table);
+  if (garbage.tables == nullptr && shard.table_bytes() != bytes) budget_.give_back(bytes);
+  sweep(garbage);
 }
 
-bool MemoryTier::evict_one() {
-  for (;;) {
-    Entry* entry = nullptr;
-    {
-      const std::lock_guard lock(policy_mutex_);
-      if (PolicyNode* node = policy_->pop()) {
-        entry = static_cast<Entry*>(node);
-        entry->linked = false;
-        // Whatever is in the policy's hands is alive; this keeps it so until its shard is locked.
-        entry->state.fetch_add(kPin);
-        ++evicting_;
-      } else if (evicting_ == 0) {
-        return false;
-      }
+std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evict) {
+  const std::lock_guard lock(policy_mutex_);
+  settle();
+  const std::size_t wanted = std::clamp<std::size_t>(linked_ / kEntriesForEachVictim, 1, victims.size());
+  std::size_t count = 0;
+  while (count < wanted) {
+    PolicyNode* node = policy_->pop();
+    if (node == nullptr) break;
+    auto* entry = static_cast<Entry*>(node);
+    if (count > 0 && (entry->state.load() & kReferences) != 0) {   // for the next time: what it waits for may be among these
+      policy_->restore(*entry);
+      break;
     }
-    if (entry == nullptr) {   // another thread has the last one in hand, and may free its parent or put it back
-      std::this_thread::yield();
+    // Whatever is in the policy's hands is alive; this keeps it so until its shard is locked.
+    entry->state.fetch_add(kPin);
+    entry->state.fetch_and(~kLinked);
+    --linked_;
+    victims[count++] = entry;
+  }
+  others_evict = evicting_.load() != 0;
+  evicting_.fetch_add(count);
+  return count;
+}
+
+bool MemoryTier::evict() {
+  std::array<Entry*, kMostVictims> room;
+  for (;;) {
+    bool others_evict = false;
+    const std::span<Entry*> victims = std::span(room).first(pop_victims(room, others_evict));
+    if (victims.empty()) {
+      if (!others_evict) return false;
+      std::this_thread::yield();   // another thread has the last ones in hand, and may free their parents or put them back
       continue;
     }
-    Entry* garbage = nullptr;
-    bool evicted = false;
-    {
-      Shard& shard = index_.shard(entry->key);
-      const std::lock_guard lock(shard.mutex);
-      const std::uint64_t state = entry->state.load();
-      if ((state & kGone) == 0) {
-        evicted = (state & kReferences) == kPin;
-        if (evicted) {
-          unindex(shard, *entry, garbage);
-          if (shard.empty()) shard.drop_table(budget_);
-        } else {
-          entry->state.fetch_or(kParked);
-        }
-      }
+    Garbage garbage;
+    for (Entry* victim : victims) {
+      // If the last reference of one that could not go went meanwhile, this puts it back into the policy's hands.
+      if (!take_out(*victim, garbage) && drop(*victim, kPin)) reclaim(victim);
     }
-    // If the last reference went meanwhile, this puts a parked entry back into the policy's hands.
-    if (drop(*entry, kPin)) reclaim(entry);
-    {
-      const std::lock_guard lock(policy_mutex_);
-      --evicting_;
-    }
-    if (!evicted) continue;
-    evictions_.fetch_add(1, std::memory_order_relaxed);
-    return true;
+    const bool evicted = garbage.entries != nullptr;
+    sweep(garbage);
+    evicting_.fetch_sub(victims.size());
+    if (evicted) return true;
   }
 }
 
 void MemoryTier::trim() {
   for (;;) {
     const std::uint64_t used = budget_.used(), capacity = budget_.capacity();
-    if (used <= capacity || (!pool_.release(used - capacity) && !evict_one())) return;
+    if (used <= capacity || (!pool_.release(used - capacity) && !evict())) return;
   }
 }
 

@@ -11,18 +11,21 @@ Stats MemoryTier::stats() const {
   stats.capacity_bytes = budget_.capacity();
   stats.used_bytes = budget_.used();
   stats.peak_bytes = budget_.peak();
+  stats.hits = readers_.hits();
+  stats.misses = readers_.misses();
+  stats.rejected_puts = rejected_puts_.load();
   for (const Shard& shard : index_.shards()) {
     const std::lock_guard lock(shard.mutex);
-    stats.hits += shard.hits;
-    stats.misses += shard.misses;
-  }
-  stats.puts = puts_.load();
-  stats.rejected_puts = rejected_puts_.load();
-  stats.evictions = evictions_.load();
-  stats.expirations = expirations_.load();
-  stats.removals = removals_.load();
-  for (std::size_t i = 0; i < kKindCount; ++i) {
-    stats.kinds[i] = {kinds_[i].entries.load(), kinds_[i].value_bytes.load(), kinds_[i].charged_bytes.load()};
+    const ShardCounts& counts = shard.counts;
+    stats.puts += counts.puts;
+    stats.evictions += counts.evictions;
+    stats.expirations += counts.expirations;
+    stats.removals += counts.removals;
+    for (std::size_t i = 0; i < kKindCount; ++i) {
+      stats.kinds[i].entries += counts.kinds[i].entries;
+      stats.kinds[i].value_bytes += counts.kinds[i].value_bytes;
+      stats.kinds[i].charged_bytes += counts.kinds[i].charged_bytes;
+    }
   }
   return stats;
 }
@@ -36,7 +39,7 @@ Stats MemoryTier::stats(std::uint64_t owner) const {
       if (entry.owner != owner || is_expired(entry)) return;
       KindStats& kind = stats.kinds[static_cast<std::size_t>(entry.kind)];
       kind.entries += 1;
-      kind.value_bytes += entry.value_bytes;
+      kind.value_bytes += entry.value_bytes();
       kind.charged_bytes += entry.charge_bytes;
       stats.used_bytes += entry.charge_bytes;
     });
@@ -44,29 +47,36 @@ Stats MemoryTier::stats(std::uint64_t owner) const {
   return stats;
 }
 
-std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std::size_t limit) const {
-  using Found = std::pair<std::uint64_t, EntryInfo>;
-  const auto newer = [](const Found& a, const Found& b) { return a.first > b.first; };
-  std::vector<Found> newest;   // a heap, the oldest on top, never longer than `limit`
+std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std::size_t limit) {
+  using Listed = std::pair<std::uint32_t, EntryInfo>;   // uses since it was used, which is right when the counter wraps around
+  const auto newer = [](const Listed& a, const Listed& b) { return a.first < b.first; };
+  std::vector<Listed> newest;   // a heap, the oldest on top, never longer than `limit`
   const auto now = clock_();
+  std::uint32_t ticks = 0;
+  {
+    const std::lock_guard lock(policy_mutex_);
+    settle();
+    ticks = ticks_;
+  }
   for (const Shard& shard : index_.shards()) {
     const std::lock_guard lock(shard.mutex);
     shard.for_each([&](const Entry& entry) {
-      if (limit == 0 || (owner && entry.owner != *owner) || entry.expired(now)) return;
-      const std::uint64_t tick = entry.tick.load(std::memory_order_relaxed);
+      if (limit == 0 || (owner && entry.owner != *owner) || (entry.has(kExpires) && entry.lifetime.over(now))) return;
+      const std::uint32_t ago = ticks - entry.tick.load(std::memory_order_relaxed);
       if (newest.size() == limit) {
-        if (tick < newest.front().first) return;
+        if (ago > newest.front().first) return;
         std::pop_heap(newest.begin(), newest.end(), newer);
         newest.pop_back();
       }
-      newest.emplace_back(tick, EntryInfo{entry.key, entry.kind, entry.owner, entry.value_bytes, entry.hits, entry.age(now), entry.chained});
+      newest.emplace_back(ago, EntryInfo{entry.key(), entry.kind, entry.owner, entry.value_bytes(), entry.hits.load(std::memory_order_relaxed),
+                                         entry.lifetime.age(now), entry.has(kChained)});
       std::push_heap(newest.begin(), newest.end(), newer);
     });
   }
   std::sort_heap(newest.begin(), newest.end(), newer);
   std::vector<EntryInfo> infos;
   infos.reserve(newest.size());
-  for (const Found& found : newest) infos.push_back(found.second);
+  for (const Listed& listed : newest) infos.push_back(listed.second);
   return infos;
 }
 

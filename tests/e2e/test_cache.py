@@ -99,7 +99,7 @@ def test_stored_things_are_listed_and_deleted(tmp_path):
         assert removed == sum(kind["entries"] for kind in kinds.values())
         assert not listed()["entries"]
         # Memory that is being made ready at start counts too, and is kept idle until the next deletion.
-        eventually(lambda: server.request("DELETE", "/cache").status_code == 200 and listed()["used_bytes"] < 100_000)
+        eventually(lambda: server.request("DELETE", "/cache").status == 200 and listed()["used_bytes"] < 100_000)
         again = server.chat(words.text("listed", 150))
         assert "hit" not in again.cache_status and cached(again) == 0
 

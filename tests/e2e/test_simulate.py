@@ -38,6 +38,23 @@ def test_adaptive_never_loses_to_lru_by_more_than_a_tenth_of_a_point():
         assert adaptive["miss_ratio"] <= lru["miss_ratio"] + 0.001, lru["size_text"]
 
 
+def test_guarded_is_close_to_the_best_of_the_three_that_it_follows(tmp_path):
+    keys, sized = tmp_path / "keys.txt", tmp_path / "sized.csv"
+    blocks = [block for line in gzip.open(TRACE, "rt") for block in json.loads(line)["hash_ids"]]
+    keys.write_text("".join(f"{block}\n" for block in blocks))
+    sized.write_text("".join(f"{block},{10 ** (block * 2654435761 % 5)}\n" for block in blocks))
+    best = set()
+    for trace in keys, sized:
+        for size in "1%", "5%", "10%", "20%", "50%":
+            done = run("simulate", str(trace), "--policy", "guarded,gdsf,s3fifo,lru", "--size", size, "--json")
+            misses = {r["policy"]: r["miss_ratio"] for r in json.loads(done.stdout)["results"]}
+            guarded = misses.pop("guarded")
+            assert guarded <= min(misses.values()) + 0.015, (trace.name, size, guarded, misses)
+            assert guarded <= misses["lru"] + 0.001, (trace.name, size, guarded, misses)
+            best.add(min(misses, key=misses.get))
+    assert best == {"gdsf", "s3fifo", "lru"}
+
+
 def test_what_cannot_be_done_is_said(tmp_path):
     broken = tmp_path / "broken.jsonl"
     broken.write_text(gzip.open(TRACE, "rt").readline() + "{nonsense\n" + gzip.open(TRACE, "rt").readline())
@@ -68,7 +85,7 @@ def test_policies_are_listed():
     done = run("policies")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines()[1:] if line and line[0].islower()]
-    assert names == ["adaptive", "arc", "clock", "fifo", "gdsf", "lfu", "lru", "s3fifo", "sieve", "wtinylfu"]
+    assert names == ["adaptive", "arc", "auto", "clock", "fifo", "gdsf", "guarded", "lfu", "lru", "s3fifo", "sieve", "wtinylfu"]
 
 
 def test_a_server_records_a_trace_that_can_be_simulated(tmp_path):
