@@ -8,7 +8,7 @@ from local_server import seconds
 
 from tensorcache import TensorCache
 
-ITEMS, FEATURES, WIDTH, DIMENSIONS, REQUESTS, CANDIDATES = 20_000, 256, 1024, 256, 25, 200
+ITEMS, FEATURES, WIDTH, DIMENSIONS, REQUESTS, CANDIDATES = 20_000, 256, 1024, 256, 100, 200
 
 
 class ItemTower:

@@ -21,4 +21,4 @@ for venv in clean debian; do
   pip $venv install --force-reinstall --no-deps "$dir"/wheel/tensorcache-*.whl
   pip $venv install "$dir"/wheel/tensorcache-*.whl -r python/tests/requirements.txt
 done
-pip clean install -r examples/requirements.txt -r bench/requirements.txt
+pip clean install -r examples/requirements.txt -r bench/requirements.txt -r python/tests/requirements-jax.txt

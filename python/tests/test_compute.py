@@ -67,8 +67,9 @@ def test_an_exception_reaches_everybody_and_nothing_is_stored(cache):
 
     results, threads = in_threads(1, lambda: cache.get_or_compute("k", compute))
     started.wait(10)
+    (flight,) = cache._flights._flights.values()
     more, others = in_threads(4, lambda: cache.get_or_compute("k", compute))
-    time.sleep(0.1)
+    until(lambda: len(flight.future._condition._waiters) == 4)
     go.set()
     join(threads + others)
     assert [str(error) for error in results + more] == ["no model"] * 5
@@ -273,7 +274,7 @@ def test_asyncio_failures_and_cancelling(cache):
         raise RuntimeError("no")
 
     async def slow(value):
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(10 if value == "first" else 0.2)
         return value
 
     async def main():
@@ -302,8 +303,12 @@ def test_asyncio_refresh(cache):
             return "new"
 
         assert await cache.aget_or_compute("k", compute, ttl=60, stale=60) == "old"
-        await asyncio.sleep(0.1)
-        assert cache.get("k") == "new"
+        for _ in range(1000):
+            await asyncio.sleep(0.01)
+            if cache.get("k") == "new":
+                break
+        else:
+            pytest.fail("it was not refreshed")
         cache.add("k", "old", ttl=0.01, stale=60)
         await asyncio.sleep(0.02)
         assert await cache.aget_or_compute("k", lambda: 1 / 0) == "old"
