@@ -4,7 +4,7 @@ from __future__ import annotations
 import threading
 from typing import Any, Dict, List, Optional, Union
 
-from ._cache import TensorCache, _limits
+from ._cache import TensorCache, _limits, _open_caches
 
 
 class CacheManager:
@@ -30,6 +30,7 @@ class CacheManager:
                 core = default._core.named(name, 0 if cache_size is None else _limits(cache_size, 1)[0])
                 found = TensorCache.__new__(TensorCache)
                 found._set_up(core, name, default._policy, default._on_disk, default._ttl, default._allow_pickle)
+                _open_caches.add(found)
                 self._caches[name] = found
             return found
 

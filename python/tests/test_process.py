@@ -47,14 +47,17 @@ def test_more_than_the_memory(tmp_path):
 def test_without_close_what_was_added_is_written_at_exit(tmp_path):
     code = """
         import sys
-        from tensorcache import TensorCache
-        cache = TensorCache("8MiB", path=sys.argv[1])
-        cache.add("k", "v")
+        from tensorcache import CacheManager
+        manager = CacheManager("8MiB", path=sys.argv[1])
+        manager.add("k", "v")
+        manager.cache("named").add("k", "w")
     """
     done = run(code, tmp_path)
     assert done.returncode == 0 and not done.stderr, done.stderr
     with TensorCache("8MiB", path=tmp_path) as cache:
         assert cache.get("k") == "v"
+    with TensorCache("8MiB", path=tmp_path, name="named") as cache:
+        assert cache.get("k") == "w"
 
 
 def test_two_processes_on_one_path(tmp_path):

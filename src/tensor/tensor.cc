@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "tensor/sizes.h"
+
 namespace tensorcache {
 namespace {
 
@@ -17,18 +19,17 @@ constexpr DTypeInfo kDTypes[kDTypeCount] = {{"bytes", 1},    {"text", 1},    {"b
                                             {"int64", 8},    {"uint8", 1},   {"uint16", 2},  {"uint32", 4},    {"uint64", 8},     {"float16", 2},
                                             {"bfloat16", 2}, {"float32", 4}, {"float64", 8}, {"complex64", 8}, {"complex128", 16}};
 
-// Throws if the product of the lengths and the element's size does not fit.
+// Throws for what is no tensor.
 std::size_t checked_count(const TensorView& view) {
   const std::size_t element = dtype_bytes(view.dtype);
   if (element == 0) throw std::invalid_argument("dtype: " + std::to_string(static_cast<int>(view.dtype)) + " is no DType");
   if (view.strides.size() != view.shape.size()) throw std::invalid_argument("strides: there must be one for each axis of the shape");
-  std::uint64_t count = 1;
   for (const std::int64_t length : view.shape) {
     if (length < 0) throw std::invalid_argument("shape: a length must not be negative");
-    if (__builtin_mul_overflow(count, static_cast<std::uint64_t>(length), &count)) throw std::invalid_argument("shape: too many elements");
   }
-  if (count > (std::uint64_t{1} << 47) / element) throw std::invalid_argument("shape: too many elements");
-  return count;
+  const std::optional<std::uint64_t> bytes = tensor::bytes_of(view.dtype, view.shape);
+  if (!bytes) throw std::invalid_argument("shape: too many elements");
+  return *bytes / element;
 }
 
 void copy_axis(const TensorView& view, std::size_t axis, std::size_t element, const std::byte* from, std::byte*& to) {
@@ -73,7 +74,7 @@ Axes row_major(const Axes& shape) {
   std::int64_t step = 1;
   for (std::size_t axis = shape.size(); axis-- > 0;) {
     strides[axis] = step;
-    if (__builtin_mul_overflow(step, shape[axis], &step)) throw std::invalid_argument("shape: too many elements");
+    if (__builtin_mul_overflow(step, std::max<std::int64_t>(shape[axis], 1), &step)) throw std::invalid_argument("shape: too many elements");
   }
   return strides;
 }

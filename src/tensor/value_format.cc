@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "tensor/sizes.h"
+
 namespace tensorcache::tensor {
 namespace {
 
@@ -14,7 +16,6 @@ static_assert(std::endian::native == std::endian::little, "the format is little 
 constexpr std::size_t kAlign = 64;
 constexpr char kMagic[4] = {'T', 'C', 'T', '1'};
 constexpr std::uint32_t kNegative = 1;
-constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 47;
 
 struct FixedHead {
   char magic[4];
@@ -62,15 +63,11 @@ std::optional<Axes> read_axes(Reader& reader, std::size_t rank) {
 std::optional<TensorView> read_part(Reader& reader, std::span<const std::byte> bytes, std::size_t head_bytes) {
   PartRecord record;
   if (!reader.read(&record, sizeof record)) return std::nullopt;
-  const std::size_t element = dtype_bytes(static_cast<DType>(record.dtype));
   const auto shape = read_axes(reader, record.rank), strides = read_axes(reader, record.rank);
-  if (element == 0 || !shape || !strides) return std::nullopt;
-  std::uint64_t size = element;
-  for (const std::int64_t length : *shape) {
-    if (length < 0 || __builtin_mul_overflow(size, static_cast<std::uint64_t>(length), &size)) return std::nullopt;
-  }
-  if (size > kMostBytes || record.offset % kAlign != 0 || record.offset < head_bytes || record.offset > bytes.size()) return std::nullopt;
-  if (size > bytes.size() - record.offset) return std::nullopt;
+  if (!shape || !strides) return std::nullopt;
+  const std::optional<std::uint64_t> size = bytes_of(static_cast<DType>(record.dtype), *shape);
+  if (!size || record.offset % kAlign != 0 || record.offset < head_bytes || record.offset > bytes.size()) return std::nullopt;
+  if (*size > bytes.size() - record.offset) return std::nullopt;
   TensorView view{static_cast<DType>(record.dtype), bytes.data() + record.offset, *shape, *strides};
   if (!view.is_dense()) return std::nullopt;
   return view;
@@ -96,13 +93,12 @@ Encoder::Encoder(ValueHead head, std::span<const TensorView> parts, std::string_
   head_bytes_ = aligned(bytes);
   total_ = head_bytes_;
   for (const TensorView& part : parts) {
-    static_cast<void>(row_major(part.shape));   // throws where the arithmetic below would overflow
-    if (dtype_bytes(part.dtype) == 0 || part.strides.size() != part.shape.size() || part.nbytes() > kMostBytes ||
-        std::any_of(part.shape.begin(), part.shape.end(), [](std::int64_t length) { return length < 0; })) {
-      throw std::invalid_argument("value: its dtype, shape and strides do not make a tensor");
+    const std::optional<std::uint64_t> size = bytes_of(part.dtype, part.shape);
+    if (!size || part.strides.size() != part.shape.size()) {
+      throw std::invalid_argument("value: its dtype, shape and strides do not make a tensor, or too large a one");
     }
     offsets_.push_back(aligned(total_));
-    total_ = offsets_.back() + part.nbytes();
+    total_ = offsets_.back() + *size;
   }
 }
 

@@ -99,6 +99,18 @@ TEST(ValueFormat, WrongArgumentsAreNamed) {
   EXPECT_THROW(Encoder({}, std::span(&negative, 1), {}), std::invalid_argument);
 }
 
+// The lengths of an empty tensor's other axes may be anything; found by the fuzz target.
+TEST(ValueFormat, AnEmptyTensorOfHugeLengthsIsRefused) {
+  constexpr std::int64_t kHuge = std::int64_t{1} << 50;
+  for (const Axes& shape : {Axes{0, kHuge, kHuge}, Axes{kHuge, kHuge, 0}}) {
+    const TensorView part{DType::kInt8, "x", shape, {1, 1, 1}};
+    EXPECT_THROW(Encoder({}, std::span(&part, 1), {}), std::invalid_argument);
+    EXPECT_THROW(Tensor{part}, std::invalid_argument);
+  }
+  const TensorView empty{DType::kInt8, "x", {0, 1000}, {1000, 1}};
+  EXPECT_EQ(decode(written(Encoder({}, std::span(&empty, 1), {})))->part(0).shape, (Axes{0, 1000}));
+}
+
 // Damage is met with a miss, never with a read outside the bytes (which the sanitizers would see).
 TEST(ValueFormat, DamageIsNoValueOrStaysInside) {
   const auto good = example();
