@@ -187,7 +187,7 @@ TEST(TableGrowth, KeepsAccount) {
   for (std::uint64_t i = 0; keys.size() < 40; ++i) {
     if (const Key key = key_of(i); key.bytes[31] % 16 == 3) keys.push_back(key);
   }
-  for (int round = 0; round < 400; ++round) {
+  for (int round = 0; round < 200; ++round) {
     Cache cache({});
     std::barrier start(3);
     std::atomic<int> running{2};

@@ -1,5 +1,7 @@
 // Uses a part of everything in the installed library.
 #include <tensorcache/cache.h>
+#include <tensorcache/cache_manager.h>
+#include <tensorcache/tensor_cache.h>
 
 #include <cstdio>
 
@@ -10,5 +12,9 @@ int main() {
   if (cache.get(key).text() != "found") return 2;
   const auto computed = cache.get_or_compute(tensorcache::Key::of("other"), [] { return std::vector<std::byte>(10); });
   if (computed.bytes().size() != 10) return 3;
+  tensorcache::CacheManager manager({.store = {.capacity_bytes = 1 << 20}});
+  const float numbers[] = {1, 2};
+  if (!manager.cache("embeddings").add("text", tensorcache::TensorView::of(std::span<const float>(numbers), {2}))) return 4;
+  if (manager.cache("embeddings").get("text").tensor().elements<float>()[1] != 2) return 5;
   std::puts("the installed library works");
 }

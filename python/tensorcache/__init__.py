@@ -1,0 +1,21 @@
+"""TensorCache: results of models, kept under what they were computed from.
+
+    from tensorcache import TensorCache
+
+    cache = TensorCache("2GiB")
+    logits = cache.get_or_compute(tuple(tokens), lambda: run_model(tokens))   # a read-only array; computed once
+
+docs/python.md says more.
+"""
+from importlib.metadata import PackageNotFoundError, version as _version
+
+from ._cache import Entry, Lease, TensorCache
+from ._manager import CacheManager
+from ._memoize import memoize
+
+try:
+    __version__ = _version("tensorcache")
+except PackageNotFoundError:   # run from a source tree
+    __version__ = "0"
+
+__all__ = ["CacheManager", "Entry", "Lease", "TensorCache", "memoize", "__version__"]

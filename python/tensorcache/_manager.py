@@ -1,0 +1,87 @@
+"""CacheManager: several named caches under one budget."""
+from __future__ import annotations
+
+import threading
+from typing import Any, Dict, List, Optional, Union
+
+from ._cache import TensorCache, _limits, _open_caches
+
+
+class CacheManager:
+    """Several named caches that share one memory budget (and one disk).
+
+    Takes what TensorCache takes. ``add``, ``get``, ``remove`` are those of the cache without a name; ``clear`` is for all of them.
+
+        manager = CacheManager("2GiB")
+        manager.cache("embeddings").add("text", vector)
+    """
+
+    def __init__(self, cache_size: Union[int, str] = 1024, **options: Any) -> None:
+        self._default = TensorCache(cache_size, **options)
+        self._lock = threading.Lock()
+        self._caches: Dict[str, TensorCache] = {self._default.name: self._default}
+
+    def cache(self, name: str, cache_size: Optional[int] = None) -> TensorCache:
+        """The cache of this name (at most 200 bytes), made at its first use; ``cache_size`` then limits its number of entries."""
+        with self._lock:
+            found = self._caches.get(name)
+            if found is None:
+                default = self._default
+                core = default._core.named(name, 0 if cache_size is None else _limits(cache_size, 1)[0])
+                found = TensorCache.__new__(TensorCache)
+                found._set_up(core, name, default._policy, default._on_disk, default._ttl, default._allow_pickle)
+                _open_caches.add(found)
+                self._caches[name] = found
+            return found
+
+    def names(self) -> List[str]:
+        """The names in use; "" is the default cache's."""
+        return sorted(self._caches)
+
+    def add(self, key: Any, value: Any, **options: Any) -> int:
+        return self._default.add(key, value, **options)
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return self._default.get(key, default)
+
+    def remove(self, key: Any) -> bool:
+        return self._default.remove(key)
+
+    def clear(self) -> int:
+        return sum(cache.clear() for cache in list(self._caches.values()))
+
+    def invalidate(self, tag: str) -> bool:
+        """Tags are one space for all caches of a manager."""
+        return self._default.invalidate(tag)
+
+    def resize(self, cache_size: Union[int, str]) -> None:
+        self._default.resize(cache_size)
+
+    def stats(self) -> Dict[str, Dict[str, Any]]:
+        """By name. Bytes are those of the whole."""
+        return {name: cache.stats() for name, cache in list(self._caches.items())}
+
+    def flush(self, timeout: float = 60.0) -> bool:
+        return self._default.flush(timeout)
+
+    def close(self) -> None:
+        for cache in list(self._caches.values()):
+            cache.close()
+
+    def __len__(self) -> int:
+        return sum(len(cache) for cache in list(self._caches.values()))
+
+    def __contains__(self, key: Any) -> bool:
+        return key in self._default
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __enter__(self) -> "CacheManager":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<CacheManager of {', '.join(repr(cache) for cache in list(self._caches.values()))}>"

@@ -1,0 +1,1 @@
+"""The place of the classic interface: ``from tensorcache.python.tensorcache import TensorCache``."""

@@ -1,0 +1,42 @@
+"""The Python on docs/python.md and in the README runs as it stands there."""
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def blocks(path):
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_docs_python():
+    code = blocks("docs/python.md")
+    assert len(code) >= 8
+    namespace = {}
+    for block in code:
+        exec(compile(block, "docs/python.md", "exec"), namespace)
+
+
+def test_readme():
+    code = [block for block in blocks("README.md") if "tensorcache import" in block]
+    assert len(code) == 1
+    exec(compile(code[0], "README.md", "exec"), {})
+
+
+def test_stubs_and_docstrings():
+    import inspect
+
+    import tensorcache
+    folder = Path(tensorcache.__file__).parent
+    assert (folder / "py.typed").exists() and (folder / "_core.pyi").exists()
+    for thing in (tensorcache.TensorCache, tensorcache.CacheManager, tensorcache.memoize):
+        assert thing.__doc__
+    stub = (folder / "_core.pyi").read_text()
+    for name, member in inspect.getmembers(tensorcache._core.Cache):
+        if not name.startswith("_"):
+            assert re.search(rf"def {name}\(", stub), name
+    for name in dir(tensorcache.TensorCache):
+        if not name.startswith("_") and name not in ("closed", "name"):
+            assert getattr(tensorcache.TensorCache, name).__doc__, name

@@ -1,0 +1,163 @@
+"""Disks, forks, other processes, and the end of the interpreter."""
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+
+from tensorcache import CacheManager, TensorCache
+
+
+def run(code, *arguments, timeout=60):
+    return subprocess.run([sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code), *map(str, arguments)], capture_output=True, text=True,
+                          timeout=timeout)
+
+
+def test_values_are_there_again(tmp_path):
+    value = {"logits": np.arange(1000, dtype=np.float32), "text": "hello"}
+    with TensorCache("8MiB", path=tmp_path) as cache:
+        cache.add((1, 2), value, tags=["t"])
+        cache.add("gone", "x", tags=["old"])
+        cache.add("removed", "x")
+        cache.remove("removed")
+        cache.invalidate("old")
+        assert cache.flush()
+        version = cache.entry((1, 2)).version
+    with TensorCache("8MiB", path=str(tmp_path)) as cache:
+        found = cache.get((1, 2))
+        np.testing.assert_array_equal(found["logits"], value["logits"])
+        assert cache.entry((1, 2)).version == version
+        assert cache.get("gone") is None and cache.get("removed") is None
+        assert len(cache) >= 1 and cache.stats()["disk_entries"] >= 1 and "on disk" in repr(cache)
+
+
+def test_more_than_the_memory(tmp_path):
+    with TensorCache("2MiB", path=tmp_path) as cache:
+        for number in range(100):
+            cache.add(number, np.full(100_000, number, np.uint8))
+            if number % 2 == 0:
+                assert cache.flush()
+        assert cache.flush()
+        assert all((cache.get(number) == number).all() for number in range(100))
+
+
+def test_without_close_what_was_added_is_written_at_exit(tmp_path):
+    code = """
+        import sys
+        from tensorcache import CacheManager
+        manager = CacheManager("8MiB", path=sys.argv[1])
+        manager.add("k", "v")
+        manager.cache("named").add("k", "w")
+    """
+    done = run(code, tmp_path)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    with TensorCache("8MiB", path=tmp_path) as cache:
+        assert cache.get("k") == "v"
+    with TensorCache("8MiB", path=tmp_path, name="named") as cache:
+        assert cache.get("k") == "w"
+
+
+def test_two_processes_on_one_path(tmp_path):
+    with TensorCache("8MiB", path=tmp_path) as cache:
+        cache.add("k", "v")
+        done = run("import sys; from tensorcache import TensorCache; TensorCache(path=sys.argv[1])", tmp_path)
+        assert done.returncode == 1 and "RuntimeError" in done.stderr and str(tmp_path) in done.stderr
+        assert cache.get("k") == "v"
+        with pytest.raises(RuntimeError, match="in use|uses|another"):
+            TensorCache(path=tmp_path)
+    with TensorCache("8MiB", path=tmp_path) as cache:
+        assert cache.get("k") == "v"
+
+
+def test_killed_with_a_refresh_and_a_view_alive():
+    """The interpreter ends while a daemon thread computes and arrays point into the cache."""
+    done = run("""
+        import threading, time, numpy as np
+        from tensorcache import TensorCache, CacheManager
+        cache = TensorCache("64MiB")
+        manager = CacheManager("64MiB")
+        manager.cache("a").add("k", np.arange(5))
+        cache.add("k", np.arange(100_000), ttl=0.01, stale=60)
+        view = cache.get("k")
+        time.sleep(0.02)
+        cache.get_or_compute("k", lambda: time.sleep(60), ttl=0.01, stale=60)
+        def use():
+            while True:
+                cache.get("k")
+        for _ in range(2):
+            threading.Thread(target=use, daemon=True).start()
+        threading.excepthook = lambda *_: None   # they find the cache closed
+        print(view[5])
+    """)
+    assert done.returncode == 0 and done.stdout == "5\n", done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_gets_a_clear_error_and_can_open_its_own(tmp_path):
+    cache = TensorCache("8MiB", path=tmp_path)
+    cache.add("k", np.arange(1000))
+    view, entry = cache.get("k"), cache.entry("k")
+    stop = threading.Event()
+
+    def busy():   # holds the cache's locks now and then
+        while not stop.is_set():
+            cache.add("busy", np.arange(50_000))
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        for _ in range(5):
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    try:
+                        cache.get("k")
+                    except RuntimeError as error:
+                        assert "forked" in str(error)
+                        assert "fork" in repr(cache)
+                        assert view[999] == 999, "what was got stays readable"
+                        with TensorCache("8MiB") as own:
+                            own.add("k", "mine")
+                            assert own.get("k") == "mine"
+                        cache.close()
+                        del view, entry
+                        code = 0
+                finally:
+                    os._exit(code)
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        stop.set()
+        thread.join()
+    assert cache.get("k")[999] == 999
+    cache.close()
+
+
+def test_a_manager_on_disk(tmp_path):
+    with CacheManager("8MiB", path=tmp_path) as manager:
+        manager.cache("one").add("k", "1")
+        manager.add("k", "default")
+    with CacheManager("8MiB", path=tmp_path) as manager:
+        assert manager.cache("one").get("k") == "1" and manager.get("k") == "default" and manager.cache("two").get("k") is None
+
+
+def test_threads_run_while_values_are_copied(cache):
+    """The GIL is let go of: another thread gets on while large arrays go in."""
+    value, ticks, stop = np.zeros(20 << 20, np.uint8), [], threading.Event()
+
+    def tick():
+        while not stop.is_set():
+            ticks.append(1)
+
+    thread = threading.Thread(target=tick)
+    thread.start()
+    before = len(ticks)
+    for _ in range(20):
+        cache.add("k", value)
+    during = len(ticks) - before
+    stop.set()
+    thread.join()
+    assert during > 100

@@ -1,0 +1,61 @@
+// One computation per key at a time: who leads, who waits, and what becomes of it.
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+#include <variant>
+
+#include "tensorcache/tensor_cache.h"
+
+namespace tensorcache::tensor {
+
+// Threads: all members from any thread. No lock is held while anything is computed.
+class Computations {
+  struct Flight;
+
+ public:
+  // The right and the duty to compute a key. Its end without land() hands over to somebody who waits.
+  class Lead {
+   public:
+    Lead(Lead&&) noexcept = default;
+    Lead& operator=(Lead&&) = delete;
+    ~Lead();
+    // Gives the result to all who wait.
+    void land(Hit result);
+    // The key was removed since this began: the result must not be stored.
+    [[nodiscard]] bool is_forgotten() const;
+
+   private:
+    friend class Computations;
+    Lead(Computations* owner, const Key& key, std::shared_ptr<Flight> flight) : owner_(owner), key_(key), flight_(std::move(flight)) {}
+    Computations* owner_;
+    Key key_;
+    std::shared_ptr<Flight> flight_;   // null: moved from, or landed
+  };
+
+  // Waits for whoever computes the key. Their result, or the lead: nobody does, or they failed.
+  [[nodiscard]] std::variant<Hit, Lead> join(const Key& key);
+  // Without waiting: nothing if somebody computes it.
+  [[nodiscard]] std::optional<Lead> lead(const Key& key);
+  // Results that are being computed are not to be stored.
+  void forget(const Key& key);
+  void forget_all();
+
+ private:
+  struct Flight {
+    std::condition_variable changed;
+    bool computing = true, forgotten = false, landed = false;
+    std::size_t waiting = 0;
+    Hit result;
+  };
+  void end_locked(const Key& key, const std::shared_ptr<Flight>& flight);
+
+  std::mutex mutex_;
+  std::unordered_map<Key, std::shared_ptr<Flight>> flights_;
+};
+
+}   // namespace tensorcache::tensor

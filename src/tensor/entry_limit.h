@@ -1,0 +1,87 @@
+// At most so many entries: which key was used when, for caches that are limited by a number. Least recently used goes first.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <list>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "tensorcache/key.h"
+
+namespace tensorcache::tensor {
+
+// Threads: all members from any thread. Each returns the keys that have to go; the caller removes them. O(1) while there is no limit.
+class EntryLimit {
+ public:
+  explicit EntryLimit(std::uint64_t capacity) : capacity_(capacity) {}
+
+  [[nodiscard]] bool is_set() const { return capacity_.load(std::memory_order_relaxed) != 0; }
+
+  // A use; of a key that was not known too, as after a restart. Skipped if another thread is in here: order is worth less than waiting.
+  [[nodiscard]] std::vector<Key> touch(const Key& key) {
+    if (!is_set()) return {};
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    return lock ? use_locked(key) : std::vector<Key>();
+  }
+  [[nodiscard]] std::vector<Key> insert(const Key& key) {
+    if (!is_set()) return {};
+    const std::lock_guard lock(mutex_);
+    return use_locked(key);
+  }
+  // 0: no limit.
+  [[nodiscard]] std::vector<Key> resize(std::uint64_t capacity) {
+    const std::lock_guard lock(mutex_);
+    capacity_ = capacity;
+    if (capacity == 0) clear_locked();
+    return excess_locked();
+  }
+  void erase(const Key& key) {
+    if (!is_set()) return;
+    const std::lock_guard lock(mutex_);
+    const auto found = where_.find(key);
+    if (found == where_.end()) return;
+    order_.erase(found->second);
+    where_.erase(found);
+  }
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    clear_locked();
+  }
+  [[nodiscard]] bool contains(const Key& key) const {
+    const std::lock_guard lock(mutex_);
+    return where_.contains(key);
+  }
+
+ private:
+  std::vector<Key> use_locked(const Key& key) {
+    const auto [found, added] = where_.try_emplace(key);
+    if (added) {
+      found->second = order_.insert(order_.begin(), key);
+    } else {
+      order_.splice(order_.begin(), order_, found->second);
+    }
+    return added ? excess_locked() : std::vector<Key>();
+  }
+  std::vector<Key> excess_locked() {
+    std::vector<Key> excess;
+    while (is_set() && order_.size() > capacity_) {
+      excess.push_back(order_.back());
+      where_.erase(order_.back());
+      order_.pop_back();
+    }
+    return excess;
+  }
+  void clear_locked() {
+    order_.clear();
+    where_.clear();
+  }
+
+  std::atomic<std::uint64_t> capacity_;
+  mutable std::mutex mutex_;
+  std::list<Key> order_;   // most recently used first
+  std::unordered_map<Key, std::list<Key>::iterator> where_;
+};
+
+}   // namespace tensorcache::tensor

@@ -1,0 +1,121 @@
+#include "tensor/impl.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+
+namespace tensorcache {
+namespace {
+
+constexpr std::size_t kMostNameBytes = 200;
+
+PutOptions put_options(std::uint64_t owner, const AddOptions& options) {
+  PutOptions put{.kind = Kind::kTensor, .owner = owner, .cost_seconds = options.cost_seconds};
+  if (options.time_to_live.count() != 0) {
+    put.time_to_live = options.time_to_live > std::chrono::milliseconds::max() - options.stale_for ? std::chrono::milliseconds::max()
+                                                                                                   : options.time_to_live + options.stale_for;
+  }
+  return put;
+}
+
+}   // namespace
+
+TensorCache::Impl::Impl(std::shared_ptr<tensor::Shared> store, const std::string& name, std::uint64_t capacity_entries)
+    : shared(std::move(store)), limit(capacity_entries) {
+  if (name.empty()) return;
+  if (name.size() > kMostNameBytes) throw std::invalid_argument("name: longer than " + std::to_string(kMostNameBytes) + " bytes");
+  space = KeyBuilder("tensor-cache/1").field("name", name).build();
+  std::memcpy(&owner, space.bytes.data(), sizeof owner);
+  shared->cache.name_owner(owner, name);
+}
+
+Key TensorCache::Impl::in_store(const Key& key) const {
+  Key mixed;
+  for (std::size_t i = 0; i < mixed.bytes.size(); ++i) mixed.bytes[i] = key.bytes[i] ^ space.bytes[i];
+  return mixed;
+}
+
+TensorCache::Impl::ValuePtr TensorCache::Impl::find(const Key& key) {
+  Handle handle = shared->cache.get(key);
+  if (!handle) return nullptr;
+  auto value = tensor::decode(handle.bytes());
+  if (!value || shared->tags->is_gone(value->head)) return nullptr;
+  value->stale = value->head.fresh_for.count() > 0 && handle.age() >= value->head.fresh_for;
+  value->handle = std::move(handle);
+  shared->see(value->head.version);
+  return std::make_shared<const tensor::StoredValue>(std::move(*value));
+}
+
+TensorCache::Impl::ValuePtr TensorCache::Impl::look(const Key& key) {
+  ValuePtr value = find(key);
+  if (!value) {
+    const std::lock_guard lock(stripe(key));
+    value = find(key);
+    if (!value && shared->cache.contains(key)) {   // it was invalidated
+      shared->cache.remove(key);
+      limit.erase(key);
+    }
+  }
+  if (value) touch(key);
+  return value;
+}
+
+Hit TensorCache::Impl::counted(const ValuePtr& value) {
+  const auto count = [](std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); };
+  count(value ? counters.hits : counters.misses);
+  if (value && value->stale) count(counters.stale_hits);
+  if (value && value->head.negative) count(counters.negative_hits);
+  return Hit(value);
+}
+
+WriteResult TensorCache::Impl::write_locked(const Key& key, tensor::Encoder& encoder, const AddOptions& options) {
+  Cache& cache = shared->cache;
+  const PutOptions put = put_options(owner, options);
+  // Near the whole budget, whether it fits is asked before what is there goes.
+  if (encoder.bytes() > shared->capacity_bytes / 2) {
+    Key other = key;
+    other.bytes[31] ^= 1;
+    if (cache.reserve(other, encoder.bytes(), put).status() == PutStatus::kTooLarge) return {WriteStatus::kTooLarge, 0};
+  }
+  encoder.set_version(shared->next_version());
+  PutStatus status = PutStatus::kAlreadyStored;
+  while (status == PutStatus::kAlreadyStored) {
+    if (cache.contains(key)) cache.remove(key);
+    Draft draft = cache.reserve(key, encoder.bytes(), put);
+    if (draft) encoder.write(draft.bytes());
+    status = cache.commit(std::move(draft));
+  }
+  if (status == PutStatus::kStored) return {WriteStatus::kStored, encoder.version()};
+  return {status == PutStatus::kTooLarge ? WriteStatus::kTooLarge : WriteStatus::kNoSpace, 0};
+}
+
+WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, const Condition& condition) {
+  WriteResult result;
+  std::vector<Key> excess;
+  {
+    const std::lock_guard lock(stripe(key));
+    const ValuePtr current = condition ? find(key) : nullptr;
+    const std::optional<WriteStatus> refused = condition ? condition(current) : std::nullopt;
+    if (refused) {
+      result = {*refused, current ? current->head.version : 0};
+    } else {
+      result = write_locked(key, encoder, options);
+    }
+    if (result) excess = limit.insert(key);
+  }
+  remove_all(excess);
+  auto& counter = result ? counters.writes : result.status == WriteStatus::kConflict ? counters.conflicts : counters.rejected_writes;
+  counter.fetch_add(1, std::memory_order_relaxed);
+  return result;
+}
+
+void TensorCache::Impl::remove_all(const std::vector<Key>& keys) {
+  for (const Key& key : keys) {
+    const std::lock_guard lock(stripe(key));
+    if (limit.contains(key)) continue;   // used again meanwhile
+    shared->cache.remove(key);
+    counters.entry_limit_evictions.fetch_add(1, std::memory_order_relaxed);
+  }
+}
+
+}   // namespace tensorcache

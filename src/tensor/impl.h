@@ -1,0 +1,72 @@
+// The inside of a TensorCache.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+
+#include "tensor/computations.h"
+#include "tensor/entry_limit.h"
+#include "tensor/leases.h"
+#include "tensor/refresher.h"
+#include "tensor/shared.h"
+#include "tensor/value_format.h"
+#include "tensorcache/tensor_cache.h"
+
+namespace tensorcache {
+
+// Locks, in this order: clearing, a stripe, then any one of: the store's, the computations', the limit's, the tags'.
+//
+// A key is replaced by removing its value and storing the next, under its stripe. Readers take no stripe while they find something; one
+// that finds nothing looks again under the stripe, so that it never meets the gap between the two.
+struct TensorCache::Impl {
+  using Key = tensorcache::Key;
+  using ValuePtr = std::shared_ptr<const tensor::StoredValue>;
+  Impl(std::shared_ptr<tensor::Shared> shared, const std::string& name, std::uint64_t capacity_entries);
+
+  // The key in the store of a key in this cache, and the reverse: names keep caches apart.
+  [[nodiscard]] Key in_store(const Key& key) const;
+  [[nodiscard]] std::mutex& stripe(const Key& key) { return stripes[key.bytes[8] % kStripes]; }
+
+  // What is stored and neither expired nor invalidated; null: nothing. Takes no stripe.
+  [[nodiscard]] ValuePtr find(const Key& key);
+  // The same; null is certain. Clears away what was invalidated.
+  [[nodiscard]] ValuePtr look(const Key& key);
+  [[nodiscard]] Hit counted(const ValuePtr& value);
+  [[nodiscard]] Hit get(const Key& key) { return counted(look(key)); }
+
+  using Condition = std::function<std::optional<WriteStatus>(const ValuePtr& current)>;   // nothing: go on
+  WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, const Condition& condition = {});
+  [[nodiscard]] WriteResult write_locked(const Key& key, tensor::Encoder& encoder, const AddOptions& options);
+  void remove_all(const std::vector<Key>& keys);
+  void touch(const Key& key) { remove_all(limit.touch(key)); }
+
+  // compute.cc
+  using Lead = tensor::Computations::Lead;
+  [[nodiscard]] Hit store_computed(Lead& lead, const Key& key, const std::optional<Tensor>& computed, std::uint64_t as_of, std::uint64_t replaces,
+                                   const ComputeOptions& options);
+  [[nodiscard]] Hit compute(Lead& lead, const Key& key, const Compute& function, std::uint64_t replaces, const ComputeOptions& options);
+  void refresh(const Key& key, const Compute& function, std::uint64_t version, const ComputeOptions& options);
+
+  static constexpr std::size_t kStripes = 64;
+  const std::shared_ptr<tensor::Shared> shared;
+  Key space;   // all zeros for a cache without a name
+  std::uint64_t owner = 0;
+  std::shared_mutex clearing;   // shared while a computed value is stored, so that clear() is before or after that
+  std::array<std::mutex, kStripes> stripes;
+  tensor::EntryLimit limit;
+  tensor::Computations computations;
+  std::shared_ptr<tensor::Leases> leases = std::make_shared<tensor::Leases>();
+  struct Counters {
+    std::atomic<std::uint64_t> hits{0}, stale_hits{0}, negative_hits{0}, misses{0}, writes{0}, rejected_writes{0}, conflicts{0}, computations{0},
+        refreshes{0}, failed_computations{0}, entry_limit_evictions{0};
+  } counters;
+  tensor::Refresher refresher;   // last: its thread goes first
+};
+
+}   // namespace tensorcache

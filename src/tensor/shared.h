@@ -1,0 +1,50 @@
+// What the caches of one store share: the store, its clock of versions, the epochs of its tags.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <thread>
+
+#include "tensor/tags.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache::tensor {
+
+struct Shared {
+  explicit Shared(const CacheOptions& options) : cache(options), capacity_bytes(options.capacity_bytes), tags(make_tags(options)) {
+    // What is stored is visible soon after; a program that opens its cache and asks means all of it.
+    while (options.disk && !cache.disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    see(tags->newest());
+  }
+
+  // Larger than all before it, those of earlier processes included as long as the wall clock was not set back.
+  [[nodiscard]] std::uint64_t next_version() {
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    const auto micros = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+    std::uint64_t last = last_version.load(std::memory_order_relaxed), next = 0;
+    do next = std::max(last + 1, micros);
+    while (!last_version.compare_exchange_weak(last, next));
+    return next;
+  }
+  // A version that was met on disk.
+  void see(std::uint64_t version) {
+    std::uint64_t last = last_version.load(std::memory_order_relaxed);
+    while (last < version && !last_version.compare_exchange_weak(last, version)) {
+    }
+  }
+
+  Cache cache;
+  std::atomic<std::uint64_t> capacity_bytes;
+  const std::unique_ptr<Tags> tags;   // after the cache, which makes the directory and locks it
+
+ private:
+  static std::unique_ptr<Tags> make_tags(const CacheOptions& options) {
+    if (!options.disk) return std::make_unique<Tags>();
+    return std::make_unique<Tags>(options.disk->file_system ? options.disk->file_system : disk::real_file_system(), options.disk->directory);
+  }
+  std::atomic<std::uint64_t> last_version{0};
+};
+
+}   // namespace tensorcache::tensor

@@ -1,0 +1,27 @@
+// How large a tensor is, where its shape may be anything.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "tensorcache/tensor.h"
+
+namespace tensorcache::tensor {
+
+inline constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 47;   // no address space holds more
+
+// Bytes of the elements without gaps. Nothing: there is no such tensor, or it is too large, an empty one too whose other lengths are: all
+// arithmetic with shapes that pass here stays in range.
+[[nodiscard]] inline std::optional<std::uint64_t> bytes_of(DType dtype, const Axes& shape) {
+  std::uint64_t bytes = dtype_bytes(dtype);
+  if (bytes == 0) return std::nullopt;
+  bool empty = false;
+  for (const std::int64_t length : shape) {
+    if (length < 0) return std::nullopt;
+    empty = empty || length == 0;
+    if (length > 0 && (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(length), &bytes) || bytes > kMostBytes)) return std::nullopt;
+  }
+  return empty ? 0 : bytes;
+}
+
+}   // namespace tensorcache::tensor
