@@ -26,6 +26,7 @@ static void use(const float* numbers) { (void)numbers; }
 # Per header: what stands in front of its example.
 SETUP = {
     "cache.h": "tensorcache::Key key;",
+    "hints.h": "tensorcache::Key key;",
     "dlpack.h": "tensorcache::TensorCache cache({});",
 }
 

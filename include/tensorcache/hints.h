@@ -1,4 +1,8 @@
 // What a caller knows of the future of values: it changes what goes first when room is needed, never what is served.
+//
+//   tensorcache::Cache cache({.capacity_bytes = 1 << 30});
+//   using std::chrono_literals::operator""min;
+//   (void)cache.put(key, text, {.hints = {.priority = 80, .keep_for = 10min}});
 #pragma once
 
 #include <chrono>
