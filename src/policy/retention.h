@@ -34,12 +34,8 @@ class Retention final : public Policy {
     node.band = kOrdered;
     order_->insert(node);
   }
-  void touch(PolicyNode& node) override {
-    node.band == kOrdered ? order_->touch(node) : touch_apart(node);
-  }
-  void erase(PolicyNode& node) override {
-    node.band == kOrdered ? order_->erase(node) : take_apart(node);
-  }
+  void touch(PolicyNode& node) override { node.band == kOrdered ? order_->touch(node) : touch_apart(node); }
+  void erase(PolicyNode& node) override { node.band == kOrdered ? order_->erase(node) : take_apart(node); }
   [[nodiscard]] PolicyNode* pop() override;
   void restore(PolicyNode& node) override;
   void demote(PolicyNode& node) override;

@@ -118,12 +118,12 @@ class MemoryTier {
   bool evict();
   [[nodiscard]] std::size_t pop_victims(std::span<Entry*> victims, bool& others_evict);
   void trim();
-  // While one lives, the thread is making room already.
-  struct Trimming {
-    Trimming() { ++depth; }
-    ~Trimming() { --depth; }
-    Trimming(const Trimming&) = delete;
-    Trimming& operator=(const Trimming&) = delete;
+  // While one lives, the thread is evicting already, and must not wait for itself.
+  struct MakingRoom {
+    MakingRoom() { ++depth; }
+    ~MakingRoom() { --depth; }
+    MakingRoom(const MakingRoom&) = delete;
+    MakingRoom& operator=(const MakingRoom&) = delete;
     static thread_local int depth;
   };
 

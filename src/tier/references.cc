@@ -5,7 +5,7 @@
 
 namespace tensorcache::detail {
 
-thread_local int MemoryTier::Trimming::depth = 0;
+thread_local int MemoryTier::MakingRoom::depth = 0;
 
 namespace {
 
@@ -33,7 +33,7 @@ bool MemoryTier::drop(Entry& entry, std::uint64_t unit) {
     } else if (entry.state.compare_exchange_weak(state, state - unit)) {
       if (unparked) {
         // Who made the budget smaller may have found nothing that could go but this.
-        if (budget_.over() && Trimming::depth == 0) trim();
+        if (budget_.over() && MakingRoom::depth == 0) trim();
         let_live(-1);
       }
       return last && (state & kGone) != 0;

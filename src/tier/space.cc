@@ -130,6 +130,7 @@ std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evic
 }
 
 bool MemoryTier::evict() {
+  const MakingRoom making_room;
   std::array<Entry*, kMostVictims> room;
   for (;;) {
     bool others_evict = false;
@@ -152,7 +153,6 @@ bool MemoryTier::evict() {
 }
 
 void MemoryTier::trim() {
-  const Trimming trimming;
   for (;;) {
     const std::uint64_t used = budget_.used(), capacity = budget_.capacity();
     if (used <= capacity || (!pool_.release(used - capacity) && !evict())) return;
