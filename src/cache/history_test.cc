@@ -1,11 +1,11 @@
 // What threads see of one key must have an order: every history of puts, gets and removals must be one that a single thread could have seen,
-// each operation taking effect at one instant between its beginning and its end (linearizability; the search is Wing and Gong's).
+// each operation taking effect at one instant between its beginning and its end (cache/history.h).
 #include <barrier>
 #include <functional>
 #include <random>
-#include <set>
 #include <thread>
 
+#include "cache/history.h"
 #include "cache/testing.h"
 #include "tensorcache/cache.h"
 
@@ -14,71 +14,25 @@ namespace {
 
 using namespace tensorcache::testing;
 
-struct Operation {
-  enum class Kind : std::uint8_t { kPut, kGet, kRemove } kind = Kind::kGet;
-  std::uint64_t version = 0;   // put, or got; 0: nothing was got
-  bool done = false;           // a put that stored, a removal that removed
-  std::uint64_t begin = 0, end = 0;
-};
-
-class History {
- public:
-  // `evicts`: a value may go at any time by itself.
-  History(std::vector<Operation> operations, bool evicts) : operations_(std::move(operations)), evicts_(evicts) {}
-  [[nodiscard]] bool has_an_order() { return search(0, 0); }
-
- private:
-  // What is left can follow when `done` are done and `version` is stored (0: nothing).
-  bool search(std::uint64_t done, std::uint64_t version) {
-    if (done == (std::uint64_t{1} << operations_.size()) - 1) return true;
-    if (!seen_.insert({done, version}).second) return false;
-    std::uint64_t first_end = ~std::uint64_t{0};
-    for (std::size_t i = 0; i < operations_.size(); ++i) {
-      if ((done >> i & 1) == 0) first_end = std::min(first_end, operations_[i].end);
-    }
-    for (std::size_t i = 0; i < operations_.size(); ++i) {
-      const Operation& next = operations_[i];
-      if ((done >> i & 1) != 0 || next.begin > first_end) continue;
-      if (const auto after = effect(next, version); after && search(done | std::uint64_t{1} << i, *after)) return true;
-    }
-    return evicts_ && version != 0 && search(done, 0);
-  }
-  // What is stored afterwards; nothing if it cannot have come out like this.
-  [[nodiscard]] static std::optional<std::uint64_t> effect(const Operation& operation, std::uint64_t version) {
-    switch (operation.kind) {
-      case Operation::Kind::kPut:
-        if (operation.done != (version == 0)) return std::nullopt;
-        return operation.done ? operation.version : version;
-      case Operation::Kind::kGet:
-        return operation.version == version ? std::optional(version) : std::nullopt;
-      case Operation::Kind::kRemove:
-        return operation.done == (version != 0) ? std::optional<std::uint64_t>(0) : std::nullopt;
-    }
-    return std::nullopt;
-  }
-
-  std::vector<Operation> operations_;
-  bool evicts_;
-  std::set<std::pair<std::uint64_t, std::uint64_t>> seen_;
-};
+using Type = Operation::Type;
 
 constexpr unsigned kThreads = 4, kOperations = 7;
 
-// One thread's part of a round, on one key.
-std::vector<Operation> act(Cache& cache, const Key& key, std::mt19937_64& random, std::uint64_t first_version, std::atomic<std::uint64_t>& now) {
+// One thread's part of a round, on one key. A put is a swap of nothing for something.
+std::vector<Operation> act(Cache& cache, const Key& key, std::mt19937_64& random, std::uint64_t first_value, std::atomic<std::uint64_t>& now) {
   std::vector<Operation> operations(kOperations);
   for (Operation& operation : operations) {
     const std::uint64_t choice = random() % 8;
-    operation.kind = choice < 3 ? Operation::Kind::kPut : choice < 7 ? Operation::Kind::kGet : Operation::Kind::kRemove;
+    operation.type = choice < 3 ? Type::kSwap : choice < 7 ? Type::kRead : Type::kRemove;
     operation.begin = ++now;
     if (random() % 3 == 0) std::this_thread::yield();   // or a thread is through before the next one has begun
-    if (operation.kind == Operation::Kind::kPut) {
-      operation.version = first_version++;
-      operation.done = cache.put(key, std::to_string(operation.version)) == PutStatus::kStored;
-    } else if (operation.kind == Operation::Kind::kRemove) {
+    if (operation.type == Type::kSwap) {
+      operation.value = first_value++;
+      operation.done = cache.put(key, std::to_string(operation.value)) == PutStatus::kStored;
+    } else if (operation.type == Type::kRemove) {
       operation.done = cache.remove(key);
     } else if (const Handle hit = cache.get(key)) {
-      operation.version = std::stoull(std::string(hit.text()));
+      operation.value = std::stoull(std::string(hit.text()));
     }
     operation.end = ++now;
   }
@@ -96,13 +50,13 @@ Outcome run_rounds(Cache& cache, std::uint64_t rounds, bool evicts, const std::f
   std::uint64_t round = 0;
   std::barrier start(kThreads);
   std::barrier end(kThreads, [&]() noexcept {
-    std::vector<Operation> all;
-    for (const auto& part : parts) all.insert(all.end(), part.begin(), part.end());
-    for (const Operation& operation : all) {
-      outcome.hits += operation.kind == Operation::Kind::kGet && operation.version != 0 ? 1 : 0;
-      outcome.overlaps += operation.end - operation.begin > 1 ? 1 : 0;
+    for (const auto& part : parts) {
+      for (const Operation& operation : part) {
+        outcome.hits += operation.type == Type::kRead && operation.value != 0 ? 1 : 0;
+        outcome.overlaps += operation.end - operation.begin > 1 ? 1 : 0;
+      }
     }
-    outcome.disorders += History(all, evicts).has_an_order() ? 0 : 1;
+    outcome.disorders += is_linearizable(parts, evicts) ? 0 : 1;
     ++round;
   });
   std::vector<std::thread> threads;
@@ -123,13 +77,12 @@ Outcome run_rounds(Cache& cache, std::uint64_t rounds, bool evicts, const std::f
 }
 
 TEST(History, TheCheckerSeesWhatCannotBe) {
-  using Kind = Operation::Kind;
-  const Operation put{Kind::kPut, 1, true, 1, 2}, late_get{Kind::kGet, 1, false, 5, 6}, removal{Kind::kRemove, 0, true, 3, 4};
-  EXPECT_TRUE(History({put, {Kind::kGet, 1, false, 3, 4}}, false).has_an_order());
-  EXPECT_FALSE(History({put, {Kind::kGet, 0, false, 3, 4}}, false).has_an_order()) << "a stored value was not found";
-  EXPECT_TRUE(History({put, {Kind::kGet, 0, false, 3, 4}}, true).has_an_order()) << "it may have been evicted";
-  EXPECT_FALSE(History({put, removal, late_get}, true).has_an_order()) << "a removed value came back";
-  EXPECT_TRUE(History({put, {Kind::kRemove, 0, true, 3, 6}, late_get}, false).has_an_order()) << "they overlap";
+  const Operation put{.type = Type::kSwap, .value = 1, .begin = 1, .end = 2}, removal{.type = Type::kRemove, .begin = 3, .end = 4};
+  const auto get = [](std::uint64_t value, std::uint64_t begin) { return Operation{.value = value, .begin = begin, .end = begin + 1}; };
+  EXPECT_FALSE(is_linearizable({{put}, {get(0, 3)}})) << "a stored value was not found";
+  EXPECT_TRUE(is_linearizable({{put}, {get(0, 3)}}, true)) << "it may have been evicted";
+  EXPECT_FALSE(is_linearizable({{put}, {get(0, 3), get(1, 5)}}, true)) << "an evicted value came back";
+  EXPECT_FALSE(is_linearizable({{put, removal}, {get(1, 5)}}, true)) << "a removed value came back";
 }
 
 TEST(History, EveryKeysHistoryHasAnOrder) {

@@ -10,9 +10,9 @@
 #include <random>
 #include <thread>
 
+#include "cache/history.h"
 #include "cache/testing.h"
 #include "disk/fault_files.h"
-#include "tensor/history.h"
 #include "tensorcache/tensor_cache.h"
 
 namespace tensorcache {

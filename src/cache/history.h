@@ -37,8 +37,9 @@ inline bool applies(const Operation& operation, std::uint64_t* state) {
 }
 
 // Searches for an order of all operations that respects real time and that one register could have gone through (Wing and Gong, with
-// what was tried remembered). `threads`: the operations of each thread, in their order.
-inline bool is_linearizable(const std::vector<std::vector<Operation>>& threads) {
+// what was tried remembered). `threads`: the operations of each thread, in their order. `may_vanish`: what is there may go at any time by
+// itself, as an evicted value does.
+inline bool is_linearizable(const std::vector<std::vector<Operation>>& threads, bool may_vanish = false) {
   using Config = std::pair<std::vector<std::uint32_t>, std::uint64_t>;   // how many of each thread's are done, and what is there then
   std::set<Config> seen;
   std::vector<Config> open = {{std::vector<std::uint32_t>(threads.size(), 0), 0}};
@@ -50,6 +51,7 @@ inline bool is_linearizable(const std::vector<std::vector<Operation>>& threads) 
       if (config.first[t] < threads[t].size()) first_end = std::min(first_end, threads[t][config.first[t]].end);
     }
     if (first_end == UINT64_MAX) return true;
+    if (may_vanish && config.second != 0 && seen.insert({config.first, 0}).second) open.push_back({config.first, 0});
     for (std::size_t t = 0; t < threads.size(); ++t) {
       if (config.first[t] == threads[t].size() || threads[t][config.first[t]].begin > first_end) continue;
       Config next = config;
