@@ -48,19 +48,9 @@ struct PurgeConfig {
   }
 };
 
-// The directory stands anywhere among the options; without one it is the server's default.
+// Without one it is the server's default.
 std::string take_directory(std::vector<std::string>& arguments, const OptionSet& options) {
-  std::string directory;
-  for (std::size_t i = 0; i < arguments.size();) {
-    if (arguments[i].starts_with('-')) {
-      const OptionSet::Item* item = options.find(arguments[i].substr(std::min<std::size_t>(2, arguments[i].size())));
-      i += item != nullptr && item->shape == OptionSet::Shape::kValue ? 2 : 1;
-      continue;
-    }
-    if (!directory.empty()) throw UsageError(arguments[i] + ": one directory at a time");
-    directory = arguments[i];
-    arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i));
-  }
+  std::string directory = options.take_argument(arguments, "directory");
   if (!directory.empty()) return directory;
   const std::string folder = cache_folder(Surroundings::of_this_process());
   if (folder.empty()) throw UsageError("a directory is missing");

@@ -228,6 +228,21 @@ const OptionSet::Item* OptionSet::named(std::string_view argument) const {
   return nullptr;
 }
 
+std::string OptionSet::take_argument(std::vector<std::string>& arguments, std::string_view what) const {
+  std::string taken;
+  for (std::size_t i = 0; i < arguments.size();) {
+    if (arguments[i].starts_with('-')) {
+      const Item* item = named(arguments[i]);
+      i += item != nullptr && item->shape != Shape::kFlag ? 2 : 1;
+      continue;
+    }
+    if (!taken.empty()) throw UsageError(arguments[i] + ": one " + std::string(what) + " at a time");
+    taken = arguments[i];
+    arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+  return taken;
+}
+
 std::vector<std::string> OptionSet::option_names() const {
   std::vector<std::string> names;
   for (const auto& item : items_) names.push_back("--" + item->name);

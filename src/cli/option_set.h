@@ -68,6 +68,9 @@ class OptionSet {
   void parse(const std::vector<std::string>& arguments, const std::string& origin);
 
   [[nodiscard]] const Item* find(std::string_view name) const;   // by long name, without dashes
+  // Takes the one argument out that is neither an option nor an option's value, wherever it stands; empty if there is none. Throws UsageError
+  // for a second one, which calls it a `what`.
+  [[nodiscard]] std::string take_argument(std::vector<std::string>& arguments, std::string_view what) const;
   [[nodiscard]] const std::vector<std::unique_ptr<Item>>& items() const { return items_; }
   [[nodiscard]] const std::string& command() const { return command_; }
   [[nodiscard]] std::vector<std::string> option_names() const;   // "--ctx-size", ...

@@ -61,24 +61,6 @@ std::vector<std::string> policy_choices() {
   return names;
 }
 
-// Anywhere among the options.
-std::string take_trace(std::vector<std::string>& arguments, const OptionSet& options) {
-  std::string trace;
-  for (std::size_t i = 0; i < arguments.size();) {
-    if (arguments[i].starts_with('-')) {
-      const bool joined = arguments[i].find('=') != std::string::npos;
-      const OptionSet::Item* item = options.find(arguments[i].substr(std::min<std::size_t>(2, arguments[i].size())));
-      i += !joined && item != nullptr && item->shape != OptionSet::Shape::kFlag ? 2 : 1;
-      continue;
-    }
-    if (!trace.empty()) throw UsageError(arguments[i] + ": one trace at a time");
-    trace = arguments[i];
-    arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i));
-  }
-  if (trace.empty()) throw UsageError("a trace is missing");
-  return trace;
-}
-
 // "a,b" and "c": a, b, c.
 void split_commas(std::vector<std::string>* values) {
   std::vector<std::string> all;
@@ -245,7 +227,8 @@ Examples:
 int simulate_command(const std::vector<std::string>& arguments) {
   SimulateConfig config;
   std::vector<std::string> rest = arguments;
-  const std::string trace = take_trace(rest, config.options);
+  const std::string trace = config.options.take_argument(rest, "trace");
+  if (trace.empty()) throw UsageError("a trace is missing");
   read_layers(config.options, rest, Surroundings::of_this_process(), config_sections());
   split_commas(&config.policies);
   split_commas(&config.sizes);
