@@ -142,46 +142,39 @@ WriteResult checked(const WriteResult& result, std::size_t bytes) {
   return result;
 }
 
-std::uint64_t add(const CoreCache& core, py::handle key, const py::sequence& objects, const std::string& structure, const py::tuple& options) {
+// `call(cache, parts, options)` writes; with the GIL only where that is soon over.
+template <class Call>
+WriteResult write(const CoreCache& core, const py::sequence& objects, const py::tuple& options, const Call& call) {
   const auto cache = core.use();
-  const Key digest = digest_of(key);
   const Parts parts(objects);
   const AddOptions add_options = options_of(options);
   WriteResult result;
   {
     const Unlocked unlocked(parts.bytes() >= kLongBytes);
-    result = cache->add(digest, parts.views(), structure, add_options);
+    result = call(*cache, parts.views(), add_options);
   }
-  return checked(result, parts.bytes()).version;
+  return checked(result, parts.bytes());
+}
+
+std::uint64_t add(const CoreCache& core, py::handle key, const py::sequence& objects, const std::string& structure, const py::tuple& options) {
+  const Key digest = digest_of(key);
+  return write(core, objects, options, [&](auto& cache, auto parts, const auto& how) { return cache.add(digest, parts, structure, how); }).version;
 }
 
 // The version, or 0 where the lease was lost.
 std::uint64_t lease_add(const CoreCache& core, const Lease& lease, const py::sequence& objects, const std::string& structure,
                         const py::tuple& options) {
-  const auto cache = core.use();
-  const Parts parts(objects);
-  const AddOptions add_options = options_of(options);
-  WriteResult result;
-  {
-    const Unlocked unlocked(parts.bytes() >= kLongBytes);
-    result = cache->add(lease, parts.views(), structure, add_options);
-  }
-  return checked(result, parts.bytes()).status == WriteStatus::kLeaseLost ? 0 : result.version;
+  const WriteResult result =
+      write(core, objects, options, [&](auto& cache, auto parts, const auto& how) { return cache.add(lease, parts, structure, how); });
+  return result.status == WriteStatus::kLeaseLost ? 0 : result.version;
 }
 
 // (whether it was stored, the version that is stored now)
 py::tuple put_if_version(const CoreCache& core, py::handle key, std::uint64_t version, const py::sequence& objects, const std::string& structure,
                          const py::tuple& options) {
-  const auto cache = core.use();
   const Key digest = digest_of(key);
-  const Parts parts(objects);
-  const AddOptions add_options = options_of(options);
-  WriteResult result;
-  {
-    const Unlocked unlocked(parts.bytes() >= kLongBytes);
-    result = cache->put_if_version(digest, version, parts.views(), structure, add_options);
-  }
-  checked(result, parts.bytes());
+  const WriteResult result = write(
+      core, objects, options, [&](auto& cache, auto parts, const auto& how) { return cache.put_if_version(digest, version, parts, structure, how); });
   return py::make_tuple(static_cast<bool>(result), result.version);
 }
 
