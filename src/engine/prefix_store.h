@@ -38,10 +38,11 @@ class PrefixStore {
   // Stores all of a sequence that ends here: what of `tokens` is not stored yet. Drops cells from the context.
   std::size_t save_rest(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner);
 
-  // Says that no other turn will follow: what is this sequence's alone goes next.
+  // Says what is known of the future of what is stored of a sequence.
   void advise(const BlockChain& chain, std::span<const llama_token> tokens, const Hints& hints) const {
     cache_.advise(longest(chain, tokens, Look::kMemory).keys, hints);
   }
+  // Says that no other turn will follow: what is this sequence's alone goes next.
   void demote(const BlockChain& chain, std::span<const llama_token> tokens) const { cache_.demote(longest(chain, tokens, Look::kMemory).keys); }
 
   // Replaces a sequence by the longest stored prefix of `tokens`. Returns how many tokens that is; 0 leaves the sequence empty.

@@ -56,7 +56,7 @@ class Adaptive final : public Policy {
     node.used_at = now_;
     order_.put_first(node);
   }
-  [[nodiscard]] bool wants_announcements() const override { return true; }
+  [[nodiscard]] bool selects() const override { return true; }
   bool admits(const PolicyNode& node) override {
     close_run();
     if (!selects_ || share_ > 0 || inserts_left_ == 0) return true;

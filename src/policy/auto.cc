@@ -32,8 +32,7 @@ class Auto final : public Policy {
     for (Group& group : groups_) group.told = 0;
     tell_shares();
   }
-  [[nodiscard]] bool wants_announcements() const override { return true; }
-  void announce(const PolicyNode& node) override { group(node).order->announce(node); }
+  [[nodiscard]] bool selects() const override { return true; }
   bool admits(const PolicyNode& node) override { return group(node).order->admits(node); }
   void insert(PolicyNode& node) override {
     static_cast<void>(sample_.use(node));

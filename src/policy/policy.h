@@ -49,10 +49,12 @@ class Policy {
   virtual void begin(const RequestTraits& request) { static_cast<void>(request); }
   // The budget, at first and whenever it changes.
   virtual void resize(std::uint64_t capacity_bytes) { static_cast<void>(capacity_bytes); }
-  // Room is going to be made for this node, which is not held; insert() may follow, or not. These two for those that say they want to know.
+  // Room is going to be made for this node, which is not held; insert() may follow, or not. For those that say they want to know.
   [[nodiscard]] virtual bool wants_announcements() const { return false; }
   virtual void announce(const PolicyNode& node) { static_cast<void>(node); }
-  // Whether it is worth what would have to go for it. If not, it counts as used, and what is chained behind it cannot be there either.
+  // Whether a node is worth what would have to go for it, asked of those that select at all. If not, it counts as used, and what is chained behind it
+  // cannot be there either.
+  [[nodiscard]] virtual bool selects() const { return false; }
   [[nodiscard]] virtual bool admits(const PolicyNode& node) {
     static_cast<void>(node);
     return true;

@@ -28,6 +28,7 @@ class Retention final : public Policy {
   }
   [[nodiscard]] bool wants_announcements() const override { return order_->wants_announcements(); }
   void announce(const PolicyNode& node) override { order_->announce(node); }
+  [[nodiscard]] bool selects() const override { return order_->selects(); }
   bool admits(const PolicyNode& node) override { return order_->admits(node); }
   [[nodiscard]] bool counts_uses() const override { return order_->counts_uses(); }
   void insert(PolicyNode& node) override {

@@ -25,7 +25,7 @@ class Layout {
   static Layout of(const Entry& entry) { return Layout(entry.value_bytes(), entry.has(kPooled)); }
 
   // Null if there is no memory. Goes back with std::free. Not from operator new, which makes the size a multiple of the alignment: malloc puts
-  // eight bytes before each block, and with an entry of 120 they make whole lines, so that one aligned block follows another without a gap.
+  // eight bytes before each block, and with an entry of 120 they make whole lines, so that one aligned block can follow another without a gap.
   [[nodiscard]] void* new_block() const {
     void* block = nullptr;
     return ::posix_memalign(&block, kLineBytes, block_bytes()) == 0 ? block : nullptr;

@@ -78,17 +78,17 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
 }
 
 bool MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent) {
-  if (!policy_->wants_announcements()) return true;
+  const bool selects = admission_ == Admission::kSelective && options.kind == Kind::kPrefixBlock && policy_->selects() &&
+                       budget_.used() + layout.charge() > budget_.capacity();
+  if (!selects && !policy_->wants_announcements()) return true;
   PolicyNode node;
   node.kind = options.kind;
   node.charge_bytes = layout.charge();
   node.hash = std::hash<Key>{}(key);
   node.cost_seconds = options.cost_seconds;
   node.parent = parent;
-  const bool selects =
-      admission_ == Admission::kSelective && options.kind == Kind::kPrefixBlock && budget_.used() + layout.charge() > budget_.capacity();
   const std::lock_guard lock(policy_mutex_);
-  settle(Whose::kOwn);
+  settle_own();
   policy_->announce(node);
   return !selects || policy_->admits(node);
 }
@@ -160,7 +160,7 @@ void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints) {
   kind.charged_bytes += entry.charge_bytes;
   shard.counts.puts += 1;
   const std::lock_guard lock(policy_mutex_);
-  settle(Whose::kOwn);   // what this request found comes before what it brings
+  settle_own();   // what this request found comes before what it brings
   entry.tick.store(++ticks_, std::memory_order_relaxed);
   policy_->insert(entry);
   if (hints != Hints()) policy_->advise(entry, hints);
@@ -299,7 +299,7 @@ void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, const Do& 
     entries.push_back(entry);
   }
   const std::lock_guard lock(policy_mutex_);
-  settle(Whose::kAll);
+  settle_all();
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
     if ((*entry)->has(kParked)) put_back(**entry);
     if ((*entry)->has(kLinked)) with(**entry);

@@ -134,14 +134,14 @@ class MemoryTier {
   void unpark(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
   [[nodiscard]] Handle pin(Entry& entry);
-  void set_linked(Entry& entry);            // with policy_mutex_ held
-  void put_back(Entry& entry);              // likewise: a parked one
-  void show_ticks();                        // likewise
-  enum class Whose : bool { kAll, kOwn };   // all: but for those of who is inside a section just now
-  void settle(Whose whose);                 // tells the policy what was used; with policy_mutex_ held
-  void tell(const Use& use);                // likewise
-  void touch(Entry& entry);                 // likewise
-  void settle(Readers::Slots& left);        // likewise: see Readers::collect
+  void set_linked(Entry& entry);       // with policy_mutex_ held
+  void put_back(Entry& entry);         // likewise: a parked one
+  void show_ticks();                   // likewise
+  void settle(Readers::Slots& left);   // likewise: tells the policy what was used; see Readers::collect
+  void settle_all();                   // likewise, but for uses of who is inside a section just now
+  void settle_own();                   // likewise, of the calling thread
+  void tell(const Use& use);           // likewise
+  void touch(Entry& entry);            // likewise
   void settle_if_free();
   [[nodiscard]] bool is_worth_noting(const Entry& entry) const;
 

@@ -75,11 +75,8 @@ class Readers {
       if (collect(slots_[i], tell)) left &= ~(Slots{1} << i);
     }
   }
-  // Only what the calling thread noted, if nobody else had its slot.
-  template <class Tell>
-  void collect_own(const Tell& tell) {
-    if (home() < used_slots_.load()) static_cast<void>(collect(slots_[home()], tell));
-  }
+  // Where the calling thread notes, unless another one had its slot.
+  [[nodiscard]] static Slots own_slot() { return Slots{1} << home(); }
 
   [[nodiscard]] std::uint64_t hits() const { return sum(&Slot::hits); }
   [[nodiscard]] std::uint64_t misses() const { return sum(&Slot::misses); }

@@ -70,27 +70,26 @@ void MemoryTier::put_back(Entry& entry) {
   set_linked(entry);
 }
 
-void MemoryTier::settle(Whose whose) {
-  if (whose == Whose::kAll) {
-    Readers::Slots left = Readers::kAllSlots;
-    settle(left);
-    return;
-  }
-  const std::uint32_t before = ticks_;
-  readers_.collect_own([this](const Use& use) { tell(use); });
-  if (ticks_ != before) show_ticks();
-}
-
 void MemoryTier::settle(Readers::Slots& left) {
   const std::uint32_t before = ticks_;
   readers_.collect([this](const Use& use) { tell(use); }, left);
   if (ticks_ != before) show_ticks();
 }
 
+void MemoryTier::settle_all() {
+  Readers::Slots left = Readers::kAllSlots;
+  settle(left);
+}
+
+void MemoryTier::settle_own() {
+  Readers::Slots left = Readers::own_slot();
+  settle(left);
+}
+
 void MemoryTier::settle_if_free() {
   // A touch is worth less than waiting for whoever is evicting just now.
   const std::unique_lock lock(policy_mutex_, std::try_to_lock);
-  if (lock) settle(Whose::kOwn);
+  if (lock) settle_own();
 }
 
 void MemoryTier::tell(const Use& use) {

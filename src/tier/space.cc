@@ -107,7 +107,7 @@ void MemoryTier::make_table_room(Shard& shard) {
 
 std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evict) {
   const std::lock_guard lock(policy_mutex_);
-  settle(Whose::kAll);
+  settle_all();
   const std::size_t wanted = std::clamp<std::size_t>(linked_ / kEntriesForEachVictim, 1, victims.size());
   std::size_t count = 0;
   while (count < wanted) {

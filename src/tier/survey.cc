@@ -55,7 +55,7 @@ std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std:
   std::uint32_t ticks = 0;
   {
     const std::lock_guard lock(policy_mutex_);
-    settle(Whose::kAll);
+    settle_all();
     ticks = ticks_;
   }
   for (const Shard& shard : index_.shards()) {
