@@ -8,16 +8,16 @@ namespace {
 
 class Clock final : public Policy {
  public:
-  [[nodiscard]] bool counts_uses() const override { return false; }
+  [[nodiscard]] bool reads_ticks() const override { return true; }
   void insert(PolicyNode& node) override {
-    node.uses = 0;
+    spare_no_more(node);
     nodes_.push_front(node);
   }
-  void touch(PolicyNode& node) override { node.uses = 1; }
+  void touch(PolicyNode& node) override { node.used_at = node.last_use() - 1; }
   void erase(PolicyNode& node) override { nodes_.unlink(node); }
   PolicyNode* pop() override {
     while (PolicyNode* node = nodes_.pop_back()) {
-      if (node->uses == 0) return node;
+      if (!was_used(*node)) return node;
       insert(*node);
     }
     return nullptr;
@@ -25,6 +25,10 @@ class Clock final : public Policy {
   void restore(PolicyNode& node) override { nodes_.push_back(node); }
 
  private:
+  // `used_at`: the tick up to which uses do not count.
+  static bool was_used(const PolicyNode& node) { return node.last_use() != node.used_at; }
+  static void spare_no_more(PolicyNode& node) { node.used_at = node.last_use(); }
+
   NodeList nodes_;
 };
 

@@ -8,7 +8,7 @@ namespace {
 
 class Fifo final : public Policy {
  public:
-  [[nodiscard]] bool counts_uses() const override { return false; }
+  [[nodiscard]] bool reads_ticks() const override { return true; }   // it could
   void insert(PolicyNode& node) override { nodes_.push_front(node); }
   void touch(PolicyNode&) override {}
   void erase(PolicyNode& node) override { nodes_.unlink(node); }

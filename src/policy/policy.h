@@ -8,6 +8,7 @@
 // remember something, it goes without.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -20,20 +21,26 @@ namespace tensorcache {
 
 // One value, as a policy sees it. Lives inside the owner's entry and must stay where it is while a policy holds it.
 struct PolicyNode {
-  std::uint64_t hash = 0;           // of its key: how a policy knows again what it gave up
-  std::uint64_t charge_bytes = 0;   // these two are the owner's, and stand first for its sake: see tier/entry.h
-  PolicyNode* prev = nullptr;       // the policy's own, down to `age`
+  std::uint64_t hash = 0;   // of its key: how a policy knows again what it gave up
+  std::uint64_t charge_bytes = 0;
+  std::uint32_t tick = 0;      // by the owner's clock, of its last use; the owner's too, and first for its sake: see tier/entry.h
+  std::uint32_t used_at = 0;   // the policy's own, down to `age`
+  PolicyNode* prev = nullptr;
   union {
     PolicyNode* next = nullptr;
     std::uint64_t place;
   };
-  std::uint32_t used_at = 0;
   std::uint32_t uses = 0;
   std::uint8_t queue = 0, age = 0;
   std::uint8_t band = 0;          // Retention's
   Kind kind = Kind::kOther;       // the owner's, from here on
   float cost_seconds = 1;         // of computing it again
+  std::uint32_t source = 0;       // no policy's business
   PolicyNode* parent = nullptr;   // what it is chained behind, which lives as long as it does; null: nothing
+
+  // `tick` may be written while a policy reads it.
+  [[nodiscard]] std::uint32_t last_use() const { return std::atomic_ref(const_cast<std::uint32_t&>(tick)).load(std::memory_order_relaxed); }
+  void set_last_use(std::uint32_t now) { std::atomic_ref(tick).store(now, std::memory_order_relaxed); }
 };
 
 // A request for a chain of values, as far as it is known when they are touched and inserted.
@@ -59,8 +66,9 @@ class Policy {
     static_cast<void>(node);
     return true;
   }
-  // Whether each use counts, or only that there was one lately: then the owner need not tell of one that follows another closely.
-  [[nodiscard]] virtual bool counts_uses() const { return true; }
+  // Whether it looks for itself, when a node's turn comes, at when that was used last: then the owner may leave touch() out and only note the
+  // tick. May change with every call.
+  [[nodiscard]] virtual bool reads_ticks() const { return false; }
   // Takes a new node in.
   virtual void insert(PolicyNode& node) = 0;
   // A node it holds was used again.

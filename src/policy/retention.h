@@ -30,7 +30,8 @@ class Retention final : public Policy {
   void announce(const PolicyNode& node) override { order_->announce(node); }
   [[nodiscard]] bool selects() const override { return order_->selects(); }
   bool admits(const PolicyNode& node) override { return order_->admits(node); }
-  [[nodiscard]] bool counts_uses() const override { return order_->counts_uses(); }
+  // What stands apart is to be told of.
+  [[nodiscard]] bool reads_ticks() const override { return bands_.empty() && kept_.empty() && order_->reads_ticks(); }
   void insert(PolicyNode& node) override {
     node.band = kOrdered;
     order_->insert(node);

@@ -8,12 +8,12 @@ namespace {
 
 class Sieve final : public Policy {
  public:
-  [[nodiscard]] bool counts_uses() const override { return false; }
+  [[nodiscard]] bool reads_ticks() const override { return true; }
   void insert(PolicyNode& node) override {
-    node.uses = 0;
+    spare_no_more(node);
     nodes_.push_front(node);
   }
-  void touch(PolicyNode& node) override { node.uses = 1; }
+  void touch(PolicyNode& node) override { node.used_at = node.last_use() - 1; }
   void erase(PolicyNode& node) override {
     if (hand_ == &node) hand_ = nodes_.newer(node);
     nodes_.unlink(node);
@@ -21,8 +21,8 @@ class Sieve final : public Policy {
   PolicyNode* pop() override {
     PolicyNode* node = hand_ != nullptr ? hand_ : nodes_.back();
     if (node == nullptr) return nullptr;
-    while (node->uses != 0) {
-      node->uses = 0;
+    while (was_used(*node)) {
+      spare_no_more(*node);
       node = nodes_.newer(*node);
       if (node == nullptr) node = nodes_.back();
     }
@@ -31,7 +31,7 @@ class Sieve final : public Policy {
     return node;
   }
   void restore(PolicyNode& node) override {
-    node.uses = 0;
+    spare_no_more(node);
     if (hand_ == nullptr) {
       nodes_.push_back(node);
     } else {
@@ -41,6 +41,10 @@ class Sieve final : public Policy {
   }
 
  private:
+  // `used_at`: the tick up to which uses do not count.
+  static bool was_used(const PolicyNode& node) { return node.last_use() != node.used_at; }
+  static void spare_no_more(PolicyNode& node) { node.used_at = node.last_use(); }
+
   NodeList nodes_;
   PolicyNode* hand_ = nullptr;   // whose turn it is next; null: the oldest
 };

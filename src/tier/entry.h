@@ -70,14 +70,12 @@ class Lifetime {
   std::uint64_t stored_ : 40 = 0, unit_ : 2 = 0, units_ : 22 = 0;
 };
 
-// What finding, pinning and reading a value needs. With the first two fields of PolicyNode, which follow, it is one cache line.
+// What finding, pinning and reading a value needs. With the first fields of PolicyNode, which follow, it is one cache line.
 struct EntryHead {
   std::array<std::uint8_t, 24> rest_of_key{};   // behind the eight bytes that are PolicyNode::hash
   std::atomic<std::uint64_t> state{0};
-  std::atomic<std::uint32_t> tick{0};   // of its last use; written under the policy mutex. Wraps around
   std::atomic<std::uint32_t> hits{0};   // by whoever found it; two at once may count as one
   std::uint32_t slack_bytes = 0;        // what it takes beside its value
-  std::uint32_t source = 0;
 };
 
 // Everything without a comment is set before the entry is published and constant then. The block of memory: the value, or for a large
@@ -104,6 +102,6 @@ struct Entry : EntryHead, PolicyNode {
   [[nodiscard]] bool has(std::uint64_t flag) const { return (state.load(std::memory_order_acquire) & flag) != 0; }
   [[nodiscard]] Entry* above() const { return static_cast<Entry*>(parent); }   // holds a kid reference, until this entry is freed
 };
-static_assert(sizeof(EntryHead) == 48 && sizeof(PolicyNode) == 56 && sizeof(Entry) == 120);
+static_assert(sizeof(EntryHead) == 40 && offsetof(PolicyNode, prev) == 24 && sizeof(Entry) == 120);
 
 }   // namespace tensorcache::detail

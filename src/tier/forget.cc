@@ -68,7 +68,7 @@ bool MemoryTier::take_out(Entry& victim, Garbage& garbage) {
 }
 
 // When everybody who might have found them has looked away.
-void MemoryTier::sweep(const Garbage& garbage) {
+void MemoryTier::sweep(const Garbage& garbage, Spare spare) {
   if (garbage.entries == nullptr && garbage.tables == nullptr) return;
   for (Readers::Slots left = Readers::kAllSlots;;) {
     {
@@ -85,11 +85,13 @@ void MemoryTier::sweep(const Garbage& garbage) {
     budget_.give_back(bytes);
     table = next;
   }
+  std::int64_t blocks = 0;
   for (Entry* entry = garbage.entries; entry != nullptr;) {
     auto* next = static_cast<Entry*>(entry->next);
-    if (drop(*entry, kPin)) reclaim(entry);
+    if (drop(*entry, kPin)) blocks += free_chain(entry, spare);
     entry = next;
   }
+  if (blocks != 0) let_live(-blocks);
 }
 
 std::uint64_t MemoryTier::forget(const Key& key, Only only) {
@@ -144,6 +146,7 @@ bool MemoryTier::remove(const Key& key) { return forget(key, Only::kAll) != 0; }
 std::uint64_t MemoryTier::clear(std::optional<std::uint64_t> owner) {
   const std::uint64_t count = forget_where([&](const Entry& entry) { return !owner || entry.owner == *owner; }, &ShardCounts::removals);
   pool_.release(~std::uint64_t{0});
+  spares_.release_all();
   return count;
 }
 

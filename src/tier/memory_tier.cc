@@ -109,8 +109,8 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
     if (entry->parent == nullptr) return rejected(PutStatus::kParentMissing);
   }
   Shard& shard = index_.shard(*entry);
-  make_table_room(shard);
-  for (;;) {
+  for (bool may_grow = true;;) {
+    std::uint64_t wanted_bytes = 0;
     {
       const std::lock_guard lock(shard.mutex);
       const auto now = clock_();
@@ -122,7 +122,8 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
         if (pinned != nullptr) *pinned = pin(*other);
         return PutStatus::kAlreadyStored;
       }
-      if (other == nullptr) {
+      if (other == nullptr && may_grow) wanted_bytes = shard.wanted_table_bytes();
+      if (other == nullptr && wanted_bytes == 0) {
         set_lifetime(*entry, Lifetime::clamped(age), now);
         if (pinned != nullptr) *pinned = pin(*entry);
         if (!shard.link(*entry)) break;   // in a table that has no place and could not grow
@@ -131,7 +132,12 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
         break;
       }
     }
-    expire(entry->key());
+    if (wanted_bytes != 0) {
+      grow_table(shard, wanted_bytes);
+      may_grow = false;
+    } else {
+      expire(entry->key());
+    }
   }
   if (draft.entry_ != nullptr) {
     if (pinned != nullptr) pinned->reset();
@@ -161,11 +167,11 @@ void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints) {
   shard.counts.puts += 1;
   const std::lock_guard lock(policy_mutex_);
   settle_own();   // what this request found comes before what it brings
-  entry.tick.store(++ticks_, std::memory_order_relaxed);
+  entry.set_last_use(next_tick());
   policy_->insert(entry);
   if (hints != Hints()) policy_->advise(entry, hints);
   set_linked(entry);
-  show_ticks();
+  show_lazy();
 }
 
 PutStatus MemoryTier::put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned) {
@@ -206,7 +212,7 @@ Handle MemoryTier::get(const Key& key, Count count) {
       handle = Handle(this, entry);
       section.count(counted, 0);
       entry->hits.store(entry->hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-      full = is_worth_noting(*entry) && section.note({entry});
+      full = note_use(*entry, section);
     }
   }
   if (full) settle_if_free();

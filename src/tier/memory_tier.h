@@ -4,7 +4,7 @@
 // order, each alone or with those after it:
 //   a shard (or all, in their order)  what is stored      link, unlink
 //   policy                            what goes next; notes are collected under it
-//   buffer pool                       idle buffers
+//   buffer pool, spare blocks         memory for the next values
 // Allocating, evicting and dropping references happen with none of them held.
 //
 // An entry's life: filling (a Draft has it, nobody else sees it) → stored (in the index and in the policy's hands) → gone
@@ -32,6 +32,7 @@
 #include "tier/index.h"
 #include "tier/layout.h"
 #include "tier/readers.h"
+#include "tier/spare_blocks.h"
 #include "tier/spin_mutex.h"
 
 namespace tensorcache::detail {
@@ -111,9 +112,12 @@ class MemoryTier {
   // space.cc: room in the budget.
   [[nodiscard]] Entry* allocate(const Layout& layout);   // null: no room. Throws std::bad_alloc
   [[nodiscard]] std::byte* obtain_buffer(std::size_t buffer_bytes);
+  [[nodiscard]] void* obtain_block(const Layout& layout);
   [[nodiscard]] bool make_room(std::uint64_t bytes);
-  void make_table_room(Shard& shard);
-  void free_memory(Entry* entry);
+  [[nodiscard]] bool free_some(std::uint64_t bytes);   // false: there is nothing left that could go
+  void grow_table(Shard& shard, std::uint64_t bytes);
+  enum class Spare : bool { kNo, kYes };   // whether the block is kept for the next one
+  void free_memory(Entry* entry, Spare spare);
   void let_live(std::int64_t blocks);   // frees this tier when it is closed and the last block goes
   bool evict();
   [[nodiscard]] std::size_t pop_victims(std::span<Entry*> victims, bool& others_evict);
@@ -130,20 +134,22 @@ class MemoryTier {
   // references.cc: who holds an entry.
   [[nodiscard]] static bool acquire(Entry& entry, std::uint64_t unit);   // false: it is gone. In a section
   [[nodiscard]] bool drop(Entry& entry, std::uint64_t unit);             // true: it is gone and this was the last reference
-  void reclaim(Entry* entry);
+  [[nodiscard]] std::int64_t free_chain(Entry* entry, Spare spare);      // the number of blocks; let_live() is the caller's
+  void reclaim(Entry* entry) { let_live(-free_chain(entry, Spare::kNo)); }
   void unpark(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
   [[nodiscard]] Handle pin(Entry& entry);
   void set_linked(Entry& entry);       // with policy_mutex_ held
   void put_back(Entry& entry);         // likewise: a parked one
-  void show_ticks();                   // likewise
+  void show_lazy();                    // likewise
   void settle(Readers::Slots& left);   // likewise: tells the policy what was used; see Readers::collect
   void settle_all();                   // likewise, but for uses of who is inside a section just now
   void settle_own();                   // likewise, of the calling thread
   void tell(const Use& use);           // likewise
   void touch(Entry& entry);            // likewise
   void settle_if_free();
-  [[nodiscard]] bool is_worth_noting(const Entry& entry) const;
+  [[nodiscard]] std::uint32_t next_tick();                                // likewise
+  [[nodiscard]] bool note_use(Entry& entry, Readers::Section& section);   // in a section; true as Section::note()
 
   // forget.cc: out of the index.
   enum class Only : std::uint8_t { kAll, kExpired };
@@ -154,7 +160,7 @@ class MemoryTier {
   using Counter = std::uint64_t ShardCounts::*;
   void unindex(Shard& shard, Entry& entry, Counter counter, Garbage& garbage);
   [[nodiscard]] bool take_out(Entry& victim, Garbage& garbage);
-  void sweep(const Garbage& garbage);
+  void sweep(const Garbage& garbage, Spare spare = Spare::kNo);
   std::uint64_t forget(const Key& key, Only only);
   template <class Doomed>
   std::uint64_t forget_where(const Doomed& doomed, Counter counter);
@@ -166,18 +172,20 @@ class MemoryTier {
   const Admission admission_;
   Budget budget_;
   BufferPool pool_{budget_};
+  SpareBlocks spares_{budget_};
   Index index_;
   mutable Readers readers_;
 
-  SpinMutex policy_mutex_;
+  alignas(64) SpinMutex policy_mutex_;
   const std::unique_ptr<Retention> policy_;   // guarded by policy_mutex_
-  std::uint32_t ticks_ = 0;                   // guarded by policy_mutex_: uses told
   std::size_t linked_ = 0;                    // guarded by policy_mutex_: entries in the policy's hands
+  std::uint32_t hidden_ticks_ = 0;            // guarded by policy_mutex_: that readers are not shown yet
   std::atomic<std::size_t> evicting_{0};      // entries popped, whose memory is not back yet; raised under policy_mutex_
 
-  // For readers: the ticks, and within how many of them a further use of a value need not be told. Written under policy_mutex_.
+  // For readers: the clock of uses, and whether it is enough to note its tick in what is used, so that the policy need not be told.
   struct alignas(64) {
-    std::atomic<std::uint32_t> ticks{0}, interval{0};
+    std::atomic<std::uint32_t> ticks{0};
+    std::atomic<bool> lazy{false};   // written under policy_mutex_
   } shown_;
 
   std::atomic<std::int64_t> blocks_{1};   // of memory with an entry; and one more until this is closed

@@ -47,6 +47,7 @@ class Readers {
       if (hits != 0) slot_.hits.store(slot_.hits.load(std::memory_order_relaxed) + hits, std::memory_order_relaxed);
       if (misses != 0) slot_.misses.store(slot_.misses.load(std::memory_order_relaxed) + misses, std::memory_order_relaxed);
     }
+    [[nodiscard]] std::uint64_t hits() const { return slot_.hits.load(std::memory_order_relaxed); }   // counted in this slot
     // True: there is no place for another one; it is time to tell the policy.
     bool note(const Use& use) {
       std::uint32_t used = slot_.used.load(std::memory_order_relaxed);

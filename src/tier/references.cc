@@ -9,8 +9,12 @@ thread_local int MemoryTier::MakingRoom::depth = 0;
 
 namespace {
 
-// A use need not be told while fewer than this share of the entries were used since the one before.
-constexpr std::size_t kIntervalShare = 8;
+// Fewer entries than these are kept in the exact order of their use.
+constexpr std::size_t kLazyFromEntries = 1024;
+
+// Where readers only note ticks, their clock moves on once in so many hits of a thread, and insertions or uses told: each time, all others
+// wait for it.
+constexpr std::uint32_t kHitsPerMove = 256, kTicksPerMove = 16;
 
 }   // namespace
 
@@ -41,12 +45,14 @@ bool MemoryTier::drop(Entry& entry, std::uint64_t unit) {
   }
 }
 
-void MemoryTier::reclaim(Entry* entry) {
-  while (entry != nullptr) {
+std::int64_t MemoryTier::free_chain(Entry* entry, Spare spare) {
+  std::int64_t blocks = 0;
+  for (; entry != nullptr; ++blocks) {
     Entry* parent = entry->above();
-    free_memory(entry);
+    free_memory(entry, spare);
     entry = parent != nullptr && drop(*parent, kKid) ? parent : nullptr;
   }
+  return blocks;
 }
 
 void MemoryTier::set_linked(Entry& entry) {
@@ -54,9 +60,22 @@ void MemoryTier::set_linked(Entry& entry) {
   ++linked_;
 }
 
-void MemoryTier::show_ticks() {
-  shown_.ticks.store(ticks_, std::memory_order_relaxed);
-  if (!policy_->counts_uses()) shown_.interval.store(static_cast<std::uint32_t>(linked_ / kIntervalShare), std::memory_order_relaxed);
+void MemoryTier::show_lazy() {
+  const bool lazy = linked_ >= kLazyFromEntries && policy_->reads_ticks();
+  if (shown_.lazy.load(std::memory_order_relaxed) != lazy) shown_.lazy.store(lazy, std::memory_order_relaxed);
+}
+
+std::uint32_t MemoryTier::next_tick() {
+  const std::uint32_t shown = shown_.ticks.load(std::memory_order_relaxed);
+  if (++hidden_ticks_ < kTicksPerMove && shown_.lazy.load(std::memory_order_relaxed)) return shown + hidden_ticks_;
+  return shown_.ticks.fetch_add(hidden_ticks_, std::memory_order_relaxed) + std::exchange(hidden_ticks_, 0);
+}
+
+bool MemoryTier::note_use(Entry& entry, Readers::Section& section) {
+  if (!shown_.lazy.load(std::memory_order_relaxed)) return section.note({&entry});
+  entry.set_last_use(shown_.ticks.load(std::memory_order_relaxed));
+  if (section.hits() % kHitsPerMove == 0) shown_.ticks.fetch_add(kHitsPerMove, std::memory_order_relaxed);
+  return false;
 }
 
 void MemoryTier::unpark(Entry& entry) {
@@ -71,9 +90,7 @@ void MemoryTier::put_back(Entry& entry) {
 }
 
 void MemoryTier::settle(Readers::Slots& left) {
-  const std::uint32_t before = ticks_;
   readers_.collect([this](const Use& use) { tell(use); }, left);
-  if (ticks_ != before) show_ticks();
 }
 
 void MemoryTier::settle_all() {
@@ -106,14 +123,9 @@ void MemoryTier::tell(const Use& use) {
 }
 
 void MemoryTier::touch(Entry& entry) {
-  entry.tick.store(++ticks_, std::memory_order_relaxed);
+  entry.set_last_use(next_tick());
   if (entry.has(kParked)) put_back(entry);
   if (entry.has(kLinked)) policy_->touch(entry);
-}
-
-bool MemoryTier::is_worth_noting(const Entry& entry) const {
-  const std::uint32_t interval = shown_.interval.load(std::memory_order_relaxed);
-  return interval == 0 || shown_.ticks.load(std::memory_order_relaxed) - entry.tick.load(std::memory_order_relaxed) >= interval;
 }
 
 Entry* MemoryTier::hold_parent(const Key& key) {

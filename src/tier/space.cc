@@ -11,7 +11,7 @@ namespace tensorcache::detail {
 namespace {
 
 // So many entries go at once where there are many: one of so many thousands more does not matter, and the locks are taken less often.
-constexpr std::size_t kMostVictims = 32, kEntriesForEachVictim = 4096;
+constexpr std::size_t kMostVictims = 8, kEntriesForEachVictim = 4096;
 
 }   // namespace
 
@@ -23,16 +23,39 @@ std::byte* MemoryTier::obtain_buffer(std::size_t buffer_bytes) {
       budget_.give_back(buffer_bytes);
       throw std::bad_alloc();
     }
-    if (!pool_.release(buffer_bytes) && !evict()) return nullptr;
+    if (!free_some(buffer_bytes)) return nullptr;
   }
+}
+
+void* MemoryTier::obtain_block(const Layout& layout) {
+  for (;;) {
+    if (void* spare = spares_.take(layout.block_bytes())) return spare;
+    if (budget_.try_charge(layout.block_charge())) break;
+    if (!free_some(layout.block_charge())) return nullptr;
+  }
+  void* block = layout.new_block();
+  if (block == nullptr) {
+    budget_.give_back(layout.block_charge());
+    throw std::bad_alloc();
+  }
+  const std::uint64_t extra = Layout::taken_by(block) - layout.block_charge();   // malloc may give a little more than it was asked for
+  if (extra > 0 && !make_room(extra)) {
+    std::free(block);
+    budget_.give_back(layout.block_charge());
+    return nullptr;
+  }
+  return block;
 }
 
 bool MemoryTier::make_room(std::uint64_t bytes) {
   while (!budget_.try_charge(bytes)) {
-    if (!pool_.release(bytes) && !evict()) return false;
+    if (!free_some(bytes)) return false;
   }
   return true;
 }
+
+// What other threads keep goes last: they are about to need it.
+bool MemoryTier::free_some(std::uint64_t bytes) { return spares_.release_own(bytes) || pool_.release(bytes) || evict() || spares_.release_all(); }
 
 Entry* MemoryTier::allocate(const Layout& layout) {
   std::byte* buffer = nullptr;
@@ -41,25 +64,19 @@ Entry* MemoryTier::allocate(const Layout& layout) {
     if (buffer == nullptr) return nullptr;
   }
   void* block = nullptr;
-  const bool room = make_room(layout.block_charge());
-  if (room) block = layout.new_block();
+  try {
+    block = obtain_block(layout);
+  } catch (const std::bad_alloc&) {
+    if (buffer != nullptr) pool_.put(buffer, layout.buffer_bytes);
+    throw;
+  }
   if (block == nullptr) {
     if (buffer != nullptr) pool_.put(buffer, layout.buffer_bytes);
-    if (!room) return nullptr;
-    budget_.give_back(layout.block_charge());
-    throw std::bad_alloc();
-  }
-  // malloc may give a little more than it was asked for.
-  const std::uint64_t extra = Layout::taken_by(block) - std::min(Layout::taken_by(block), layout.block_charge());
-  if (extra > 0 && !make_room(extra)) {
-    std::free(block);
-    if (buffer != nullptr) pool_.put(buffer, layout.buffer_bytes);
-    budget_.give_back(layout.block_charge());
     return nullptr;
   }
   let_live(1);
   auto* entry = new (static_cast<std::byte*>(block) + layout.entry_at) Entry;
-  entry->charge_bytes = layout.charge() + extra;
+  entry->charge_bytes = Layout::taken_by(block) + layout.buffer_bytes;
   if (buffer != nullptr) {
     std::memcpy(block, &buffer, sizeof buffer);
     entry->state.store(kPooled, std::memory_order_relaxed);
@@ -67,28 +84,24 @@ Entry* MemoryTier::allocate(const Layout& layout) {
   return entry;
 }
 
-void MemoryTier::free_memory(Entry* entry) {
+void MemoryTier::free_memory(Entry* entry, Spare spare) {
   const Layout layout = Layout::of(*entry);
   if (layout.buffer_bytes != 0) pool_.put(data_of(*entry), layout.buffer_bytes);
   const std::uint64_t charged = entry->has(kDetached) ? 0 : entry->charge_bytes - layout.buffer_bytes;
   entry->~Entry();
-  std::free(reinterpret_cast<std::byte*>(entry) - layout.entry_at);
+  void* const block = reinterpret_cast<std::byte*>(entry) - layout.entry_at;
+  if (spare == Spare::kYes && charged != 0 && spares_.keep(block, layout.block_bytes())) return;
+  std::free(block);
   budget_.give_back(charged);   // the bytes are free before they may be charged again
-  let_live(-1);
 }
 
 void MemoryTier::let_live(std::int64_t blocks) {
   if (blocks_.fetch_add(blocks) + blocks == 0) delete this;
 }
 
-void MemoryTier::make_table_room(Shard& shard) {
-  std::uint64_t bytes = 0;
-  {
-    const std::lock_guard lock(shard.mutex);
-    bytes = shard.wanted_table_bytes();
-  }
-  // Without room or memory the buckets get fuller instead.
-  if (bytes == 0 || !make_room(bytes)) return;
+// Without room or memory the buckets get fuller instead.
+void MemoryTier::grow_table(Shard& shard, std::uint64_t bytes) {
+  if (!make_room(bytes)) return;
   Table* table = Table::make(bytes);
   Garbage garbage;
   bool taken = false;
@@ -146,7 +159,7 @@ bool MemoryTier::evict() {
       if (!take_out(*victim, garbage) && drop(*victim, kPin)) reclaim(victim);
     }
     const bool evicted = garbage.entries != nullptr;
-    sweep(garbage);
+    sweep(garbage, Spare::kYes);
     evicting_.fetch_sub(victims.size());
     if (evicted) return true;
   }
@@ -155,7 +168,7 @@ bool MemoryTier::evict() {
 void MemoryTier::trim() {
   for (;;) {
     const std::uint64_t used = budget_.used(), capacity = budget_.capacity();
-    if (used <= capacity || (!pool_.release(used - capacity) && !evict())) return;
+    if (used <= capacity || !free_some(used - capacity)) return;
   }
 }
 

@@ -56,13 +56,13 @@ std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std:
   {
     const std::lock_guard lock(policy_mutex_);
     settle_all();
-    ticks = ticks_;
+    ticks = shown_.ticks.load(std::memory_order_relaxed);
   }
   for (const Shard& shard : index_.shards()) {
     const std::lock_guard lock(shard.mutex);
     shard.for_each([&](const Entry& entry) {
       if (limit == 0 || (owner && entry.owner != *owner) || (entry.has(kExpires) && entry.lifetime.over(now))) return;
-      std::uint32_t ago = ticks - entry.tick.load(std::memory_order_relaxed);
+      std::uint32_t ago = ticks - entry.last_use();
       if (static_cast<std::int32_t>(ago) < 0) ago = 0;   // used since
       if (newest.size() == limit) {
         if (ago > newest.front().first) return;
