@@ -121,7 +121,9 @@ class MemoryTier {
   void let_live(std::int64_t blocks);   // frees this tier when it is closed and the last block goes
   bool evict();
   [[nodiscard]] std::size_t pop_victims(std::span<Entry*> victims, bool& others_evict);
+  void fit_capacity();   // as far as anything can go
   void trim();
+  void trim_until_none_asks();
   // While one lives, the thread is evicting already, and must not wait for itself.
   struct MakingRoom {
     MakingRoom() { ++depth; }
@@ -181,6 +183,8 @@ class MemoryTier {
   std::size_t linked_ = 0;                    // guarded by policy_mutex_: entries in the policy's hands
   std::uint32_t hidden_ticks_ = 0;            // guarded by policy_mutex_: that readers are not shown yet
   std::atomic<std::size_t> evicting_{0};      // entries popped, whose memory is not back yet; raised under policy_mutex_
+
+  std::atomic<std::uint32_t> trims_{0};       // asked for since one thread began, who does them all
 
   // For readers: the clock of uses, and whether it is enough to note its tick in what is used, so that the policy need not be told.
   struct alignas(64) {

@@ -165,20 +165,34 @@ bool MemoryTier::evict() {
   }
 }
 
-void MemoryTier::trim() {
+void MemoryTier::fit_capacity() {
   for (;;) {
     const std::uint64_t used = budget_.used(), capacity = budget_.capacity();
     if (used <= capacity || !free_some(used - capacity)) return;
   }
 }
 
+// For whoever let go of something: not if another thread is at it, who will look again. A reader must not do the work of a resize().
+void MemoryTier::trim() {
+  if (trims_.fetch_add(1) == 0) trim_until_none_asks();
+}
+
+void MemoryTier::trim_until_none_asks() {
+  std::uint32_t asked = 0;
+  do {
+    asked = trims_.load();
+    fit_capacity();
+  } while (!trims_.compare_exchange_strong(asked, 0));
+}
+
 void MemoryTier::resize(std::uint64_t capacity_bytes) {
+  const bool alone = trims_.fetch_add(1) == 0;
   {
     const std::lock_guard lock(policy_mutex_);   // of two at once the budget and the policy follow the same one
     budget_.set_capacity(capacity_bytes);
     policy_->resize(capacity_bytes);
   }
-  trim();
+  alone ? trim_until_none_asks() : fit_capacity();
 }
 
 }   // namespace tensorcache::detail
