@@ -9,7 +9,7 @@
 namespace tensorcache {
 namespace {
 
-constexpr double kBinsPerOctave = 3;
+constexpr double kBinsPerOctave = 2;
 constexpr double kFade = 0.97;   // of what was learned, at each learning
 // A class is taken to do as its traits say with the weight of so many requests, and a trait to say nothing with that of one.
 constexpr double kPriorRequests = 16;

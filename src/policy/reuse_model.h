@@ -18,10 +18,10 @@ struct ReuseTraits {
   bool last = false;        // it ends the chain
 };
 
-// Ages are in requests since the last use, in bins of a third of an octave.
+// Ages are in requests since the last use, in bins of half an octave.
 class ReuseModel {
  public:
-  static constexpr std::size_t kClasses = 256, kAges = 48;
+  static constexpr std::size_t kClasses = 256, kAges = 32;
   // Of values that are said to be over: of no worth until that has proved wrong. Of those of the request at hand: worth most.
   static constexpr std::uint8_t kOver = 254, kPresent = 255;
   using Ages = std::array<double, kAges>;

@@ -8,7 +8,7 @@ namespace tensorcache {
 namespace {
 
 // Ages are looked at only after so many values were put in; each request counts as some more.
-constexpr std::uint32_t kPutsToLook = 64, kPutsOfRequest = 4;
+constexpr std::uint32_t kPutsToLook = 256, kPutsOfRequest = 4;
 
 void insert_between(PolicyNode& node, PolicyNode& prev, PolicyNode& next) {
   node.prev = &prev;

@@ -184,7 +184,7 @@ class MemoryTier {
   std::uint32_t hidden_ticks_ = 0;            // guarded by policy_mutex_: that readers are not shown yet
   std::atomic<std::size_t> evicting_{0};      // entries popped, whose memory is not back yet; raised under policy_mutex_
 
-  std::atomic<std::uint32_t> trims_{0};       // asked for since one thread began, who does them all
+  std::atomic<std::uint32_t> trims_{0};   // asked for since one thread began, who does them all
 
   // For readers: the clock of uses, and whether it is enough to note its tick in what is used, so that the policy need not be told.
   struct alignas(64) {
