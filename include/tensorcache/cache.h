@@ -107,11 +107,18 @@ enum class PutStatus : std::uint8_t {
 class Handle {
  public:
   Handle() = default;
-  Handle(Handle&& other) noexcept;
-  Handle& operator=(Handle&& other) noexcept;
+  Handle(Handle&& other) noexcept : tier_(other.tier_), entry_(std::exchange(other.entry_, nullptr)) {}
+  Handle& operator=(Handle&& other) noexcept {
+    if (this != &other) {
+      reset();
+      tier_ = other.tier_;
+      entry_ = std::exchange(other.entry_, nullptr);
+    }
+    return *this;
+  }
   Handle(const Handle&) = delete;
   Handle& operator=(const Handle&) = delete;
-  ~Handle();
+  ~Handle() { reset(); }
 
   [[nodiscard]] explicit operator bool() const { return entry_ != nullptr; }
   // The value. 64-byte aligned. Empty for an empty handle.
@@ -119,11 +126,14 @@ class Handle {
   [[nodiscard]] std::string_view text() const;   // the same bytes as characters
   // Since it was stored.
   [[nodiscard]] std::chrono::milliseconds age() const;
-  void reset();
+  void reset() {
+    if (entry_ != nullptr) let_go();
+  }
 
  private:
   friend class Cache;
   friend class detail::MemoryTier;
+  void let_go();
   Handle(detail::MemoryTier* tier, detail::Entry* entry) : tier_(tier), entry_(entry) {}
   detail::MemoryTier* tier_ = nullptr;   // lives as long as any of its values does
   detail::Entry* entry_ = nullptr;

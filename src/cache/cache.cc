@@ -95,8 +95,9 @@ PutStatus Cache::commit(Draft draft) {
 }
 
 Handle Cache::get(const Key& key, Look look) {
+  if (!lower_ || look == Look::kMemory) return tier_->get(key, detail::MemoryTier::Count::kYes);
   Handle handle = tier_->get(key, detail::MemoryTier::Count::kYes);
-  if (handle || !lower_ || look == Look::kMemory || !lower_->disk.contains(key)) return handle;
+  if (handle || !lower_->disk.contains(key)) return handle;
   lower_->loader.load_now(std::span(&key, 1));
   return tier_->get(key, detail::MemoryTier::Count::kNo);
 }

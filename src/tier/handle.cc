@@ -5,22 +5,7 @@
 
 namespace tensorcache {
 
-Handle::Handle(Handle&& other) noexcept : tier_(other.tier_), entry_(std::exchange(other.entry_, nullptr)) {}
-
-Handle& Handle::operator=(Handle&& other) noexcept {
-  if (this != &other) {
-    reset();
-    tier_ = other.tier_;
-    entry_ = std::exchange(other.entry_, nullptr);
-  }
-  return *this;
-}
-
-Handle::~Handle() { reset(); }
-
-void Handle::reset() {
-  if (entry_ != nullptr) tier_->unpin(std::exchange(entry_, nullptr));
-}
+void Handle::let_go() { tier_->unpin(std::exchange(entry_, nullptr)); }
 
 std::span<const std::byte> Handle::bytes() const {
   return entry_ == nullptr ? std::span<const std::byte>() : std::span<const std::byte>(detail::data_of(*entry_), entry_->value_bytes());

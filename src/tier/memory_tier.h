@@ -134,7 +134,11 @@ class MemoryTier {
   };
 
   // references.cc: who holds an entry.
-  [[nodiscard]] static bool acquire(Entry& entry, std::uint64_t unit);   // false: it is gone. In a section
+  [[nodiscard]] static bool acquire(Entry& entry, std::uint64_t unit) {   // false: it is gone. In a section
+    if ((entry.state.fetch_add(unit) & kGone) == 0) return true;
+    entry.state.fetch_sub(unit);   // never the last: who took it out pins it until this section is over
+    return false;
+  }
   [[nodiscard]] bool drop(Entry& entry, std::uint64_t unit);             // true: it is gone and this was the last reference
   [[nodiscard]] std::int64_t free_chain(Entry* entry, Spare spare);      // the number of blocks; let_live() is the caller's
   void reclaim(Entry* entry) { let_live(-free_chain(entry, Spare::kNo)); }
@@ -151,7 +155,13 @@ class MemoryTier {
   void touch(Entry& entry);            // likewise
   void settle_if_free();
   [[nodiscard]] std::uint32_t next_tick();                                // likewise
-  [[nodiscard]] bool note_use(Entry& entry, Readers::Section& section);   // in a section; true as Section::note()
+  static constexpr std::uint32_t kHitsPerMove = 256;   // of a thread, where only ticks are noted
+  [[nodiscard]] bool note_use(Entry& entry, Readers::Section& section) {   // in a section; true as Section::note()
+    if (!shown_.lazy.load(std::memory_order_relaxed)) return section.note({&entry});
+    entry.set_last_use(shown_.ticks.load(std::memory_order_relaxed));
+    if (section.hits() % kHitsPerMove == 0) shown_.ticks.fetch_add(kHitsPerMove, std::memory_order_relaxed);
+    return false;
+  }
 
   // forget.cc: out of the index.
   enum class Only : std::uint8_t { kAll, kExpired };

@@ -12,17 +12,10 @@ namespace {
 // Fewer entries than these are kept in the exact order of their use.
 constexpr std::size_t kLazyFromEntries = 1024;
 
-// Where readers only note ticks, their clock moves on once in so many hits of a thread, and insertions or uses told: each time, all others
-// wait for it.
-constexpr std::uint32_t kHitsPerMove = 256, kTicksPerMove = 16;
+// Where readers only note ticks, their clock moves on once in so many insertions or uses told: each time, all of them wait for it.
+constexpr std::uint32_t kTicksPerMove = 16;
 
 }   // namespace
-
-bool MemoryTier::acquire(Entry& entry, std::uint64_t unit) {
-  if ((entry.state.fetch_add(unit) & kGone) == 0) return true;
-  entry.state.fetch_sub(unit);   // never the last: who took it out pins it until this section is over
-  return false;
-}
 
 bool MemoryTier::drop(Entry& entry, std::uint64_t unit) {
   std::uint64_t state = entry.state.load();
@@ -69,13 +62,6 @@ std::uint32_t MemoryTier::next_tick() {
   const std::uint32_t shown = shown_.ticks.load(std::memory_order_relaxed);
   if (++hidden_ticks_ < kTicksPerMove && shown_.lazy.load(std::memory_order_relaxed)) return shown + hidden_ticks_;
   return shown_.ticks.fetch_add(hidden_ticks_, std::memory_order_relaxed) + std::exchange(hidden_ticks_, 0);
-}
-
-bool MemoryTier::note_use(Entry& entry, Readers::Section& section) {
-  if (!shown_.lazy.load(std::memory_order_relaxed)) return section.note({&entry});
-  entry.set_last_use(shown_.ticks.load(std::memory_order_relaxed));
-  if (section.hits() % kHitsPerMove == 0) shown_.ticks.fetch_add(kHitsPerMove, std::memory_order_relaxed);
-  return false;
 }
 
 void MemoryTier::unpark(Entry& entry) {
