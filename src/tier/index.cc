@@ -8,21 +8,8 @@ namespace tensorcache::detail {
 
 namespace {
 
-constexpr std::uint64_t kTagBits = 8;
-constexpr std::uint64_t kOnes = 0x0101010101010101u, kHighs = 0x8080808080808080u;
 constexpr std::size_t kWentOnShift = 56;
 constexpr std::uint64_t kWentOn = std::uint64_t{1} << kWentOnShift, kMostWentOn = 255;   // there it stays
-
-std::uint64_t tag_of(std::uint64_t hash) {
-  const std::uint64_t tag = hash >> 56;
-  return tag == 0 ? 1 : tag;
-}
-
-// A bit for each of the seven bytes of `tags` that is `tag`; one above such a byte may be set wrongly.
-std::uint64_t matches(std::uint64_t tags, std::uint64_t tag) {
-  const std::uint64_t difference = tags ^ (kOnes * tag);
-  return (difference - kOnes) & ~difference & kHighs & (kWentOn - 1);
-}
 
 std::uint64_t went_on(std::uint64_t tags) { return tags >> kWentOnShift; }
 
@@ -47,17 +34,17 @@ Shard::~Shard() {
 
 // The order of these loads and of the stores in link() and unlink() is sequentially consistent with the sections of Readers: either a reader
 // sees that an entry was taken out, or who took it out sees the reader.
-Entry* Shard::find(const Key& key) const {
-  const std::uint64_t hash = hash_of(key), tag = tag_of(hash);
+Entry* Shard::find_further(const Key& key) const {
+  const std::uint64_t hash = hash_of(key), tag = Bucket::tag_of(hash);
   const Place place = place_of(where_.load());
   std::size_t at = hash & place.mask;
   for (std::size_t i = 0; i <= place.mask; ++i) {
     const Bucket& bucket = place.buckets[at];
     const std::uint64_t tags = bucket.tags.load();
-    for (std::uint64_t match = matches(tags, tag); match != 0; match &= match - 1) {
-      const auto at_byte = static_cast<std::size_t>(std::countr_zero(match)) / kTagBits * kTagBits;
+    for (std::uint64_t match = Bucket::matches(tags, tag); match != 0; match &= match - 1) {
+      const auto at_byte = static_cast<std::size_t>(std::countr_zero(match)) / Bucket::kTagBits * Bucket::kTagBits;
       if ((tags >> at_byte & 255) != tag) continue;
-      Entry* entry = bucket.entries[at_byte / kTagBits].load(std::memory_order_acquire);
+      Entry* entry = bucket.entries[at_byte / Bucket::kTagBits].load(std::memory_order_acquire);
       if (entry != nullptr && entry->has_key(key)) return entry;
     }
     if (went_on(tags) == 0) return nullptr;
@@ -73,7 +60,7 @@ bool Shard::link_in(Table& table, Entry& entry) {
     for (std::size_t place = 0; place < Bucket::kEntries; ++place) {
       if (bucket.entries[place].load(std::memory_order_relaxed) != nullptr) continue;
       bucket.entries[place].store(&entry, std::memory_order_release);
-      bucket.tags.store(bucket.tags.load(std::memory_order_relaxed) | tag_of(entry.hash) << place * kTagBits);
+      bucket.tags.store(bucket.tags.load(std::memory_order_relaxed) | Bucket::tag_of(entry.hash) << place * Bucket::kTagBits);
       // Only now, when there surely is a place: those before it were passed.
       for (std::size_t passed = entry.hash & table.mask; passed != at; passed = (passed + 1) & table.mask) {
         std::atomic<std::uint64_t>& tags = table.buckets()[passed].tags;
@@ -99,7 +86,7 @@ void Shard::unlink(Entry& entry) {
     const std::uint64_t tags = bucket.tags.load(std::memory_order_relaxed);
     for (std::size_t place = 0; place < Bucket::kEntries; ++place) {
       if (bucket.entries[place].load(std::memory_order_relaxed) != &entry) continue;
-      bucket.tags.store(tags & ~(std::uint64_t{255} << place * kTagBits));
+      bucket.tags.store(tags & ~(std::uint64_t{255} << place * Bucket::kTagBits));
       bucket.entries[place].store(nullptr, std::memory_order_release);
       --entries_;
       return;

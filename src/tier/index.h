@@ -19,9 +19,20 @@
 namespace tensorcache::detail {
 
 struct alignas(64) Bucket {
-  static constexpr std::size_t kEntries = 7;
+  static constexpr std::size_t kEntries = 7, kTagBits = 8;
   std::atomic<std::uint64_t> tags{0};   // a byte for each entry, 0 where there is none; the last byte counts who went on
   std::array<std::atomic<Entry*>, kEntries> entries{};
+
+  [[nodiscard]] static std::uint64_t tag_of(std::uint64_t hash) {
+    const std::uint64_t tag = hash >> 56;
+    return tag == 0 ? 1 : tag;
+  }
+  // A bit for each of the seven bytes of `tags` that is `tag`; those above the lowest may be set wrongly.
+  [[nodiscard]] static std::uint64_t matches(std::uint64_t tags, std::uint64_t tag) {
+    constexpr std::uint64_t kOnes = 0x0101010101010101u, kHighs = 0x0080808080808080u;
+    const std::uint64_t difference = tags ^ (kOnes * tag);
+    return (difference - kOnes) & ~difference & kHighs;
+  }
 };
 static_assert(sizeof(Bucket) == 64);
 
@@ -49,12 +60,16 @@ class alignas(64) Shard {
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
-  // For anybody, in a section of Readers.
-  [[nodiscard]] Entry* find(const Key& key) const;
-  // What find() will look at first; for whoever has something else to wait for before it.
-  void fetch_ahead(const Key& key) const {
-    const Place place = place_of(where_.load(std::memory_order_relaxed));
-    __builtin_prefetch(place.buckets + (hash_of(key) & place.mask));
+  // For anybody, in a section of Readers. Mostly it is the first that could be it.
+  [[nodiscard]] Entry* find(const Key& key) const {
+    const std::uint64_t hash = hash_of(key);
+    const Place place = place_of(where_.load());
+    const Bucket& bucket = place.buckets[hash & place.mask];
+    if (const std::uint64_t match = Bucket::matches(bucket.tags.load(), Bucket::tag_of(hash)); match != 0) {
+      Entry* entry = bucket.entries[static_cast<std::size_t>(std::countr_zero(match)) / Bucket::kTagBits].load(std::memory_order_acquire);
+      if (entry != nullptr && entry->has_key(key)) return entry;
+    }
+    return find_further(key);
   }
 
   // All below needs `mutex` held.
@@ -84,6 +99,7 @@ class alignas(64) Shard {
 
  private:
   static constexpr std::size_t kEntriesPerBucket = 5;   // on average, at most, if there is memory for more buckets
+  [[nodiscard]] Entry* find_further(const Key& key) const;
   [[nodiscard]] static bool link_in(Table& table, Entry& entry);
   [[nodiscard]] static std::uint64_t hash_of(const Key& key) {
     std::uint64_t hash = 0;
@@ -124,7 +140,6 @@ class Index {
   [[nodiscard]] const Shard& shard(const Key& key) const { return shards_[key.bytes[31] % kShards]; }
   [[nodiscard]] Shard& shard(const Entry& entry) { return shards_[entry.rest_of_key.back() % kShards]; }
   [[nodiscard]] Entry* find(const Key& key) const { return shard(key).find(key); }
-  void fetch_ahead(const Key& key) const { shard(key).fetch_ahead(key); }
   [[nodiscard]] std::array<Shard, kShards>& shards() { return shards_; }
   [[nodiscard]] const std::array<Shard, kShards>& shards() const { return shards_; }
 

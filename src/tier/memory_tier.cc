@@ -201,7 +201,6 @@ Handle MemoryTier::get(const Key& key, Count count) {
   const std::uint64_t counted = count == Count::kYes ? 1 : 0;
   Handle handle;
   bool expired = false, full = false;
-  index_.fetch_ahead(key);
   {
     Readers::Section section(readers_);
     Entry* entry = index_.find(key);

@@ -139,8 +139,8 @@ class MemoryTier {
     entry.state.fetch_sub(unit);   // never the last: who took it out pins it until this section is over
     return false;
   }
-  [[nodiscard]] bool drop(Entry& entry, std::uint64_t unit);             // true: it is gone and this was the last reference
-  [[nodiscard]] std::int64_t free_chain(Entry* entry, Spare spare);      // the number of blocks; let_live() is the caller's
+  [[nodiscard]] bool drop(Entry& entry, std::uint64_t unit);          // true: it is gone and this was the last reference
+  [[nodiscard]] std::int64_t free_chain(Entry* entry, Spare spare);   // the number of blocks; let_live() is the caller's
   void reclaim(Entry* entry) { let_live(-free_chain(entry, Spare::kNo)); }
   void unpark(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
@@ -154,8 +154,8 @@ class MemoryTier {
   void tell(const Use& use);           // likewise
   void touch(Entry& entry);            // likewise
   void settle_if_free();
-  [[nodiscard]] std::uint32_t next_tick();                                // likewise
-  static constexpr std::uint32_t kHitsPerMove = 256;   // of a thread, where only ticks are noted
+  [[nodiscard]] std::uint32_t next_tick();                                 // likewise
+  static constexpr std::uint32_t kHitsPerMove = 256;                       // of a thread, where only ticks are noted
   [[nodiscard]] bool note_use(Entry& entry, Readers::Section& section) {   // in a section; true as Section::note()
     if (!shown_.lazy.load(std::memory_order_relaxed)) return section.note({&entry});
     entry.set_last_use(shown_.ticks.load(std::memory_order_relaxed));

@@ -131,6 +131,8 @@ Handle MemoryTier::share(const Handle& handle) { return pin(*handle.entry_); }
 // A smaller budget waits for what is pinned. This tier lives on with the entry at least.
 void MemoryTier::unpin(Entry* entry) {
   if (!budget_.over()) {
+    std::uint64_t state = entry->state.load(std::memory_order_relaxed);
+    if ((state & (kGone | kParked)) == 0 && entry->state.compare_exchange_strong(state, state - kPin)) return;   // the usual way, and a short one
     if (drop(*entry, kPin)) reclaim(entry);
     return;
   }
