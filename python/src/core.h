@@ -50,6 +50,8 @@ using HeldLease = Held<Lease>;
 
 // keys.cc: the digest of a key as docs/format-tensor.md says. Throws TypeError or ValueError that says what may be a key.
 [[nodiscard]] Key key_of(py::handle object);
+// Makes what key_of() needs, once, at import.
+void prepare_keys();
 
 // values.cc
 // Parts to be stored: NumPy arrays, str, bytes, or tuples ("bfloat16", array of uint16). Borrows their memory, and keeps the objects.

@@ -11,18 +11,10 @@ namespace {
 constexpr int kMostDepth = 64;
 constexpr const char* kAllowed = "A key may be bytes, str, int, float, bool, None, a NumPy integer array, or a tuple of those";
 
-// A member of NumPy's, looked up once and never given back: it outlives the interpreter's end.
-py::handle numpy_member(const char* name) { return py::object(py::module_::import("numpy").attr(name)).release(); }
-
+// Of NumPy's. Looked up at import, and never given back: they outlive the interpreter's end.
 struct NumpyTypes {
-  py::handle array = numpy_member("ndarray"), memmap = numpy_member("memmap"), integer = numpy_member("integer"), boolean = numpy_member("bool_"),
-             real = numpy_member("floating");
-};
-
-const NumpyTypes& numpy() {
-  static const NumpyTypes types;
-  return types;
-}
+  py::handle array, memmap, integer, boolean, real;
+} numpy;
 
 class KeyMaker {
  public:
@@ -60,7 +52,7 @@ py::object KeyMaker::integer_in(py::handle object) {
   if (PyBool_Check(raw)) return {};
   if (PyLong_Check(raw)) return py::reinterpret_borrow<py::object>(object);
   if (!PyIndex_Check(raw)) return {};
-  const bool tensor = !py::isinstance(object, numpy().integer) && py::hasattr(object, "ndim");
+  const bool tensor = !py::isinstance(object, numpy.integer) && py::hasattr(object, "ndim");
   if (tensor && (object.attr("ndim").cast<int>() != 0 || holds_truth(object))) return {};
   auto number = py::reinterpret_steal<py::object>(PyNumber_Index(raw));
   if (number) return number;
@@ -96,7 +88,7 @@ bool KeyMaker::add_tokens(py::handle tuple) {
 // An integer array with at least one axis.
 void KeyMaker::add_array(const py::array& array) {
   const py::type type = py::type::of(array);
-  if (!type.is(numpy().array) && !type.is(numpy().memmap)) {
+  if (!type.is(numpy.array) && !type.is(numpy.memmap)) {
     throw py::type_error("a key cannot be an array of type " + type.attr("__name__").cast<std::string>() + "; use numpy.asarray(key). " + kAllowed);
   }
   const char kind = array.dtype().kind();
@@ -128,7 +120,7 @@ void KeyMaker::add_tuple(py::handle tuple, int depth) {
   const std::string type = Py_TYPE(object.ptr())->tp_name;
   std::string advice;
   if (PyList_Check(object.ptr())) advice = "use tuple(key). ";
-  if (py::isinstance(object, numpy().real)) advice = "use float(key). ";
+  if (py::isinstance(object, numpy.real)) advice = "use float(key). ";
   if (PyByteArray_Check(object.ptr()) || PyMemoryView_Check(object.ptr())) advice = "use bytes(key). ";
   throw py::type_error("a key cannot be of type " + type + "; " + advice + kAllowed);
 }
@@ -156,7 +148,7 @@ void KeyMaker::add(py::handle object, int depth) {
     encoder_.real(value);
   } else if (const py::object number = integer_in(object)) {
     add_integer(number);
-  } else if (py::isinstance(object, numpy().boolean)) {
+  } else if (py::isinstance(object, numpy.boolean)) {
     encoder_.boolean(PyObject_IsTrue(raw) == 1);
   } else if (py::isinstance<py::array>(object)) {
     add_array(py::reinterpret_borrow<py::array>(object));
@@ -168,6 +160,12 @@ void KeyMaker::add(py::handle object, int depth) {
 }
 
 }   // namespace
+
+void prepare_keys() {
+  const auto module = py::module_::import("numpy");
+  const auto member = [&](const char* name) { return py::object(module.attr(name)).release(); };
+  numpy = {member("ndarray"), member("memmap"), member("integer"), member("bool_"), member("floating")};
+}
 
 Key key_of(py::handle object) {
   KeyMaker maker;

@@ -213,6 +213,7 @@ void define_cache(py::module_& module) {
 
 PYBIND11_MODULE(_core, module) {
   watch_forks();
+  prepare_keys();
   prepare_values();
   py::register_exception<TooLarge>(module, "TooLarge", PyExc_ValueError);
   py::class_<Digest>(module, "Digest")

@@ -48,7 +48,7 @@ class Computing:
         fails is logged, and the stale value stays. None is "there is nothing", remembered for ``negative_ttl`` seconds. A value too large for the cache
         is returned all the same. RuntimeError if ``compute`` asks for its own key here.
         """
-        result: T = self._get_or_compute(_core.digest(key), compute, self._asked(negative_ttl, options))
+        result: T = self._get_or_compute(_core.digest(key), key, lambda _: [compute()], self._asked(negative_ttl, options))
         return result
 
     def get_or_compute_many(self, keys: Iterable[Any], compute: ComputeMany, *, negative_ttl: float = 0.0,
@@ -75,7 +75,7 @@ class Computing:
             found.update(self._lead_missing(missing, compute, asked))
         for digest, key in missing.items():
             if digest not in found:
-                found[digest] = self._get_or_compute(digest, lambda key=key: compute([key])[0], asked)   # type: ignore[misc]
+                found[digest] = self._get_or_compute(digest, key, compute, asked)
         return [found[digest] for digest in digests]
 
     async def aget_or_compute(self, key: Any, compute: Callable[[], Union[T, Awaitable[T]]], *, negative_ttl: float = 0.0,
@@ -104,17 +104,15 @@ class Computing:
     def _store(self, flight: Flight, value: Any, asked: Asked, as_of: int) -> Any:
         """Stores what was computed, unless the key was written or removed meanwhile; the value as all get it."""
         options = asked.options._replace(as_of=as_of)
-        if value is None:
-            with flight.lock:
-                if asked.negative_ttl and not flight.forgotten:
-                    self._core.add_negative(flight.digest, options._replace(ttl=asked.negative_ttl, stale=0.0))
-            return None
-        parts, structure = _values.flatten(value, self._allow_pickle)
+        parts, structure = ([], "") if value is None else _values.flatten(value, self._allow_pickle)
         try:
             with flight.lock:
                 if flight.forgotten:
                     return value
-                self._core.put_if_version(flight.digest, flight.replaces, parts, structure, options)
+                if value is not None:
+                    self._core.put_if_version(flight.digest, flight.replaces, parts, structure, options)
+                elif asked.negative_ttl and self._stored_since(flight) is _MISSING:
+                    self._core.add_negative(flight.digest, options._replace(ttl=asked.negative_ttl, stale=0.0))
             stored = self._core.lookup(flight.digest, False)
             return value if stored is None or stored.negative else self._value(stored)
         except (ValueError, MemoryError) as error:
@@ -124,18 +122,18 @@ class Computing:
 
     # For threads.
 
-    def _get_or_compute(self, digest: Any, compute: Callable[[], Any], asked: Asked) -> Any:
+    def _get_or_compute(self, digest: Any, key: Any, compute: ComputeMany, asked: Asked) -> Any:
         while True:
             hit = self._core.lookup(digest, True)
             if hit is not None:
                 if hit.stale:
-                    self._refresh({Flight(digest, hit.version): None}, lambda _: [compute()], asked)
+                    self._refresh({Flight(digest, hit.version): key}, compute, asked)
                 return self._value(hit)
             mine = Flight(digest)
             try:
                 flight = self._flights.join(mine)
                 if flight is mine:
-                    return self._lead({mine: None}, lambda _: [compute()], asked)[0]
+                    return self._lead({mine: key}, compute, asked)[0]
             except BaseException as error:
                 self._flights.fail(mine, error)
                 raise

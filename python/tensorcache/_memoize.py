@@ -60,7 +60,7 @@ def memoize(cache: TensorCache, *, key: Optional[Callable[..., Any]] = None, nam
         else:
             @functools.wraps(function)
             def cached(*args: Any, **kwargs: Any) -> Any:
-                return cache._get_or_compute(cache_key(*args, **kwargs), lambda: function(*args, **kwargs), asked)
+                return cache._get_or_compute(cache_key(*args, **kwargs), None, lambda _: [function(*args, **kwargs)], asked)
 
         cached.cache_key = cache_key
         cached.forget = lambda *args, **kwargs: cache.remove(cache_key(*args, **kwargs))

@@ -172,6 +172,8 @@ def test_what_is_forgotten_meanwhile_is_not_stored(cache):
         assert cache.get_or_compute("k", lambda: meanwhile() and None or "v", tags=["t"]) == "v"
         assert "k" not in cache
     assert cache.get_or_compute("k", lambda: cache.add("k", "newer") and "mine") == "newer"
+    cache.clear()
+    assert cache.get_or_compute("k", lambda: cache.add("k", "newer") and None, negative_ttl=60) == "newer"
 
 
 def test_a_value_too_large_is_returned_all_the_same(cache):
@@ -374,3 +376,15 @@ def test_removing_one_key_does_not_wait_for_another_to_be_stored(cache):
         results, threads = in_threads(1, lambda: cache.remove("k"))
         join(threads)
     assert results == [False]
+
+
+def test_where_all_is_held_results_are_returned_all_the_same():
+    with TensorCache("4MiB") as cache:
+        held = []
+        with pytest.raises(MemoryError):
+            for number in range(100):
+                cache.add(number, np.full(100_000, number, np.uint8))
+                held.append(cache.get(number))
+        for number in range(100, 3000):
+            assert cache.get_or_compute(number, lambda: None, negative_ttl=60) is None
+        assert cache.get_or_compute("k", lambda: np.zeros(100_000, np.uint8)).nbytes == 100_000
