@@ -19,11 +19,12 @@ class CoreCache {
   CoreCache(const CoreCache&) = delete;
   CoreCache& operator=(const CoreCache&) = delete;
 
-  // `action(cache)`, without the GIL where `long_work`. close() waits for it, so it must not run Python code.
+  // `action(cache)`, without the GIL where `long_work`, or where other calls are without it, as it may have to wait for one of them. close()
+  // waits for it, so it must not run Python code.
   template <class Action>
   auto call(bool long_work, const Action& action) const {
-    const Use use(*this);   // ends after the GIL is taken again, so that the interpreter does not end before
-    const Unlocked unlocked(long_work);
+    const Inside inside(*this, long_work || unlocked_.load() > 0);   // ends after the GIL is taken again, so that the interpreter does not end before
+    const Unlocked unlocked(inside.without_gil);
     return action(*cache_);
   }
   template <class Action>
@@ -41,29 +42,30 @@ class CoreCache {
   void close();
 
  private:
-  class Use {
-   public:
-    explicit Use(const CoreCache& core) : core_(core) {
+  struct Inside {
+    Inside(const CoreCache& cache, bool unlocked) : core(cache), without_gil(unlocked) {
       core.require_usable();
       core.users_.fetch_add(1);
+      if (without_gil) core.unlocked_.fetch_add(1);
     }
-    ~Use() {
-      if (core_.users_.fetch_sub(1) == 1) core_.users_.notify_all();
+    ~Inside() {
+      if (without_gil) core.unlocked_.fetch_sub(1);
+      if (core.users_.fetch_sub(1) == 1) core.users_.notify_all();
     }
-    Use(const Use&) = delete;
-    Use& operator=(const Use&) = delete;
-
-   private:
-    const CoreCache& core_;
+    Inside(const Inside&) = delete;
+    Inside& operator=(const Inside&) = delete;
+    const CoreCache& core;
+    const bool without_gil;
   };
 
   std::shared_ptr<CacheManager> manager_;
   TensorCache* cache_ = nullptr;
   const std::uint64_t forks_ = forks();
   const bool disk_;
-  bool closed_ = false;   // changed with the GIL held
-  std::mutex closing_;    // whoever closes it a second time waits, too, until it is closed
-  mutable std::atomic<int> users_{0};
+  bool closed_ = false;                    // changed with the GIL held
+  std::mutex closing_;                     // whoever closes it a second time waits, too, until it is closed
+  mutable std::atomic<int> users_{0};      // calls that are inside
+  mutable std::atomic<int> unlocked_{0};   // those of them that let go of the GIL
 };
 
 }   // namespace tensorcache::python

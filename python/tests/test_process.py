@@ -1,9 +1,11 @@
 """Disks, forks, other processes, and the end of the interpreter."""
 import os
+import statistics
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -240,3 +242,37 @@ def test_ctrl_c_is_heard(waits):
         assert cache.get_or_compute("k", lambda: "v") == "v"
     """)
     assert done.stdout == "heard 0\n", done.stdout + done.stderr
+
+
+def test_threads_run_while_one_waits_for_a_value_being_copied():
+    """A get that finds nothing may wait for an add in progress: without the GIL, too."""
+    with TensorCache("1500MiB") as cache:
+        value, gaps, adds, stop = np.ones(500 << 20, np.uint8), [], [], threading.Event()
+
+        def add():
+            for _ in range(10):
+                begin = time.perf_counter()
+                cache.add("k", value)
+                adds.append(time.perf_counter() - begin)
+            stop.set()
+
+        def miss():
+            number = 0
+            while not stop.is_set():
+                cache.get(number)
+                number += 1
+
+        def tick():
+            last = time.perf_counter()
+            while not stop.is_set():
+                now = time.perf_counter()
+                gaps.append(now - last)
+                last = now
+
+        threads = [threading.Thread(target=work) for work in (add, miss, tick)]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(0.0005)
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        sys.setswitchinterval(interval)
+        assert sum(gap > statistics.median(adds) / 2 for gap in gaps) < 4, (sorted(gaps)[-5:], adds)
