@@ -78,9 +78,17 @@ def contenders(folder, arrays):
         plain[key] = value
     disk.flush()
     remembered = functools.lru_cache(maxsize=1024)(plain.__getitem__)
+    memoized = tensorcache.memoize(memory, name="bench")(plain.__getitem__)
     close = [memory.close, disk.close, files.close, redis.stop]
-    return [("TensorCache", memory.get), ("TensorCache, on disk too", disk.get), ("diskcache", files.get), ("Redis, loopback", redis.get),
+    return [("TensorCache", memory.get), ("TensorCache, get_or_compute", lambda key: memory.get_or_compute(key, lambda: plain[key])),
+            ("TensorCache, @memoize", memoized), ("TensorCache, on disk too", disk.get), ("diskcache", files.get), ("Redis, loopback", redis.get),
             ("dict", plain.get), ("functools.lru_cache", remembered)], close
+
+
+def versions():
+    import diskcache
+    redis = subprocess.run(["redis-server", "--version"], capture_output=True, text=True, check=True).stdout.split("v=")[1].split()[0]
+    return f"Python {platform.python_version()}, NumPy {np.__version__}, diskcache {diskcache.__version__}, Redis {redis}"
 
 
 def measure(get, keys, gets):
@@ -126,10 +134,10 @@ def main():
     options = parser.parse_args()
     result = run(options.blocks, options.gets, options.bytes)
     ours = result["TensorCache"][0]
-    print(f"get of a {options.bytes / (1 << 20):g} MiB float32 array, key: a tuple of {TOKENS} tokens. Python {platform.python_version()}, NumPy {np.__version__}\n")
-    print(f"{'':26}{'median, us':>12}{'99 %, us':>12}{'of TensorCache':>16}")
+    print(f"get of a {options.bytes / (1 << 20):g} MiB float32 array, key: a tuple of {TOKENS} tokens. {versions()}; load {os.getloadavg()[0]:.1f}\n")
+    print(f"{'':28}{'median, us':>12}{'99 %, us':>12}{'of TensorCache':>16}")
     for name, (median, high) in result.items():
-        print(f"{name:26}{median:12.2f}{high:12.2f}{median / ours:15.2f}x")
+        print(f"{name:28}{median:12.2f}{high:12.2f}{median / ours:15.2f}x")
     print("\nA dict and lru_cache give the same writable object to all, bound no bytes, and hash the key with Python's hash; what TensorCache takes beside that is a\n"
           "SHA-256 of the key, a pin, and a read-only array. lru_cache bounds a number of entries only.")
     missed = [f"{ours:.2f} us is more than {MOST_US}"] if ours > MOST_US else []

@@ -38,7 +38,7 @@ def main():
     plain, without = seconds(lambda: [score(item.strip()) for item in items])
     calls.clear()
     with TensorCache("64MiB") as cache:
-        cached = memoize(cache, key=str.strip)(lambda item: score(item.strip()))
+        cached = memoize(cache, name="vader", key=str.strip)(lambda item: score(item.strip()))
         quarters = [items[i * ITEMS // 4:(i + 1) * ITEMS // 4] for i in range(4)]
         with ThreadPoolExecutor(4) as pool:
             results, with_cache = seconds(lambda: sum(pool.map(lambda quarter: [cached(item) for item in quarter], quarters), []))

@@ -1,29 +1,15 @@
 // tensorcache._core: TensorCache for Python, without comfort; python/tensorcache/ adds that.
-#include <pthread.h>
-
-#include <atomic>
+#include <algorithm>
 #include <chrono>
-#include <cstring>
-#include <optional>
+#include <stdexcept>
+#include <utility>
 
 #include "base/units.h"
 #include "core.h"
-#include "tensorcache/cache_manager.h"
+#include "core_cache.h"
 
 namespace tensorcache::python {
 namespace {
-
-std::atomic<std::uint64_t> fork_count{0};
-
-// Copying less than this is not worth letting go of the GIL.
-constexpr std::size_t kLongBytes = 64 << 10;
-
-struct Unlocked {   // the GIL, where `long_work`
-  explicit Unlocked(bool long_work) {
-    if (long_work) release.emplace();
-  }
-  std::optional<py::gil_scoped_release> release;
-};
 
 std::chrono::milliseconds milliseconds(double seconds, const char* name) {
   if (!(seconds >= 0)) throw py::value_error(std::string(name) + " must be a number of seconds, 0 or more");
@@ -42,54 +28,6 @@ AddOptions options_of(const py::tuple& from) {
   return options;
 }
 
-// A TensorCache, or one of a CacheManager's, with what Python may do at the wrong time: use it closed, from a forked child, or close it
-// while another thread is inside.
-class CoreCache {
- public:
-  CoreCache(std::shared_ptr<CacheManager> manager, const std::string& name, std::uint64_t entries, bool disk)
-      : manager_(std::move(manager)), forks_(forks()), disk_(disk) {
-    py::gil_scoped_release release;
-    cache_ = std::shared_ptr<TensorCache>(manager_, &manager_->cache(name, entries));
-  }
-  ~CoreCache() { close(); }
-  CoreCache(const CoreCache&) = delete;
-  CoreCache& operator=(const CoreCache&) = delete;
-
-  // What is inside stays until the last call that uses it has ended.
-  [[nodiscard]] std::shared_ptr<TensorCache> use() const {
-    if (forks_ != forks()) {
-      throw std::runtime_error("this cache was opened before the process was forked; open one of its own in the child (on disk: in another path)");
-    }
-    if (!cache_) throw py::value_error("the cache is closed");
-    return cache_;
-  }
-  [[nodiscard]] std::shared_ptr<CacheManager> manager() const {
-    static_cast<void>(use());
-    return manager_;
-  }
-  [[nodiscard]] bool has_disk() const { return disk_; }
-  [[nodiscard]] bool is_closed() const { return !cache_; }
-  void close() {
-    if (forks_ != forks()) return leak();
-    auto cache = std::move(cache_);
-    auto manager = std::move(manager_);
-    py::gil_scoped_release release;
-    cache.reset();
-    manager.reset();
-  }
-
- private:
-  // In a forked child: its threads are not there, and its locks may be held for ever.
-  void leak() {
-    new std::shared_ptr<TensorCache>(std::move(cache_));
-    new std::shared_ptr<CacheManager>(std::move(manager_));
-  }
-  std::shared_ptr<CacheManager> manager_;
-  std::shared_ptr<TensorCache> cache_;
-  std::uint64_t forks_;
-  bool disk_;
-};
-
 // A key's digest, made once for several calls.
 struct Digest {
   Key key;
@@ -100,39 +38,34 @@ Key digest_of(py::handle object) {
   return key_of(object);
 }
 
-Hit find(const CoreCache& core, const Key& key) {
-  const auto cache = core.use();
-  const Unlocked unlocked(core.has_disk());   // in memory alone it takes less than letting go of the GIL
-  return cache->get(key);
-}
-
-py::object assembled(const Hit& hit, const py::object& build) {
-  if (hit.structure().empty()) return part_of(hit, 0);
-  return build(*parts_of(hit, false));
-}
-
-// The value, or `otherwise`. `build(structure, parts)` puts together what is not a plain part.
+// The value, or `otherwise`. In memory alone it takes less than letting go of the GIL.
 py::object get(const CoreCache& core, py::handle key, const py::object& build, const py::object& otherwise) {
-  const Hit hit = find(core, digest_of(key));
-  return hit ? assembled(hit, build) : otherwise;
+  const Key digest = digest_of(key);
+  const Hit hit = core.call(core.has_disk(), [&](TensorCache& cache) { return cache.get(digest); });
+  return hit ? value_of(hit, build) : otherwise;
 }
 
 // The hit, or None. `counts`: as a hit or a miss.
 py::object lookup(const CoreCache& core, py::handle key, bool counts) {
-  const auto cache = core.use();
   const Key digest = digest_of(key);
-  Hit hit;
-  {
-    const Unlocked unlocked(core.has_disk());
-    hit = counts ? cache->get(digest) : cache->peek(digest);
-  }
+  Hit hit = core.call(core.has_disk(), [&](TensorCache& cache) { return counts ? cache.get(digest) : cache.peek(digest); });
   if (hit.version() == 0) return py::none();
-  return py::cast(Pin(std::move(hit)));
+  return py::cast(HeldHit(std::move(hit)));
 }
+
+bool contains(const CoreCache& core, py::handle key) {
+  const Key digest = digest_of(key);
+  return core.call(core.has_disk(), [&](TensorCache& cache) { return cache.contains(digest); });
+}
+
+// A ValueError of its own, so that get_or_compute tells it from a wrong argument.
+struct TooLarge : std::invalid_argument {
+  using std::invalid_argument::invalid_argument;
+};
 
 WriteResult checked(const WriteResult& result, std::size_t bytes) {
   if (result.status == WriteStatus::kTooLarge) {
-    throw py::value_error("a value of " + format_size(bytes) + " is larger than the whole cache; give it more memory, or cache a smaller part");
+    throw TooLarge("a value of " + format_size(bytes) + " is larger than the whole cache; give it more memory, or cache a smaller part");
   }
   if (result.status == WriteStatus::kNoSpace) {
     PyErr_SetString(PyExc_MemoryError,
@@ -145,15 +78,10 @@ WriteResult checked(const WriteResult& result, std::size_t bytes) {
 // `call(cache, parts, options)` writes; with the GIL only where that is soon over.
 template <class Call>
 WriteResult write(const CoreCache& core, const py::sequence& objects, const py::tuple& options, const Call& call) {
-  const auto cache = core.use();
   const Parts parts(objects);
   const AddOptions add_options = options_of(options);
-  WriteResult result;
-  {
-    const Unlocked unlocked(parts.bytes() >= kLongBytes);
-    result = call(*cache, parts.views(), add_options);
-  }
-  return checked(result, parts.bytes());
+  const auto store = [&](TensorCache& cache) { return call(cache, parts.views(), add_options); };
+  return checked(core.call(parts.bytes() >= kLongBytes, store), parts.bytes());
 }
 
 std::uint64_t add(const CoreCache& core, py::handle key, const py::sequence& objects, const std::string& structure, const py::tuple& options) {
@@ -162,10 +90,10 @@ std::uint64_t add(const CoreCache& core, py::handle key, const py::sequence& obj
 }
 
 // The version, or 0 where the lease was lost.
-std::uint64_t lease_add(const CoreCache& core, const Lease& lease, const py::sequence& objects, const std::string& structure,
+std::uint64_t lease_add(const CoreCache& core, const HeldLease& lease, const py::sequence& objects, const std::string& structure,
                         const py::tuple& options) {
   const WriteResult result =
-      write(core, objects, options, [&](auto& cache, auto parts, const auto& how) { return cache.add(lease, parts, structure, how); });
+      write(core, objects, options, [&](auto& cache, auto parts, const auto& how) { return cache.add(lease.value, parts, structure, how); });
   return result.status == WriteStatus::kLeaseLost ? 0 : result.version;
 }
 
@@ -193,14 +121,7 @@ std::shared_ptr<CacheManager> open(const py::dict& from) {
 }
 
 py::dict stats(const CoreCache& core) {
-  const auto cache = core.use();
-  TensorCacheStats from;
-  std::uint64_t entries = 0;
-  {
-    py::gil_scoped_release release;
-    from = cache->stats();
-    entries = cache->size();
-  }
+  const auto [from, entries] = core.call([](TensorCache& cache) { return std::pair(cache.stats(), cache.size()); });
   py::dict to;
   to["entries"] = entries;
   to["used_bytes"] = from.store.used_bytes;
@@ -232,85 +153,89 @@ std::uint64_t size_of_text(const std::string& text) {
   return *parsed;
 }
 
-template <class Action>
-auto unlocked(const CoreCache& core, const Action& action) {
-  const auto cache = core.use();
-  py::gil_scoped_release release;
-  return action(*cache);
+void add_negative(const CoreCache& core, py::handle key, const py::tuple& options) {
+  const Key digest = digest_of(key);
+  const AddOptions add_options = options_of(options);
+  static_cast<void>(checked(core.call(false, [&](TensorCache& cache) { return cache.add_negative(digest, add_options); }), 0));
+}
+
+bool remove(const CoreCache& core, py::handle key) {
+  const Key digest = digest_of(key);
+  return core.call([&](TensorCache& cache) { return cache.remove(digest); });
+}
+
+std::unique_ptr<HeldLease> lease(const CoreCache& core, py::handle key, double patience, double hold) {
+  const Key digest = digest_of(key);
+  const auto wait = milliseconds(patience, "timeout"), length = milliseconds(hold, "hold");
+  Lease lease = core.call([&](TensorCache& cache) { return cache.lease(digest, wait, length); });
+  return lease ? std::make_unique<HeldLease>(std::move(lease)) : nullptr;
+}
+
+bool flush(const CoreCache& core, double seconds) {
+  const auto time = milliseconds(seconds, "timeout");
+  return core.call([&](TensorCache& cache) { return cache.flush(time); });
+}
+
+std::unique_ptr<CoreCache> make(const py::dict& options) {
+  return std::make_unique<CoreCache>(open(options), options["name"].cast<std::string>(), 0, !options["path"].is_none());
 }
 
 void define_cache(py::module_& module) {
   py::class_<CoreCache>(module, "Cache")
-      .def(py::init([](const py::dict& options) {
-        return std::make_unique<CoreCache>(open(options), options["name"].cast<std::string>(), 0, !options["path"].is_none());
-      }))
-      .def("named", [](const CoreCache& core, const std::string& name,
-                       std::uint64_t entries) { return std::make_unique<CoreCache>(core.manager(), name, entries, core.has_disk()); })
-      .def("names", [](const CoreCache& core) { return core.manager()->names(); })
+      .def(py::init(&make))
+      .def("named", &CoreCache::named)
+      .def("require_usable", &CoreCache::require_usable)
       .def("close", &CoreCache::close)
       .def_property_readonly("closed", &CoreCache::is_closed)
+      .def_property_readonly("has_disk", &CoreCache::has_disk)
       .def("get", &get)
       .def("lookup", &lookup)
-      .def("contains",
-           [](const CoreCache& core, py::handle key) {
-             const auto cache = core.use();
-             const Key digest = digest_of(key);
-             const Unlocked release(core.has_disk());
-             return cache->contains(digest);
-           })
+      .def("contains", &contains)
       .def("add", &add)
       .def("put_if_version", &put_if_version)
-      .def("add_negative", [](const CoreCache& core, py::handle key,
-                              const py::tuple& options) { static_cast<void>(core.use()->add_negative(digest_of(key), options_of(options))); })
-      .def("remove",
-           [](const CoreCache& core, py::handle key) {
-             const Key digest = digest_of(key);
-             return unlocked(core, [&](TensorCache& cache) { return cache.remove(digest); });
-           })
-      .def("clear", [](const CoreCache& core) { return unlocked(core, [](TensorCache& cache) { return cache.clear(); }); })
+      .def("add_negative", &add_negative)
+      .def("remove", &remove)
+      .def("clear", [](const CoreCache& core) { return core.call([](TensorCache& cache) { return cache.clear(); }); })
       .def("invalidate",
-           [](const CoreCache& core, const std::string& tag) { return unlocked(core, [&](TensorCache& cache) { return cache.invalidate(tag); }); })
-      .def("now", [](const CoreCache& core) { return core.use()->now(); })
-      .def("lease",
-           [](const CoreCache& core, py::handle key, double patience, double hold) -> std::unique_ptr<Lease> {
-             const Key digest = digest_of(key);
-             const auto wait = milliseconds(patience, "timeout"), length = milliseconds(hold, "hold");
-             Lease lease = unlocked(core, [&](TensorCache& cache) { return cache.lease(digest, wait, length); });
-             return lease ? std::make_unique<Lease>(std::move(lease)) : nullptr;
-           })
+           [](const CoreCache& core, const std::string& tag) { return core.call([&](TensorCache& cache) { return cache.invalidate(tag); }); })
+      .def("now", [](const CoreCache& core) { return core.call(false, [](TensorCache& cache) { return cache.now(); }); })
+      .def("lease", &lease)
       .def("lease_add", &lease_add)
-      .def("resize", [](const CoreCache& core, std::uint64_t bytes) { unlocked(core, [&](TensorCache& cache) { cache.resize(bytes); }); })
+      .def("resize", [](const CoreCache& core, std::uint64_t bytes) { core.call([&](TensorCache& cache) { cache.resize(bytes); }); })
       .def("resize_entries",
-           [](const CoreCache& core, std::uint64_t entries) { unlocked(core, [&](TensorCache& cache) { cache.resize_entries(entries); }); })
-      .def("flush",
-           [](const CoreCache& core, double seconds) {
-             const auto time = milliseconds(std::min(seconds, 1e8), "timeout");
-             return unlocked(core, [&](TensorCache& cache) { return cache.flush(time); });
-           })
-      .def("size", [](const CoreCache& core) { return unlocked(core, [](TensorCache& cache) { return cache.size(); }); })
+           [](const CoreCache& core, std::uint64_t entries) { core.call([&](TensorCache& cache) { cache.resize_entries(entries); }); })
+      .def("flush", &flush)
+      .def("size", [](const CoreCache& core) { return core.call([](TensorCache& cache) { return cache.size(); }); })
       .def("stats", &stats);
 }
 
 }   // namespace
 
-std::uint64_t forks() { return fork_count.load(std::memory_order_relaxed); }
-
 PYBIND11_MODULE(_core, module) {
-  pthread_atfork(nullptr, nullptr, [] { fork_count.fetch_add(1, std::memory_order_relaxed); });
+  watch_forks();
+  prepare_keys();
+  prepare_values();
+  py::register_exception<TooLarge>(module, "TooLarge", PyExc_ValueError);
   py::class_<Digest>(module, "Digest")
       .def("__hash__", [](const Digest& digest) { return std::hash<Key>{}(digest.key); })
-      .def("__eq__", [](const Digest& a, const Digest& b) { return a.key == b.key; })
+      .def(
+          "__eq__", [](const Digest& a, const Digest& b) { return a.key == b.key; }, py::is_operator())
       .def("hex", [](const Digest& digest) { return digest.key.hex(); });
-  py::class_<Lease>(module, "Lease").def("held", [](const Lease& lease) { return static_cast<bool>(lease); }).def("release", &Lease::release);
-  py::class_<Pin>(module, "Hit")
-      .def_property_readonly("version", [](const Pin& pin) { return pin.hit.version(); })
-      .def_property_readonly("stale", [](const Pin& pin) { return pin.hit.stale(); })
-      .def_property_readonly("negative", [](const Pin& pin) { return pin.hit.negative(); })
-      .def_property_readonly("age", [](const Pin& pin) { return static_cast<double>(pin.hit.age().count()) / 1000; })
-      .def("value", [](const Pin& pin, const py::object& build) { return assembled(pin.hit, build); })
-      .def("parts", [](const Pin& pin, bool writable) { return parts_of(pin.hit, writable); });
+  py::class_<HeldLease>(module, "Lease")
+      .def("held", [](const HeldLease& lease) { return !lease.is_foreign() && lease.value; })
+      .def("release", [](HeldLease& lease) {
+        if (!lease.is_foreign()) lease.value.release();
+      });
+  py::class_<HeldHit>(module, "Hit")
+      .def_property_readonly("version", [](const HeldHit& hit) { return hit.value.version(); })
+      .def_property_readonly("stale", [](const HeldHit& hit) { return hit.value.stale(); })
+      .def_property_readonly("negative", [](const HeldHit& hit) { return hit.value.negative(); })
+      .def_property_readonly("age", [](const HeldHit& hit) { return static_cast<double>(hit.value.age().count()) / 1000; })
+      .def("value", [](const HeldHit& hit, const py::object& build) { return value_of(hit.value, build); });
   define_cache(module);
   module.def("digest", [](py::handle key) { return Digest{digest_of(key)}; });
+  module.def("require_storable", &require_storable);
+  module.def("unprotected", &unprotected);
   module.def("parse_size", &size_of_text);
   module.def("format_size", &format_size);
 }

@@ -1,19 +1,26 @@
 """TensorCache."""
 from __future__ import annotations
 
+import asyncio
 import atexit
 import functools
 import os
-import threading
 import time
 import weakref
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from . import _core, _values
+from . import _arguments, _core, _values
 from ._compute import Computing
 from ._flights import Flights
 
-_PLAIN = (0.0, 0.0, (), 1.0, 0)   # ttl, stale, tags, cost, as of
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._core import Cache, Hit
+    from ._core import Lease as CoreLease
+
+_SLICE = 0.1   # seconds that a wait goes on without hearing Ctrl-C
+
 _open_caches: "weakref.WeakSet[TensorCache]" = weakref.WeakSet()
 
 
@@ -23,33 +30,31 @@ def _close_all() -> None:
         cache.close()
 
 
-def _memory_of_machine() -> int:
-    """Bytes this process may use: the machine's memory, or its control group's limit."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
-            return min(total, int(file.read()))
-    except (OSError, ValueError):   # no such group, or "max"
-        return total
+def _slices(seconds: float) -> Iterator[float]:
+    """How long to wait at a time, at least once, until ``seconds`` are over."""
+    deadline = time.monotonic() + seconds
+    left = seconds
+    while True:
+        yield min(max(left, 0.0), _SLICE)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
 
 
-def _limits(cache_size: Union[int, str], memory: Union[int, str, None]) -> Tuple[int, int]:
-    """(entries, bytes); 0 entries: no limit of a number."""
-    if isinstance(cache_size, str):
-        if memory is not None:
-            raise ValueError("cache_size is a size in bytes already; leave memory out, or give cache_size as a number of entries")
-        return 0, _core.parse_size(cache_size)
-    if isinstance(cache_size, bool) or not isinstance(cache_size, int) or cache_size <= 0:
-        raise ValueError(f'cache_size must be a number of entries, 1 or more, or a size like "2GiB"; it is {cache_size!r}')
-    if memory is None:
-        return cache_size, _memory_of_machine() // 2
-    return cache_size, _core.parse_size(memory) if isinstance(memory, str) else int(memory)
+class _Settings(NamedTuple):
+    """What a cache was opened with, and is asked for later."""
+
+    name: str
+    policy: str
+    ttl: Optional[float]
+    share: bool
+    allow_pickle: bool
 
 
 class Entry:
     """A value that was found, and what the cache knows of it."""
 
-    def __init__(self, hit: Any, build: Callable[..., Any]) -> None:
+    def __init__(self, hit: Hit, build: Callable[..., Any]) -> None:
         self._hit, self._build = hit, build
 
     @property
@@ -84,22 +89,23 @@ class Entry:
 class Lease:
     """The right to write a key, for a limited time. Leave the ``with`` block, or call ``release()``, to give it back."""
 
-    def __init__(self, cache: "TensorCache", lease: Any) -> None:
+    def __init__(self, cache: "TensorCache", lease: CoreLease) -> None:
         self._cache, self._lease = cache, lease
 
     def held(self) -> bool:
         """False once it ran out or was given back."""
         return self._lease.held()
 
-    def add(self, value: Any, **options: Any) -> int:
+    def add(self, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
         """``TensorCache.add`` for its key, only if the lease is still held; else raises TimeoutError and stores nothing."""
         parts, structure = _values.flatten(value, self._cache._allow_pickle)
-        version = self._cache._core.lease_add(self._lease, parts, structure, self._cache._options(**options))
+        version = self._cache._core.lease_add(self._lease, parts, structure, self._cache._options(options))
         if version == 0:
             raise TimeoutError("the lease ran out before the value was stored; take it for longer (hold=), or begin again")
         return version
 
     def release(self) -> None:
+        """Gives it back; again: nothing happens."""
         self._lease.release()
 
     def __enter__(self) -> "Lease":
@@ -116,7 +122,9 @@ class TensorCache(Computing):
     path: keep the values on disk too, in this folder, which one process at a time may use; disk_size bounds it.
     memory: with a number of entries, also a limit in bytes (default: half of the machine's memory, which is not taken before it is needed).
     policy: which value goes first when the memory is full: "lru", "gdsf" (weighs ``cost`` and size), "s3fifo", ...
+    name: caches of different names never see each other's entries, on one disk either; at most 200 bytes.
     ttl: seconds that values are fresh where ``add`` says nothing else; None: for ever.
+    share: torch tensors that come out are the cache's memory, without a copy, and must not be written (see ``get``).
     allow_pickle: values of other types are pickled, and pickles that are found are loaded. Only for files that nobody else can write.
 
     Keys are bytes, str, int, float, bool, None, NumPy integer arrays, and tuples of those. Values are bytes, str, numbers, NumPy arrays,
@@ -128,89 +136,102 @@ class TensorCache(Computing):
 
     def __init__(self, cache_size: Union[int, str] = 1024, *, path: Union[str, "os.PathLike[str]", None] = None, disk_size: Union[int, str] = "20GiB",
                  memory: Union[int, str, None] = None, policy: str = "lru", name: str = "", ttl: Optional[float] = None,
-                 allow_pickle: bool = False) -> None:
-        entries, size = _limits(cache_size, memory)
+                 share: bool = False, allow_pickle: bool = False) -> None:
+        entries, size = _arguments.limits(cache_size, memory)
         core = _core.Cache({
-            "entries": entries, "memory": size, "policy": policy, "name": name, "path": None if path is None else os.fspath(path),
-            "disk_size": _core.parse_size(disk_size) if isinstance(disk_size, str) else int(disk_size)})
-        self._set_up(core, name, policy, path is not None, ttl, allow_pickle)
+            "entries": entries, "memory": size, "policy": _arguments.text(policy, "policy"), "name": _arguments.text(name, "name"),
+            "path": _arguments.path(path), "disk_size": _arguments.size(disk_size, "disk_size")})
+        self._set_up(core, _Settings(name, policy, _arguments.default_ttl(ttl), bool(share), bool(allow_pickle)))
+
+    def _set_up(self, core: Cache, settings: _Settings) -> None:
+        self._core, self._settings = core, settings
+        self._ttl, self._allow_pickle = settings.ttl, settings.allow_pickle
+        self._builds = {share: functools.partial(_values.build, allow_pickle=settings.allow_pickle, share=share) for share in (False, True)}
+        self._build = self._builds[settings.share]
+        self._flights = Flights()
+        self._refreshes = set()
         _open_caches.add(self)
 
-    def _set_up(self, core: Any, name: str, policy: str, on_disk: bool, ttl: Optional[float], allow_pickle: bool) -> None:
-        self._core, self._name, self._policy, self._on_disk, self._ttl, self._allow_pickle = core, name, policy, on_disk, ttl, allow_pickle
-        self._build = functools.partial(_values.build, allow_pickle=allow_pickle)
-        self._flights = Flights()
-        self._forgetting = threading.Lock()   # held while a key is forgotten, and while a computed value is stored
-        self._tasks: set = set()              # refreshes, so that the event loop's weak references are not the only ones
-
-    def _options(self, ttl: Optional[float] = None, stale: float = 0.0, tags: Sequence[str] = (), cost: float = 1.0, as_of: int = 0) -> Tuple:
-        if ttl is None:
-            ttl = self._ttl
-        if ttl is not None and not ttl > 0:
-            raise ValueError(f"ttl must be a number of seconds larger than 0, or None; it is {ttl!r}")
-        if stale and ttl is None:
-            raise ValueError("stale= says how long a value is served after its ttl; give ttl= too")
-        if isinstance(tags, str):
-            raise TypeError(f"tags must be several strings; use tags=({tags!r},)")
-        return (ttl or 0.0, stale, list(tags), cost, as_of)
+    def _named(self, name: str, entries: int) -> "TensorCache":
+        """Another cache of the same store."""
+        other = TensorCache.__new__(TensorCache)
+        other._set_up(self._core.named(_arguments.text(name, "name"), entries), self._settings._replace(name=name))
+        return other
 
     # The classic four.
 
-    def add(self, key: Any, value: Any, **options: Any) -> int:
+    def add(self, key: Any, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
         """Stores a copy of ``value`` in place of what is there, and returns its version.
 
-        Options: ttl (seconds it is fresh), stale (seconds it is served after that, marked as stale), tags (for ``invalidate``), cost (seconds that
-        computing it again takes, for policies that weigh it), as_of (a ``now()`` from before its computation began).
+        Options: ttl (seconds it is fresh), stale (seconds it is served after that, marked as stale), tags (at most 16 strings, for ``invalidate``), cost
+        (seconds that computing it again takes, for policies that weigh it), as_of (a ``now()`` from before its computation began).
         Raises ValueError if it is larger than the whole cache (what was there stays), MemoryError if there is no room because all is held.
         """
         parts, structure = _values.flatten(value, self._allow_pickle)
-        return self._core.add(key, parts, structure, self._options(**options) if options or self._ttl is not None else _PLAIN)
+        return self._core.add(key, parts, structure, self._options(options))
 
-    def get(self, key: Any, default: Any = None, *, share: bool = False) -> Any:
-        """The value, or ``default``. Arrays are read-only views, without a copy. torch and JAX tensors are copies, since those libraries have
-        no read-only memory; ``share=True`` gives them the cache's memory, which must then not be written."""
-        if share:
-            hit = self._core.lookup(key, True)
-            if hit is None or hit.negative:
-                return default
-            structure, parts = hit.parts(True)
-            return _values.build(structure, parts, self._allow_pickle, True) if structure else hit.value(self._build)
-        return self._core.get(key, self._build, default)
+    def get(self, key: Any, default: Any = None, *, share: Optional[bool] = None) -> Any:
+        """The value, or ``default``. Arrays of NumPy and JAX are read-only views of the cache's memory. torch knows no read-only memory: its tensors
+        are copies, or with ``share=True`` (default: the cache's own ``share``) the cache's memory, which must then not be written."""
+        return self._core.get(key, self._build if share is None else self._builds[bool(share)], default)
 
     def remove(self, key: Any) -> bool:
         """Forgets a key. True if there was something."""
         digest = _core.digest(key)
-        with self._forgetting:
-            self._flights.forget(digest)
-            return self._core.remove(digest)
+        self._core.require_usable()
+        self._flights.forget(digest)
+        return self._core.remove(digest)
 
     def clear(self) -> int:
         """Forgets everything; how many entries went."""
-        with self._forgetting:
-            self._flights.forget_all()
-            return self._core.clear()
+        self._core.require_usable()
+        self._flights.forget_all()
+        return self._core.clear()
+
+    # Several at once, and for asyncio.
+
+    def get_many(self, keys: Iterable[Any]) -> List[Any]:
+        """``get`` for each key, in their order; None where there is nothing."""
+        return [self._core.get(key, self._build, None) for key in keys]
+
+    def add_many(self, items: Union[Mapping[Any, Any], Iterable[Tuple[Any, Any]]], **options: "Unpack[_arguments.AddOptions]") -> None:
+        """``add`` for each (key, value)."""
+        for key, value in items.items() if isinstance(items, Mapping) else items:
+            self.add(key, value, **options)
+
+    async def aget(self, key: Any, default: Any = None, *, share: Optional[bool] = None) -> Any:
+        """``get``; a disk is read on another thread."""
+        return await self._aside(functools.partial(self.get, key, default, share=share))
+
+    async def aadd(self, key: Any, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
+        """``add`` on another thread, as the copy may be long."""
+        return await asyncio.to_thread(functools.partial(self.add, key, value, **options))
+
+    async def aremove(self, key: Any) -> bool:
+        """``remove`` on another thread."""
+        return await asyncio.to_thread(self.remove, key)
 
     # Freshness and versions.
 
     def add_nothing(self, key: Any, *, ttl: float, tags: Sequence[str] = ()) -> None:
         """Remembers for ``ttl`` seconds that there is nothing: ``get_or_compute`` then returns None without computing."""
-        self._core.add_negative(key, self._options(ttl=ttl, tags=tags))
+        self._core.add_negative(key, self._options({"ttl": _arguments.seconds(ttl, "ttl", positive=True), "tags": tags}))
 
     def entry(self, key: Any) -> Optional[Entry]:
         """The value with its version, age and freshness; None on a miss."""
         hit = self._core.lookup(key, True)
         return None if hit is None else Entry(hit, self._build)
 
-    def put_if_version(self, key: Any, version: int, value: Any, **options: Any) -> Optional[int]:
+    def put_if_version(self, key: Any, version: int, value: Any, **options: "Unpack[_arguments.AddOptions]") -> Optional[int]:
         """Stores only if ``version`` is what is stored (0: nothing is). The new version, or None: somebody else was faster."""
         parts, structure = _values.flatten(value, self._allow_pickle)
-        stored, new = self._core.put_if_version(key, version, parts, structure, self._options(**options))
+        stored, new = self._core.put_if_version(key, _arguments.whole(version, "version"), parts, structure, self._options(options))
         return new if stored else None
 
     def invalidate(self, tag: str) -> bool:
         """Everything stored with this tag before now is gone, however much that is: O(1). False: on a disk that fails, it holds for this
         process only."""
-        return self._core.invalidate(tag)
+        return self._core.invalidate(_arguments.text(tag, "tag"))
 
     def now(self) -> int:
         """A version larger than all so far, for ``as_of``."""
@@ -219,14 +240,12 @@ class TensorCache(Computing):
     def lease(self, key: Any, *, timeout: float = 10.0, hold: float = 60.0) -> Lease:
         """Waits up to ``timeout`` seconds for the right to write ``key``, then holds it for ``hold`` seconds at most. Raises TimeoutError. It keeps
         off only those who ask for a lease."""
-        digest, deadline = _core.digest(key), time.monotonic() + timeout
-        while True:
-            left = deadline - time.monotonic()
-            lease = self._core.lease(digest, min(max(left, 0.0), 0.1), hold)   # in slices, so that Ctrl-C is heard
+        digest, held = _core.digest(key), _arguments.seconds(hold, "hold", positive=True)
+        for patience in _slices(_arguments.seconds(timeout, "timeout")):
+            lease = self._core.lease(digest, patience, held)
             if lease is not None:
                 return Lease(self, lease)
-            if left <= 0:
-                raise TimeoutError(f"somebody else has held the lease for all of {timeout} s")
+        raise TimeoutError(f"somebody else has held the lease for all of {timeout} s")
 
     # The whole.
 
@@ -235,9 +254,9 @@ class TensorCache(Computing):
 
     def __len__(self) -> int:
         """Entries in memory or on disk, whichever are more. Those that expired or were invalidated count until they are met."""
-        if not self._on_disk:
-            return self._core.size()
-        return max(self._core.size(), self._core.stats()["disk_entries"] if not self._name else 0)
+        if self._core.has_disk and not self.name:
+            return max(self._core.size(), int(self._core.stats()["disk_entries"]))
+        return self._core.size()
 
     def stats(self) -> Dict[str, Any]:
         """Counters and sizes: hits, misses, entries, used_bytes, capacity_bytes, evictions, ...; with a path also disk_*."""
@@ -246,16 +265,22 @@ class TensorCache(Computing):
     def resize(self, cache_size: Union[int, str]) -> None:
         """Another limit, at once: a number of entries, or bytes ("4GiB")."""
         if isinstance(cache_size, str):
-            self._core.resize(_core.parse_size(cache_size))
+            self._core.resize(_arguments.size(cache_size, "cache_size"))
         else:
-            self._core.resize_entries(_limits(cache_size, 1)[0])
+            self._core.resize_entries(_arguments.entries(cache_size))
 
     def flush(self, timeout: float = 60.0) -> bool:
         """Waits until everything so far is on disk. False: not within ``timeout`` seconds, or the disk does not work."""
-        return self._core.flush(timeout)
+        for patience in _slices(_arguments.seconds(timeout, "timeout")):
+            if self._core.flush(patience):
+                return True
+            if self._core.stats().get("disk_degraded"):
+                return False
+        return False
 
     def close(self) -> None:
-        """Writes what waits to the disk, and gives the memory back; arrays that are still in use keep theirs. Again: nothing happens."""
+        """Writes what waits to the disk, and gives the memory back; arrays that are still in use keep theirs. Calls that other threads are inside of
+        are waited for; what is being computed is returned and not stored. Again: nothing happens."""
         self._core.close()
         _open_caches.discard(self)
 
@@ -266,9 +291,12 @@ class TensorCache(Computing):
 
     @property
     def name(self) -> str:
-        return self._name
+        """As it was opened; "" is the default."""
+        return self._settings.name
 
     def __enter__(self) -> "TensorCache":
+        if self.closed:
+            raise ValueError("the cache is closed")
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -278,7 +306,7 @@ class TensorCache(Computing):
         return True   # an empty cache is a cache
 
     def __repr__(self) -> str:
-        name = f"{self._name!r}, " if self._name else ""
+        name = f"{self.name!r}, " if self.name else ""
         if self.closed:
             return f"<TensorCache {name}closed>"
         try:
@@ -286,7 +314,7 @@ class TensorCache(Computing):
         except RuntimeError:
             return f"<TensorCache {name}of the process before the fork>"
         return (f"<TensorCache {name}{stats['entries']} entries, {_core.format_size(stats['used_bytes'])} of {_core.format_size(stats['capacity_bytes'])}, "
-                f"{stats['hits']} hits, {stats['misses']} misses, policy {self._policy}{', on disk' if self._on_disk else ''}>")
+                f"{stats['hits']} hits, {stats['misses']} misses, policy {self._settings.policy}{', on disk' if self._core.has_disk else ''}>")
 
     def __reduce__(self) -> Any:
-        raise TypeError("a TensorCache cannot be pickled or sent to another process; give that process a path of its own")
+        raise TypeError("a TensorCache cannot be copied, pickled or sent to another process; give that process a cache of its own, on disk in a path of its own")

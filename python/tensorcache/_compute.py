@@ -2,215 +2,247 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import inspect
+import logging
 import threading
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, Sequence, Tuple, Union
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
 
-from . import _core, _values
-from ._flights import ABANDONED, Flight, Flights
+from . import _arguments, _core, _values
+from ._flights import Flight, Flights
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._core import Cache, Hit
+
+T = TypeVar("T")
+ComputeMany = Callable[[List[Any]], Sequence[Any]]   # the missing keys in, as many values out
+
+_MISSING = object()
+_NOT_REFRESHED = "a stale value could not be refreshed"
+_log = logging.getLogger("tensorcache")
+
+
+class Asked(NamedTuple):
+    """How a result is to be stored."""
+
+    options: _arguments.Options
+    negative_ttl: float   # seconds that a None is remembered; 0: not
 
 
 class Computing:
     """The half of TensorCache that computes. What it uses is set up there."""
 
-    _core: Any
+    _core: Cache
     _build: Callable[..., Any]
     _flights: Flights
-    _forgetting: "threading.Lock"
-    _tasks: set
-    _on_disk: bool
+    _refreshes: "Set[asyncio.Task[Any]]"
+    _ttl: Optional[float]
     _allow_pickle: bool
-    get: Callable[..., Any]
-    add: Callable[..., int]
-    remove: Callable[..., bool]
-    _options: Callable[..., Tuple]
 
-    def get_or_compute(self, key: Any, compute: Callable[[], Any], *, negative_ttl: float = 0.0, **options: Any) -> Any:
+    def get_or_compute(self, key: Any, compute: Callable[[], T], *, negative_ttl: float = 0.0, **options: "Unpack[_arguments.AddOptions]") -> T:
         """What is stored, or what ``compute()`` returns, which is then stored with ``options`` (see ``add``).
 
         However many threads ask, one computes and the others wait for it. An exception reaches all of them and nothing is stored; after a
-        KeyboardInterrupt one of those who wait computes in its place. A stale value is returned at once while one thread refreshes it. None is
-        "there is nothing", remembered for ``negative_ttl`` seconds. A value too large for the cache is returned all the same. ``compute`` must not ask
-        for its own key here.
+        KeyboardInterrupt one of those who wait computes in its place. A stale value is returned at once while one thread refreshes it; a refresh that
+        fails is logged, and the stale value stays. None is "there is nothing", remembered for ``negative_ttl`` seconds. A value too large for the cache
+        is returned all the same. RuntimeError if ``compute`` asks for its own key here.
         """
-        digest = _core.digest(key)
-        chosen = self._options(**options)
+        result: T = self._get_or_compute(_core.digest(key), key, lambda _: [compute()], self._asked(negative_ttl, options))
+        return result
+
+    def get_or_compute_many(self, keys: Iterable[Any], compute: ComputeMany, *, negative_ttl: float = 0.0,
+                            **options: "Unpack[_arguments.AddOptions]") -> List[Any]:
+        """The values of ``keys`` in their order. ``compute`` gets the list of those that are missing and that nobody else computes, and returns as
+        many values; it is called once, or again for keys that another thread failed to compute. Otherwise as ``get_or_compute``."""
+        asked = self._asked(negative_ttl, options)
+        keys = list(keys)
+        digests = [_core.digest(key) for key in keys]
+        found: Dict[Any, Any] = {}
+        missing: Dict[Any, Any] = {}
+        stale: Dict[Flight, Any] = {}
+        for digest, key in dict(zip(digests, keys)).items():
+            hit = self._core.lookup(digest, True)
+            if hit is None:
+                missing[digest] = key
+                continue
+            found[digest] = self._value(hit)
+            if hit.stale:
+                stale[Flight(digest, hit.version)] = key
+        if stale:
+            self._refresh(stale, compute, asked)
+        if missing:   # before waiting for others, so that two batches never wait for each other
+            found.update(self._lead_missing(missing, compute, asked))
+        for digest, key in missing.items():
+            if digest not in found:
+                found[digest] = self._get_or_compute(digest, key, compute, asked)
+        return [found[digest] for digest in digests]
+
+    async def aget_or_compute(self, key: Any, compute: Callable[[], Union[T, Awaitable[T]]], *, negative_ttl: float = 0.0,
+                              **options: "Unpack[_arguments.AddOptions]") -> T:
+        """``get_or_compute`` for a coroutine function (or a plain one, which then runs in the event loop). One computation a key among all tasks and
+        threads; if the task that computes is cancelled, another that waits computes in its place. The event loop is not kept waiting."""
+        result: T = await self._aget_or_compute(_core.digest(key), compute, self._asked(negative_ttl, options))
+        return result
+
+    # What both share.
+
+    def _asked(self, negative_ttl: float, options: Mapping[str, Any]) -> Asked:
+        return Asked(self._options(options), _arguments.seconds(negative_ttl, "negative_ttl") if negative_ttl else 0.0)
+
+    def _options(self, given: Mapping[str, Any]) -> _arguments.Options:
+        return _arguments.options(given, self._ttl) if given or self._ttl is not None else _arguments.PLAIN
+
+    def _value(self, hit: Hit) -> Any:
+        return None if hit.negative else hit.value(self._build)
+
+    def _stored_since(self, flight: Flight) -> Any:
+        """What somebody stored since the flight's maker looked; _MISSING if nobody did."""
+        hit = self._core.lookup(flight.digest, False)
+        return _MISSING if hit is None or hit.version == flight.replaces else self._value(hit)
+
+    def _store(self, flight: Flight, value: Any, asked: Asked, as_of: int) -> Any:
+        """Stores what was computed, unless the key was written or removed meanwhile; the value as all get it."""
+        options = asked.options._replace(as_of=as_of)
+        parts, structure = ([], "") if value is None else _values.flatten(value, self._allow_pickle)
+        try:
+            with flight.lock:
+                if flight.forgotten:
+                    return value
+                if value is not None:
+                    self._core.put_if_version(flight.digest, flight.replaces, parts, structure, options)
+                elif asked.negative_ttl and self._stored_since(flight) is _MISSING:
+                    self._core.add_negative(flight.digest, options._replace(ttl=asked.negative_ttl, stale=0.0))
+            stored = self._core.lookup(flight.digest, False)
+            return value if stored is None or stored.negative else self._value(stored)
+        except (ValueError, MemoryError) as error:
+            if isinstance(error, (_core.TooLarge, MemoryError)) or self._core.closed:   # no room, or closed meanwhile: computed all the same
+                return value
+            raise
+
+    # For threads.
+
+    def _get_or_compute(self, digest: Any, key: Any, compute: ComputeMany, asked: Asked) -> Any:
         while True:
             hit = self._core.lookup(digest, True)
             if hit is not None:
                 if hit.stale:
-                    self._refresh(digest, compute, hit.version, chosen, negative_ttl)
-                return None if hit.negative else hit.value(self._build)
-            flight, leads = self._flights.join(digest)
-            if leads:
-                return self._lead(flight, compute, 0, chosen, negative_ttl)
-            result = flight.future.result()
-            if result is not ABANDONED:
-                return result
-
-    def _lead(self, flight: Flight, compute: Callable[[], Any], replaces: int, options: Tuple, negative_ttl: float) -> Any:
-        try:
-            stored = self._core.lookup(flight.digest, False) if replaces == 0 else None   # since this caller's miss
-            if stored is not None:
-                result = None if stored.negative else stored.value(self._build)
-            else:
-                as_of = self._core.now()
-                result = self._store(flight, compute(), replaces, (*options[:4], as_of), negative_ttl)
-        except BaseException as error:
-            self._flights.fail(flight, error)
-            raise
-        self._flights.land(flight, result)
-        return result
-
-    def _store(self, flight: Flight, value: Any, replaces: int, options: Tuple, negative_ttl: float) -> Any:
-        """Stores what was computed, unless the key was written or removed meanwhile; the value as all get it."""
-        if value is None:
-            with self._forgetting:
-                if negative_ttl and not flight.forgotten:
-                    self._core.add_negative(flight.digest, (negative_ttl, 0.0, options[2], options[3], options[4]))
-            return None
-        parts, structure = _values.flatten(value, self._allow_pickle)
-        with self._forgetting:
-            if flight.forgotten:
-                return value
+                    self._refresh({Flight(digest, hit.version): key}, compute, asked)
+                return self._value(hit)
+            mine = Flight(digest)
             try:
-                self._core.put_if_version(flight.digest, replaces, parts, structure, options)
-            except (ValueError, MemoryError):   # no room for it; counted in stats()["rejected_writes"]
-                return value
-        stored = self._core.lookup(flight.digest, False)
-        return value if stored is None or stored.negative else stored.value(self._build)
+                flight = self._flights.join(mine)
+                if flight is mine:
+                    return self._lead({mine: key}, compute, asked)[0]
+            except BaseException as error:
+                self._flights.fail(mine, error)
+                raise
+            outcome = flight.wait()
+            if not outcome.abandoned:
+                return outcome.get()
 
-    def _refresh(self, digest: Any, compute: Callable[[], Any], version: int, options: Tuple, negative_ttl: float) -> None:
-        flight = self._flights.lead(digest)
-        if flight is None:
-            return
+    def _lead_missing(self, keys: Mapping[Any, Any], compute: ComputeMany, asked: Asked) -> Dict[Any, Any]:
+        """Computes those of ``keys`` (by digest) that nobody else computes; their values by digest."""
+        mine = {Flight(digest): key for digest, key in keys.items()}
+        try:
+            led = {flight: key for flight, key in mine.items() if self._flights.join(flight) is flight}
+            results = self._lead(led, compute, asked)
+        except BaseException as error:
+            for flight in mine:
+                self._flights.fail(flight, error)
+            raise
+        return {flight.digest: result for flight, result in zip(led, results)}
+
+    def _lead(self, flights: Mapping[Flight, Any], compute: ComputeMany, asked: Asked) -> List[Any]:
+        """Lands ``flights`` (each with its key), all computed by one call; their results. Whoever calls lets them fail if it raises."""
+        for flight in flights:
+            flight.led_by()
+        results = {flight: self._stored_since(flight) for flight in flights}
+        missing = [flight for flight, result in results.items() if result is _MISSING]
+        if missing:
+            as_of = self._core.now()
+            values = compute([flights[flight] for flight in missing])
+            if len(values) != len(missing):
+                raise ValueError(f"compute was given {len(missing)} keys and returned {len(values)} values")
+            for flight, value in zip(missing, values):
+                results[flight] = self._store(flight, value, asked, as_of)
+        for flight, result in results.items():
+            self._flights.land(flight, result)
+        return list(results.values())
+
+    def _refresh(self, stale: Mapping[Flight, Any], compute: ComputeMany, asked: Asked) -> None:
+        """Computes stale keys anew on a thread of their own, those that nobody refreshes yet."""
+        led: Dict[Flight, Any] = {}
+
+        def failed(error: BaseException) -> None:   # the stale values go on being served; the next who meets them tries again
+            for flight in stale:
+                self._flights.fail(flight, error)
+            _log.warning(_NOT_REFRESHED, exc_info=error)
 
         def work() -> None:
             try:
-                self._lead(flight, compute, version, options, negative_ttl)
-            except BaseException:   # the stale value goes on being served; the next who meets it tries again
-                pass
+                self._lead(led, compute, asked)
+            except BaseException as error:
+                failed(error)
 
-        threading.Thread(target=work, name="tensorcache-refresh", daemon=True).start()
-
-    def get_many(self, keys: Iterable[Any]) -> List[Any]:
-        """``get`` for each key, in their order; None where there is nothing."""
-        return [self._core.get(key, self._build, None) for key in keys]
-
-    def add_many(self, items: Union[Mapping[Any, Any], Iterable[Tuple[Any, Any]]], **options: Any) -> None:
-        """``add`` for each (key, value)."""
-        for key, value in items.items() if isinstance(items, Mapping) else items:
-            self.add(key, value, **options)
-
-    def get_or_compute_many(self, keys: Iterable[Any], compute: Callable[[List[Any]], Sequence[Any]], **options: Any) -> List[Any]:
-        """The values of ``keys`` in their order. ``compute`` gets the list of those that are missing and that nobody else computes, and returns as
-        many values; it is called once, or again for keys that another thread failed to compute."""
-        keys = list(keys)
-        chosen = self._options(**options)
-        found: Dict[Any, Any] = {}
-        led: Dict[Any, Tuple[Any, Flight]] = {}
-        waiting: Dict[Any, Any] = {}
-        digests = [_core.digest(key) for key in keys]
-        for digest, key in zip(digests, keys):
-            if digest in found or digest in led or digest in waiting:
-                continue
-            hit = self._core.lookup(digest, True)
-            if hit is not None and not hit.negative:
-                found[digest] = hit.value(self._build)
-                continue
-            flight = self._flights.lead(digest)
-            if flight is None:
-                waiting[digest] = key
-            else:
-                led[digest] = (key, flight)
-        if led:   # before waiting for others, so that two batches never wait for each other
-            found.update(self._lead_many(led, compute, chosen))
-        for digest, key in waiting.items():
-            found[digest] = self.get_or_compute(key, lambda key=key: compute([key])[0], **options)
-        return [found[digest] for digest in digests]
-
-    def _lead_many(self, led: Dict[Any, Tuple[Any, Flight]], compute: Callable[[List[Any]], Sequence[Any]], options: Tuple) -> Dict[Any, Any]:
-        results: Dict[Any, Any] = {}
         try:
-            for digest in led:   # stored since this caller's miss
-                stored = self._core.lookup(digest, False)
-                if stored is not None and not stored.negative:
-                    results[digest] = stored.value(self._build)
-            missing = [digest for digest in led if digest not in results]
-            as_of = self._core.now()
-            values = compute([led[digest][0] for digest in missing]) if missing else []
-            if len(values) != len(missing):
-                raise ValueError(f"compute was given {len(missing)} keys and returned {len(values)} values")
-            for digest, value in zip(missing, values):
-                results[digest] = self._store(led[digest][1], value, 0, (*options[:4], as_of), 0.0)
+            led.update((flight, key) for flight, key in stale.items() if self._flights.join(flight) is flight)
+            if led:
+                threading.Thread(target=work, name="tensorcache-refresh", daemon=True).start()
+        except RuntimeError as error:   # no thread can be started
+            failed(error)
         except BaseException as error:
-            for _, flight in led.values():
-                self._flights.fail(flight, error)
+            failed(error)
             raise
-        for digest, (_, flight) in led.items():
-            self._flights.land(flight, results[digest])
-        return results
 
-    # For asyncio: the same, without ever keeping the event loop waiting.
+    # For asyncio.
 
-    async def aget(self, key: Any, default: Any = None) -> Any:
-        """``get``; a disk is read on another thread."""
-        return await asyncio.to_thread(self.get, key, default) if self._on_disk else self.get(key, default)
-
-    async def aadd(self, key: Any, value: Any, **options: Any) -> int:
-        """``add`` on another thread, as the copy may be long."""
-        return await asyncio.to_thread(functools.partial(self.add, key, value, **options))
-
-    async def aremove(self, key: Any) -> bool:
-        """``remove`` on another thread."""
-        return await asyncio.to_thread(self.remove, key)
-
-    async def aget_or_compute(self, key: Any, compute: Callable[[], Any], *, negative_ttl: float = 0.0, **options: Any) -> Any:
-        """``get_or_compute`` for a coroutine function (or a plain one, which then runs in the event loop). One computation a key among all tasks and
-        threads; if the task that computes is cancelled, another that waits computes in its place."""
-        digest = _core.digest(key)
-        chosen = self._options(**options)
+    async def _aget_or_compute(self, digest: Any, compute: Callable[[], Any], asked: Asked) -> Any:
         while True:
-            hit = await asyncio.to_thread(self._core.lookup, digest, True) if self._on_disk else self._core.lookup(digest, True)
+            hit = await self._aside(self._core.lookup, digest, True)
             if hit is not None:
                 if hit.stale:
-                    self._arefresh(digest, compute, hit.version, chosen, negative_ttl)
-                return None if hit.negative else hit.value(self._build)
-            flight, leads = self._flights.join(digest)
-            if leads:
-                return await self._alead(flight, compute, 0, chosen, negative_ttl)
-            result = await asyncio.shield(asyncio.wrap_future(flight.future))
-            if result is not ABANDONED:
-                return result
+                    self._arefresh(Flight(digest, hit.version), compute, asked)
+                return self._value(hit)
+            mine = Flight(digest)
+            try:
+                flight = self._flights.join(mine)
+                if flight is mine:
+                    return await self._alead(mine, compute, asked)
+            except BaseException as error:
+                self._flights.fail(mine, error)
+                raise
+            outcome = await flight.wait_async()
+            if not outcome.abandoned:
+                return outcome.get()
 
-    async def _alead(self, flight: Flight, compute: Callable[[], Any], replaces: int, options: Tuple, negative_ttl: float) -> Any:
-        try:
-            stored = self._core.lookup(flight.digest, False) if replaces == 0 else None   # since this caller's miss
-            if stored is not None:
-                result = None if stored.negative else stored.value(self._build)
-            else:
-                as_of = self._core.now()
-                value = compute()
-                if inspect.isawaitable(value):
-                    value = await value
-                result = self._store(flight, value, replaces, (*options[:4], as_of), negative_ttl)
-        except BaseException as error:
-            self._flights.fail(flight, error)
-            raise
+    async def _alead(self, flight: Flight, compute: Callable[[], Any], asked: Asked) -> Any:
+        flight.led_by(asyncio.current_task())
+        result = await self._aside(self._stored_since, flight)
+        if result is _MISSING:
+            as_of = self._core.now()
+            value = compute()
+            if inspect.isawaitable(value):
+                value = await value
+            result = await asyncio.to_thread(self._store, flight, value, asked, as_of)   # the copy may be long
         self._flights.land(flight, result)
         return result
 
-    def _arefresh(self, digest: Any, compute: Callable[[], Any], version: int, options: Tuple, negative_ttl: float) -> None:
-        flight = self._flights.lead(digest)
-        if flight is None:
-            return
-        task = asyncio.ensure_future(self._alead(flight, compute, version, options, negative_ttl))
-        self._tasks.add(task)
+    def _arefresh(self, flight: Flight, compute: Callable[[], Any], asked: Asked) -> None:
+        async def work() -> None:
+            try:
+                if self._flights.join(flight) is flight:
+                    await self._alead(flight, compute, asked)
+            except BaseException as error:
+                self._flights.fail(flight, error)
+                if not isinstance(error, Exception):
+                    raise
+                _log.warning(_NOT_REFRESHED, exc_info=error)
 
-        def done(finished: "asyncio.Task[Any]") -> None:
-            self._tasks.discard(finished)
-            if not finished.cancelled():
-                finished.exception()   # looked at: a failed refresh leaves the stale value
+        task = asyncio.ensure_future(work())
+        self._refreshes.add(task)   # the event loop's own reference is a weak one
+        task.add_done_callback(self._refreshes.discard)
 
-        task.add_done_callback(done)
+    async def _aside(self, look: Callable[..., Any], *arguments: Any) -> Any:
+        """On another thread where a disk may be read."""
+        return await asyncio.to_thread(look, *arguments) if self._core.has_disk else look(*arguments)

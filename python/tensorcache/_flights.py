@@ -1,66 +1,107 @@
 """One computation per key at a time, among threads and tasks of one process."""
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent.futures import Future
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, NamedTuple, Optional
 
-ABANDONED = object()   # the result of a computation that was interrupted: somebody who waits computes in its place
+
+class Outcome(NamedTuple):
+    """How a computation ended: a value, an error for everybody, or neither, and then somebody who waits computes in its place."""
+
+    value: Any = None
+    error: Optional[Exception] = None
+    abandoned: bool = False
+
+    def get(self) -> Any:
+        if self.error is not None:
+            raise self.error
+        return self.value
 
 
 class Flight:
-    __slots__ = ("digest", "forgotten", "future")
+    """A key's computation, from before it begins until all who wait have its outcome."""
 
-    def __init__(self, digest: Any) -> None:
+    __slots__ = ("digest", "replaces", "lock", "forgotten", "awaited", "_thread", "_task", "_outcome")
+
+    def __init__(self, digest: Any, replaces: int = 0) -> None:
         self.digest = digest
-        self.forgotten = False   # the key was removed since it began: its result is not stored
-        self.future: Future = Future()
-        self.future.set_running_or_notify_cancel()   # whoever waits cannot cancel it for the others
+        self.replaces = replaces   # the version that its result takes the place of; 0: nothing is stored
+        self.lock = threading.Lock()   # held while its result is stored, and while it is forgotten
+        self.forgotten = False   # the key was removed since it began, or nobody waits for it any more: its result is not stored
+        self.awaited = False
+        self._thread: Optional[int] = None
+        self._task: Optional["asyncio.Task[Any]"] = None
+        self._outcome: "Future[Outcome]" = Future()
+        self._outcome.set_running_or_notify_cancel()   # whoever waits cannot cancel it for the others
+
+    def led_by(self, task: Optional["asyncio.Task[Any]"] = None) -> None:
+        """The calling thread computes, in ``task`` if there is one."""
+        self._thread, self._task = threading.get_ident(), task
+
+    def forget(self) -> None:
+        with self.lock:
+            self.forgotten = True
+
+    def end(self, outcome: Outcome) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    def wait(self) -> Outcome:
+        if self._thread == threading.get_ident():
+            raise RuntimeError("this thread is computing the key already, and would wait for itself; in a coroutine use aget_or_compute")
+        return self._outcome.result()
+
+    async def wait_async(self) -> Outcome:
+        if self._thread == threading.get_ident() and self._task in (None, asyncio.current_task()):
+            raise RuntimeError("this task is computing the key already, and would wait for itself")
+        return await asyncio.wrap_future(self._outcome)
 
 
 class Flights:
+    """The flights of a cache, by key."""
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._flights: Dict[Any, Flight] = {}
 
-    def join(self, digest: Any) -> Tuple[Flight, bool]:
-        """The flight of a key, and whether the caller leads it: it must then land, fail or abandon it."""
-        with self._lock:
-            flight = self._flights.get(digest)
-            if flight is not None:
-                return flight, False
-            flight = self._flights[digest] = Flight(digest)
-            return flight, True
+    def __len__(self) -> int:
+        return len(self._flights)
 
-    def lead(self, digest: Any) -> Optional[Flight]:
-        """The same where nobody flies; None otherwise."""
-        flight, leads = self.join(digest)
-        return flight if leads else None
+    def join(self, mine: Flight) -> Flight:
+        """``mine`` where nobody flies for its key: its maker leads then, and must land it or let it fail. Else the other one, to wait for."""
+        with self._lock:
+            flight = self._flights.setdefault(mine.digest, mine)
+            if flight is not mine:
+                flight.awaited = True
+            return flight
 
     def land(self, flight: Flight, result: Any) -> None:
         self._end(flight)
-        flight.future.set_result(result)
+        flight.end(Outcome(result))
 
     def fail(self, flight: Flight, error: BaseException) -> None:
-        """Everybody who waits gets the error. One that is no Exception (an interrupt, a cancelled task) concerns the leader alone."""
+        """Everybody who waits gets the error. One that is no Exception (an interrupt, a cancelled task) concerns the leader alone. Does nothing if
+        it has landed, or was never in the air."""
         self._end(flight)
-        if isinstance(error, Exception):
-            flight.future.set_exception(error)
-        else:
-            flight.future.set_result(ABANDONED)
+        flight.forget()
+        shared = flight.awaited and isinstance(error, Exception)   # nobody waits: then the error need not be kept
+        flight.end(Outcome(error=error) if shared else Outcome(abandoned=True))   # type: ignore[arg-type]
 
     def forget(self, digest: Any) -> None:
         """What is being computed for this key is not to be stored. Whoever asks from here on begins anew."""
         with self._lock:
             flight = self._flights.pop(digest, None)
-            if flight is not None:
-                flight.forgotten = True
+        if flight is not None:
+            flight.forget()
 
     def forget_all(self) -> None:
         with self._lock:
-            for flight in self._flights.values():
-                flight.forgotten = True
+            flights = list(self._flights.values())
             self._flights.clear()
+        for flight in flights:
+            flight.forget()
 
     def _end(self, flight: Flight) -> None:
         with self._lock:

@@ -2,9 +2,13 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Dict, List, Optional, Union
+from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 
-from ._cache import TensorCache, _limits, _open_caches
+from . import _arguments
+from ._cache import TensorCache
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class CacheManager:
@@ -23,14 +27,11 @@ class CacheManager:
 
     def cache(self, name: str, cache_size: Optional[int] = None) -> TensorCache:
         """The cache of this name (at most 200 bytes), made at its first use; ``cache_size`` then limits its number of entries."""
+        self._default._core.require_usable()
         with self._lock:
             found = self._caches.get(name)
             if found is None:
-                default = self._default
-                core = default._core.named(name, 0 if cache_size is None else _limits(cache_size, 1)[0])
-                found = TensorCache.__new__(TensorCache)
-                found._set_up(core, name, default._policy, default._on_disk, default._ttl, default._allow_pickle)
-                _open_caches.add(found)
+                found = self._default._named(name, 0 if cache_size is None else _arguments.entries(cache_size))
                 self._caches[name] = found
             return found
 
@@ -38,23 +39,28 @@ class CacheManager:
         """The names in use; "" is the default cache's."""
         return sorted(self._caches)
 
-    def add(self, key: Any, value: Any, **options: Any) -> int:
+    def add(self, key: Any, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
+        """``TensorCache.add`` of the cache without a name."""
         return self._default.add(key, value, **options)
 
-    def get(self, key: Any, default: Any = None) -> Any:
-        return self._default.get(key, default)
+    def get(self, key: Any, default: Any = None, *, share: Optional[bool] = None) -> Any:
+        """``TensorCache.get`` of the cache without a name."""
+        return self._default.get(key, default, share=share)
 
     def remove(self, key: Any) -> bool:
+        """``TensorCache.remove`` of the cache without a name."""
         return self._default.remove(key)
 
     def clear(self) -> int:
+        """Forgets everything in all caches; how many entries went."""
         return sum(cache.clear() for cache in list(self._caches.values()))
 
     def invalidate(self, tag: str) -> bool:
-        """Tags are one space for all caches of a manager."""
+        """Everything with this tag is gone, from all caches: tags are one space for a manager."""
         return self._default.invalidate(tag)
 
     def resize(self, cache_size: Union[int, str]) -> None:
+        """Bytes ("4GiB"): of all caches together. A number of entries: of the cache without a name."""
         self._default.resize(cache_size)
 
     def stats(self) -> Dict[str, Dict[str, Any]]:
@@ -62,9 +68,11 @@ class CacheManager:
         return {name: cache.stats() for name, cache in list(self._caches.items())}
 
     def flush(self, timeout: float = 60.0) -> bool:
+        """Waits until everything so far is on disk, of all caches; False: see ``TensorCache.flush``."""
         return self._default.flush(timeout)
 
     def close(self) -> None:
+        """``TensorCache.close`` for all caches."""
         for cache in list(self._caches.values()):
             cache.close()
 
@@ -75,9 +83,10 @@ class CacheManager:
         return key in self._default
 
     def __bool__(self) -> bool:
-        return True
+        return True   # without entries, too
 
     def __enter__(self) -> "CacheManager":
+        self._default.__enter__()
         return self
 
     def __exit__(self, *_: Any) -> None:

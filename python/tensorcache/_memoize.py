@@ -3,43 +3,75 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from . import _core
 from ._cache import TensorCache
 
+if TYPE_CHECKING:
+    from typing import Generic, Protocol, TypeVar
 
-def memoize(cache: TensorCache, *, key: Optional[Callable[..., Any]] = None, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    from typing_extensions import ParamSpec, Unpack
+
+    from ._arguments import AddOptions
+
+    P = ParamSpec("P")
+    R = TypeVar("R", covariant=True)
+
+    class Memoized(Protocol, Generic[P, R]):
+        """What memoize makes of a function."""
+
+        def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
+        def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+        def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
+
+
+def memoize(cache: TensorCache, *, key: Optional[Callable[..., Any]] = None, name: Optional[str] = None, negative_ttl: float = 0.0,
+            **options: "Unpack[AddOptions]") -> "Callable[[Callable[P, R]], Memoized[P, R]]":
     """Keeps a function's results in ``cache``, one computation per key; a coroutine function's too.
 
-    key: makes the key of the arguments; without it, the arguments are the key. Either way the function's module and name are part of it, so that
-        functions may share a cache. Give it where an argument cannot be a key (a model, ``self``).
-    options: ttl, stale, tags, cost, negative_ttl, as for ``TensorCache.get_or_compute``.
+    key: makes the key of the arguments; without it, the arguments as they are written are the key: f(1) and f(x=1) are two. Give it where an argument
+        cannot be a key (a model, ``self``).
+    name: what tells the function's results from those of others in the cache; without it, its module and name. A lambda or a function inside another
+        needs one, since its own may be another's, too. Change it when the function changes what it computes.
+    negative_ttl, options: as for ``TensorCache.get_or_compute``.
 
     The function gets two attributes: ``cache_key(*args)``, for use with the cache itself, and ``forget(*args)``.
     """
+    if not isinstance(cache, TensorCache):
+        raise TypeError(f"memoize needs a TensorCache, as in @memoize(cache); it was given {cache!r}")
+    asked = cache._asked(negative_ttl, options)
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        name = f"{function.__module__}.{function.__qualname__}"
+    def decorate(function: "Callable[P, R]") -> "Memoized[P, R]":
+        named = name if name is not None else _name_of(function)
 
         def cache_key(*args: Any, **kwargs: Any) -> Any:
             made = key(*args, **kwargs) if key is not None else (args, tuple(sorted(kwargs.items())))
             try:
-                return _core.digest(("memoize", name, made))
+                return _core.digest(("memoize", named, made))
             except TypeError as error:
-                raise TypeError(f"{name}: {error}. Give memoize(key=...) a function that makes a key of the arguments") from None
+                raise TypeError(f"{named}: {error}. Give memoize(key=...) a function that makes a key of the arguments") from None
 
+        cached: Any
         if inspect.iscoroutinefunction(function):
             @functools.wraps(function)
             async def cached(*args: Any, **kwargs: Any) -> Any:
-                return await cache.aget_or_compute(cache_key(*args, **kwargs), lambda: function(*args, **kwargs), **options)
+                return await cache._aget_or_compute(cache_key(*args, **kwargs), lambda: function(*args, **kwargs), asked)
         else:
             @functools.wraps(function)
             def cached(*args: Any, **kwargs: Any) -> Any:
-                return cache.get_or_compute(cache_key(*args, **kwargs), lambda: function(*args, **kwargs), **options)
+                return cache._get_or_compute(cache_key(*args, **kwargs), None, lambda _: [function(*args, **kwargs)], asked)
 
-        cached.cache_key = cache_key   # type: ignore[attr-defined]
-        cached.forget = lambda *args, **kwargs: cache.remove(cache_key(*args, **kwargs))   # type: ignore[attr-defined]
-        return cached
+        cached.cache_key = cache_key
+        cached.forget = lambda *args, **kwargs: cache.remove(cache_key(*args, **kwargs))
+        memoized: "Memoized[P, R]" = cached
+        return memoized
 
     return decorate
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = f"{function.__module__}.{function.__qualname__}"
+    if "<" in name:
+        raise ValueError(f"{name} may be the name of several functions, whose results would be mixed up; give this one its own: memoize(name=...)")
+    return name

@@ -4,24 +4,32 @@ from __future__ import annotations
 import json
 import pickle
 import sys
-from typing import Any, List, Tuple
+from importlib import import_module
+from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
-MOST_DEPTH = 64
-ALLOWED = ("a value may be bytes, str, bool, int, float, a NumPy array, anything with DLPack (torch, JAX) or the buffer protocol, or a tuple or dict "
-           "of those")
+from . import _core
 
+MOST_DEPTH = 64
+MOST_PARTS = 65535
+ALLOWED = ("A value may be bytes, str, bool, int, float, a NumPy array or scalar, anything with DLPack (torch, JAX) or the buffer protocol, or a tuple or "
+           "dict of those")
+
+
+# In.
 
 def flatten(value: Any, allow_pickle: bool) -> Tuple[List[Any], str]:
     """The parts to store and the structure that puts them together again."""
     kind = type(value)
-    if kind is np.ndarray or kind is bytes or kind is str:
+    if kind is bytes or kind is str or kind is np.ndarray and not allow_pickle:
         return [value], ""
     if value is None:
         raise TypeError("None cannot be stored: get() returns it for a miss. To remember that there is nothing, use add_nothing(key, ttl=...)")
     parts: List[Any] = []
     structure = _node(value, parts, allow_pickle, 0)
+    if len(parts) > MOST_PARTS:
+        raise ValueError(f"a value may have {MOST_PARTS} arrays and texts in it, and this one has {len(parts)}; join some into one array")
     return parts or [b""], json.dumps(structure, separators=(",", ":"))
 
 
@@ -36,13 +44,17 @@ def _node(value: Any, parts: List[Any], allow_pickle: bool, depth: int) -> Any:
     if kind is dict:
         return {"d": [[_key(key), _node(item, parts, allow_pickle, depth + 1)] for key, item in value.items()]}
     if kind is int:
-        return {"i": str(value)}
+        return {"i": str(value) if value.bit_length() <= 64 else hex(value)}   # Python makes no decimals of long ones
     if kind is float:
         return {"f": value.hex()}
-    part, origin = _leaf(value, allow_pickle)
-    parts.append(part)
-    if origin == "pickle":
+    try:
+        part, origin = _leaf(value)
+    except TypeError:
+        if not allow_pickle:
+            raise
+        parts.append(pickle.dumps(value, protocol=5))
         return {"k": len(parts) - 1}
+    parts.append(part)
     return {"p": len(parts) - 1, "as": origin} if origin else {"p": len(parts) - 1}
 
 
@@ -54,49 +66,56 @@ def _key(key: Any) -> Any:
     raise TypeError(f"a dict with a key of type {type(key).__name__} cannot be stored; use str, int, or tuples of those")
 
 
-def _leaf(value: Any, allow_pickle: bool) -> Tuple[Any, str]:
+def _leaf(value: Any) -> Tuple[Any, str]:
     """What the core stores, and what it was where that says too little."""
-    if isinstance(value, (str, bytes)):
+    kind = type(value)
+    if kind is str or kind is bytes:
         return value, ""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError("a masked array cannot be stored; use value.filled(...), or a tuple (value.data, value.mask)")
-    if isinstance(value, np.generic):
-        return np.asarray(value), "scalar"
     if isinstance(value, np.ndarray):
-        return np.asarray(value), ""
-    if isinstance(value, bytearray):
+        return _from_numpy(value), ""
+    if isinstance(value, np.generic) and not isinstance(value, (str, bytes)):
+        return _from_numpy(np.asarray(value)), "scalar"
+    if isinstance(value, (str, bytes, int, float, tuple, dict)):
+        plain = next(base for base in (str, bytes, int, float, tuple, dict) if isinstance(value, base)).__name__
+        raise TypeError(f"a value of type {kind.__name__} cannot be stored, as it would come back as a plain {plain}; use {plain}(value)")
+    if kind is bytearray:
         return bytes(value), "bytearray"
-    if isinstance(value, memoryview):
-        return np.asarray(value), "memoryview"
-    library = type(value).__module__.partition(".")[0]
-    if library == "torch" and hasattr(value, "detach"):
-        part = _from_torch(value)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(value, torch.Tensor):
+        part = _from_torch(value, torch)
         return part, "torch-bfloat16" if isinstance(part, tuple) else "torch"
-    if library in ("jax", "jaxlib") and hasattr(value, "__array__"):
+    if kind.__module__.partition(".")[0] in ("jax", "jaxlib") and hasattr(value, "__array__"):
         part = _from_jax(value)
         return part, "jax-bfloat16" if isinstance(part, tuple) else "jax"
     if hasattr(value, "__dlpack__"):
-        return np.from_dlpack(value), ""
-    try:
-        return np.asarray(memoryview(value)), ""
-    except TypeError:
-        pass
-    if allow_pickle:
-        return pickle.dumps(value, protocol=5), "pickle"
-    advice = "use tuple(value), or np.array(value)" if isinstance(value, (list, set, frozenset)) else "convert it, or open the cache with allow_pickle=True"
-    raise TypeError(f"a value of type {type(value).__name__} cannot be stored; {advice}. {ALLOWED[0].upper()}{ALLOWED[1:]}")
+        return _from_dlpack(value), ""
+    return _from_buffer(value), "memoryview" if kind is memoryview else ""
 
 
-def _from_torch(tensor: Any) -> Any:
-    torch = sys.modules["torch"]
+def _from_numpy(array: Any) -> Any:
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError("a masked array cannot be stored; use value.filled(...), or a tuple (value.data, value.mask)")
+    if type(array) not in (np.ndarray, np.memmap):
+        raise TypeError(f"a value of type {type(array).__name__} cannot be stored, as it would come back as a plain array; use numpy.asarray(value)")
+    _core.require_storable(array)
+    return np.asarray(array)
+
+
+def _from_torch(tensor: Any, torch: Any) -> Any:
+    if type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        raise TypeError(f"a value of type {type(tensor).__name__} cannot be stored, as it would come back as a plain tensor; "
+                        "use value.as_subclass(torch.Tensor)")
     if tensor.device.type != "cpu":
         raise TypeError(f"a tensor on {tensor.device} cannot be stored; use tensor.cpu()")
-    if tensor.is_sparse or tensor.is_quantized:
+    if tensor.layout is not torch.strided or tensor.is_quantized:
         raise TypeError("a sparse or quantised tensor cannot be stored; use tensor.to_dense() or tensor.dequantize()")
     tensor = tensor.detach().resolve_conj().resolve_neg()
     if tensor.dtype is torch.bfloat16:
-        return ("bfloat16", tensor.contiguous().view(torch.int16).numpy().view(np.uint16))
-    return tensor.numpy()
+        return ("bfloat16", tensor.view(torch.int16).numpy().view(np.uint16))
+    try:
+        return tensor.numpy()
+    except TypeError:
+        raise TypeError(f"a tensor of {tensor.dtype} cannot be stored; NumPy has no such type. Use tensor.to(...), or tensor.view(torch.uint8)") from None
 
 
 def _from_jax(array: Any) -> Any:
@@ -106,8 +125,32 @@ def _from_jax(array: Any) -> Any:
     return plain
 
 
-def build(structure: str, parts: List[Any], allow_pickle: bool = False, share: bool = False) -> Any:
-    """The value again. ``share``: torch and JAX look at the cache's memory instead of a copy of it."""
+def _from_dlpack(value: Any) -> Any:
+    try:
+        return np.from_dlpack(value)
+    except (BufferError, RuntimeError, TypeError) as error:   # of a device or a dtype that NumPy does not know
+        raise TypeError(f"a value of type {type(value).__name__} cannot be stored; NumPy does not take it: {error}") from error
+
+
+def _from_buffer(value: Any) -> Any:
+    try:
+        view = memoryview(value)
+    except TypeError:
+        advice = "use tuple(value), or numpy.array(value)" if isinstance(value, (list, set, frozenset)) else "convert it, or open the cache with allow_pickle=True"
+        raise TypeError(f"a value of type {type(value).__name__} cannot be stored; {advice}. {ALLOWED}") from None
+    native = view.format.lstrip("@=<")
+    if native.isalpha() or native == "?":
+        try:
+            return np.asarray(view)
+        except ValueError:
+            pass
+    raise TypeError(f"a buffer of elements {view.format!r} cannot be stored; use bytes(value), or a buffer of numbers")
+
+
+# Out.
+
+def build(structure: str, parts: List[Any], allow_pickle: bool, share: bool) -> Any:
+    """The value again. ``share``: torch looks at the cache's memory instead of a copy of it."""
     return _build(json.loads(structure), parts, allow_pickle, share)
 
 
@@ -115,16 +158,18 @@ def _build(node: Any, parts: List[Any], allow_pickle: bool, share: bool) -> Any:
     if node is None or node is True or node is False:
         return node
     if "p" in node:
-        return _as(parts[node["p"]], node.get("as", ""), share)
-    if "t" in node:
+        origin = node.get("as", "")
+        if origin in _ORIGINS:
+            return _ORIGINS[origin](parts[node["p"]], share)
+    elif "t" in node:
         return tuple(_build(item, parts, allow_pickle, share) for item in node["t"])
-    if "d" in node:
+    elif "d" in node:
         return {_plain_key(key): _build(item, parts, allow_pickle, share) for key, item in node["d"]}
-    if "i" in node:
-        return int(node["i"])
-    if "f" in node:
+    elif "i" in node:
+        return int(node["i"], 0)
+    elif "f" in node:
         return float.fromhex(node["f"])
-    if "k" in node:
+    elif "k" in node:
         if not allow_pickle:
             raise ValueError("this value was stored with pickle; only a cache opened with allow_pickle=True reads it (and trusts who wrote it)")
         return pickle.loads(parts[node["k"]])
@@ -135,20 +180,36 @@ def _plain_key(key: Any) -> Any:
     return tuple(_plain_key(item) for item in key) if isinstance(key, list) else key
 
 
-def _as(part: Any, origin: str, share: bool) -> Any:
-    if origin == "scalar":
-        return part[()]
-    if origin == "bytearray":
-        return bytearray(part)
-    if origin == "memoryview":
-        return memoryview(part)
-    if origin == "":
-        return part
-    copy = part if share else part.copy()
-    if origin == "torch" or origin == "torch-bfloat16":
-        import torch
-        return torch.from_numpy(copy) if origin == "torch" else torch.from_numpy(copy.view(np.int16)).view(torch.bfloat16)
-    if origin == "jax" or origin == "jax-bfloat16":
-        import jax.numpy as jnp
-        return jnp.asarray(copy if origin == "jax" else copy.view(jnp.bfloat16))
-    return part
+def _to_torch(part: Any, share: bool) -> Any:
+    torch = import_module("torch")
+    return torch.from_numpy(_core.unprotected(part) if share else part.copy(order="K"))
+
+
+def _to_torch_bfloat16(part: Any, share: bool) -> Any:
+    return _to_torch(part.view(np.int16), share).view(import_module("torch").bfloat16)
+
+
+def _to_jax(part: Any, share: bool) -> Any:
+    """Without a copy: no JAX array is ever written."""
+    jnp = import_module("jax.numpy")
+    found = jnp.asarray(part)
+    if found.dtype != part.dtype:
+        raise TypeError(f'this array of {part.dtype} was stored with 64 bits, and JAX makes {found.dtype} of it; use jax.config.update("jax_enable_x64", True)')
+    return found
+
+
+def _to_jax_bfloat16(part: Any, share: bool) -> Any:
+    jnp = import_module("jax.numpy")
+    return jnp.asarray(part.view(jnp.bfloat16))
+
+
+_ORIGINS: Dict[str, Callable[[Any, bool], Any]] = {
+    "": lambda part, share: part,
+    "scalar": lambda part, share: part[()],
+    "bytearray": lambda part, share: bytearray(part),
+    "memoryview": lambda part, share: memoryview(part),
+    "torch": _to_torch,
+    "torch-bfloat16": _to_torch_bfloat16,
+    "jax": _to_jax,
+    "jax-bfloat16": _to_jax_bfloat16,
+}

@@ -243,3 +243,53 @@ def test_nothing_is_kept_alive_by_mistake():
 
 def test_the_version_is_the_packages():
     assert tensorcache.__version__.count(".") == 2
+
+
+def test_with_a_closed_cache_says_so_at_once():
+    for made in (TensorCache("8MiB"), CacheManager("8MiB")):
+        with made:
+            pass
+        with pytest.raises(ValueError, match="closed"):
+            with made:
+                pytest.fail("it is closed")
+
+
+def test_a_closed_cache_has_let_go_of_its_path(tmp_path):
+    """Whatever other threads were doing in it."""
+    value = np.zeros(1 << 20, np.uint8)
+    for _ in range(20):
+        cache = TensorCache("8MiB", path=tmp_path)
+
+        def use():
+            try:
+                while True:
+                    cache.add("k", value)
+                    cache.get("k")
+            except ValueError:
+                pass
+
+        threads = [threading.Thread(target=use) for _ in range(3)]
+        [thread.start() for thread in threads]
+        time.sleep(0.005)
+        cache.close()
+        TensorCache("8MiB", path=tmp_path).close()
+        [thread.join() for thread in threads]
+
+
+def test_subclasses(tmp_path):
+    class Counting(TensorCache):
+        gets = 0
+
+        def get(self, *args, **options):
+            self.gets += 1
+            return super().get(*args, **options)
+
+    with Counting("8MiB", path=tmp_path) as cache:
+        cache.add("k", "v")
+        assert cache.get("k") == "v" and cache.gets == 1
+
+
+def test_a_limit_of_entries_of_a_cache_with_a_name():
+    with TensorCache(2, name="x") as cache:
+        cache.add_many({"a": "1", "b": "2", "c": "3"})
+        assert len(cache) == 2

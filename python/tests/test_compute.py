@@ -1,14 +1,20 @@
 """get_or_compute, memoize and their asyncio forms."""
 import _thread
-import asyncio
+import gc
+import linecache
+import logging
 import signal
+import sys
 import threading
 import time
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tensorcache import memoize
+import tensorcache
+from tensorcache import TensorCache, memoize
 
 
 def in_threads(count, work):
@@ -69,7 +75,7 @@ def test_an_exception_reaches_everybody_and_nothing_is_stored(cache):
     started.wait(10)
     (flight,) = cache._flights._flights.values()
     more, others = in_threads(4, lambda: cache.get_or_compute("k", compute))
-    until(lambda: len(flight.future._condition._waiters) == 4)
+    until(lambda: len(flight._outcome._condition._waiters) == 4)
     go.set()
     join(threads + others)
     assert [str(error) for error in results + more] == ["no model"] * 5
@@ -111,7 +117,7 @@ def test_keyboard_interrupt_hands_over(cache):
 def test_who_waits_hears_keyboard_interrupt(cache):
     go = threading.Event()
     results, threads = in_threads(1, lambda: cache.get_or_compute("k", lambda: go.wait(10) and "v"))
-    until(lambda: cache._flights._flights)
+    until(lambda: len(cache._flights))
     signal.setitimer(signal.ITIMER_REAL, 0.1)
     previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
@@ -147,7 +153,7 @@ def test_a_failed_refresh_leaves_the_stale_value(cache):
     cache.add("k", "old", ttl=0.01, stale=60)
     time.sleep(0.02)
     assert cache.get_or_compute("k", lambda: 1 / 0, ttl=0.01, stale=60) == "old"
-    until(lambda: not cache._flights._flights)
+    until(lambda: not len(cache._flights))
     assert cache.get("k") == "old"
 
 
@@ -166,6 +172,8 @@ def test_what_is_forgotten_meanwhile_is_not_stored(cache):
         assert cache.get_or_compute("k", lambda: meanwhile() and None or "v", tags=["t"]) == "v"
         assert "k" not in cache
     assert cache.get_or_compute("k", lambda: cache.add("k", "newer") and "mine") == "newer"
+    cache.clear()
+    assert cache.get_or_compute("k", lambda: cache.add("k", "newer") and None, negative_ttl=60) == "newer"
 
 
 def test_a_value_too_large_is_returned_all_the_same(cache):
@@ -207,13 +215,13 @@ def test_overlapping_batches_do_not_lock(cache):
 def test_memoize(cache):
     calls = []
 
-    @memoize(cache, ttl=60)
+    @memoize(cache, name="area", ttl=60)
     def area(width, height=2):
         """Docs stay."""
         calls.append((width, height))
         return width * height
 
-    @memoize(cache)
+    @memoize(cache, name="other")
     def other(width, height=2):
         return "another function"
 
@@ -228,12 +236,12 @@ def test_memoize_with_a_key(cache):
     class Model:
         calls = 0
 
-        @memoize(cache, key=lambda self, tokens: tuple(tokens))
+        @memoize(cache, name="run", key=lambda self, tokens: tuple(tokens))
         def run(self, tokens):
             Model.calls += 1
             return sum(tokens)
 
-        @memoize(cache)
+        @memoize(cache, name="wrong")
         def wrong(self, tokens):
             return 0
 
@@ -242,76 +250,141 @@ def test_memoize_with_a_key(cache):
         Model().wrong([1])
 
 
-def test_asyncio(cache):
-    calls = []
-
-    async def compute():
-        calls.append(1)
-        await asyncio.sleep(0.02)
-        return np.arange(3)
-
-    @memoize(cache)
-    async def double(number):
-        calls.append(number)
-        await asyncio.sleep(0.01)
-        return 2 * number
-
-    async def main():
-        results = await asyncio.gather(*(cache.aget_or_compute("k", compute) for _ in range(10)))
-        assert len(calls) == 1 and all((result == np.arange(3)).all() for result in results)
-        assert await asyncio.gather(double(4), double(4), double(5)) == [8, 8, 10]
-        assert sorted(calls) == [1, 4, 5]
-        await cache.aadd("x", "y")
-        assert await cache.aget("x") == "y"
-        assert await cache.aremove("x") and await cache.aget("x", 0) == 0
-
-    asyncio.run(main())
+def test_what_goes_wrong_in_a_batch_leaves_nothing_behind(tmp_path):
+    with TensorCache("8MiB", path=tmp_path, allow_pickle=True) as cache:
+        cache.add("pickled", object)
+    with TensorCache("8MiB", path=tmp_path) as cache:
+        with pytest.raises(ValueError, match="allow_pickle"):
+            cache.get_or_compute_many(["a", "pickled"], lambda keys: ["x"] * len(keys))
+        results, threads = in_threads(1, lambda: cache.get_or_compute("a", lambda: "v"))
+        join(threads)
+        assert results == ["v"]
 
 
-def test_asyncio_failures_and_cancelling(cache):
-    async def failing():
-        await asyncio.sleep(0.02)
-        raise RuntimeError("no")
+def test_a_batch_knows_of_nothing_and_of_stale_values(cache):
+    cache.add_nothing("nothing", ttl=60)
+    cache.add("one", "old", ttl=0.01, stale=60)
+    cache.add("two", "old", ttl=0.01, stale=60)
+    time.sleep(0.02)
+    asked = []
 
-    async def slow(value):
-        await asyncio.sleep(10 if value == "first" else 0.2)
-        return value
+    def compute(keys):
+        asked.append(keys)
+        return [None if key == "never" else "new" for key in keys]
 
-    async def main():
-        results = await asyncio.gather(*(cache.aget_or_compute("k", failing) for _ in range(3)), return_exceptions=True)
-        assert [str(error) for error in results] == ["no"] * 3 and "k" not in cache
-        leader = asyncio.ensure_future(cache.aget_or_compute("k", lambda: slow("first")))
-        await asyncio.sleep(0.02)
-        followers = [asyncio.ensure_future(cache.aget_or_compute("k", lambda: slow("second"))) for _ in range(3)]
-        await asyncio.sleep(0.02)
-        followers[0].cancel()   # of those who wait, alone
-        leader.cancel()
-        assert await asyncio.gather(*followers[1:]) == ["second"] * 2
-        with pytest.raises(asyncio.CancelledError):
-            await leader
-
-    asyncio.run(main())
+    for _ in range(2):
+        assert cache.get_or_compute_many(["nothing", "one", "two", "never"], compute, negative_ttl=60)[::3] == [None, None]
+        until(lambda: cache.get_many(["one", "two"]) == ["new", "new"])
+    assert sorted(asked) == [["never"], ["one", "two"]], "stale ones are refreshed together"
 
 
-def test_asyncio_refresh(cache):
-    async def main():
-        cache.add("k", "old", ttl=0.01, stale=60)
-        await asyncio.sleep(0.02)
+def test_who_would_wait_for_itself_is_told(cache):
+    with pytest.raises(RuntimeError, match="wait for itself"):
+        cache.get_or_compute("k", lambda: cache.get_or_compute("k", lambda: "v"))
+    assert cache.get_or_compute("k", lambda: cache.get_or_compute("other", lambda: "v")) == "v"
 
-        async def compute():
-            await asyncio.sleep(0.01)
-            return "new"
 
-        assert await cache.aget_or_compute("k", compute, ttl=60, stale=60) == "old"
-        for _ in range(1000):
-            await asyncio.sleep(0.01)
-            if cache.get("k") == "new":
-                break
-        else:
-            pytest.fail("it was not refreshed")
-        cache.add("k", "old", ttl=0.01, stale=60)
-        await asyncio.sleep(0.02)
-        assert await cache.aget_or_compute("k", lambda: 1 / 0) == "old"
-        await asyncio.sleep(0.02)
+def test_an_interrupt_anywhere_leaves_nothing_behind(cache):
+    """KeyboardInterrupt comes at each line of the package in turn; afterwards the key can be computed by another thread."""
+    folder = str(Path(tensorcache.__file__).parent)
 
-    asyncio.run(main())
+    def interrupted_at(number):
+        left = [number]
+
+        def trace(frame, event, _):
+            if not frame.f_code.co_filename.startswith(folder):
+                return None
+            line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+            if event == "line" and not line.lstrip().startswith("with "):   # Python hears no signal between a body's end and its lock's release
+                left[0] -= 1
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+            return trace
+
+        sys.settrace(trace)
+        try:
+            if number % 2:
+                cache.get_or_compute("k", lambda: "v")
+            else:
+                cache.get_or_compute_many(["k", "l"], lambda keys: ["v"] * len(keys))
+        except KeyboardInterrupt:
+            return True
+        finally:
+            sys.settrace(None)
+        return False
+
+    points = 0
+    for number in range(1, 1000):
+        cache.clear()
+        if not interrupted_at(number):
+            break
+        points += 1
+        results, threads = in_threads(1, lambda: cache.get_or_compute_many(["k", "l"], lambda keys: ["v"] * len(keys)))
+        join(threads)
+        assert results == [["v", "v"]] and len(cache._flights) == 0, number
+    assert points > 50
+
+
+def test_a_refresh_that_fails_or_cannot_start_is_logged(cache, caplog, monkeypatch):
+    cache.add("k", "old", ttl=0.01, stale=60)
+    time.sleep(0.02)
+    with caplog.at_level(logging.WARNING, "tensorcache"):
+        assert cache.get_or_compute("k", lambda: 1 / 0) == "old"
+        until(lambda: len(caplog.records) == 1 and len(cache._flights) == 0)
+        assert caplog.records[0].exc_info[0] is ZeroDivisionError
+
+        def no_thread(self):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+        assert cache.get_or_compute("k", lambda: "new") == "old"
+        monkeypatch.undo()
+    assert len(caplog.records) == 2
+    assert cache.get_or_compute("k", lambda: "new") == "old"
+    until(lambda: cache.get("k") == "new")
+
+
+def test_closing_meanwhile_loses_no_result():
+    cache = TensorCache("8MiB")
+    assert cache.get_or_compute("k", lambda: cache.close() or "v") == "v"
+    with pytest.raises(ValueError, match="closed"):
+        cache.get_or_compute("k", lambda: "v")
+
+
+def test_a_failed_computation_keeps_nothing_alive(cache):
+    class Big:
+        pass
+
+    seen = []
+
+    def compute():
+        big = Big()
+        seen.append(weakref.ref(big))
+        raise RuntimeError
+
+    gc.disable()
+    try:
+        with pytest.raises(RuntimeError):
+            cache.get_or_compute("k", compute)
+        assert seen[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_removing_one_key_does_not_wait_for_another_to_be_stored(cache):
+    with cache._flights.join(tensorcache._compute.Flight("another")).lock:
+        results, threads = in_threads(1, lambda: cache.remove("k"))
+        join(threads)
+    assert results == [False]
+
+
+def test_where_all_is_held_results_are_returned_all_the_same():
+    with TensorCache("4MiB") as cache:
+        held = []
+        with pytest.raises(MemoryError):
+            for number in range(100):
+                cache.add(number, np.full(100_000, number, np.uint8))
+                held.append(cache.get(number))
+        for number in range(100, 3000):
+            assert cache.get_or_compute(number, lambda: None, negative_ttl=60) is None
+        assert cache.get_or_compute("k", lambda: np.zeros(100_000, np.uint8)).nbytes == 100_000

@@ -11,12 +11,14 @@ def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_docs_python():
+def test_docs_python(capsys):
     code = blocks("docs/python.md")
     assert len(code) >= 8
     namespace = {}
     for block in code:
         exec(compile(block, "docs/python.md", "exec"), namespace)
+    (shown,) = re.findall(r"^print\(cache\) +# (.*)$", "\n".join(code), re.MULTILINE)
+    assert re.match(re.escape(shown).replace(r"\.\.\.", ".*"), capsys.readouterr().out)
 
 
 def test_readme():

@@ -20,7 +20,7 @@ def test_a_function_of_jax_memoized(cache):
     from tensorcache import memoize
     calls = []
 
-    @memoize(cache, key=lambda tokens: np.asarray(tokens))
+    @memoize(cache, name="embed", key=lambda tokens: np.asarray(tokens))
     def embed(tokens):
         calls.append(1)
         return jnp.cos(tokens.astype(jnp.float32))
@@ -33,3 +33,24 @@ def test_a_function_of_jax_memoized(cache):
 def test_arrays_of_integers_as_keys(cache):
     cache.add(jnp.array([7, 8, 9]), "v")
     assert cache.get((7, 8, 9)) == "v" and cache.get(tuple(jnp.array([7, 8, 9]))) == "v"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_hit_is_the_caches_memory_and_cannot_be_written(cache, dtype):
+    value = jnp.arange(10_000).astype(dtype)
+    cache.add("k", value)
+    one, two = cache.get("k"), cache.get("k")
+    assert one.unsafe_buffer_pointer() == two.unsafe_buffer_pointer()
+    jax.jit(lambda array: array + 1, donate_argnums=0)(one)   # a donated buffer may be written, but not one that JAX borrowed
+    cache.remove("k")
+    for number in range(1000):
+        cache.add(number, np.full(100_000, 7, np.uint8))   # evicts
+    np.testing.assert_array_equal(np.asarray(two), np.asarray(value))
+
+
+def test_64_bits_are_not_cut_off_in_silence(cache):
+    with jax.experimental.enable_x64():
+        cache.add("k", jnp.arange(3, dtype=jnp.float64))
+        assert cache.get("k").dtype == jnp.float64
+    with pytest.raises(TypeError, match="jax_enable_x64"):
+        cache.get("k")

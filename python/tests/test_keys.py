@@ -30,7 +30,12 @@ def test_different_keys_never_meet(cache):
     (5, np.int64(5)),
     (0.0, -0.0),
     (np.array([[1, 2], [3, 4]], np.int16), np.array([[1, 3], [2, 4]], np.int64).T),
-    ((2**64,), np.array([2**64], dtype=object).tolist() and (2**64,)),
+    (2**64 - 1, np.uint64(2**64 - 1)),
+    (5, np.array(5)),
+    (("a", 5), ("a", np.array(5, np.int16))),
+    (True, np.bool_(True)),
+    ((True,), (np.bool_(True),)),
+    (np.array([1, 2], ">i4"), (1, 2)),
 ])
 def test_the_same_tokens_are_the_same_key(one, other):
     assert _core.digest(one) == _core.digest(other)
@@ -53,6 +58,11 @@ def test_the_digest_is_the_documented_one():
     ((1, [2]), TypeError, "list"),
     (np.array([1.0]), TypeError, "float64"),
     (np.array([None]), TypeError, "object"),
+    (np.array([True]), TypeError, "bool"),
+    (np.ma.masked_array([1, 2], [True, False]), TypeError, "MaskedArray"),
+    (np.arange(3).view(np.recarray), TypeError, "asarray"),
+    (np.float32(0.1), TypeError, "float(key)"),
+    (bytearray(b"x"), TypeError, "bytes(key)"),
     (float("nan"), ValueError, "NaN"),
     ((1, float("nan")), ValueError, "NaN"),
     (np.array([2**63], np.uint64), ValueError, "63 bits"),

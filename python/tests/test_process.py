@@ -1,9 +1,11 @@
 """Disks, forks, other processes, and the end of the interpreter."""
 import os
+import statistics
 import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -161,3 +163,116 @@ def test_threads_run_while_values_are_copied(cache):
     stop.set()
     thread.join()
     assert during > 100
+
+
+def test_the_end_of_the_interpreter_waits_for_who_is_inside(tmp_path):
+    """Daemon threads that read a disk when it comes."""
+    for _ in range(8):
+        done = run("""
+            import sys, threading, time, numpy as np
+            from tensorcache import TensorCache
+            cache = TensorCache("4MiB", path=sys.argv[1])
+            for number in range(40):
+                cache.add(number, np.zeros(300_000, np.uint8))
+            cache.flush()
+            threading.excepthook = lambda *_: None   # they find the cache closed
+            def use():
+                number = 0
+                while True:
+                    cache.get(number % 40)
+                    cache.add(("x", number % 40), np.zeros(200_000, np.uint8))
+                    number += 1
+            for _ in range(4):
+                threading.Thread(target=use, daemon=True).start()
+            time.sleep(0.05)
+        """, tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_never_waits_for_a_lock_of_its_parents():
+    done = run("""
+        import os, signal, threading, time, numpy as np
+        from tensorcache import CacheManager
+        manager = CacheManager("64MiB")
+        cache, lease, stop = manager.cache("one"), manager.cache("one").lease("held"), False
+        def busy():
+            while not stop:
+                cache.get_or_compute(time.time(), lambda: np.zeros(1 << 21, np.uint8))
+                cache.clear()
+                cache.lease("other").release()
+        threads = [threading.Thread(target=busy) for _ in range(2)]
+        [thread.start() for thread in threads]
+        def fails(use):
+            try:
+                use()
+            except RuntimeError:
+                return True
+        for _ in range(30):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(10)
+                uses = (lambda: cache.remove("k"), cache.clear, lambda: cache.get_or_compute("k", int), lambda: manager.cache("two"), manager.clear,
+                        lambda: lease.add("v"), lambda: cache.lease("k"), lambda: cache.add("k", "v"), cache.stats)
+                good = all([fails(use) for use in uses]) and not lease.held()
+                lease.release()
+                del lease
+                os._exit(0 if good else 1)
+            assert os.waitpid(child, 0)[1] == 0
+        stop = True
+    """)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("waits", ['cache.get_or_compute("k", lambda: time.sleep(60))', 'cache.lease("k", timeout=60)', 'leader.start(), time.sleep(0.2), '
+                                   'cache.get_or_compute("led", lambda: "v")', 'cache.get_or_compute_many(["led2", "k"], lambda keys: time.sleep(60))'])
+def test_ctrl_c_is_heard(waits):
+    done = run(f"""
+        import os, signal, sys, threading, time
+        from tensorcache import TensorCache
+        cache = TensorCache("8MiB")
+        held = cache.lease("k")
+        leader = threading.Thread(target=lambda: cache.get_or_compute("led", lambda: time.sleep(2)))
+        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        begin = time.monotonic()
+        try:
+            {waits}
+        except KeyboardInterrupt:
+            print("heard" if time.monotonic() - begin < 1.5 else "late", len(cache))
+        assert cache.get_or_compute("k", lambda: "v") == "v"
+    """)
+    assert done.stdout == "heard 0\n", done.stdout + done.stderr
+
+
+def test_threads_run_while_one_waits_for_a_value_being_copied():
+    """A get that finds nothing may wait for an add in progress: without the GIL, too."""
+    with TensorCache("1500MiB") as cache:
+        value, gaps, adds, stop = np.ones(500 << 20, np.uint8), [], [], threading.Event()
+
+        def add():
+            for _ in range(10):
+                begin = time.perf_counter()
+                cache.add("k", value)
+                adds.append(time.perf_counter() - begin)
+            stop.set()
+
+        def miss():
+            number = 0
+            while not stop.is_set():
+                cache.get(number)
+                number += 1
+
+        def tick():
+            last = time.perf_counter()
+            while not stop.is_set():
+                now = time.perf_counter()
+                gaps.append(now - last)
+                last = now
+
+        threads = [threading.Thread(target=work) for work in (add, miss, tick)]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(0.0005)
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        sys.setswitchinterval(interval)
+        assert sum(gap > statistics.median(adds) / 2 for gap in gaps) < 4, (sorted(gaps)[-5:], adds)

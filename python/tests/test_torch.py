@@ -87,3 +87,46 @@ def test_what_cannot_be_stored_says_so(cache):
         cache.add("k", torch.ones(3).to_sparse())
     with pytest.raises(TypeError, match="cpu"):
         cache.add("k", torch.ones(3, device="meta"))
+
+
+def test_tensors_as_keys_never_meet_what_is_different(cache):
+    with pytest.raises(TypeError, match="bool"):
+        cache.get(tuple(torch.tensor([True, False])))
+    cache.add((torch.tensor([5]),), "one row")
+    assert cache.get((5,)) is None and cache.get(torch.tensor([5])) is None
+    cache.add(("model", *torch.tensor([7, 8])), "mixed")
+    assert cache.get(("model", 7, 8)) == "mixed"
+
+
+def test_share_can_be_the_caches_own():
+    value = torch.arange(1000, dtype=torch.float32)
+    with TensorCache("8MiB", share=True) as cache:
+        cache.add("k", (value, value.to(torch.bfloat16)))
+        for one, two in zip(cache.get("k"), cache.get_or_compute("k", lambda: pytest.fail("it is there"))):
+            assert one.data_ptr() == two.data_ptr()
+        assert cache.get("k")[1].dtype is torch.bfloat16 and cache.get("k", share=False)[0].data_ptr() != cache.get("k")[0].data_ptr()
+        kept = cache.get("k")[0]
+        cache.remove("k")
+        for number in range(1000):
+            cache.add(number, np.full(10_000, 7, np.uint8))
+        assert torch.equal(kept, value), "it is pinned"
+
+
+def test_the_layout_is_kept(cache):
+    for dtype in (torch.float32, torch.bfloat16):
+        value = torch.arange(120).reshape(1, 2, 6, 10).to(dtype).contiguous(memory_format=torch.channels_last)
+        cache.add("k", value)
+        for share in (False, True):
+            assert cache.get("k", share=share).stride() == value.stride() and torch.equal(cache.get("k", share=share), value)
+
+
+def test_kinds_of_tensors(cache):
+    class Mine(torch.Tensor):
+        pass
+
+    cache.add("k", torch.nn.Parameter(torch.ones(3)))
+    assert type(cache.get("k")) is torch.Tensor
+    for value, says in ((torch.ones(3).as_subclass(Mine), "as_subclass"), (torch.eye(3).to_sparse_csr(), "to_dense"),
+                        (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "dequantize")):
+        with pytest.raises(TypeError, match=says):
+            cache.add("k", value)

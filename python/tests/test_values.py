@@ -1,5 +1,7 @@
 """What goes in comes out as it was; what cannot says what to do."""
 import array
+import collections
+import copy
 import pickle
 
 import numpy as np
@@ -65,7 +67,8 @@ def test_pinned_values_are_not_evicted_and_say_so():
 @pytest.mark.parametrize("value", [
     np.arange(24).reshape(4, 6)[::2, ::3], np.arange(10)[::-1], np.arange(24).reshape(2, 3, 4).transpose(2, 0, 1), np.broadcast_to(np.arange(3), (4, 3)),
     np.asfortranarray(np.arange(6).reshape(2, 3)), np.arange(24).reshape(4, 6)[::-1, ::-2],
-], ids=["gaps", "backwards", "transposed", "broadcast", "fortran", "both"])
+    np.array([(1, 2.5), (3, 4.5)], [("a", "i1"), ("b", "f8")])["b"], np.frombuffer(bytes(range(17)), np.uint8)[1:].view(np.int64),
+], ids=["gaps", "backwards", "transposed", "broadcast", "fortran", "both", "field", "unaligned"])
 def test_strides(cache, value):
     cache.add("k", value)
     np.testing.assert_array_equal(cache.get("k"), value)
@@ -152,6 +155,15 @@ def deep(depth):
     ({1.5: 2}, TypeError, "key of type float"),
     (deep(100), ValueError, "nested deeper"),
     (lambda: 0, TypeError, "function"),
+    (np.zeros(3).view(np.recarray), TypeError, "asarray"),
+    (np.zeros(2, "V0"), TypeError, "cannot be stored"),
+    (np.str_("x"), TypeError, "str(value)"),
+    (collections.OrderedDict(a=1), TypeError, "dict(value)"),
+    (collections.namedtuple("Pair", "a b")(1, 2), TypeError, "tuple(value)"),
+    (np.datetime64("2020-01-01"), TypeError, "int64"),
+    (memoryview(bytes(8)).cast("P"), TypeError, "'P'"),
+    ("\ud800", UnicodeEncodeError, "surrogates"),
+    (tuple(b"x" for _ in range(70_000)), ValueError, "70000"),
     (np.zeros((1,) * 17), ValueError, "17 axes"),
 ])
 def test_what_cannot_be_stored_says_so(cache, value, error, says):
@@ -188,5 +200,30 @@ def test_pickle_only_where_asked_for_by_name(tmp_path):
             cache.get("k")
         with pytest.raises(TypeError):
             cache.add("other", Thing(8))
-    with pytest.raises(TypeError, match="cannot be pickled"):
-        pickle.dumps(TensorCache("8MiB"))
+
+
+@pytest.mark.parametrize("value", [[1, 2], {1, 2}, collections.OrderedDict(a=1), np.array([1, "a", None], dtype=object), np.array(["2020-01-01"], "M8[D]"),
+                                   np.array(["a", "b"]), np.longdouble(1), {"a": [1, 2], "b": np.arange(3)}], ids=str)
+def test_whatever_can_be_pickled_comes_back_as_it_was(value):
+    with TensorCache("8MiB", allow_pickle=True) as cache:
+        cache.add("k", value)
+        found = cache.get("k")
+        assert type(found) is type(value) and str(found) == str(value)
+
+
+def test_arrays_are_views_where_pickle_is_allowed_too():
+    with TensorCache("8MiB", allow_pickle=True) as cache:
+        cache.add("k", np.arange(10))
+        assert cache.get("k").ctypes.data == cache.get("k").ctypes.data and not cache.get("k").flags.writeable
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_cache_is_not_copied(cache, copied):
+    with pytest.raises(TypeError, match="cannot be copied, pickled"):
+        copied(cache)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_integers_too_long_for_decimals(cache, sign):
+    cache.add("k", sign * 2**20_000)
+    assert cache.get("k") == sign * 2**20_000

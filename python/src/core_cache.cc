@@ -1,0 +1,51 @@
+#include "core_cache.h"
+
+#include <pthread.h>
+
+#include <stdexcept>
+
+namespace tensorcache::python {
+namespace {
+
+std::atomic<std::uint64_t> fork_count{0};
+
+}   // namespace
+
+std::uint64_t forks() { return fork_count.load(std::memory_order_relaxed); }
+
+void watch_forks() {
+  pthread_atfork(nullptr, nullptr, [] { fork_count.fetch_add(1, std::memory_order_relaxed); });
+}
+
+CoreCache::CoreCache(std::shared_ptr<CacheManager> manager, const std::string& name, std::uint64_t entries, bool disk)
+    : manager_(std::move(manager)), disk_(disk) {
+  const Unlocked unlocked(true);
+  cache_ = &manager_->cache(name, entries);
+}
+
+void CoreCache::require_usable() const {
+  if (forks_ != forks()) {
+    throw std::runtime_error("this cache was opened before the process was forked; open one of its own in the child (on disk: in another path)");
+  }
+  if (closed_) throw py::value_error("the cache is closed");
+}
+
+std::unique_ptr<CoreCache> CoreCache::named(const std::string& name, std::uint64_t entries) const {
+  require_usable();
+  return std::make_unique<CoreCache>(manager_, name, entries, disk_);
+}
+
+void CoreCache::close() {
+  if (forks_ != forks()) {   // its threads are not here, and its locks may be held for ever: nothing of it is touched
+    if (manager_) new std::shared_ptr<CacheManager>(std::move(manager_));
+    closed_ = true;
+    return;
+  }
+  closed_ = true;
+  const Unlocked unlocked(true);
+  for (int users = users_.load(); users != 0; users = users_.load()) users_.wait(users);
+  const std::lock_guard lock(closing_);
+  manager_.reset();
+}
+
+}   // namespace tensorcache::python

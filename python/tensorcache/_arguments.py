@@ -1,0 +1,146 @@
+"""What may be said to a cache, checked: every error names its argument."""
+from __future__ import annotations
+
+import operator
+import os
+from numbers import Real
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, TypedDict, Union
+
+from . import _core
+
+MOST_TAGS = 16
+_LARGEST = 2**63 - 1
+_HIGHEST_COST = 1e9   # seconds
+
+
+class AddOptions(TypedDict, total=False):
+    """The keyword arguments of ``add`` and of what stores like it."""
+
+    ttl: Optional[float]   # seconds
+    stale: float           # seconds
+    tags: Sequence[str]
+    cost: float            # seconds
+    as_of: int             # a version
+
+
+class Options(NamedTuple):
+    """The same as the core takes them."""
+
+    ttl: float = 0.0   # seconds; 0: fresh for ever
+    stale: float = 0.0
+    tags: Tuple[str, ...] = ()
+    cost: float = 1.0
+    as_of: int = 0     # 0: as of when it is stored
+
+
+PLAIN = Options()
+
+
+def seconds(value: Any, name: str, positive: bool = False) -> float:
+    """A number of seconds, 0 or more; larger than 0 where ``positive``."""
+    number = type(value) in (float, int) or isinstance(value, Real)
+    if not number or not (value > 0 or value == 0 and not positive):
+        wanted = f"{name} must be a number of seconds{' larger than 0' if positive else ', 0 or more'}; it is {value!r}"
+        raise ValueError(wanted) if number else TypeError(wanted)
+    return float(value)
+
+
+def whole(value: Any, name: str, least: int = 0) -> int:
+    """A whole number from ``least`` to 2**63 - 1."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a whole number; it is {value!r}") from None
+    if isinstance(value, bool) or not least <= number <= _LARGEST:
+        raise ValueError(f"{name} must be a whole number from {least} to 2**63 - 1; it is {value!r}")
+    return number
+
+
+def text(value: Any, name: str) -> str:
+    """A str that UTF-8 can hold."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str; it is {value!r}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be text that UTF-8 can hold; it is {value!r}") from None
+    return value
+
+
+def size(value: Any, name: str) -> int:
+    """Bytes, of a number of them or of text like "2GiB"."""
+    if not isinstance(value, str):
+        return whole(value, name)
+    try:
+        return _core.parse_size(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def entries(value: Any) -> int:
+    """cache_size as a number of entries."""
+    try:
+        return whole(value, "cache_size", least=1)
+    except (TypeError, ValueError):
+        raise ValueError(f'cache_size must be a number of entries, 1 or more, or a size like "2GiB"; it is {value!r}') from None
+
+
+def limits(cache_size: Union[int, str], memory: Union[int, str, None]) -> Tuple[int, int]:
+    """(entries, bytes); 0 entries: no limit of a number."""
+    if not isinstance(cache_size, str):
+        return entries(cache_size), _memory_of_machine() // 2 if memory is None else size(memory, "memory")
+    if memory is not None:
+        raise ValueError("cache_size is a size in bytes already; leave memory out, or give cache_size as a number of entries")
+    return 0, size(cache_size, "cache_size")
+
+
+def path(value: Union[str, bytes, "os.PathLike[Any]", None]) -> Optional[str]:
+    """A folder's name."""
+    if value is None:
+        return None
+    try:
+        return text(os.fsdecode(value), "path")
+    except TypeError:
+        raise TypeError(f"path must be a str or a path; it is {value!r}") from None
+
+
+def tags(value: Any) -> Tuple[str, ...]:
+    """Up to 16 strings."""
+    if isinstance(value, (str, bytes)):
+        raise TypeError(f"tags must be several strings; use tags=({value!r},)")
+    try:
+        found = tuple(value)
+    except TypeError:
+        raise TypeError(f"tags must be several strings; it is {value!r}") from None
+    if len(found) > MOST_TAGS:
+        raise ValueError(f"tags: there may be {MOST_TAGS}, and there are {len(found)}")
+    return tuple(text(tag, "each of tags") for tag in found)
+
+
+def default_ttl(value: Any) -> Optional[float]:
+    """A cache's ttl."""
+    return None if value is None else seconds(value, "ttl", positive=True)
+
+
+def options(given: Mapping[str, Any], ttl: Optional[float]) -> Options:
+    """What a value is stored with; ``ttl`` where nothing else is said."""
+    unknown = given.keys() - AddOptions.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(AddOptions.__annotations__)}")
+    if given.get("ttl") is not None:
+        ttl = seconds(given["ttl"], "ttl", positive=True)
+    stale = seconds(given.get("stale", 0.0), "stale")
+    if stale and ttl is None:
+        raise ValueError("stale= says how long a value is served after its ttl; give ttl= too")
+    cost = min(seconds(given.get("cost", 1.0), "cost"), _HIGHEST_COST)
+    return Options(ttl or 0.0, stale, tags(given.get("tags", ())), cost, whole(given.get("as_of", 0), "as_of"))
+
+
+def _memory_of_machine() -> int:
+    """Bytes this process may use: the machine's memory, or its control group's limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            return min(total, int(file.read()))
+    except (OSError, ValueError):   # no such group, or "max"
+        return total
