@@ -56,13 +56,14 @@ class EntryLimit {
 
  private:
   std::vector<Key> use_locked(const Key& key) {
-    const auto [found, added] = where_.try_emplace(key);
-    if (added) {
-      found->second = order_.insert(order_.begin(), key);
-    } else {
+    if (const auto found = where_.find(key); found != where_.end()) {
       order_.splice(order_.begin(), order_, found->second);
+      return {};
     }
-    return added ? excess_locked() : std::vector<Key>();
+    std::list<Key> added(1, key);
+    where_.emplace(key, added.begin());
+    order_.splice(order_.begin(), added);
+    return excess_locked();
   }
   std::vector<Key> excess_locked() {
     std::vector<Key> excess;

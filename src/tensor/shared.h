@@ -1,8 +1,10 @@
 // What the caches of one store share: the store, its clock of versions, the epochs of its tags.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -17,6 +19,7 @@ struct Shared {
     // What is stored is visible soon after; a program that opens its cache and asks means all of it.
     while (options.disk && !cache.disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     see(tags->newest());
+    if (tags->is_damaged()) tags->invalidate_all(next_version());
   }
 
   // Larger than all before it, those of earlier processes included as long as the wall clock was not set back.
@@ -37,7 +40,8 @@ struct Shared {
 
   Cache cache;
   std::atomic<std::uint64_t> capacity_bytes;
-  const std::unique_ptr<Tags> tags;   // after the cache, which makes the directory and locks it
+  const std::unique_ptr<Tags> tags;     // after the cache, which makes the directory and locks it
+  std::atomic<std::size_t> caches{0};   // that use it
 
  private:
   static std::unique_ptr<Tags> make_tags(const CacheOptions& options) {

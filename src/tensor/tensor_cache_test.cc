@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "cache/testing.h"
+#include "tensor/leases.h"
 #include "tensor/tags.h"
 #include "tensorcache/cache_manager.h"
 
@@ -152,6 +153,24 @@ TEST(TensorCache, PutIfVersion) {
   EXPECT_EQ(cache.stats().conflicts, 4u);
 }
 
+TEST(TensorCache, AVersionFromTheFutureIsAsOfNow) {
+  TensorCache cache({});
+  ASSERT_TRUE(cache.add("k", text("v"), {.tags = {"t"}, .as_of = UINT64_MAX}));
+  EXPECT_TRUE(cache.get("k"));
+  cache.invalidate("t");
+  EXPECT_FALSE(cache.get("k"));
+}
+
+TEST(TensorCache, PutIfVersionWhereTwoDoNotFit) {
+  TensorCache cache({.store = {.capacity_bytes = 1 << 20}});
+  const std::string large(600'000, 'x');
+  const WriteResult first = cache.add("k", text(large));
+  ASSERT_TRUE(first);
+  EXPECT_EQ(cache.put_if_version("k", first.version, text(large)).status, WriteStatus::kStored);
+  const Lease lease = cache.lease("k", 0ms, 10s);
+  EXPECT_EQ(cache.add(lease, text(large)).status, WriteStatus::kStored);
+}
+
 TEST(TensorCache, NothingCanBeRemembered) {
   FakeClock clock;
   TensorCache cache(with_clock(clock));
@@ -188,6 +207,49 @@ TEST(TensorCache, ALeaseRunsOut) {
   EXPECT_EQ(cache.add(lost, text("late")).status, WriteStatus::kLeaseLost);
   EXPECT_TRUE(cache.add(next, text("v")));
   EXPECT_FALSE(cache.add(Lease(), text("v")));
+}
+
+// Of several who wait one gets it; the others must not sleep as long as the one before might have held it.
+TEST(TensorCache, ALeaseThatRunsOutIsGotByTheNextAtOnce) {
+  TensorCache cache({});
+  Lease first = cache.lease("k", 0ms, 60s);
+  const auto wait = [&] {
+    Lease lease = cache.lease("k", 20s, 20ms);
+    return std::pair(std::move(lease), std::chrono::steady_clock::now());
+  };
+  auto one = std::async(std::launch::async, wait), other = std::async(std::launch::async, wait);
+  std::this_thread::sleep_for(50ms);
+  first.release();
+  const auto [lease, at] = one.get();
+  const auto [next, then] = other.get();
+  EXPECT_LT(at < then ? then - at : at - then, 5s);
+}
+
+// Whoever has the lease sees what was written under the one before.
+TEST(TensorCache, ALeaseDoesNotRunOutInTheMiddleOfItsWrite) {
+  tensor::Leases leases;
+  const Key key = Key::of("k");
+  for (auto hold = 20ms;; hold *= 2) {
+    const std::uint64_t token = leases.take(key, 0ms, hold);
+    std::optional<tensor::Leases::Write> write(std::in_place, leases, key, token);
+    if (!*write) continue;   // this thread was held up for so long
+    std::this_thread::sleep_for(hold);
+    EXPECT_EQ(leases.take(key, 1ms, 10s), 0u);
+    auto next = std::async(std::launch::async, [&] { return leases.take(key, 20s, 10s); });
+    write.reset();
+    EXPECT_GT(next.get(), token);
+    EXPECT_FALSE(leases.holds(key, token)) << "it has run out since";
+    EXPECT_FALSE(tensor::Leases::Write(leases, key, token));
+    break;
+  }
+}
+
+TEST(TensorCache, AWrongTensorLeavesWhatIsThere) {
+  TensorCache cache({});
+  ASSERT_TRUE(cache.add("k", text("there")));
+  EXPECT_THROW((void)cache.add("k", TensorView{DType::kInt8, nullptr, {3}, {1}}), std::invalid_argument);
+  EXPECT_THROW((void)cache.add("k", TensorView{DType::kText, "abcd", {2, 2}, {2, 1}}), std::invalid_argument);
+  EXPECT_EQ(text_of(cache.get("k")), "there");
 }
 
 TEST(TensorCache, AValueLargerThanTheCacheLeavesWhatIsThere) {
@@ -233,6 +295,18 @@ TEST(TensorCache, LimitedByANumberOfEntries) {
   EXPECT_TRUE(cache.get("d"));
 }
 
+TEST(TensorCache, WhatIsGoneDoesNotCountForTheLimitOfEntries) {
+  FakeClock clock;
+  TensorCache cache({.store = {.clock = clock.function()}, .capacity_entries = 2});
+  ASSERT_TRUE(cache.add("a", text("1")));
+  ASSERT_TRUE(cache.add("b", text("2"), {.time_to_live = 100ms}));
+  clock.advance(100ms);
+  EXPECT_FALSE(cache.get("b"));
+  ASSERT_TRUE(cache.add("c", text("3")));
+  EXPECT_TRUE(cache.get("a"));
+  EXPECT_EQ(cache.stats().entry_limit_evictions, 0u);
+}
+
 TEST(TensorCache, Batches) {
   TensorCache cache({});
   const std::vector<ItemKey> keys = {"a", "b", "c"};
@@ -265,7 +339,22 @@ TEST(CacheManager, NamesKeepCachesApartUnderOneBudget) {
   EXPECT_LE(one.stats().store.used_bytes, 1u << 20);
   manager.clear();
   EXPECT_EQ(manager.cache("").size(), 0u);
+}
+
+TEST(CacheManager, ANameThatIsTooLongLeavesNothingBehind) {
+  CacheManager manager({});
   EXPECT_THROW((void)manager.cache(std::string(201, 'n')), std::invalid_argument);
+  EXPECT_EQ(manager.names(), (std::vector<std::string>{""}));
+  EXPECT_EQ(manager.clear(), 0u);
+}
+
+TEST(CacheManager, EachCountsItsOwn) {
+  CacheManager manager({});
+  ASSERT_TRUE(manager.cache("one").add("a", text("1")));
+  ASSERT_TRUE(manager.cache("one").add("b", text("2")));
+  ASSERT_TRUE(manager.cache("").add("c", text("3")));
+  EXPECT_EQ(manager.cache("").size(), 1u);
+  EXPECT_EQ(manager.cache("one").size(), 2u);
 }
 
 }   // namespace
