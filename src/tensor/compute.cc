@@ -40,7 +40,6 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
   if (computed) view = computed->view();
   tensor::Encoder encoder(head_of(add, !computed), std::span(&view, computed ? 1 : 0), {});
   ValuePtr result;
-  std::vector<Key> excess;
   {
     const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
@@ -50,14 +49,11 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
       if (!lead.is_forgotten() && (computed || options.negative_time_to_live.count() > 0)) {
         const WriteResult written = write_locked(key, encoder, add);
         (written ? counters.writes : counters.rejected_writes).fetch_add(1, std::memory_order_relaxed);
-        if (written) {
-          excess = limit.insert(key);
-          result = find(key);
-        }
+        if (written) result = find(key);
       }
     }
   }
-  remove_all(excess);
+  trim_entries();
   if (!result) result = detached(encoder);
   lead.land(result);
   return result;

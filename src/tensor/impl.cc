@@ -74,7 +74,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::look(const Key& key) {
     // What the disk alone has may have no room in memory just now.
     if (!value && limit.is_set() && !shared->cache.contains(key)) limit.erase(key);
   }
-  if (value) touch(key);
+  if (value && limit.touch(key)) trim_entries();
   return value;
 }
 
@@ -95,6 +95,7 @@ WriteResult TensorCache::Impl::write_locked(const Key& key, tensor::Encoder& enc
     other.bytes[31] ^= 1;
     if (cache.reserve(other, encoder.bytes(), put).status() == PutStatus::kTooLarge) return {WriteStatus::kTooLarge, 0};
   }
+  limit.insert(key);
   encoder.set_version(shared->next_version());
   PutStatus status = PutStatus::kAlreadyStored;
   while (status == PutStatus::kAlreadyStored) {
@@ -110,7 +111,6 @@ WriteResult TensorCache::Impl::write_locked(const Key& key, tensor::Encoder& enc
 
 WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if) {
   WriteResult result;
-  std::vector<Key> excess;
   {
     const std::lock_guard lock(stripe(key));
     std::uint64_t there = 0;
@@ -123,19 +123,18 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
     } else {
       result = write_locked(key, encoder, options);
     }
-    if (result) excess = limit.insert(key);
   }
-  remove_all(excess);
+  trim_entries();
   auto& counter = result ? counters.writes : result.status == WriteStatus::kConflict ? counters.conflicts : counters.rejected_writes;
   counter.fetch_add(1, std::memory_order_relaxed);
   return result;
 }
 
-void TensorCache::Impl::remove_all(const std::vector<Key>& keys) {
-  for (const Key& key : keys) {
-    const std::lock_guard lock(stripe(key));
-    if (limit.contains(key)) continue;   // used again meanwhile
-    if (shared->cache.remove(key)) counters.entry_limit_evictions.fetch_add(1, std::memory_order_relaxed);
+void TensorCache::Impl::trim_entries() {
+  while (const std::optional<Key> key = limit.take_excess()) {
+    const std::lock_guard lock(stripe(*key));
+    if (limit.contains(*key)) continue;   // used again meanwhile
+    if (shared->cache.remove(*key)) counters.entry_limit_evictions.fetch_add(1, std::memory_order_relaxed);
   }
 }
 

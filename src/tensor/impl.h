@@ -43,8 +43,7 @@ struct TensorCache::Impl {
   // `only_if`: the version that must be stored, 0 for nothing.
   WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if = std::nullopt);
   [[nodiscard]] WriteResult write_locked(const Key& key, tensor::Encoder& encoder, const AddOptions& options);
-  void remove_all(const std::vector<Key>& keys);
-  void touch(const Key& key) { remove_all(limit.touch(key)); }
+  void trim_entries();   // to the limit. No stripe may be held
 
   // compute.cc
   using Lead = tensor::Computations::Lead;

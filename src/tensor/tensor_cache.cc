@@ -121,14 +121,12 @@ void TensorCache::resize(std::uint64_t capacity_bytes) {
 
 void TensorCache::resize_entries(std::uint64_t capacity_entries) {
   const bool known = impl_->limit.is_set();
-  std::vector<Key> excess = impl_->limit.resize(capacity_entries);
+  impl_->limit.resize(capacity_entries);
   if (!known && capacity_entries > 0) {
-    const auto all = impl_->shared->cache.list(impl_->owner, SIZE_MAX);
-    std::for_each(all.rbegin(), all.rend(), [&](const EntryInfo& info) {
-      for (const Key& key : impl_->limit.insert(info.key)) excess.push_back(key);
-    });
+    const auto all = impl_->shared->cache.list(impl_->owner, SIZE_MAX);   // most recently used first
+    std::for_each(all.rbegin(), all.rend(), [&](const EntryInfo& info) { impl_->limit.insert(info.key); });
   }
-  impl_->remove_all(excess);
+  impl_->trim_entries();
 }
 
 bool TensorCache::flush(std::chrono::milliseconds time) { return impl_->shared->cache.flush(time); }
