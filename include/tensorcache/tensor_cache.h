@@ -91,9 +91,7 @@ enum class WriteStatus : std::uint8_t {
 
 struct WriteResult {
   WriteStatus status = WriteStatus::kStored;
-  // Of what is stored now: never 0, never used twice for a key, larger than all before it (if the wall clock was set back between two
-  // processes: than all that this one has met). 0: nothing.
-  std::uint64_t version = 0;
+  std::uint64_t version = 0;   // of what is stored now: never 0, never used twice for a key, larger than all before it. 0: nothing
   [[nodiscard]] explicit operator bool() const { return status == WriteStatus::kStored; }
 };
 

@@ -1,6 +1,7 @@
 // A TensorCache with a disk: everything it promises holds across a restart.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "cache/testing.h"
@@ -88,6 +89,28 @@ TEST_F(TensorDisk, ATornNoteOfATagIsPassedOver) {
   EXPECT_TRUE(cache_->invalidate("t"));
   restart();
   EXPECT_EQ(text("a"), "(nothing)");
+}
+
+// An invalidation is of now, and what it is for may be of a later time, by a clock that was wrong.
+TEST_F(TensorDisk, AClockThatWasSetBackKeepsNoneFromBeingInvalidated) {
+  std::atomic<std::int64_t> clock_ms{std::chrono::milliseconds(10'000h).count()};
+  const auto open = [&] {
+    cache_.reset();
+    TensorCacheOptions opened = options();
+    opened.store.disk->unix_ms = [&clock_ms] { return clock_ms.load(); };
+    cache_ = std::make_unique<TensorCache>(opened);
+  };
+  open();
+  put("a", "1", {.tags = {"t"}});
+  const std::uint64_t version = cache_->peek("a").version();
+  ASSERT_TRUE(cache_->flush(20s));
+  clock_ms = std::chrono::milliseconds(9'000h).count();
+  open();
+  EXPECT_TRUE(cache_->invalidate("t"));
+  EXPECT_EQ(text("a"), "(nothing)");
+  const WriteResult again = cache_->add("a", TensorView::text("2"));
+  ASSERT_TRUE(again);
+  EXPECT_GT(again.version, version);
 }
 
 // What was invalidated is not known then: better too much is gone than too little.
