@@ -196,8 +196,15 @@ TEST(Compute, ALargeValueIsRefreshedWhereTwoOfItDoNotFit) {
   const ComputeOptions options{{.time_to_live = 100ms, .stale_for = 1h}, {}};
   ASSERT_TRUE(cache.add("k", TensorView::text(std::string(600'000, 'o')), options));
   clock.advance(100ms);
-  EXPECT_TRUE(cache.get_or_compute("k", [] { return Tensor::text(std::string(600'000, 'n')); }, options).stale());
-  EXPECT_TRUE(soon([&] { return text_of(cache.get("k")).front() == 'n'; }));
+  std::promise<void> released;   // a reader's pin would keep its room
+  const auto compute = [&] {
+    released.get_future().wait();
+    return Tensor::text(std::string(600'000, 'n'));
+  };
+  EXPECT_TRUE(cache.get_or_compute("k", compute, options).stale());
+  released.set_value();
+  EXPECT_TRUE(soon([&] { return cache.stats().writes == 2; }));
+  EXPECT_EQ(text_of(cache.get("k")).front(), 'n');
 }
 
 TEST(Compute, AFailedRefreshLeavesTheStaleValueAndIsTriedAgain) {
