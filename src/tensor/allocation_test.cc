@@ -98,7 +98,7 @@ TEST(FailingAllocation, OfLeases) {
 
 TEST(FailingAllocation, OfComputations) {
   const ItemKey fresh = "k", stale = "a";
-  const Tensor small = Tensor::text("new"), large = Tensor::text(std::string(2 << 20, 'x'));
+  Tensor small = Tensor::text("new"), large = Tensor::text(std::string(2 << 20, 'x'));
   const std::vector<ItemKey> many = {"b", "k", "l", "k"};
   fail_each_allocation([&](TensorCache& cache) {
     (void)cache.get_or_compute(fresh, [&] { return small; });

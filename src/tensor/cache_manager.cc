@@ -8,9 +8,14 @@ CacheManager::CacheManager(const TensorCacheOptions& options) : shared_(std::mak
   caches_[options.name] = std::unique_ptr<TensorCache>(new TensorCache(shared_, options.name, options.capacity_entries));
 }
 
-// A refresh of one cache's may use another.
+// A refresh of one cache's may use another, or ask for one.
 CacheManager::~CacheManager() {
-  for (const auto& [name, cache] : caches_) cache->impl_->refresher.stop();
+  std::unique_lock lock(mutex_);
+  for (const auto& [name, cache] : caches_) {
+    lock.unlock();
+    cache->impl_->refresher.stop();
+    lock.lock();
+  }
 }
 
 TensorCache& CacheManager::cache(const std::string& name, std::uint64_t capacity_entries) {

@@ -360,7 +360,7 @@ TEST(Compute, WhatIsThereTwiceInABatchIsComputedOnce) {
   TensorCache cache({.store = {.capacity_bytes = 1 << 20}});
   const std::vector<ItemKey> keys = {"k", "k"};
   std::promise<void> begun, go;
-  const Tensor large = Tensor::text(std::string(2 << 20, 'x'));
+  Tensor large = Tensor::text(std::string(2 << 20, 'x'));
   auto other = std::async(std::launch::async, [&] {
     return cache.get_or_compute("k", [&] {
       begun.set_value();
