@@ -209,9 +209,10 @@ struct DiskStats {
   std::uint64_t entries = 0, value_bytes = 0, segments = 0;
   std::uint64_t index_bytes = 0;   // memory of its index, which counts in Stats::used_bytes
   std::uint64_t queued_bytes = 0;
-  bool ready = false;      // what the directory held at start is visible
-  bool degraded = false;   // nothing can be written now
-  std::string reason;      // why it is
+  bool ready = false;                // what the directory held at start is visible
+  std::int64_t newest_unix_ms = 0;   // of that: when the last was stored or removed, by the wall clock of then
+  bool degraded = false;             // nothing can be written now
+  std::string reason;                // why it is
   std::uint64_t hits = 0, read_bytes = 0;
   std::uint64_t skipped_loads = 0, late_loads = 0;   // computing was faster; loading took longer than it was given
   std::uint64_t puts = 0, accepted_bytes = 0, written_bytes = 0;

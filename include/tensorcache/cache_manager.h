@@ -23,9 +23,11 @@ namespace tensorcache {
 
 class CacheManager {
  public:
-  // Options are those of a TensorCache; `name` and `capacity_entries` are those of the cache with the empty name, which is there from
-  // the start. Throws what a TensorCache's constructor throws.
+  // Options are those of a TensorCache; `name` and `capacity_entries` are those of the cache that is there from the start. Throws what a
+  // TensorCache's constructor throws.
   explicit CacheManager(const TensorCacheOptions& options);
+  // Waits for refreshes that are running, which may use any of the caches. Nothing else may be running.
+  ~CacheManager();
   CacheManager(const CacheManager&) = delete;
   CacheManager& operator=(const CacheManager&) = delete;
 

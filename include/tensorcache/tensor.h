@@ -10,6 +10,7 @@
 // Errors: std::invalid_argument that says what was wrong.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <complex>
 #include <cstddef>

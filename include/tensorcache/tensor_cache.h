@@ -14,7 +14,8 @@
 //   if (!cache.put_if_version("counter", counter.version(), tensorcache::TensorView::text("1"))) retry();
 //
 // Threads: every member may be called from any thread at any time. For each key alone, reads and writes are linearizable: a read sees
-// the last write that ended before it began, or one that overlaps it. (A value may go at any time, of course: it is a cache.)
+// the last write that ended before it began, or one that overlaps it. (A value may go at any time, of course: it is a cache. One that is on
+// disk only is a miss while there is no room for it in memory.)
 // Values are never changed in place; whoever holds a Hit keeps what it saw.
 // Errors: what did not go in comes back as a WriteStatus. std::invalid_argument for a wrong argument, naming it; what a caller's own
 // function throws. A disk that fails is a miss.
@@ -70,6 +71,7 @@ struct AddOptions {
   // What computing it again would take, for policies that weigh that ("gdsf").
   float cost_seconds = 1;
   // A now() from before the value's computation began, so that a tag that was invalidated since then takes it along. 0: as of this call.
+  // get_or_compute() knows by itself when it began.
   std::uint64_t as_of = 0;
 };
 
@@ -109,7 +111,7 @@ class Hit {
   [[nodiscard]] TensorView tensor(std::size_t part = 0) const;   // dense; its data 64-byte aligned
   // How the parts belong together, for whoever wrote them; Python writes JSON (docs/format-tensor.md). Empty: one part, nothing to say.
   [[nodiscard]] std::string_view structure() const;
-  [[nodiscard]] std::uint64_t version() const;           // 0 for an empty hit
+  [[nodiscard]] std::uint64_t version() const;           // 0 for an empty hit, and for what was computed and is not stored
   [[nodiscard]] bool stale() const;                      // past its time to live when it was read
   [[nodiscard]] std::chrono::milliseconds age() const;   // since it was stored
 
@@ -117,7 +119,8 @@ class Hit {
   std::shared_ptr<const tensor::StoredValue> value_;
 };
 
-// The right to write one key, held by one at a time and for a limited time. Move-only; given back at its end. Empty if it was not got.
+// The right to write one key, held by one at a time and for a limited time; a write that began in time counts. Move-only; given back at
+// its end. Empty if it was not got.
 class Lease {
  public:
   Lease() = default;
@@ -139,6 +142,7 @@ class Lease {
 struct TensorCacheOptions {
   CacheOptions store = {};   // budget, policy, clock, disk
   // At most so many entries, the least recently used going first, beside what the budget of bytes and its policy say. 0: no such limit.
+  // What a disk has from before counts from its first use on. Takes about 140 bytes for each of them, outside the budget of bytes.
   std::uint64_t capacity_entries = 0;
   // Caches of different names never see each other's entries, on disk either. At most 200 bytes.
   std::string name = {};
@@ -179,23 +183,27 @@ class TensorCache {
   std::uint64_t clear();                             // how many entries went
 
   // What is stored, or what `compute` returns, which is then stored. However many threads ask, one computes; the others wait for it.
-  // If it throws, its caller gets the exception, nothing is stored, and one of those waiting computes in its place.
+  // If it throws, its caller gets the exception, nothing is stored, and one of those waiting computes in its place, with its own `compute`;
+  // where that throws each time, each gets an exception of its own.
   // A stale value is returned at once, while a thread of the cache's refreshes it; `compute` is copied for that, so what it refers to
-  // must live as long as the cache. If the key is removed, or a tag of it is invalidated, while it is computed, the result is returned
-  // but not served to anybody who asks later. A value that does not fit is returned all the same, to those waiting too.
+  // must live as long as the cache. If that fails, or cannot begin, the next to meet the stale value tries again. If the key is removed, or
+  // a tag of it is invalidated, while it is computed, the result is returned but not served to anybody who asks later. A value that does not
+  // fit is returned all the same, to those waiting too.
   // `compute` may use the cache, but must not ask for its own key here: it would wait for itself.
   using Compute = std::function<std::optional<Tensor>()>;   // nothing: there is nothing
   [[nodiscard]] Hit get_or_compute(const ItemKey& key, const Compute& compute, const ComputeOptions& options = {});
 
   // In the order of `keys`. `compute` gets the indices of those that are missing and that nobody else computes, and returns as many
-  // tensors; it is called once, or more often where another's computation failed.
+  // tensors; it is called once, or more often where another's computation failed. Stale values are returned at once and refreshed as above,
+  // each by a call with its one index. Where "there is nothing" is remembered it is asked again.
   [[nodiscard]] std::vector<Hit> get_many(std::span<const ItemKey> keys);
   [[nodiscard]] std::vector<WriteResult> add_many(std::span<const ItemKey> keys, std::span<const TensorView> values, const AddOptions& options = {});
   using ComputeMany = std::function<std::vector<Tensor>(std::span<const std::size_t> missing)>;
   [[nodiscard]] std::vector<Hit> get_or_compute_many(std::span<const ItemKey> keys, const ComputeMany& compute, const AddOptions& options = {});
 
   // Everything stored with this tag before now is gone: an O(1) note, checked at each read. With a disk the note is written and synced
-  // before this returns; false: it could not be, and holds for this process only.
+  // before this returns; false: it could not be, and holds for this process only. Of the older half of more than 65,536 different tags only
+  // the last invalidation is remembered, as one of every tag. Takes up to 4 MiB for them, outside the budget of bytes.
   bool invalidate(std::string_view tag);
 
   // A version larger than all so far, for AddOptions::as_of.
@@ -203,7 +211,7 @@ class TensorCache {
 
   // Waits up to `patience` for whoever holds it, then holds it for `hold` at most. A lease keeps off only those who ask for one.
   [[nodiscard]] Lease lease(const ItemKey& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold);
-  // add() that stores only if the lease is still held: checked and done in one step.
+  // add() that stores only if the lease is still held. Nobody else gets the lease before that is done.
   [[nodiscard]] WriteResult add(const Lease& lease, const TensorView& value, const AddOptions& options = {});
   [[nodiscard]] WriteResult add(const Lease& lease, std::span<const TensorView> parts, std::string_view structure, const AddOptions& options = {});
 

@@ -150,7 +150,7 @@ TC_API size_t tc_value_parts(const tc_value* value);
 TC_API tc_status tc_value_tensor(const tc_value* value, size_t part, tc_tensor* tensor);
 /* How the parts belong together (docs/format-tensor.md), not ended by a zero. Empty for a value of one part. */
 TC_API const char* tc_value_structure(const tc_value* value, size_t* bytes);
-TC_API uint64_t tc_value_version(const tc_value* value);
+TC_API uint64_t tc_value_version(const tc_value* value); /* 0: it was computed and is not stored */
 TC_API uint64_t tc_value_age_ms(const tc_value* value);
 TC_API int tc_value_is_stale(const tc_value* value);
 
@@ -159,7 +159,8 @@ typedef struct tc_output tc_output;
 typedef int (*tc_compute)(void* context, tc_output* output);
 TC_API tc_status tc_output_set(tc_output* output, const tc_tensor* value); /* copies */
 /* What is stored, or what `compute` makes of it, which is then stored; one thread computes a key, the others wait. A stale value is
- * given at once while a thread of the cache's calls `compute`, so `context` must live as long as the cache if stale_for_ms is used. */
+ * given at once while a thread of the cache's calls `compute`, so `context` must live as long as the cache if stale_for_ms is used.
+ * TC_COMPUTE_FAILED: nothing is stored, and one of those who wait calls its own `compute`. */
 TC_API tc_status tc_get_or_compute(tc_cache* cache, const tc_key* key, tc_compute compute, void* context, const tc_add_options* options,
                                    tc_value** value);
 

@@ -3,7 +3,9 @@
 #include <chrono>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -335,22 +337,23 @@ tc_status tc_flush(tc_cache* cache, std::uint64_t time_ms) {
 
 tc_status tc_get_stats(const tc_cache* cache, tc_stats* stats) {
   return guarded([&] {
-    const tensorcache::TensorCacheStats from = need(cache, "cache").cache.stats();
-    tc_stats to{};
-    to = {grown<tc_stats>(stats, {}, "stats").size,
-          need(cache, "cache").cache.size(),
-          from.store.used_bytes,
-          from.store.capacity_bytes,
-          from.hits,
-          from.stale_hits,
-          from.misses,
-          from.writes,
-          from.store.evictions + from.entry_limit_evictions,
-          from.computations,
-          from.refreshes,
-          from.disk.entries,
-          from.disk.used_bytes};
-    std::memcpy(&need(stats, "stats"), &to, std::min(to.size, sizeof to));
+    const TensorCache& of = need(cache, "cache").cache;
+    const std::size_t size = grown<tc_stats>(&need(stats, "stats"), {}, "stats").size;
+    const tensorcache::TensorCacheStats from = of.stats();
+    const tc_stats to = {size,
+                         of.size(),
+                         from.store.used_bytes,
+                         from.store.capacity_bytes,
+                         from.hits,
+                         from.stale_hits,
+                         from.misses,
+                         from.writes,
+                         from.store.evictions + from.entry_limit_evictions,
+                         from.computations,
+                         from.refreshes,
+                         from.disk.entries,
+                         from.disk.used_bytes};
+    std::memcpy(stats, &to, std::min(size, sizeof to));
     return TC_OK;
   });
 }

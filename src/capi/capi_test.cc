@@ -133,6 +133,10 @@ TEST_F(CApi, ComputesOnceAndSaysWhenThatFailed) {
   }
   EXPECT_EQ(call.calls, 1);
   EXPECT_EQ(get("k"), "new");
+  const tc_key other = key_of("other");
+  const auto throws = [](void*, tc_output*) -> int { throw 1; };
+  EXPECT_EQ(tc_get_or_compute(cache_, &other, throws, nullptr, nullptr, &value), TC_ERROR) << "no exception leaves the library";
+  EXPECT_EQ(get("other"), "miss");
 }
 
 TEST_F(CApi, ManyAtOnceAndStatistics) {
@@ -178,7 +182,14 @@ TEST_F(CApi, MistakesAreNamed) {
   EXPECT_TRUE(says("dtype")) << tc_last_error();
   wrong = {TC_INT8, 17, "x", shape, nullptr};
   EXPECT_EQ(tc_add(cache_, &key, &wrong, nullptr, nullptr), TC_INVALID_ARGUMENT);
+  ASSERT_EQ(add("k", "there"), TC_OK);
   EXPECT_EQ(add("k", std::string(2 << 20, 'x')), TC_TOO_LARGE);
+  const std::int64_t three[] = {3};
+  wrong = {TC_FLOAT32, 1, nullptr, three, nullptr};
+  EXPECT_EQ(tc_add(cache_, &key, &wrong, nullptr, nullptr), TC_INVALID_ARGUMENT);
+  EXPECT_TRUE(says("null")) << tc_last_error();
+  EXPECT_EQ(get("k"), "there");
+  EXPECT_EQ(tc_get_stats(cache_, nullptr), TC_INVALID_ARGUMENT);
   tc_add_options options{};
   EXPECT_EQ(add("k", "x", &options), TC_INVALID_ARGUMENT);
   EXPECT_TRUE(says("options.size")) << tc_last_error();

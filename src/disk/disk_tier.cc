@@ -64,7 +64,12 @@ void DiskTier::note(const std::string& event) const {
 void DiskTier::enqueue_locked(Write write) {
   write.number = next_number_++;
   queued_bytes_ += write.value.bytes.size();
-  if (write.type == RecordType::kValue && !write.written) ++queued_[write.value.key];
+  if (write.type == RecordType::kValue && !write.written) {
+    Queued& queued = queued_[write.value.key];
+    ++queued.count;
+    queued.last = write.number;
+    queued.expires = write.value.expires_unix_ms != 0;
+  }
   queue_.push_back(std::move(write));
   changed_.notify_all();
 }
@@ -76,6 +81,10 @@ bool DiskTier::put(Value value) {
   if (stopping_ || health_.broken || !fits || queue_.size() >= kMostQueued || queued_bytes_ + bytes > options_.queue_bytes) {
     ++(fits ? counters_.dropped_puts : counters_.too_large_puts);
     return false;
+  }
+  // What waits under this key expired meanwhile, or there would be no other. It must not be taken for this one.
+  if (const auto queued = queued_.find(value.key); queued != queued_.end() && queued->second.expires) {
+    enqueue_removal_locked(value.key, index_.find(value.key));
   }
   Write write;
   write.value = std::move(value);
@@ -113,13 +122,20 @@ bool DiskTier::remove(const Key& key) {
   const std::lock_guard lock(mutex_);
   // Also where it is not known: it may wait to be written or to be recovered, or lie in the log without an entry.
   const Index::Id id = index_.find(key);
+  const auto removal = removals_.find(key);
+  const auto queued = queued_.find(key);
+  const bool said = id == Index::kNone && removal != removals_.end() && (queued == queued_.end() || queued->second.last < removal->second);
+  if (!said) enqueue_removal_locked(key, id);
+  return id != Index::kNone;
+}
+
+void DiskTier::enqueue_removal_locked(const Key& key, Index::Id id) {
   Write write;
   if (id != Index::kNone) erase_locked(id, &write.erased);
   removals_[key] = next_number_;
   write.type = RecordType::kRemove;
   write.value.key = key;
   enqueue_locked(std::move(write));
-  return id != Index::kNone;
 }
 
 std::uint64_t DiskTier::clear(std::optional<std::uint64_t> owner) {

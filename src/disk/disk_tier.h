@@ -121,10 +121,16 @@ class DiskTier {
     Value value;
     RecordType type = RecordType::kValue;
     std::uint64_t number = 0;
+    bool forgotten = false;              // a value that was removed before it was written
     bool clear_all = false;              // kClearOwner of every owner
     std::vector<Key> purged;             // a purge; `erased` says where
     std::vector<Place> erased;           // by a removal
     std::function<void(bool)> written;   // set: only a question
+  };
+  struct Queued {   // values of one key in the queue, or being written
+    std::uint32_t count = 0;
+    std::uint64_t last = 0;   // number of the last one
+    bool expires = false;     // that one does
   };
   struct Log {                   // the open segment; the writing thread's own
     std::uint32_t segment = 0;   // 0: none is open
@@ -145,6 +151,7 @@ class DiskTier {
   [[nodiscard]] bool removed_since_locked(const Key& key, std::uint64_t owner, std::uint64_t number) const;
   void note(const std::string& event) const;
   void enqueue_locked(Write write);
+  void enqueue_removal_locked(const Key& key, Index::Id id);
 
   // recover.cc
   void recover();
@@ -187,6 +194,7 @@ class DiskTier {
   [[nodiscard]] bool has_work_locked() const;
   [[nodiscard]] std::vector<Write> take_batch_locked();
   void write_batch(std::vector<Write> batch);
+  void write_stretch(std::span<Write> writes);
   void write_values(std::span<Write> values);
   [[nodiscard]] std::vector<const Write*> wanted(std::span<Write> values);
   void save_names();
@@ -199,7 +207,7 @@ class DiskTier {
 
   // removals.cc
   [[nodiscard]] bool log_removals(std::span<const RecordHeader> removals);
-  void write_removal(Write& removal);
+  void write_removals(std::span<Write> removals);
   [[nodiscard]] bool erase_records(std::span<const Place> places, bool wipe = false);
   void clear_log(Write& clearing);
   void write_purge(const Write& purge);
@@ -243,7 +251,7 @@ class DiskTier {
   std::uint32_t tick_ = 1;   // of a write or a read
   std::deque<Write> queue_;
   std::uint64_t queued_bytes_ = 0;
-  std::unordered_map<Key, std::uint32_t> queued_;   // values in the queue, or being written
+  std::unordered_map<Key, Queued> queued_;
   std::uint64_t next_number_ = 1;
   std::unordered_map<Key, std::uint64_t> removals_;              // not in the log yet: numbers of the writes
   std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner

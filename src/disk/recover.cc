@@ -83,6 +83,7 @@ SegmentContents DiskTier::recover_segment(std::uint32_t id, Orphans* orphans) {
 
 void DiskTier::recover_record(std::uint32_t segment, const Located& located, Orphans* orphans) {
   const RecordHeader& header = located.header;
+  counters_.newest_unix_ms = std::max(counters_.newest_unix_ms, header.created_unix_ms);
   if (header.type == RecordType::kErased) return;
   if (header.type != RecordType::kValue) {
     segments_[segment].has_removals = true;

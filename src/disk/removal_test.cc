@@ -45,6 +45,48 @@ TEST(DiskRemoval, ARemovalCountsForWhatStillWaitsToBeWritten) {
   EXPECT_EQ(tier->stats().entries, 0u);
 }
 
+// While the disk is busy with something else, replacing values costs a sync or two for all of them, and one note for a key.
+TEST(DiskRemoval, ManyAtOnceAreSyncedTogether) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  ASSERT_TRUE(tier.put(1000, 1000));
+  for (std::uint64_t i = 0; i < 200; ++i) ASSERT_TRUE(tier.put(i, 1000));
+  ASSERT_TRUE(tier.flush());
+  const std::uint64_t before = tier->stats().written_bytes;
+  files->fail_call(FaultFiles::kSync, UINT64_MAX, EIO);   // counts them
+  files->set_write_delay(std::chrono::milliseconds(50));
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    EXPECT_TRUE(tier->remove(key_of(i)));
+    ASSERT_TRUE(tier.put(i, 1000));
+    for (int again = 0; again < 100; ++again) tier->remove(key_of(1000));
+  }
+  files->set_write_delay(std::chrono::milliseconds(0));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_LT(files->calls(), 20u);
+  EXPECT_LT(tier->stats().written_bytes - before, 200u * 2000);
+  const auto check = [&] {
+    for (std::uint64_t i = 0; i < 200; ++i) EXPECT_TRUE(tier.has(i)) << i;
+    EXPECT_FALSE(tier.has(1000));
+  };
+  check();
+  tier.restart();
+  check();
+}
+
+TEST(DiskRemoval, WhatExpiresBeforeItIsWrittenGivesWayToTheNext) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  files->set_write_delay(std::chrono::milliseconds(50));
+  ASSERT_TRUE(tier.put(1, 1000));
+  ASSERT_TRUE(tier.put(2, 1000, [](DiskTier::Value& value) { value.expires_unix_ms = value.created_unix_ms + 1; }));
+  ASSERT_TRUE(tier.put(2, 500));
+  files->set_write_delay(std::chrono::milliseconds(0));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(tier->bytes_of(std::vector<Key>{key_of(2)}), 500u);
+  tier.restart();
+  EXPECT_EQ(tier->bytes_of(std::vector<Key>{key_of(2)}), 500u);
+}
+
 TEST(DiskRemoval, ClearingEverythingLeavesNoBytes) {
   const auto files = std::make_shared<FaultFiles>();
   TestTier tier(files);

@@ -1,5 +1,6 @@
 // What was removed: said in the log, marked where it stands, and kept in mind until that is done.
 #include <algorithm>
+#include <iterator>
 
 #include "disk/disk_tier.h"
 
@@ -26,25 +27,31 @@ bool DiskTier::log_removals(std::span<const RecordHeader> removals) {
          (options_.sync == DiskSync::kRecord || sync_log());
 }
 
-void DiskTier::write_removal(Write& removal) {
-  RecordHeader header;
-  header.type = removal.type;
-  header.key = removal.value.key;
-  header.owner = removal.value.owner;
-  header.created_unix_ms = options_.unix_ms();
-  const bool written = log_removals(std::span(&header, 1));
-  // The log may lose the segment that says so; the value is unreadable then, too.
-  if (written && !erase_records(removal.erased)) lost_some_ = true;
+void DiskTier::write_removals(std::span<Write> removals) {
+  std::vector<RecordHeader> headers(removals.size());
+  std::vector<Place> erased;
+  for (std::size_t i = 0; i < removals.size(); ++i) {
+    headers[i].type = removals[i].type;
+    headers[i].key = removals[i].value.key;
+    headers[i].owner = removals[i].value.owner;
+    headers[i].created_unix_ms = options_.unix_ms();
+    erased.insert(erased.end(), removals[i].erased.begin(), removals[i].erased.end());
+  }
+  const bool written = log_removals(headers);
+  // The log may lose the segment that says so; the values are unreadable then, too.
+  if (written && !erase_records(erased)) lost_some_ = true;
   {
     const std::lock_guard lock(mutex_);
     if (!written && health_.broken) {   // again once the disk works
-      queue_.push_front(std::move(removal));
+      queue_.insert(queue_.begin(), std::make_move_iterator(removals.begin()), std::make_move_iterator(removals.end()));
       return;
     }
-    if (removal.type == RecordType::kRemove) {
-      settle(removals_, removal.value.key, removal.number);
-    } else {
-      settle(clearings_, removal.value.owner, removal.number);
+    for (const Write& removal : removals) {
+      if (removal.type == RecordType::kRemove) {
+        settle(removals_, removal.value.key, removal.number);
+      } else {
+        settle(clearings_, removal.value.owner, removal.number);
+      }
     }
   }
   remove_empty_segments();

@@ -98,9 +98,9 @@ std::vector<DiskTier::Write> DiskTier::take_batch_locked() {
 void DiskTier::write_batch(std::vector<Write> batch) {
   for (std::size_t begin = 0; begin < batch.size();) {
     std::size_t end = begin;
-    while (end < batch.size() && batch[end].type == RecordType::kValue && !batch[end].written) ++end;
+    while (end < batch.size() && !batch[end].written && !batch[end].clear_all && batch[end].purged.empty()) ++end;
     if (end > begin) {
-      write_values(std::span(batch).subspan(begin, end - begin));
+      write_stretch(std::span(batch).subspan(begin, end - begin));
       begin = end;
       continue;
     }
@@ -109,12 +109,23 @@ void DiskTier::write_batch(std::vector<Write> batch) {
       write.written(!std::exchange(lost_some_, false) && !broken());
     } else if (write.clear_all) {
       clear_log(write);
-    } else if (!write.purged.empty()) {
-      write_purge(write);
     } else {
-      write_removal(write);
+      write_purge(write);
     }
   }
+}
+
+// Values and removals: first what was removed, with one sync for all of it, then the values that were not removed since.
+void DiskTier::write_stretch(std::span<Write> writes) {
+  {
+    const std::lock_guard lock(mutex_);
+    for (Write& write : writes) {
+      write.forgotten = write.type == RecordType::kValue && removed_since_locked(write.value.key, write.value.owner, write.number);
+    }
+  }
+  const auto values = std::stable_partition(writes.begin(), writes.end(), [](const Write& write) { return write.type != RecordType::kValue; });
+  if (values != writes.begin()) write_removals({writes.begin(), values});
+  if (values != writes.end()) write_values({values, writes.end()});
 }
 
 // Those that are still to be stored, in order: not there yet, not removed since, and with their parent stored or before them.
@@ -126,7 +137,7 @@ std::vector<const DiskTier::Write*> DiskTier::wanted(std::span<Write> values) {
     const Value& value = write.value;
     const bool known = index_.find(value.key) != Index::kNone || before.contains(value.key);
     const bool hangs = !value.parent || index_.find(*value.parent) != Index::kNone || before.contains(*value.parent);
-    if (known || removed_since_locked(value.key, value.owner, write.number)) continue;
+    if (known || write.forgotten || removed_since_locked(value.key, value.owner, write.number)) continue;
     if (!hangs) {
       ++counters_.dropped_puts;
       lost_some_ = true;
@@ -185,7 +196,7 @@ void DiskTier::write_values(std::span<Write> values) {
   for (const Write& write : values) {
     queued_bytes_ -= write.value.bytes.size();
     const auto queued = queued_.find(write.value.key);
-    if (--queued->second == 0) queued_.erase(queued);
+    if (--queued->second.count == 0) queued_.erase(queued);
   }
 }
 

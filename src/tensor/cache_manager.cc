@@ -1,6 +1,6 @@
 #include "tensorcache/cache_manager.h"
 
-#include "tensor/shared.h"
+#include "tensor/impl.h"
 
 namespace tensorcache {
 
@@ -8,11 +8,24 @@ CacheManager::CacheManager(const TensorCacheOptions& options) : shared_(std::mak
   caches_[options.name] = std::unique_ptr<TensorCache>(new TensorCache(shared_, options.name, options.capacity_entries));
 }
 
+// A refresh of one cache's may use another, or ask for one.
+CacheManager::~CacheManager() {
+  std::unique_lock lock(mutex_);
+  for (const auto& [name, cache] : caches_) {
+    lock.unlock();
+    cache->impl_->refresher.stop();
+    lock.lock();
+  }
+}
+
 TensorCache& CacheManager::cache(const std::string& name, std::uint64_t capacity_entries) {
   const std::lock_guard lock(mutex_);
-  std::unique_ptr<TensorCache>& slot = caches_[name];
-  if (!slot) slot.reset(new TensorCache(shared_, name, capacity_entries));
-  return *slot;
+  auto found = caches_.find(name);
+  if (found == caches_.end()) {
+    std::unique_ptr<TensorCache> made(new TensorCache(shared_, name, capacity_entries));
+    found = caches_.emplace(name, std::move(made)).first;
+  }
+  return *found->second;
 }
 
 std::vector<std::string> CacheManager::names() const {

@@ -15,7 +15,7 @@ Computations::Lead::~Lead() {
   }
 }
 
-void Computations::Lead::land(Hit result) {
+void Computations::Lead::land(Result result) {
   const std::shared_ptr<Flight> flight = std::exchange(flight_, nullptr);
   const std::lock_guard lock(owner_->mutex_);
   flight->result = std::move(result);
@@ -34,14 +34,11 @@ void Computations::end_locked(const Key& key, const std::shared_ptr<Flight>& fli
   if (found != flights_.end() && found->second == flight) flights_.erase(found);
 }
 
-std::variant<Hit, Computations::Lead> Computations::join(const Key& key) {
+std::variant<Computations::Result, Computations::Lead> Computations::join(const Key& key) {
   std::unique_lock lock(mutex_);
-  std::shared_ptr<Flight>& slot = flights_[key];
-  if (!slot) {
-    slot = std::make_shared<Flight>();
-    return Lead(this, key, slot);
-  }
-  const std::shared_ptr<Flight> flight = slot;
+  const auto found = flights_.find(key);
+  if (found == flights_.end()) return begin_locked(key);
+  const std::shared_ptr<Flight> flight = found->second;
   ++flight->waiting;
   flight->changed.wait(lock, [&] { return flight->landed || !flight->computing; });
   --flight->waiting;
@@ -52,10 +49,14 @@ std::variant<Hit, Computations::Lead> Computations::join(const Key& key) {
 
 std::optional<Computations::Lead> Computations::lead(const Key& key) {
   const std::lock_guard lock(mutex_);
-  std::shared_ptr<Flight>& slot = flights_[key];
-  if (slot) return std::nullopt;
-  slot = std::make_shared<Flight>();
-  return Lead(this, key, slot);
+  if (flights_.contains(key)) return std::nullopt;
+  return begin_locked(key);
+}
+
+Computations::Lead Computations::begin_locked(const Key& key) {
+  auto flight = std::make_shared<Flight>();
+  flights_.emplace(key, flight);
+  return {this, key, std::move(flight)};
 }
 
 // Whoever asks from here on must not get the result either, so they begin anew.

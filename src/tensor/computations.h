@@ -2,14 +2,14 @@
 #pragma once
 
 #include <condition_variable>
-#include <cstdint>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
 #include <variant>
 
-#include "tensorcache/tensor_cache.h"
+#include "tensor/value_format.h"
 
 namespace tensorcache::tensor {
 
@@ -18,6 +18,7 @@ class Computations {
   struct Flight;
 
  public:
+  using Result = std::shared_ptr<const StoredValue>;
   // The right and the duty to compute a key. Its end without land() hands over to somebody who waits.
   class Lead {
    public:
@@ -25,7 +26,7 @@ class Computations {
     Lead& operator=(Lead&&) = delete;
     ~Lead();
     // Gives the result to all who wait.
-    void land(Hit result);
+    void land(Result result);
     // The key was removed since this began: the result must not be stored.
     [[nodiscard]] bool is_forgotten() const;
 
@@ -38,7 +39,7 @@ class Computations {
   };
 
   // Waits for whoever computes the key. Their result, or the lead: nobody does, or they failed.
-  [[nodiscard]] std::variant<Hit, Lead> join(const Key& key);
+  [[nodiscard]] std::variant<Result, Lead> join(const Key& key);
   // Without waiting: nothing if somebody computes it.
   [[nodiscard]] std::optional<Lead> lead(const Key& key);
   // Results that are being computed are not to be stored.
@@ -50,8 +51,9 @@ class Computations {
     std::condition_variable changed;
     bool computing = true, forgotten = false, landed = false;
     std::size_t waiting = 0;
-    Hit result;
+    Result result;
   };
+  [[nodiscard]] Lead begin_locked(const Key& key);
   void end_locked(const Key& key, const std::shared_ptr<Flight>& flight);
 
   std::mutex mutex_;

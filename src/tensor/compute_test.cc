@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "cache/testing.h"
-#include "tensorcache/tensor_cache.h"
+#include "tensorcache/cache_manager.h"
 
 namespace tensorcache {
 namespace {
@@ -67,6 +67,47 @@ TEST(Compute, AFailedOneIsHandedOver) {
   EXPECT_EQ(cache.stats().failed_computations, 2u);
 }
 
+TEST(Compute, WhereAllFailEachGetsTheExceptionAndNothingIsStored) {
+  TensorCache cache({});
+  std::atomic<int> calls{0}, failures{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 6; ++i) {
+    threads.emplace_back([&] {
+      try {
+        (void)cache.get_or_compute("k", [&]() -> Tensor {
+          ++calls;
+          std::this_thread::sleep_for(10ms);
+          throw std::runtime_error("no");
+        });
+      } catch (const std::runtime_error&) {
+        ++failures;
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(failures, 6);
+  EXPECT_EQ(calls, 6) << "each of its own";
+  EXPECT_EQ(cache.size(), 0u);
+}
+
+TEST(Compute, WrongOptionsAreNamedBeforeAnythingIsComputed) {
+  TensorCache cache({});
+  int calls = 0;
+  const auto compute = [&] {
+    ++calls;
+    return Tensor::text("v");
+  };
+  const std::vector<ItemKey> keys = {"k"};
+  const auto many = [&](auto) { return std::vector<Tensor>{compute()}; };
+  const AddOptions wrong[] = {{.time_to_live = -1ms}, {.stale_for = -1ms}, {.tags = std::vector<std::string>(17, "t")}};
+  for (const AddOptions& options : wrong) {
+    EXPECT_THROW((void)cache.get_or_compute("k", compute, {options, {}}), std::invalid_argument);
+    EXPECT_THROW((void)cache.get_or_compute_many(keys, many, options), std::invalid_argument);
+  }
+  EXPECT_THROW((void)cache.get_or_compute("k", compute, {{}, -1ms}), std::invalid_argument);
+  EXPECT_EQ(calls, 0);
+}
+
 TEST(Compute, AStaleValueIsServedWhileOneRefreshRuns) {
   FakeClock clock;
   TensorCache cache({.store = {.clock = clock.function()}});
@@ -81,11 +122,89 @@ TEST(Compute, AStaleValueIsServedWhileOneRefreshRuns) {
   EXPECT_EQ(text_of(cache.get_or_compute("k", compute, options)), "1");
   clock.advance(100ms);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(text_of(cache.get_or_compute("k", compute, options)), "1") << "at once";
-  EXPECT_EQ(cache.stats().refreshes, 1u);
+  EXPECT_TRUE(soon([&] { return cache.stats().refreshes == 1; }));
   go.set_value();
   EXPECT_TRUE(soon([&] { return text_of(cache.get("k")) == "2"; }));
   EXPECT_FALSE(cache.get("k").stale());
   EXPECT_EQ(calls, 2);
+  EXPECT_EQ(cache.stats().refreshes, 1u);
+}
+
+TEST(Compute, AStaleValueIsServedThoughNoRefreshCanBegin) {
+  struct CopiedOnce {
+    std::shared_ptr<int> copies = std::make_shared<int>(0);
+    CopiedOnce() = default;
+    CopiedOnce(const CopiedOnce& other) : copies(other.copies) {
+      if (++*copies > 1) throw std::runtime_error("copied again");
+    }
+    std::optional<Tensor> operator()() const { return Tensor::text("new"); }
+  };
+  FakeClock clock;
+  TensorCache cache({.store = {.clock = clock.function()}});
+  const ComputeOptions options{{.time_to_live = 100ms, .stale_for = 1h}, {}};
+  ASSERT_TRUE(cache.add("k", TensorView::text("old"), options));
+  clock.advance(100ms);
+  EXPECT_EQ(text_of(cache.get_or_compute("k", CopiedOnce(), options)), "old");
+}
+
+// A refresh that waits for its turn holds nobody up: not even the refresh whose turn it is.
+TEST(Compute, WhoeverNeedsWhatWaitsForItsRefreshComputesIt) {
+  FakeClock clock;
+  TensorCache cache({.store = {.clock = clock.function()}});
+  const ComputeOptions options{{.time_to_live = 100ms, .stale_for = 100ms}, {}};
+  for (const char* key : {"a", "b"}) ASSERT_TRUE(cache.add(key, TensorView::text("old"), options));
+  clock.advance(150ms);
+  std::promise<void> behind;
+  const auto compute_a = [&] {
+    behind.get_future().wait();
+    clock.advance(100ms);   // "b" is gone now
+    return Tensor::text("a of " + text_of(cache.get_or_compute("b", [] { return Tensor::text("b"); }, options)));
+  };
+  EXPECT_EQ(text_of(cache.get_or_compute("a", compute_a, options)), "old");
+  EXPECT_EQ(text_of(cache.get_or_compute("b", [] { return Tensor::text("late"); }, options)), "old");
+  behind.set_value();
+  EXPECT_TRUE(soon([&] { return text_of(cache.get("a")) == "a of b"; }));
+  EXPECT_EQ(text_of(cache.get("b")), "b");
+}
+
+// One cache's refresh may use another of the same manager, also while that is closed.
+TEST(Compute, AManagerWaitsForRefreshesBeforeAnyCacheGoes) {
+  FakeClock clock;
+  auto manager = std::make_unique<CacheManager>(TensorCacheOptions{.store = {.clock = clock.function()}});
+  TensorCache &first = manager->cache("a"), &second = manager->cache("b");
+  const ComputeOptions options{{.time_to_live = 100ms, .stale_for = 1h}, {}};
+  ASSERT_TRUE(second.add("k", TensorView::text("old"), options));
+  ASSERT_TRUE(first.add("k", TensorView::text("of the first"), {}));
+  clock.advance(100ms);
+  std::promise<void> begun;
+  std::atomic<bool> right{false};
+  const auto compute = [&] {
+    begun.set_value();
+    std::this_thread::sleep_for(50ms);
+    right = text_of(first.get("k")) == "of the first";
+    return Tensor::text("new");
+  };
+  EXPECT_EQ(text_of(second.get_or_compute("k", compute, options)), "old");
+  begun.get_future().wait();
+  manager.reset();
+  EXPECT_TRUE(right);
+}
+
+TEST(Compute, ALargeValueIsRefreshedWhereTwoOfItDoNotFit) {
+  FakeClock clock;
+  TensorCache cache({.store = {.capacity_bytes = 1 << 20, .clock = clock.function()}});
+  const ComputeOptions options{{.time_to_live = 100ms, .stale_for = 1h}, {}};
+  ASSERT_TRUE(cache.add("k", TensorView::text(std::string(600'000, 'o')), options));
+  clock.advance(100ms);
+  std::promise<void> released;   // a reader's pin would keep its room
+  const auto compute = [&] {
+    released.get_future().wait();
+    return Tensor::text(std::string(600'000, 'n'));
+  };
+  EXPECT_TRUE(cache.get_or_compute("k", compute, options).stale());
+  released.set_value();
+  EXPECT_TRUE(soon([&] { return cache.stats().writes == 2; }));
+  EXPECT_EQ(text_of(cache.get("k")).front(), 'n');
 }
 
 TEST(Compute, AFailedRefreshLeavesTheStaleValueAndIsTriedAgain) {
@@ -139,6 +258,35 @@ TEST(Compute, WhatIsForgottenMeanwhileIsNotServedLater) {
   EXPECT_EQ(text_of(cache.get("k")), "newer");
 }
 
+TEST(Compute, WhoeverAsksAfterAnInvalidationDoesNotGetWhatBeganBefore) {
+  TensorCache cache({});
+  const ComputeOptions options{{.tags = {"t"}}, {}};
+  const std::vector<ItemKey> keys = {"k"};
+  std::promise<void> begun, go;
+  auto first = std::async(std::launch::async, [&] {
+    return text_of(cache.get_or_compute(
+        "k",
+        [&] {
+          begun.set_value();
+          go.get_future().wait();
+          return Tensor::text("old");
+        },
+        options));
+  });
+  begun.get_future().wait();
+  cache.invalidate("t");
+  auto second = std::async(std::launch::async, [&] { return text_of(cache.get_or_compute("k", [] { return Tensor::text("new"); }, options)); });
+  auto third = std::async(std::launch::async, [&] {
+    return text_of(cache.get_or_compute_many(keys, [](auto) { return std::vector<Tensor>{Tensor::text("new")}; }, options).front());
+  });
+  std::this_thread::sleep_for(50ms);   // both wait for the first by now
+  go.set_value();
+  EXPECT_EQ(first.get(), "old");
+  EXPECT_EQ(second.get(), "new");
+  EXPECT_EQ(third.get(), "new");
+  EXPECT_EQ(text_of(cache.get("k")), "new");
+}
+
 TEST(Compute, WhatDoesNotFitIsReturnedToAll) {
   TensorCache cache({.store = {.capacity_bytes = 1 << 20}});
   std::atomic<int> calls{0}, right{0};
@@ -156,6 +304,16 @@ TEST(Compute, WhatDoesNotFitIsReturnedToAll) {
   EXPECT_EQ(right, 4);
   EXPECT_LE(calls, 4);
   EXPECT_EQ(cache.size(), 0u);
+}
+
+TEST(Compute, WhatIsNotStoredHasNoVersion) {
+  TensorCache cache({.store = {.capacity_bytes = 1 << 20}});
+  ASSERT_TRUE(cache.add("a", TensorView::text(std::string(600'000, 'x'))));
+  const Hit pinned = cache.get("a");
+  const Hit unfit = cache.get_or_compute("k", [] { return Tensor::text(std::string(600'000, 'x')); });
+  EXPECT_EQ(text_of(unfit).size(), 600'000u);
+  EXPECT_EQ(unfit.version(), 0u);
+  EXPECT_TRUE(cache.put_if_version("k", unfit.version(), TensorView::text("small")));
 }
 
 TEST(Compute, ManyAtOnceAskForWhatIsMissingOnly) {
@@ -178,6 +336,52 @@ TEST(Compute, ManyAtOnceAskForWhatIsMissingOnly) {
   const std::vector<ItemKey> other = {"z"};
   EXPECT_THROW((void)cache.get_or_compute_many(other, [](auto) { return std::vector<Tensor>(); }), std::invalid_argument);
   EXPECT_EQ(text_of(cache.get_or_compute("z", [] { return Tensor::text("Z"); })), "Z") << "the failed batch let go of it";
+}
+
+TEST(Compute, ManyAtOnceRefreshWhatIsStale) {
+  FakeClock clock;
+  TensorCache cache({.store = {.clock = clock.function()}});
+  const AddOptions options{.time_to_live = 100ms, .stale_for = 1h};
+  const std::vector<ItemKey> keys = {"a", "b"};
+  ASSERT_TRUE(cache.add("b", TensorView::text("old"), options));
+  clock.advance(100ms);
+  const auto compute = [](std::span<const std::size_t> missing) {
+    std::vector<Tensor> computed;
+    for (const std::size_t i : missing) computed.push_back(Tensor::text("new " + std::to_string(i)));
+    return computed;
+  };
+  const auto hits = cache.get_or_compute_many(keys, compute, options);
+  EXPECT_EQ(text_of(hits[0]), "new 0");
+  EXPECT_EQ(text_of(hits[1]), "old");
+  EXPECT_TRUE(soon([&] { return text_of(cache.get("b")) == "new 1"; }));
+}
+
+TEST(Compute, WhatIsThereTwiceInABatchIsComputedOnce) {
+  TensorCache cache({.store = {.capacity_bytes = 1 << 20}});
+  const std::vector<ItemKey> keys = {"k", "k"};
+  std::promise<void> begun, go;
+  Tensor large = Tensor::text(std::string(2 << 20, 'x'));
+  auto other = std::async(std::launch::async, [&] {
+    return cache.get_or_compute("k", [&] {
+      begun.set_value();
+      go.get_future().wait();
+      return large;
+    });
+  });
+  begun.get_future().wait();
+  auto batch = std::async(std::launch::async, [&] {
+    int calls = 0;
+    const auto hits = cache.get_or_compute_many(keys, [&](std::span<const std::size_t> missing) {
+      ++calls;
+      return std::vector<Tensor>(missing.size(), large);
+    });
+    EXPECT_EQ(hits[1].tensor().count(), large.view().count());
+    return calls;
+  });
+  std::this_thread::sleep_for(50ms);   // the batch waits for the other by now
+  go.set_value();
+  EXPECT_TRUE(other.get());
+  EXPECT_EQ(batch.get(), 0);
 }
 
 // Batches that overlap in opposite orders: none waits for another for ever, and no key is computed twice.

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "tensor/sizes.h"
+
 namespace tensorcache {
 namespace {
 
@@ -65,15 +67,19 @@ struct Exported {
 }   // namespace
 
 TensorView from_dlpack(const DLManagedTensor& managed) {
-  const DLTensor& tensor = managed.dl_tensor;
-  if (tensor.device.device_type != kDLCPU) throw std::invalid_argument("device: not the CPU's memory; copy the tensor there first");
-  if (tensor.ndim < 0) throw std::invalid_argument("shape: a negative number of axes");
-  const auto rank = static_cast<std::size_t>(tensor.ndim);
+  const DLTensor& given = managed.dl_tensor;
+  if (given.device.device_type != kDLCPU) throw std::invalid_argument("device: not the CPU's memory; copy the tensor there first");
+  if (given.ndim < 0) throw std::invalid_argument("shape: a negative number of axes");
+  if (given.ndim > 0 && given.shape == nullptr) throw std::invalid_argument("shape: is null");
+  const auto rank = static_cast<std::size_t>(given.ndim);
   TensorView view;
-  view.dtype = dtype_from(tensor.dtype);
-  view.shape = Axes(std::span<const std::int64_t>(tensor.shape, rank));
-  view.strides = tensor.strides != nullptr ? Axes(std::span<const std::int64_t>(tensor.strides, rank)) : row_major(view.shape);
-  if (tensor.data != nullptr) view.data = static_cast<const std::byte*>(tensor.data) + tensor.byte_offset;
+  view.dtype = dtype_from(given.dtype);
+  view.shape = Axes(std::span<const std::int64_t>(given.shape, rank));
+  view.strides = given.strides != nullptr ? Axes(std::span<const std::int64_t>(given.strides, rank)) : row_major(view.shape);
+  const std::optional<std::uint64_t> bytes = tensor::bytes_of(view.dtype, view.shape);
+  if (!bytes) throw std::invalid_argument("shape: a negative length, or too many elements");
+  if (given.data == nullptr && *bytes > 0) throw std::invalid_argument("data: is null, and the shape has elements");
+  if (given.data != nullptr) view.data = static_cast<const std::byte*>(given.data) + given.byte_offset;
   return view;
 }
 

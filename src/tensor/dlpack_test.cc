@@ -67,6 +67,30 @@ TEST(DLPack, WhatOthersGiveIsChecked) {
   std::int64_t many[17] = {};
   tensor.dl_tensor.shape = many;
   EXPECT_NE(message().find("17 axes"), std::string::npos);
+  tensor.dl_tensor.ndim = 1;
+  tensor.dl_tensor.shape = nullptr;
+  EXPECT_NE(message().find("shape"), std::string::npos);
+  std::int64_t huge[] = {std::int64_t{1} << 40, std::int64_t{1} << 40};
+  tensor.dl_tensor.ndim = 2;
+  tensor.dl_tensor.shape = huge;
+  EXPECT_NE(message().find("too many"), std::string::npos);
+  tensor.dl_tensor.shape = shape;
+  tensor.dl_tensor.ndim = 1;
+  tensor.dl_tensor.data = nullptr;
+  EXPECT_NE(message().find("null"), std::string::npos);
+}
+
+TEST(DLPack, EmptyTensorsAndScalars) {
+  TensorCache cache({});
+  const Tensor empty(DType::kFloat32, {0, 3}), scalar(DType::kFloat64, {});
+  for (const Tensor* tensor : {&empty, &scalar}) {
+    ASSERT_TRUE(cache.add("k", tensor->view()));
+    DLManagedTensor* out = to_dlpack(cache.get("k"));
+    EXPECT_EQ(from_dlpack(*out).shape, tensor->view().shape);
+    ASSERT_TRUE(cache.add("again", from_dlpack(*out)));
+    out->deleter(out);
+    EXPECT_EQ(cache.get("again").tensor().shape, tensor->view().shape);
+  }
 }
 
 }   // namespace

@@ -5,14 +5,14 @@
 #include <cstdint>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
-#include <vector>
 
 #include "tensorcache/key.h"
 
 namespace tensorcache::tensor {
 
-// Threads: all members from any thread. Each returns the keys that have to go; the caller removes them. O(1) while there is no limit.
+// Threads: all members from any thread. Whoever may have made it too many takes what has to go. O(1) while there is no limit.
 class EntryLimit {
  public:
   explicit EntryLimit(std::uint64_t capacity) : capacity_(capacity) {}
@@ -20,22 +20,33 @@ class EntryLimit {
   [[nodiscard]] bool is_set() const { return capacity_.load(std::memory_order_relaxed) != 0; }
 
   // A use; of a key that was not known too, as after a restart. Skipped if another thread is in here: order is worth less than waiting.
-  [[nodiscard]] std::vector<Key> touch(const Key& key) {
-    if (!is_set()) return {};
+  // True: there are too many now.
+  [[nodiscard]] bool touch(const Key& key) {
+    if (!is_set()) return false;
     const std::unique_lock lock(mutex_, std::try_to_lock);
-    return lock ? use_locked(key) : std::vector<Key>();
+    if (lock) use_locked(key);
+    return lock && order_.size() > capacity_;
   }
-  [[nodiscard]] std::vector<Key> insert(const Key& key) {
-    if (!is_set()) return {};
+  void insert(const Key& key) {
+    if (!is_set()) return;
     const std::lock_guard lock(mutex_);
-    return use_locked(key);
+    use_locked(key);
+  }
+  // Of too many the least recently used, which is no longer known here.
+  [[nodiscard]] std::optional<Key> take_excess() {
+    if (!is_set()) return std::nullopt;
+    const std::lock_guard lock(mutex_);
+    if (order_.size() <= capacity_) return std::nullopt;
+    const Key key = order_.back();
+    where_.erase(key);
+    order_.pop_back();
+    return key;
   }
   // 0: no limit.
-  [[nodiscard]] std::vector<Key> resize(std::uint64_t capacity) {
+  void resize(std::uint64_t capacity) {
     const std::lock_guard lock(mutex_);
     capacity_ = capacity;
     if (capacity == 0) clear_locked();
-    return excess_locked();
   }
   void erase(const Key& key) {
     if (!is_set()) return;
@@ -55,23 +66,14 @@ class EntryLimit {
   }
 
  private:
-  std::vector<Key> use_locked(const Key& key) {
-    const auto [found, added] = where_.try_emplace(key);
-    if (added) {
-      found->second = order_.insert(order_.begin(), key);
-    } else {
+  void use_locked(const Key& key) {
+    if (const auto found = where_.find(key); found != where_.end()) {
       order_.splice(order_.begin(), order_, found->second);
+      return;
     }
-    return added ? excess_locked() : std::vector<Key>();
-  }
-  std::vector<Key> excess_locked() {
-    std::vector<Key> excess;
-    while (is_set() && order_.size() > capacity_) {
-      excess.push_back(order_.back());
-      where_.erase(order_.back());
-      order_.pop_back();
-    }
-    return excess;
+    std::list<Key> added(1, key);
+    where_.emplace(key, added.begin());
+    order_.splice(order_.begin(), added);
   }
   void clear_locked() {
     order_.clear();

@@ -20,13 +20,28 @@ PutOptions put_options(std::uint64_t owner, const AddOptions& options) {
 
 }   // namespace
 
+void require_valid(const AddOptions& options) {
+  if (options.time_to_live.count() < 0) throw std::invalid_argument("time_to_live: must not be negative");
+  if (options.stale_for.count() < 0) throw std::invalid_argument("stale_for: must not be negative");
+  if (options.tags.size() > tensor::kMaxTags) throw std::invalid_argument("tags: there may be " + std::to_string(tensor::kMaxTags));
+}
+
+tensor::ValueHead head_of(const AddOptions& options, bool negative) {
+  require_valid(options);
+  tensor::ValueHead head{.as_of = options.as_of, .fresh_for = options.time_to_live, .negative = negative};
+  for (const std::string& tag : options.tags) head.tags.push_back(tensor::tag_id(tag));
+  return head;
+}
+
 TensorCache::Impl::Impl(std::shared_ptr<tensor::Shared> store, const std::string& name, std::uint64_t capacity_entries)
     : shared(std::move(store)), limit(capacity_entries) {
-  if (name.empty()) return;
   if (name.size() > kMostNameBytes) throw std::invalid_argument("name: longer than " + std::to_string(kMostNameBytes) + " bytes");
-  space = KeyBuilder("tensor-cache/1").field("name", name).build();
-  std::memcpy(&owner, space.bytes.data(), sizeof owner);
-  shared->cache.name_owner(owner, name);
+  if (!name.empty()) {
+    space = KeyBuilder("tensor-cache/1").field("name", name).build();
+    std::memcpy(&owner, space.bytes.data(), sizeof owner);
+    shared->cache.name_owner(owner, name);
+  }
+  ++shared->caches;
 }
 
 Key TensorCache::Impl::in_store(const Key& key) const {
@@ -35,11 +50,14 @@ Key TensorCache::Impl::in_store(const Key& key) const {
   return mixed;
 }
 
-TensorCache::Impl::ValuePtr TensorCache::Impl::find(const Key& key) {
+TensorCache::Impl::ValuePtr TensorCache::Impl::find(const Key& key, bool* dead) {
   Handle handle = shared->cache.get(key);
   if (!handle) return nullptr;
   auto value = tensor::decode(handle.bytes());
-  if (!value || shared->tags->is_gone(value->head)) return nullptr;
+  if (!value || shared->tags->is_gone(value->head)) {
+    if (dead != nullptr) *dead = true;
+    return nullptr;
+  }
   value->stale = value->head.fresh_for.count() > 0 && handle.age() >= value->head.fresh_for;
   value->handle = std::move(handle);
   shared->see(value->head.version);
@@ -50,13 +68,13 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::look(const Key& key) {
   ValuePtr value = find(key);
   if (!value) {
     const std::lock_guard lock(stripe(key));
-    value = find(key);
-    if (!value && shared->cache.contains(key)) {   // it was invalidated
-      shared->cache.remove(key);
-      limit.erase(key);
-    }
+    bool dead = false;
+    if (shared->cache.contains(key)) value = find(key, &dead);
+    if (dead) shared->cache.remove(key);
+    // What the disk alone has may have no room in memory just now.
+    if (!value && limit.is_set() && !shared->cache.contains(key)) limit.erase(key);
   }
-  if (value) touch(key);
+  if (value && limit.touch(key)) trim_entries();
   return value;
 }
 
@@ -77,6 +95,7 @@ WriteResult TensorCache::Impl::write_locked(const Key& key, tensor::Encoder& enc
     other.bytes[31] ^= 1;
     if (cache.reserve(other, encoder.bytes(), put).status() == PutStatus::kTooLarge) return {WriteStatus::kTooLarge, 0};
   }
+  limit.insert(key);
   encoder.set_version(shared->next_version());
   PutStatus status = PutStatus::kAlreadyStored;
   while (status == PutStatus::kAlreadyStored) {
@@ -86,35 +105,36 @@ WriteResult TensorCache::Impl::write_locked(const Key& key, tensor::Encoder& enc
     status = cache.commit(std::move(draft));
   }
   if (status == PutStatus::kStored) return {WriteStatus::kStored, encoder.version()};
+  limit.erase(key);
   return {status == PutStatus::kTooLarge ? WriteStatus::kTooLarge : WriteStatus::kNoSpace, 0};
 }
 
-WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, const Condition& condition) {
+WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if) {
   WriteResult result;
-  std::vector<Key> excess;
   {
     const std::lock_guard lock(stripe(key));
-    const ValuePtr current = condition ? find(key) : nullptr;
-    const std::optional<WriteStatus> refused = condition ? condition(current) : std::nullopt;
-    if (refused) {
-      result = {*refused, current ? current->head.version : 0};
+    std::uint64_t there = 0;
+    if (only_if) {
+      const ValuePtr current = find(key);   // not held on to: the next one may need its room
+      there = current ? current->head.version : 0;
+    }
+    if (only_if && *only_if != there) {
+      result = {WriteStatus::kConflict, there};
     } else {
       result = write_locked(key, encoder, options);
     }
-    if (result) excess = limit.insert(key);
   }
-  remove_all(excess);
+  trim_entries();
   auto& counter = result ? counters.writes : result.status == WriteStatus::kConflict ? counters.conflicts : counters.rejected_writes;
   counter.fetch_add(1, std::memory_order_relaxed);
   return result;
 }
 
-void TensorCache::Impl::remove_all(const std::vector<Key>& keys) {
-  for (const Key& key : keys) {
-    const std::lock_guard lock(stripe(key));
-    if (limit.contains(key)) continue;   // used again meanwhile
-    shared->cache.remove(key);
-    counters.entry_limit_evictions.fetch_add(1, std::memory_order_relaxed);
+void TensorCache::Impl::trim_entries() {
+  while (const std::optional<Key> key = limit.take_excess()) {
+    const std::lock_guard lock(stripe(*key));
+    if (limit.contains(*key)) continue;   // used again meanwhile
+    if (shared->cache.remove(*key)) counters.entry_limit_evictions.fetch_add(1, std::memory_order_relaxed);
   }
 }
 

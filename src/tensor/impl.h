@@ -3,12 +3,12 @@
 
 #include <array>
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
 #include <string>
+#include <variant>
 
 #include "tensor/computations.h"
 #include "tensor/entry_limit.h"
@@ -33,25 +33,27 @@ struct TensorCache::Impl {
   [[nodiscard]] Key in_store(const Key& key) const;
   [[nodiscard]] std::mutex& stripe(const Key& key) { return stripes[key.bytes[8] % kStripes]; }
 
-  // What is stored and neither expired nor invalidated; null: nothing. Takes no stripe.
-  [[nodiscard]] ValuePtr find(const Key& key);
+  // What is stored and neither expired nor invalidated; null: nothing. Takes no stripe. `dead`: there is something, but it was invalidated.
+  [[nodiscard]] ValuePtr find(const Key& key, bool* dead = nullptr);
   // The same; null is certain. Clears away what was invalidated.
   [[nodiscard]] ValuePtr look(const Key& key);
   [[nodiscard]] Hit counted(const ValuePtr& value);
   [[nodiscard]] Hit get(const Key& key) { return counted(look(key)); }
 
-  using Condition = std::function<std::optional<WriteStatus>(const ValuePtr& current)>;   // nothing: go on
-  WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, const Condition& condition = {});
+  // `only_if`: the version that must be stored, 0 for nothing.
+  WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if = std::nullopt);
   [[nodiscard]] WriteResult write_locked(const Key& key, tensor::Encoder& encoder, const AddOptions& options);
-  void remove_all(const std::vector<Key>& keys);
-  void touch(const Key& key) { remove_all(limit.touch(key)); }
+  void trim_entries();   // to the limit. No stripe may be held
 
   // compute.cc
   using Lead = tensor::Computations::Lead;
-  [[nodiscard]] Hit store_computed(Lead& lead, const Key& key, const std::optional<Tensor>& computed, std::uint64_t as_of, std::uint64_t replaces,
-                                   const ComputeOptions& options);
-  [[nodiscard]] Hit compute(Lead& lead, const Key& key, const Compute& function, std::uint64_t replaces, const ComputeOptions& options);
+  [[nodiscard]] std::variant<ValuePtr, Lead> join(const Key& key);
+  [[nodiscard]] ValuePtr store_computed(Lead& lead, const Key& key, const std::optional<Tensor>& computed, std::uint64_t as_of,
+                                        std::uint64_t replaces, const ComputeOptions& options);
+  [[nodiscard]] ValuePtr compute(Lead& lead, const Key& key, const Compute& function, std::uint64_t replaces, const ComputeOptions& options);
+  void refresh_later(const Key& key, const Compute& function, std::uint64_t version, const ComputeOptions& options);
   void refresh(const Key& key, const Compute& function, std::uint64_t version, const ComputeOptions& options);
+  struct Batch;
 
   static constexpr std::size_t kStripes = 64;
   const std::shared_ptr<tensor::Shared> shared;
@@ -68,5 +70,9 @@ struct TensorCache::Impl {
   } counters;
   tensor::Refresher refresher;   // last: its thread goes first
 };
+
+// Throw std::invalid_argument that names what is wrong.
+void require_valid(const AddOptions& options);
+[[nodiscard]] tensor::ValueHead head_of(const AddOptions& options, bool negative = false);
 
 }   // namespace tensorcache

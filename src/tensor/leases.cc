@@ -17,34 +17,55 @@ Leases::Clock::time_point after(std::chrono::milliseconds time) {
 std::uint64_t Leases::take(const Key& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold) {
   const Clock::time_point deadline = after(patience);
   std::unique_lock lock(mutex_);
-  State& state = held_[key];   // stays where it is: a node of the map, kept while anybody waits
+  State& state = states_[key];
   ++state.waiting;
-  while (state.token != 0 && Clock::now() < state.until && Clock::now() < deadline) {
-    state.changed.wait_until(lock, std::min(deadline, state.until));
+  while (state.is_held() && Clock::now() < deadline) {
+    // While it is written its time does not count: the end of the write is told.
+    state.changed.wait_until(lock, state.writing > 0 ? deadline : std::min(deadline, state.until));
   }
   --state.waiting;
-  if (state.token != 0 && Clock::now() < state.until) return 0;
+  if (state.is_held()) return 0;
   state.token = ++last_token_;
   state.until = after(hold);
   return state.token;
 }
 
+// All who wait look again: whoever gets it may hold it for a shorter time than they would sleep.
+void Leases::free_locked(const Key& key, State& state) {
+  if (state.waiting > 0) {
+    state.changed.notify_all();
+  } else if (state.token == 0 && state.writing == 0) {
+    states_.erase(key);
+  }
+}
+
 void Leases::release(const Key& key, std::uint64_t token) {
   const std::lock_guard lock(mutex_);
-  const auto found = held_.find(key);
-  if (found == held_.end() || found->second.token != token) return;
+  const auto found = states_.find(key);
+  if (found == states_.end() || found->second.token != token) return;
   found->second.token = 0;
-  if (found->second.waiting == 0) {
-    held_.erase(found);
-  } else {
-    found->second.changed.notify_one();
-  }
+  free_locked(key, found->second);
 }
 
 bool Leases::holds(const Key& key, std::uint64_t token) const {
   const std::lock_guard lock(mutex_);
-  const auto found = held_.find(key);
-  return found != held_.end() && found->second.token == token && Clock::now() < found->second.until;
+  const auto found = states_.find(key);
+  return found != states_.end() && found->second.token == token && found->second.is_held();
+}
+
+Leases::Write::Write(Leases& leases, const Key& key, std::uint64_t token) : leases_(leases), key_(key) {
+  const std::lock_guard lock(leases_.mutex_);
+  const auto found = leases_.states_.find(key);
+  if (found == leases_.states_.end() || found->second.token != token || !found->second.is_held()) return;
+  state_ = &found->second;
+  ++state_->writing;
+}
+
+Leases::Write::~Write() {
+  if (state_ == nullptr) return;
+  const std::lock_guard lock(leases_.mutex_);
+  --state_->writing;
+  leases_.free_locked(key_, *state_);
 }
 
 }   // namespace tensorcache::tensor

@@ -13,22 +13,45 @@ namespace tensorcache::tensor {
 
 // Threads: all members from any thread.
 class Leases {
+  struct State;
+
  public:
   using Clock = std::chrono::steady_clock;
-  // A token for release() and holds(); 0: somebody held it for all of `patience`.
+  // A token for the others; 0: somebody held it for all of `patience`.
   [[nodiscard]] std::uint64_t take(const Key& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold);
   void release(const Key& key, std::uint64_t token);
   [[nodiscard]] bool holds(const Key& key, std::uint64_t token) const;
+
+  // A write under a lease. As long as it lasts nobody else gets the lease, even if its time is over meanwhile.
+  class Write {
+   public:
+    Write(Leases& leases, const Key& key, std::uint64_t token);
+    ~Write();
+    Write(const Write&) = delete;
+    Write& operator=(const Write&) = delete;
+    // False: the lease was lost before.
+    [[nodiscard]] explicit operator bool() const { return state_ != nullptr; }
+
+   private:
+    Leases& leases_;
+    const Key key_;
+    State* state_ = nullptr;
+  };
 
  private:
   struct State {
     std::uint64_t token = 0;   // 0: free
     Clock::time_point until;
-    std::size_t waiting = 0;
+    std::size_t waiting = 0, writing = 0;
     std::condition_variable changed;
+
+    [[nodiscard]] bool is_held() const { return writing > 0 || (token != 0 && Clock::now() < until); }
   };
+  // It was given back, or its write is over.
+  void free_locked(const Key& key, State& state);
+
   mutable std::mutex mutex_;
-  std::unordered_map<Key, State> held_;
+  std::unordered_map<Key, State> states_;   // of what is held, written or waited for; a node stays where it is
   std::uint64_t last_token_ = 0;
 };
 

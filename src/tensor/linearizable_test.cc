@@ -39,7 +39,6 @@ struct Register {
 
 struct CacheRegister : Register {
   explicit CacheRegister(const TensorCacheOptions& options) : cache(options) {}
-  // Large enough that replacing it takes a while, the same all along, so that a torn one would be seen.
   // A store whose clock is late now and then: the cache asks it in the middle of what it does, and there the threads change over.
   static CacheOptions restless() {
     return {.capacity_bytes = 1 << 28, .clock = [] {
@@ -49,6 +48,7 @@ struct CacheRegister : Register {
             }};
   }
   static AddOptions options() { return {.time_to_live = std::chrono::hours(1)}; }   // so that reading asks the clock too
+  // Large enough that replacing it takes a while, the same all along, so that a torn one would be seen.
   static Tensor value_of(std::uint64_t value) {
     Tensor tensor(DType::kUInt64, {2000});
     for (std::size_t i = 0; i < 2000; ++i) std::memcpy(tensor.data().data() + 8 * i, &value, 8);
@@ -69,6 +69,15 @@ struct CacheRegister : Register {
     return static_cast<bool>(cache.put_if_version(std::to_string(key), version, value_of(value).view(), options()));
   }
   TensorCache cache;
+};
+
+// Among others that want its room, so that what is there may go at any time.
+struct CrowdedRegister : CacheRegister {
+  using CacheRegister::CacheRegister;
+  void write(std::size_t key, std::uint64_t value) override {
+    CacheRegister::write(key, value);
+    CacheRegister::write(kKeys + value % 32, value);
+  }
 };
 
 // Remembers the last value each thread read, and gives it out once more: what a careless cache in front would do.
@@ -169,6 +178,15 @@ TEST(Linearizable, EveryKeyUnderLoad) {
       EXPECT_GT(overlapping(histories[key]), 50u);
     }
   }
+}
+
+TEST(Linearizable, WhereValuesAreEvicted) {
+  CacheOptions store = CacheRegister::restless();
+  store.capacity_bytes = 220'000;   // a dozen of them
+  CrowdedRegister target({.store = store});
+  const Histories histories = run(target, 1500, 6);
+  for (std::size_t key = 0; key < kKeys; ++key) EXPECT_TRUE(is_linearizable(histories[key], true)) << "key " << key;
+  EXPECT_GT(target.cache.stats().store.evictions, 100u);
 }
 
 TEST(Linearizable, WithADiskUnderIt) {

@@ -4,54 +4,38 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
-#include <memory>
 #include <mutex>
 #include <thread>
+#include <unordered_set>
+
+#include "tensorcache/key.h"
 
 namespace tensorcache::tensor {
 
-// Threads: post() from any thread.
+// Threads: post() and stop() from any thread.
 class Refresher {
  public:
   Refresher() = default;
-  // Waits for the job that runs; those that wait are dropped.
-  ~Refresher() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    changed_.notify_all();
-    if (thread_.joinable()) thread_.join();
-  }
+  ~Refresher() { stop(); }
   Refresher(const Refresher&) = delete;
   Refresher& operator=(const Refresher&) = delete;
 
-  // `job` must not throw.
-  void post(std::function<void()> job) {
-    const std::lock_guard lock(mutex_);
-    jobs_.push_back(std::move(job));
-    if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
-    changed_.notify_one();
-  }
+  // Does nothing if a job of this key waits or runs. `job` must not throw.
+  void post(const Key& key, std::function<void()> job);
+  // Waits for the job that runs; those that wait are dropped, and none begins from here on.
+  void stop();
 
  private:
-  void work() {
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [&] { return stopping_ || !jobs_.empty(); });
-      if (stopping_) return;
-      std::function<void()> job = std::move(jobs_.front());
-      jobs_.pop_front();
-      lock.unlock();
-      job();
-      job = nullptr;   // lets go of what it holds without the lock
-      lock.lock();
-    }
-  }
+  struct Job {
+    Key key;
+    std::function<void()> run;
+  };
+  void work();
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::function<void()>> jobs_;
+  std::deque<Job> jobs_;
+  std::unordered_set<Key> keys_;   // of those that wait and of the one that runs
   bool stopping_ = false;
   std::thread thread_;
 };

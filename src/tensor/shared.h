@@ -1,9 +1,12 @@
 // What the caches of one store share: the store, its clock of versions, the epochs of its tags.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <thread>
 
@@ -13,16 +16,18 @@
 namespace tensorcache::tensor {
 
 struct Shared {
-  explicit Shared(const CacheOptions& options) : cache(options), capacity_bytes(options.capacity_bytes), tags(make_tags(options)) {
+  explicit Shared(const CacheOptions& options)
+      : cache(options), capacity_bytes(options.capacity_bytes), tags(make_tags(options)), unix_ms_(options.disk ? options.disk->unix_ms : nullptr) {
     // What is stored is visible soon after; a program that opens its cache and asks means all of it.
     while (options.disk && !cache.disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     see(tags->newest());
+    see(version_of(cache.disk_stats().newest_unix_ms) + 1000);   // by the clock of then, which may have been ahead
+    if (tags->is_damaged()) tags->invalidate_all(next_version());
   }
 
-  // Larger than all before it, those of earlier processes included as long as the wall clock was not set back.
+  // Larger than all before it, those of what earlier processes left on disk included.
   [[nodiscard]] std::uint64_t next_version() {
-    const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const auto micros = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+    const std::uint64_t micros = now();
     std::uint64_t last = last_version.load(std::memory_order_relaxed), next = 0;
     do next = std::max(last + 1, micros);
     while (!last_version.compare_exchange_weak(last, next));
@@ -37,13 +42,21 @@ struct Shared {
 
   Cache cache;
   std::atomic<std::uint64_t> capacity_bytes;
-  const std::unique_ptr<Tags> tags;   // after the cache, which makes the directory and locks it
+  const std::unique_ptr<Tags> tags;     // after the cache, which makes the directory and locks it
+  std::atomic<std::size_t> caches{0};   // that use it
 
  private:
   static std::unique_ptr<Tags> make_tags(const CacheOptions& options) {
     if (!options.disk) return std::make_unique<Tags>();
     return std::make_unique<Tags>(options.disk->file_system ? options.disk->file_system : disk::real_file_system(), options.disk->directory);
   }
+  static std::uint64_t version_of(std::int64_t unix_ms) { return static_cast<std::uint64_t>(std::max<std::int64_t>(unix_ms, 0)) * 1000; }
+  [[nodiscard]] std::uint64_t now() const {
+    if (unix_ms_) return version_of(unix_ms_());
+    const auto now = std::chrono::system_clock::now().time_since_epoch();
+    return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+  }
+  const std::function<std::int64_t()> unix_ms_;   // for tests
   std::atomic<std::uint64_t> last_version{0};
 };
 

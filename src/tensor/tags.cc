@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstddef>
 #include <vector>
 
@@ -12,15 +13,21 @@ namespace {
 
 // So many tags are told apart; then the older half of them is taken as one. Bounds memory and the file.
 constexpr std::size_t kMostEpochs = 1 << 16;
-constexpr TagId kFloor{{0, 0}};   // in the file: the floor. A digest is not all zeros
+constexpr TagId kEveryTag{{0, 0}};   // stands for the floor. A digest is not all zeros
+constexpr std::uint64_t kRecordBytes = 32;
+constexpr std::uint64_t kWholeAgainBytes = 2 * kMostEpochs * kRecordBytes;   // from there on the file is written anew
+constexpr std::uint64_t kMostFileBytes = 2 * kWholeAgainBytes;               // a larger one is not ours
 
 }   // namespace
 
-// The file is a row of these. One that does not check out, as after a torn write, is passed over.
+// The file is a row of these. The last may be torn: then whoever wrote it was not told that it is there.
 struct Tags::Record {
   TagId tag;
   std::uint64_t version, checksum;
-  [[nodiscard]] std::uint64_t expected() const { return XXH3_64bits(this, offsetof(Record, checksum)); }
+  [[nodiscard]] std::uint64_t expected() const {
+    static_assert(sizeof(Record) == kRecordBytes);
+    return XXH3_64bits(this, offsetof(Record, checksum));
+  }
 };
 
 Tags::Tags(std::shared_ptr<disk::FileSystem> files, const std::string& directory) : files_(std::move(files)), path_(directory + "/tags") { read(); }
@@ -29,22 +36,24 @@ void Tags::read() {
   int error = 0;
   std::uint64_t bytes = 0;
   const auto file = files_->open(path_, disk::Open::kRead, &error);
-  if (!file || file->size(&bytes) != 0) return;
+  if (!file && error == ENOENT) return;
+  damaged_ = !file || file->size(&bytes) != 0 || bytes > kMostFileBytes;
+  if (damaged_) return;
   std::vector<Record> records(bytes / sizeof(Record));
-  if (disk::read_fully(*file, 0, std::as_writable_bytes(std::span(records))) != 0) return;
+  damaged_ = disk::read_fully(*file, 0, std::as_writable_bytes(std::span(records))) != 0;
+  if (damaged_) return;
+  const bool ends_torn = bytes % sizeof(Record) != 0;
   for (const Record& record : records) {
-    if (record.checksum != record.expected()) continue;
-    if (record.tag == kFloor) {
-      floor_ = std::max(floor_, record.version);
-      newest_ = std::max(newest_.load(), record.version);
-    } else {
+    if (record.checksum == record.expected()) {
       note_locked(record.tag, record.version);
+    } else {
+      damaged_ = damaged_ || ends_torn || &record != &records.back();
     }
   }
 }
 
 void Tags::note_locked(const TagId& tag, std::uint64_t version) {
-  std::uint64_t& epoch = epochs_[tag];
+  std::uint64_t& epoch = tag == kEveryTag ? floor_ : epochs_[tag];
   epoch = std::max(epoch, version);
   newest_ = std::max(newest_.load(), version);
   if (epochs_.size() > kMostEpochs) forget_oldest_locked();
@@ -70,12 +79,14 @@ bool Tags::invalidate(const TagId& tag, std::uint64_t version) {
   return !files_ || append(tag, version);
 }
 
+bool Tags::invalidate_all(std::uint64_t version) { return invalidate(kEveryTag, version); }
+
 bool Tags::append(const TagId& tag, std::uint64_t version) {
-  const bool whole = !file_ || file_bytes_ > 2 * kMostEpochs * sizeof(Record);
+  const bool whole = !file_ || file_bytes_ > kWholeAgainBytes;
   std::vector<Record> records;
   if (whole) {
     const std::shared_lock lock(mutex_);
-    records.push_back({kFloor, floor_, 0});
+    records.push_back({kEveryTag, floor_, 0});
     for (const auto& [known, epoch] : epochs_) records.push_back({known, epoch, 0});
   } else {
     records.push_back({tag, version, 0});

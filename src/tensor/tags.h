@@ -23,6 +23,10 @@ class Tags {
 
   // What is of `version` or older is gone. False: it could not be written down.
   bool invalidate(const TagId& tag, std::uint64_t version);
+  // The same for whatever has a tag.
+  bool invalidate_all(std::uint64_t version);
+  // What was noted there could not all be read: nobody knows what was invalidated before.
+  [[nodiscard]] bool is_damaged() const { return damaged_; }
   // Whether one of its tags was invalidated since.
   [[nodiscard]] bool is_gone(const ValueHead& head) const;
   // The largest version in here.
@@ -48,6 +52,7 @@ class Tags {
   const std::string path_;
   std::unique_ptr<disk::File> file_;   // null: to be written whole
   std::uint64_t file_bytes_ = 0;
+  bool damaged_ = false;
 };
 
 }   // namespace tensorcache::tensor

@@ -33,19 +33,20 @@ std::size_t checked_count(const TensorView& view) {
 }
 
 void copy_axis(const TensorView& view, std::size_t axis, std::size_t element, const std::byte* from, std::byte*& to) {
-  const std::int64_t length = view.shape[axis], step = view.strides[axis] * static_cast<std::int64_t>(element);
+  const std::int64_t length = view.shape[axis];
+  const std::int64_t step = length == 1 ? 0 : view.strides[axis] * static_cast<std::int64_t>(element);   // one element's stride says nothing
   const bool last = axis + 1 == view.rank();
   if (last && step == static_cast<std::int64_t>(element)) {
     std::memcpy(to, from, static_cast<std::size_t>(length) * element);
     to += static_cast<std::size_t>(length) * element;
     return;
   }
-  for (std::int64_t i = 0; i < length; ++i, from += step) {
+  for (std::int64_t i = 0; i < length; ++i) {
     if (last) {
-      std::memcpy(to, from, element);
+      std::memcpy(to, from + i * step, element);
       to += element;
     } else {
-      copy_axis(view, axis + 1, element, from, to);
+      copy_axis(view, axis + 1, element, from + i * step, to);
     }
   }
 }

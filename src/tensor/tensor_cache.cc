@@ -9,11 +9,7 @@ namespace tensorcache {
 namespace {
 
 tensor::Encoder encoder_of(std::span<const TensorView> parts, std::string_view structure, const AddOptions& options, bool negative = false) {
-  if (options.time_to_live.count() < 0) throw std::invalid_argument("time_to_live: must not be negative");
-  if (options.stale_for.count() < 0) throw std::invalid_argument("stale_for: must not be negative");
-  tensor::ValueHead head{.as_of = options.as_of, .fresh_for = options.time_to_live, .negative = negative};
-  for (const std::string& tag : options.tags) head.tags.push_back(tensor::tag_id(tag));
-  return {std::move(head), parts, structure};
+  return {head_of(options, negative), parts, structure};
 }
 
 }   // namespace
@@ -48,10 +44,7 @@ WriteResult TensorCache::put_if_version(const ItemKey& key, std::uint64_t versio
 WriteResult TensorCache::put_if_version(const ItemKey& key, std::uint64_t version, std::span<const TensorView> parts, std::string_view structure,
                                         const AddOptions& options) {
   tensor::Encoder encoder = encoder_of(parts, structure, options);
-  return impl_->write(impl_->in_store(key.key()), encoder, options, [&](const Impl::ValuePtr& current) -> std::optional<WriteStatus> {
-    if ((current ? current->head.version : 0) != version) return WriteStatus::kConflict;
-    return std::nullopt;
-  });
+  return impl_->write(impl_->in_store(key.key()), encoder, options, version);
 }
 
 WriteResult TensorCache::add_negative(const ItemKey& key, const AddOptions& options) {
@@ -112,12 +105,13 @@ WriteResult TensorCache::add(const Lease& lease, const TensorView& value, const 
 }
 
 WriteResult TensorCache::add(const Lease& lease, std::span<const TensorView> parts, std::string_view structure, const AddOptions& options) {
-  if (lease.leases_ != impl_->leases) return {WriteStatus::kLeaseLost, 0};
   tensor::Encoder encoder = encoder_of(parts, structure, options);
-  return impl_->write(lease.key_, encoder, options, [&](const Impl::ValuePtr&) -> std::optional<WriteStatus> {
-    if (!lease) return WriteStatus::kLeaseLost;
-    return std::nullopt;
-  });
+  if (lease.leases_ == impl_->leases) {
+    const tensor::Leases::Write allowed(*lease.leases_, lease.key_, lease.token_);
+    if (allowed) return impl_->write(lease.key_, encoder, options);
+  }
+  impl_->counters.rejected_writes.fetch_add(1, std::memory_order_relaxed);
+  return {WriteStatus::kLeaseLost, 0};
 }
 
 void TensorCache::resize(std::uint64_t capacity_bytes) {
@@ -127,20 +121,18 @@ void TensorCache::resize(std::uint64_t capacity_bytes) {
 
 void TensorCache::resize_entries(std::uint64_t capacity_entries) {
   const bool known = impl_->limit.is_set();
-  std::vector<Key> excess = impl_->limit.resize(capacity_entries);
+  impl_->limit.resize(capacity_entries);
   if (!known && capacity_entries > 0) {
-    const auto all = impl_->shared->cache.list(impl_->owner, SIZE_MAX);
-    std::for_each(all.rbegin(), all.rend(), [&](const EntryInfo& info) {
-      for (const Key& key : impl_->limit.insert(info.key)) excess.push_back(key);
-    });
+    const auto all = impl_->shared->cache.list(impl_->owner, SIZE_MAX);   // most recently used first
+    std::for_each(all.rbegin(), all.rend(), [&](const EntryInfo& info) { impl_->limit.insert(info.key); });
   }
-  impl_->remove_all(excess);
+  impl_->trim_entries();
 }
 
 bool TensorCache::flush(std::chrono::milliseconds time) { return impl_->shared->cache.flush(time); }
 
 std::uint64_t TensorCache::size() const {
-  const Stats stats = impl_->owner == 0 ? impl_->shared->cache.stats() : impl_->shared->cache.stats(impl_->owner);
+  const Stats stats = impl_->shared->caches == 1 ? impl_->shared->cache.stats() : impl_->shared->cache.stats(impl_->owner);
   return stats.kinds[static_cast<std::size_t>(Kind::kTensor)].entries;
 }
 

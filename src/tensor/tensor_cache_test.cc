@@ -2,9 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <future>
 #include <stdexcept>
-#include <thread>
 
 #include "cache/testing.h"
 #include "tensor/tags.h"
@@ -152,6 +150,24 @@ TEST(TensorCache, PutIfVersion) {
   EXPECT_EQ(cache.stats().conflicts, 4u);
 }
 
+TEST(TensorCache, AVersionFromTheFutureIsAsOfNow) {
+  TensorCache cache({});
+  ASSERT_TRUE(cache.add("k", text("v"), {.tags = {"t"}, .as_of = UINT64_MAX}));
+  EXPECT_TRUE(cache.get("k"));
+  cache.invalidate("t");
+  EXPECT_FALSE(cache.get("k"));
+}
+
+TEST(TensorCache, PutIfVersionWhereTwoDoNotFit) {
+  TensorCache cache({.store = {.capacity_bytes = 1 << 20}});
+  const std::string large(600'000, 'x');
+  const WriteResult first = cache.add("k", text(large));
+  ASSERT_TRUE(first);
+  EXPECT_EQ(cache.put_if_version("k", first.version, text(large)).status, WriteStatus::kStored);
+  const Lease lease = cache.lease("k", 0ms, 10s);
+  EXPECT_EQ(cache.add(lease, text(large)).status, WriteStatus::kStored);
+}
+
 TEST(TensorCache, NothingCanBeRemembered) {
   FakeClock clock;
   TensorCache cache(with_clock(clock));
@@ -163,31 +179,12 @@ TEST(TensorCache, NothingCanBeRemembered) {
   EXPECT_FALSE(cache.get("k").negative());
 }
 
-TEST(TensorCache, ALeaseIsOnesAtATime) {
+TEST(TensorCache, AWrongTensorLeavesWhatIsThere) {
   TensorCache cache({});
-  Lease first = cache.lease("k", 0ms, 10s);
-  ASSERT_TRUE(first);
-  EXPECT_FALSE(cache.lease("k", 5ms, 10s));
-  EXPECT_TRUE(cache.lease("other", 0ms, 10s));
-  auto waiting = std::async(std::launch::async, [&] { return cache.lease("k", 20s, 10s); });
-  ASSERT_TRUE(cache.add(first, text("mine")));
-  first.release();
-  Lease second = waiting.get();
-  EXPECT_TRUE(second);
-  EXPECT_FALSE(first);
-  EXPECT_EQ(cache.add(first, text("late")).status, WriteStatus::kLeaseLost);
-  EXPECT_EQ(text_of(cache.get("k")), "mine");
-}
-
-TEST(TensorCache, ALeaseRunsOut) {
-  TensorCache cache({});
-  const Lease lost = cache.lease("k", 0ms, 20ms);
-  const Lease next = cache.lease("k", 20s, 20s);   // whoever held it never gave it back
-  EXPECT_TRUE(next);
-  EXPECT_FALSE(lost);
-  EXPECT_EQ(cache.add(lost, text("late")).status, WriteStatus::kLeaseLost);
-  EXPECT_TRUE(cache.add(next, text("v")));
-  EXPECT_FALSE(cache.add(Lease(), text("v")));
+  ASSERT_TRUE(cache.add("k", text("there")));
+  EXPECT_THROW((void)cache.add("k", TensorView{DType::kInt8, nullptr, {3}, {1}}), std::invalid_argument);
+  EXPECT_THROW((void)cache.add("k", TensorView{DType::kText, "abcd", {2, 2}, {2, 1}}), std::invalid_argument);
+  EXPECT_EQ(text_of(cache.get("k")), "there");
 }
 
 TEST(TensorCache, AValueLargerThanTheCacheLeavesWhatIsThere) {
@@ -233,6 +230,18 @@ TEST(TensorCache, LimitedByANumberOfEntries) {
   EXPECT_TRUE(cache.get("d"));
 }
 
+TEST(TensorCache, WhatIsGoneDoesNotCountForTheLimitOfEntries) {
+  FakeClock clock;
+  TensorCache cache({.store = {.clock = clock.function()}, .capacity_entries = 2});
+  ASSERT_TRUE(cache.add("a", text("1")));
+  ASSERT_TRUE(cache.add("b", text("2"), {.time_to_live = 100ms}));
+  clock.advance(100ms);
+  EXPECT_FALSE(cache.get("b"));
+  ASSERT_TRUE(cache.add("c", text("3")));
+  EXPECT_TRUE(cache.get("a"));
+  EXPECT_EQ(cache.stats().entry_limit_evictions, 0u);
+}
+
 TEST(TensorCache, Batches) {
   TensorCache cache({});
   const std::vector<ItemKey> keys = {"a", "b", "c"};
@@ -265,7 +274,22 @@ TEST(CacheManager, NamesKeepCachesApartUnderOneBudget) {
   EXPECT_LE(one.stats().store.used_bytes, 1u << 20);
   manager.clear();
   EXPECT_EQ(manager.cache("").size(), 0u);
+}
+
+TEST(CacheManager, ANameThatIsTooLongLeavesNothingBehind) {
+  CacheManager manager({});
   EXPECT_THROW((void)manager.cache(std::string(201, 'n')), std::invalid_argument);
+  EXPECT_EQ(manager.names(), (std::vector<std::string>{""}));
+  EXPECT_EQ(manager.clear(), 0u);
+}
+
+TEST(CacheManager, EachCountsItsOwn) {
+  CacheManager manager({});
+  ASSERT_TRUE(manager.cache("one").add("a", text("1")));
+  ASSERT_TRUE(manager.cache("one").add("b", text("2")));
+  ASSERT_TRUE(manager.cache("").add("c", text("3")));
+  EXPECT_EQ(manager.cache("").size(), 1u);
+  EXPECT_EQ(manager.cache("one").size(), 2u);
 }
 
 }   // namespace

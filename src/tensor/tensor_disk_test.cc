@@ -1,10 +1,12 @@
 // A TensorCache with a disk: everything it promises holds across a restart.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <thread>
 
 #include "cache/testing.h"
 #include "disk/fault_files.h"
+#include "tensor/tags.h"
 #include "tensorcache/cache_manager.h"
 
 namespace tensorcache {
@@ -87,6 +89,80 @@ TEST_F(TensorDisk, ATornNoteOfATagIsPassedOver) {
   EXPECT_TRUE(cache_->invalidate("t"));
   restart();
   EXPECT_EQ(text("a"), "(nothing)");
+}
+
+// An invalidation is of now, and what it is for may be of a later time, by a clock that was wrong.
+TEST_F(TensorDisk, AClockThatWasSetBackKeepsNoneFromBeingInvalidated) {
+  std::atomic<std::int64_t> clock_ms{std::chrono::milliseconds(10'000h).count()};
+  const auto open = [&] {
+    cache_.reset();
+    TensorCacheOptions opened = options();
+    opened.store.disk->unix_ms = [&clock_ms] { return clock_ms.load(); };
+    cache_ = std::make_unique<TensorCache>(opened);
+  };
+  open();
+  put("a", "1", {.tags = {"t"}});
+  const std::uint64_t version = cache_->peek("a").version();
+  ASSERT_TRUE(cache_->flush(20s));
+  clock_ms = std::chrono::milliseconds(9'000h).count();
+  open();
+  EXPECT_TRUE(cache_->invalidate("t"));
+  EXPECT_EQ(text("a"), "(nothing)");
+  const WriteResult again = cache_->add("a", TensorView::text("2"));
+  ASSERT_TRUE(again);
+  EXPECT_GT(again.version, version);
+}
+
+// What was invalidated is not known then: better too much is gone than too little.
+TEST_F(TensorDisk, WhereTheNotesOfTagsAreDamagedWhatHasTagsIsGone) {
+  using Bytes = std::vector<std::byte>;
+  for (const auto damage : {+[](Bytes& file) { file.at(40) ^= std::byte{1}; }, +[](Bytes& file) { file.resize(64 << 20); }}) {
+    files_ = std::make_shared<FaultFiles>();
+    start();
+    put("a", "1", {.tags = {"t"}});
+    put("b", "2");
+    EXPECT_TRUE(cache_->invalidate("t"));
+    EXPECT_TRUE(cache_->invalidate("u"));
+    EXPECT_TRUE(cache_->invalidate("v"));
+    ASSERT_TRUE(cache_->flush(20s));
+    cache_.reset();
+    auto contents = files_->contents();
+    damage(contents.at("cache/tags"));
+    files_->set_contents(contents);
+    start();
+    EXPECT_EQ(text("a"), "(nothing)");
+    EXPECT_EQ(text("b"), "2");
+    put("a", "3", {.tags = {"t"}});
+    restart();
+    EXPECT_EQ(text("a"), "3");
+  }
+}
+
+TEST_F(TensorDisk, ANoteOfTagsThatCannotBeReadIsSaid) {
+  start();
+  EXPECT_TRUE(cache_->invalidate("t"));
+  EXPECT_FALSE(tensor::Tags(files_, "cache").is_damaged());
+  EXPECT_FALSE(tensor::Tags(files_, "elsewhere").is_damaged()) << "none was written yet";
+  for (const FaultFiles::Call call : {FaultFiles::kOpen, FaultFiles::kRead}) {
+    files_->fail_call(call, 1, EIO);
+    EXPECT_TRUE(tensor::Tags(files_, "cache").is_damaged());
+  }
+  files_->fail_nothing();
+}
+
+TEST_F(TensorDisk, WhatHasNoRoomInMemoryStaysOnDisk) {
+  start();
+  const std::string value(1'500'000, 'x'), large(7'700'000, 'x');
+  put("a", value.c_str());
+  restart();
+  std::vector<Hit> pinned;
+  for (const char* key : {"b", "c"}) {
+    ASSERT_TRUE(cache_->add(key, TensorView::text(large)));
+    pinned.push_back(cache_->peek(key));
+  }
+  EXPECT_FALSE(cache_->get("a")) << "no room for it";
+  pinned.clear();
+  EXPECT_EQ(text("a").size(), value.size());
 }
 
 TEST_F(TensorDisk, ADiskThatFailsIsSaidAndHoldsInMemory) {

@@ -56,6 +56,14 @@ TEST(Tensor, PacksWhatHasGaps) {
   EXPECT_EQ(Tensor(repeated).view().elements<std::int32_t>()[2], 5);
 }
 
+// What others give as the stride of an axis of one element says nothing.
+TEST(Tensor, StridesOfAxesOfOneElementMayBeAnything) {
+  const auto values = counting(6);
+  const TensorView odd{DType::kInt32, values.data(), {1, 3, 1}, {INT64_MAX, 2, INT64_MIN}};
+  const Tensor copy(odd);
+  EXPECT_EQ(copy.view().elements<std::int32_t>()[2], 4);
+}
+
 TEST(Tensor, ScalarsAndEmptyOnes) {
   const double pi = 3.14;
   const Tensor scalar(TensorView::of(std::span(&pi, 1), Axes()));

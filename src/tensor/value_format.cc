@@ -36,6 +36,8 @@ std::uint64_t aligned(std::uint64_t bytes) { return (bytes + kAlign - 1) / kAlig
 
 std::size_t record_bytes(std::size_t rank) { return sizeof(PartRecord) + 2 * rank * sizeof(std::int64_t); }
 
+bool has_right_rank(const TensorView& view) { return view.rank() == 1 || (view.dtype != DType::kBytes && view.dtype != DType::kText); }
+
 // A cursor over bytes of somebody else's: empty once more is asked for than there is.
 class Reader {
  public:
@@ -69,7 +71,7 @@ std::optional<TensorView> read_part(Reader& reader, std::span<const std::byte> b
   if (!size || record.offset % kAlign != 0 || record.offset < head_bytes || record.offset > bytes.size()) return std::nullopt;
   if (*size > bytes.size() - record.offset) return std::nullopt;
   TensorView view{static_cast<DType>(record.dtype), bytes.data() + record.offset, *shape, *strides};
-  if (!view.is_dense()) return std::nullopt;
+  if (!view.is_dense() || !has_right_rank(view)) return std::nullopt;
   return view;
 }
 
@@ -97,6 +99,8 @@ Encoder::Encoder(ValueHead head, std::span<const TensorView> parts, std::string_
     if (!size || part.strides.size() != part.shape.size()) {
       throw std::invalid_argument("value: its dtype, shape and strides do not make a tensor, or too large a one");
     }
+    if (part.data == nullptr && *size > 0) throw std::invalid_argument("value: its data is null, and its shape has elements");
+    if (!has_right_rank(part)) throw std::invalid_argument("value: bytes and text have one axis");
     offsets_.push_back(aligned(total_));
     total_ = offsets_.back() + *size;
   }
@@ -141,14 +145,14 @@ std::optional<StoredValue> decode(std::span<const std::byte> bytes) {
   FixedHead fixed;
   if (!reader.read(&fixed, sizeof fixed) || std::memcmp(fixed.magic, kMagic, sizeof kMagic) != 0) return std::nullopt;
   const bool negative = (fixed.flags & kNegative) != 0;
-  if (fixed.head_bytes > bytes.size() || fixed.tags > kMaxTags || fixed.parts > kMaxParts || negative != (fixed.parts == 0)) return std::nullopt;
+  if (fixed.head_bytes < sizeof fixed || fixed.head_bytes % kAlign != 0 || fixed.head_bytes > bytes.size()) return std::nullopt;
+  if (fixed.tags > kMaxTags || fixed.parts > kMaxParts || negative != (fixed.parts == 0)) return std::nullopt;
   if (fixed.fresh_ms > static_cast<std::uint64_t>(std::chrono::milliseconds::max().count())) return std::nullopt;
   StoredValue value;
   value.bytes = bytes;
   value.head = {fixed.version, fixed.as_of, std::chrono::milliseconds(fixed.fresh_ms), negative, std::vector<TagId>(fixed.tags)};
   Reader head(bytes.first(fixed.head_bytes));
-  head.read(&fixed, sizeof fixed);
-  if (!head.read(value.head.tags.data(), fixed.tags * sizeof(TagId))) return std::nullopt;
+  if (!head.read(&fixed, sizeof fixed) || !head.read(value.head.tags.data(), fixed.tags * sizeof(TagId))) return std::nullopt;
   value.part_at.reserve(fixed.parts);
   for (std::uint32_t i = 0; i < fixed.parts; ++i) {
     value.part_at.push_back(static_cast<std::uint32_t>(head.at()));

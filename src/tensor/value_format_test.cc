@@ -111,6 +111,15 @@ TEST(ValueFormat, AnEmptyTensorOfHugeLengthsIsRefused) {
   EXPECT_EQ(decode(written(Encoder({}, std::span(&empty, 1), {})))->part(0).shape, (Axes{0, 1000}));
 }
 
+TEST(ValueFormat, AHeadThatEndsInItsMiddleIsRefused) {
+  Encoder encoder({.negative = true}, {}, {});
+  for (const std::uint32_t head_bytes : {0u, 32u, 63u}) {
+    auto bytes = written(encoder);
+    std::memcpy(bytes.data() + 4, &head_bytes, sizeof head_bytes);
+    EXPECT_FALSE(decode(bytes)) << head_bytes;
+  }
+}
+
 // Damage is met with a miss, never with a read outside the bytes (which the sanitizers would see).
 TEST(ValueFormat, DamageIsNoValueOrStaysInside) {
   const auto good = example();
