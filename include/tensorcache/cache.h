@@ -88,6 +88,9 @@ struct PutOptions {
   // goes, and all that is chained behind it.
   std::chrono::milliseconds time_to_live{0};
   Hints hints = {};
+  // Takes the place of what is stored under the key, unless something is chained behind that: at once, so that nobody finds neither. Until
+  // then the older one stays, and is given up before only where there is no other room.
+  bool replaces = false;
 };
 
 // Where to look: in memory and, where there is a disk tier, on disk as well, which waits for the disk; or only where it costs no wait.
@@ -180,6 +183,7 @@ class Draft {
   PutStatus status_ = PutStatus::kNoSpace;
   std::optional<Key> parent_;
   Hints hints_;
+  bool replaces_ = false;
 };
 
 struct KindStats {

@@ -85,7 +85,7 @@ enum class WriteStatus : std::uint8_t {
   kConflict,    // put_if_version: another version is there (WriteResult::version says which)
   kLeaseLost,   // the lease ran out
   kTooLarge,    // larger than the whole budget; what was there before stays
-  kNoSpace,     // everything that could go is pinned. The key is left without a value: an old one would be wrong
+  kNoSpace,     // everything that could go is pinned; likewise
 };
 [[nodiscard]] std::string_view write_status_name(WriteStatus status);
 

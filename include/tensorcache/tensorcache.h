@@ -53,7 +53,7 @@ typedef enum tc_status {
   TC_CONFLICT = 4, /* another version is stored */
   TC_LEASE_LOST = 5,
   TC_TOO_LARGE = 6, /* larger than the whole budget; what was there stays */
-  TC_NO_SPACE = 7,  /* all is pinned; the key is left without a value */
+  TC_NO_SPACE = 7,  /* all is pinned; what was there before stays */
   TC_TIMEOUT = 8,
   TC_COMPUTE_FAILED = 9, /* the callback said so */
   TC_OUT_OF_MEMORY = 10,

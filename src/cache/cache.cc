@@ -1,6 +1,7 @@
 #include "tensorcache/cache.h"
 
 #include <algorithm>
+#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -68,6 +69,11 @@ Cache::~Cache() = default;
 
 PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
   if (!lower_) return tier_->put(key, value, options);
+  if (options.replaces) {
+    Draft draft = reserve(key, value.size(), options);
+    if (draft && !value.empty()) std::memcpy(draft.bytes().data(), value.data(), value.size());
+    return commit(std::move(draft));
+  }
   // Values do not change, and it may have expired: only reading it tells.
   if (!tier_->contains(key) && lower_->disk.contains(key)) {
     lower_->loader.load_now(std::span(&key, 1));
@@ -89,7 +95,17 @@ Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& 
 PutStatus Cache::commit(Draft draft) {
   if (!lower_) return tier_->commit(std::move(draft));
   Handle stored;
-  const PutStatus status = tier_->commit(std::move(draft), &stored);
+  PutStatus status = PutStatus::kNoSpace;
+  if (draft && draft.replaces_) {
+    const Key key = detail::MemoryTier::key_of(draft);
+    lower_->loader.forgetting([&] {
+      static_cast<void>(lower_->disk.remove(key));
+      status = tier_->commit(std::move(draft), &stored);
+      return true;
+    });
+  } else {
+    status = tier_->commit(std::move(draft), &stored);
+  }
   if (status == PutStatus::kStored) lower_->write(stored);
   return status;
 }

@@ -136,6 +136,49 @@ TEST(Cache, HandlesAndDraftsOutliveIt) {
   EXPECT_EQ(draft.bytes().size(), 100u);
 }
 
+TEST(Cache, ReplacesWhereItIsTold) {
+  Cache cache({});
+  ASSERT_EQ(cache.put(key_of(1), "old", {.owner = 1}), PutStatus::kStored);
+  EXPECT_EQ(cache.put(key_of(1), "new"), PutStatus::kAlreadyStored);
+  const Handle old = cache.get(key_of(1));
+  EXPECT_EQ(cache.put(key_of(1), "new", {.owner = 2, .replaces = true}), PutStatus::kStored);
+  EXPECT_EQ(cache.get(key_of(1)).text(), "new");
+  EXPECT_EQ(old.text(), "old");
+  EXPECT_EQ(entries(cache.stats()), 1u);
+  EXPECT_EQ(cache.clear(1), 0u);
+  EXPECT_EQ(cache.put(key_of(2), "first", {.replaces = true}), PutStatus::kStored) << "there is nothing to replace";
+}
+
+TEST(Cache, DoesNotReplaceWhatOthersAreChainedBehind) {
+  Cache cache({});
+  ASSERT_EQ(cache.put(key_of(1), "parent"), PutStatus::kStored);
+  ASSERT_EQ(cache.put(key_of(2), "child", {.parent = key_of(1)}), PutStatus::kStored);
+  EXPECT_EQ(cache.put(key_of(1), "another", {.replaces = true}), PutStatus::kAlreadyStored);
+  EXPECT_EQ(cache.get(key_of(1)).text(), "parent");
+}
+
+TEST(Cache, KeepsTheOldValueWhereTheNewOneHasNoRoom) {
+  constexpr std::size_t kBytes = 10'000;
+  Cache cache({.capacity_bytes = 3 * charge_of(kBytes)});
+  ASSERT_EQ(cache.put(key_of(1), value_of(1, kBytes)), PutStatus::kStored);
+  ASSERT_EQ(cache.put(key_of(2), value_of(2, kBytes)), PutStatus::kStored);
+  const Handle pinned = cache.get(key_of(1)), other = cache.get(key_of(2));
+  EXPECT_EQ(cache.put(key_of(1), value_of(3, 2 * kBytes), {.replaces = true}), PutStatus::kNoSpace);
+  EXPECT_EQ(cache.put(key_of(1), value_of(3, 9 * kBytes), {.replaces = true}), PutStatus::kTooLarge);
+  EXPECT_EQ(cache.get(key_of(1)).text(), value_of(1, kBytes));
+  ASSERT_EQ(cache.put(key_of(3), value_of(3, kBytes / 2)), PutStatus::kStored);
+  EXPECT_EQ(cache.put(key_of(3), value_of(3, 2 * kBytes), {.replaces = true}), PutStatus::kNoSpace) << "nor would there be without the old one";
+  EXPECT_EQ(cache.get(key_of(3)).text(), value_of(3, kBytes / 2));
+}
+
+TEST(Cache, ReplacesEvenInTheRoomOfWhatItReplaces) {
+  constexpr std::size_t kBytes = 10'000;
+  Cache cache({.capacity_bytes = charge_of(kBytes) + 1000});
+  ASSERT_EQ(cache.put(key_of(1), value_of(1, kBytes)), PutStatus::kStored);
+  EXPECT_EQ(cache.put(key_of(1), value_of(2, kBytes), {.replaces = true}), PutStatus::kStored);
+  EXPECT_EQ(cache.get(key_of(1)).text(), value_of(2, kBytes));
+}
+
 TEST(Cache, ExpiredValuesAreNotServed) {
   FakeClock clock;
   Cache cache({.clock = clock.function()});

@@ -1,5 +1,6 @@
 // Many threads at once. What they check holds at every instant; the sanitizers see the rest.
 #include <barrier>
+#include <cstring>
 #include <random>
 #include <thread>
 
@@ -209,6 +210,32 @@ TEST(TableGrowth, KeepsAccount) {
     cache.clear();
     ASSERT_EQ(cache.stats().used_bytes, 0u) << "in round " << round;
   }
+}
+
+// Nobody finds neither the old value nor the new one, and no reader goes back to an older one.
+TEST(Stress, WhatIsReplacedIsNeverMissing) {
+  Cache cache({.capacity_bytes = 8 << 20});
+  const auto number = [](std::uint64_t value) { return std::string_view(reinterpret_cast<const char*>(&value), sizeof value); };
+  constexpr std::uint64_t kRounds = 20'000;
+  std::uint64_t round = 0;
+  ASSERT_EQ(cache.put(key_of(1), number(round)), PutStatus::kStored);
+  std::atomic<bool> ended{false};
+  std::atomic<std::uint64_t> wrong{0}, reads{0};
+  std::thread reader([&] {
+    for (std::uint64_t last = 0; !ended; ++reads) {
+      const Handle found = cache.get(key_of(1));
+      std::uint64_t value = 0;
+      if (found.bytes().size() == sizeof value) std::memcpy(&value, found.bytes().data(), sizeof value);
+      if (!found || value < last) ++wrong;
+      last = value;
+    }
+  });
+  while (reads == 0) std::this_thread::yield();
+  while (++round <= kRounds) ASSERT_EQ(cache.put(key_of(1), number(round), {.replaces = true}), PutStatus::kStored);
+  ended = true;
+  reader.join();
+  EXPECT_EQ(wrong, 0u);
+  EXPECT_EQ(cache.stats().kinds[0].entries, 1u);
 }
 
 }   // namespace

@@ -34,7 +34,7 @@ DiskTier::DiskTier(DiskTierOptions options)
   int error = 0;
   lock_ = options_.files->lock(options_.directory + "/LOCK", &error);
   if (error == EWOULDBLOCK) {
-    refuse(options_.directory, "another process uses it; give this one a directory of its own (--cache-dir), or none (--disk off)");
+    refuse(options_.directory, "another process uses it, or this one has it open already; give this one a directory of its own");
   }
   if (!lock_) refuse(options_.directory, std::string("cannot be locked: ") + std::strerror(error));
   counters_.directory = options_.directory;

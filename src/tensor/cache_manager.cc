@@ -43,10 +43,7 @@ std::uint64_t CacheManager::clear() {
   return gone;
 }
 
-void CacheManager::resize(std::uint64_t capacity_bytes) {
-  shared_->capacity_bytes = capacity_bytes;
-  shared_->cache.resize(capacity_bytes);
-}
+void CacheManager::resize(std::uint64_t capacity_bytes) { shared_->cache.resize(capacity_bytes); }
 
 bool CacheManager::flush(std::chrono::milliseconds time) { return shared_->cache.flush(time); }
 

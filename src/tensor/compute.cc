@@ -39,15 +39,17 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
   TensorView view;
   if (computed) view = computed->view();
   tensor::Encoder encoder(head_of(add, !computed), std::span(&view, computed ? 1 : 0), {});
+  const bool stores = computed || options.negative_time_to_live.count() > 0;
+  Draft draft = stores ? prepare(key, encoder, add) : Draft();
   ValuePtr result;
   {
     const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
     result = find(key);
     if (!result || result->head.version == replaces) {   // else it was written while this was computed, and is newer
-      result = nullptr;                                  // the next may need its room
-      if (!lead.is_forgotten() && (computed || options.negative_time_to_live.count() > 0)) {
-        const WriteResult written = write_locked(key, encoder, add);
+      result = nullptr;
+      if (stores && !lead.is_forgotten()) {
+        const WriteResult written = commit_locked(key, std::move(draft), encoder);
         (written ? counters.writes : counters.rejected_writes).fetch_add(1, std::memory_order_relaxed);
         if (written) result = find(key);
       }

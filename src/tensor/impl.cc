@@ -10,7 +10,7 @@ namespace {
 constexpr std::size_t kMostNameBytes = 200;
 
 PutOptions put_options(std::uint64_t owner, const AddOptions& options) {
-  PutOptions put{.kind = Kind::kTensor, .owner = owner, .cost_seconds = options.cost_seconds};
+  PutOptions put{.kind = Kind::kTensor, .owner = owner, .cost_seconds = options.cost_seconds, .replaces = true};
   if (options.time_to_live.count() != 0) {
     put.time_to_live = options.time_to_live > std::chrono::milliseconds::max() - options.stale_for ? std::chrono::milliseconds::max()
                                                                                                    : options.time_to_live + options.stale_for;
@@ -23,7 +23,9 @@ PutOptions put_options(std::uint64_t owner, const AddOptions& options) {
 void require_valid(const AddOptions& options) {
   if (options.time_to_live.count() < 0) throw std::invalid_argument("time_to_live: must not be negative");
   if (options.stale_for.count() < 0) throw std::invalid_argument("stale_for: must not be negative");
-  if (options.tags.size() > tensor::kMaxTags) throw std::invalid_argument("tags: there may be " + std::to_string(tensor::kMaxTags));
+  if (options.tags.size() > tensor::kMaxTags)
+    throw std::invalid_argument("tags: there may be " + std::to_string(tensor::kMaxTags) + ", not " + std::to_string(options.tags.size()));
+  if (!(options.cost_seconds >= 0)) throw std::invalid_argument("cost_seconds: must be a number, and not negative");
 }
 
 tensor::ValueHead head_of(const AddOptions& options, bool negative) {
@@ -86,42 +88,39 @@ Hit TensorCache::Impl::counted(const ValuePtr& value) {
   return Hit(value);
 }
 
-WriteResult TensorCache::Impl::write_locked(const Key& key, tensor::Encoder& encoder, const AddOptions& options) {
-  Cache& cache = shared->cache;
-  const PutOptions put = put_options(owner, options);
-  // Near the whole budget, whether it fits is asked before what is there goes.
-  if (encoder.bytes() > shared->capacity_bytes / 2) {
-    Key other = key;
-    other.bytes[31] ^= 1;
-    if (cache.reserve(other, encoder.bytes(), put).status() == PutStatus::kTooLarge) return {WriteStatus::kTooLarge, 0};
+// Room for the value, and its bytes in it.
+Draft TensorCache::Impl::prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options) {
+  Draft draft = shared->cache.reserve(key, encoder.bytes(), put_options(owner, options));
+  if (draft) encoder.write(draft.bytes());
+  return draft;
+}
+
+WriteResult TensorCache::Impl::commit_locked(const Key& key, Draft draft, tensor::Encoder& encoder) {
+  const std::uint64_t version = shared->next_version();
+  if (draft) {
+    limit.insert(key);
+    encoder.set_version(version, draft.bytes());
   }
-  limit.insert(key);
-  encoder.set_version(shared->next_version());
-  PutStatus status = PutStatus::kAlreadyStored;
-  while (status == PutStatus::kAlreadyStored) {
-    if (cache.contains(key)) cache.remove(key);
-    Draft draft = cache.reserve(key, encoder.bytes(), put);
-    if (draft) encoder.write(draft.bytes());
-    status = cache.commit(std::move(draft));
-  }
-  if (status == PutStatus::kStored) return {WriteStatus::kStored, encoder.version()};
-  limit.erase(key);
+  const PutStatus status = shared->cache.commit(std::move(draft));
+  if (status == PutStatus::kStored) return {WriteStatus::kStored, version};
   return {status == PutStatus::kTooLarge ? WriteStatus::kTooLarge : WriteStatus::kNoSpace, 0};
 }
 
 WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if) {
   WriteResult result;
+  Draft draft = only_if ? Draft() : prepare(key, encoder, options);
   {
     const std::lock_guard lock(stripe(key));
     std::uint64_t there = 0;
-    if (only_if) {
-      const ValuePtr current = find(key);   // not held on to: the next one may need its room
+    if (only_if) {   // looked at before room is made for the next, which may take that of this one
+      const ValuePtr current = find(key);
       there = current ? current->head.version : 0;
     }
     if (only_if && *only_if != there) {
       result = {WriteStatus::kConflict, there};
     } else {
-      result = write_locked(key, encoder, options);
+      if (only_if) draft = prepare(key, encoder, options);
+      result = commit_locked(key, std::move(draft), encoder);
     }
   }
   trim_entries();

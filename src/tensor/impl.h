@@ -22,8 +22,8 @@ namespace tensorcache {
 
 // Locks, in this order: clearing, a stripe, then any one of: the store's, the computations', the limit's, the tags'.
 //
-// A key is replaced by removing its value and storing the next, under its stripe. Readers take no stripe while they find something; one
-// that finds nothing looks again under the stripe, so that it never meets the gap between the two.
+// A key is written under its stripe; the bytes are copied before that. Readers take no stripe while they find something; one that finds nothing
+// looks again under the stripe, where nobody is about to remove or write the key.
 struct TensorCache::Impl {
   using Key = tensorcache::Key;
   using ValuePtr = std::shared_ptr<const tensor::StoredValue>;
@@ -42,7 +42,8 @@ struct TensorCache::Impl {
 
   // `only_if`: the version that must be stored, 0 for nothing.
   WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if = std::nullopt);
-  [[nodiscard]] WriteResult write_locked(const Key& key, tensor::Encoder& encoder, const AddOptions& options);
+  [[nodiscard]] Draft prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options);
+  [[nodiscard]] WriteResult commit_locked(const Key& key, Draft draft, tensor::Encoder& encoder);
   void trim_entries();   // to the limit. No stripe may be held
 
   // compute.cc

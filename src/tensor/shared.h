@@ -16,8 +16,7 @@
 namespace tensorcache::tensor {
 
 struct Shared {
-  explicit Shared(const CacheOptions& options)
-      : cache(options), capacity_bytes(options.capacity_bytes), tags(make_tags(options)), unix_ms_(options.disk ? options.disk->unix_ms : nullptr) {
+  explicit Shared(const CacheOptions& options) : cache(options), tags(make_tags(options)), unix_ms_(options.disk ? options.disk->unix_ms : nullptr) {
     // What is stored is visible soon after; a program that opens its cache and asks means all of it.
     while (options.disk && !cache.disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     see(tags->newest());
@@ -41,7 +40,6 @@ struct Shared {
   }
 
   Cache cache;
-  std::atomic<std::uint64_t> capacity_bytes;
   const std::unique_ptr<Tags> tags;     // after the cache, which makes the directory and locks it
   std::atomic<std::size_t> caches{0};   // that use it
 

@@ -114,10 +114,7 @@ WriteResult TensorCache::add(const Lease& lease, std::span<const TensorView> par
   return {WriteStatus::kLeaseLost, 0};
 }
 
-void TensorCache::resize(std::uint64_t capacity_bytes) {
-  impl_->shared->capacity_bytes = capacity_bytes;
-  impl_->shared->cache.resize(capacity_bytes);
-}
+void TensorCache::resize(std::uint64_t capacity_bytes) { impl_->shared->cache.resize(capacity_bytes); }
 
 void TensorCache::resize_entries(std::uint64_t capacity_entries) {
   const bool known = impl_->limit.is_set();

@@ -106,6 +106,13 @@ Encoder::Encoder(ValueHead head, std::span<const TensorView> parts, std::string_
   }
 }
 
+void Encoder::set_version(std::uint64_t version, std::span<std::byte> written) {
+  head_.version = version;
+  if (head_.as_of == 0 || head_.as_of > version) head_.as_of = version;
+  std::memcpy(written.data() + offsetof(FixedHead, version), &head_.version, sizeof head_.version);
+  std::memcpy(written.data() + offsetof(FixedHead, as_of), &head_.as_of, sizeof head_.as_of);
+}
+
 void Encoder::write(std::span<std::byte> to) const {
   std::memset(to.data(), 0, head_bytes_);
   std::byte* at = to.data();

@@ -43,11 +43,8 @@ class Encoder {
   Encoder(ValueHead head, std::span<const TensorView> parts, std::string_view structure);
   [[nodiscard]] std::size_t bytes() const { return total_; }
   // Where nothing was said of what it was computed from, it is as of now; it is never as of later.
-  void set_version(std::uint64_t version) {
-    head_.version = version;
-    if (head_.as_of == 0 || head_.as_of > version) head_.as_of = version;
-  }
-  [[nodiscard]] std::uint64_t version() const { return head_.version; }
+  // Into what write() has filled.
+  void set_version(std::uint64_t version, std::span<std::byte> written);
   // Fills all of `to`, which has bytes() bytes.
   void write(std::span<std::byte> to) const;
 

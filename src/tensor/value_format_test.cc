@@ -23,8 +23,9 @@ std::vector<std::byte> example() {
   static const float numbers[] = {1, 2, 3, 4, 5, 6};
   const TensorView parts[] = {TensorView::of(std::span<const float>(numbers), {2, 3}), TensorView::text("hello"), TensorView::bytes({})};
   Encoder encoder({.version = 0, .as_of = 7, .fresh_for = std::chrono::milliseconds(1500), .tags = {tag_id("a"), tag_id("b")}}, parts, "[0,1,2]");
-  encoder.set_version(9);
-  return written(encoder);
+  std::vector<std::byte> bytes = written(encoder);
+  encoder.set_version(9, bytes);
+  return bytes;
 }
 
 TEST(ValueFormat, GoesThereAndBack) {
@@ -49,8 +50,8 @@ TEST(ValueFormat, IsWhatTheDocumentSays) {
   const std::uint16_t numbers[] = {0x0102, 0x0304};
   const TensorView part = TensorView::of(std::span<const std::uint16_t>(numbers), {2});
   Encoder encoder({}, std::span(&part, 1), "x");
-  encoder.set_version(5);
-  const auto bytes = written(encoder);
+  auto bytes = written(encoder);
+  encoder.set_version(5, bytes);
   ASSERT_EQ(bytes.size(), 132u);
   const auto word = [&](std::size_t at) {
     std::uint64_t value = 0;

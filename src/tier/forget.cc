@@ -50,6 +50,15 @@ void MemoryTier::unindex(Shard& shard, Entry& entry, Counter counter, Garbage& g
   if (Table* table = shard.drop_table()) table->next = std::exchange(garbage.tables, table);
 }
 
+// Gone, and pinned, from here on. False: others are chained behind it.
+bool MemoryTier::retire_if_alone(Entry& entry) {
+  std::uint64_t state = entry.state.load();
+  do {
+    if ((state & kReferences) >= kKid) return false;
+  } while (!entry.state.compare_exchange_weak(state, (state + kPin) | kGone));
+  return true;
+}
+
 // A pinned entry that the policy let go of. False: others hold it too.
 bool MemoryTier::take_out(Entry& victim, Garbage& garbage) {
   Shard& shard = index_.shard(victim);
@@ -103,10 +112,7 @@ std::uint64_t MemoryTier::forget(const Key& key, Only only) {
     const std::lock_guard lock(shard.mutex);
     Entry* entry = shard.find(key);
     if (entry == nullptr || (only == Only::kExpired && !is_expired(*entry))) return 0;
-    std::uint64_t state = entry->state.load();
-    do {
-      whole_chain = (state & kReferences) >= kKid;
-    } while (!whole_chain && !entry->state.compare_exchange_weak(state, (state + kPin) | kGone));
+    whole_chain = !retire_if_alone(*entry);
     if (!whole_chain) unindex(shard, *entry, counter, garbage);
   }
   sweep(garbage);

@@ -29,7 +29,12 @@ std::vector<std::span<const std::byte>> Run::blocks() const {
 }
 
 Draft::Draft(Draft&& other) noexcept
-    : tier_(other.tier_), entry_(std::exchange(other.entry_, nullptr)), status_(other.status_), parent_(other.parent_), hints_(other.hints_) {}
+    : tier_(other.tier_),
+      entry_(std::exchange(other.entry_, nullptr)),
+      status_(other.status_),
+      parent_(other.parent_),
+      hints_(other.hints_),
+      replaces_(other.replaces_) {}
 
 Draft& Draft::operator=(Draft&& other) noexcept {
   std::swap(tier_, other.tier_);   // what this held goes with `other`
@@ -37,6 +42,7 @@ Draft& Draft::operator=(Draft&& other) noexcept {
   std::swap(status_, other.status_);
   std::swap(parent_, other.parent_);
   std::swap(hints_, other.hints_);
+  std::swap(replaces_, other.replaces_);
   return *this;
 }
 

@@ -36,7 +36,7 @@ PutStatus MemoryTier::rejected(PutStatus status) {
 
 Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) {
   Draft draft;
-  if (contains(key)) {
+  if (!options.replaces && contains(key)) {
     draft.status_ = PutStatus::kAlreadyStored;
     return draft;
   }
@@ -48,9 +48,17 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   // Held from here on, so that the room for the child is not made by evicting its parent. A parent that is not stored yet
   // may still come before the commit.
   Entry* parent = options.parent ? hold_parent(*options.parent) : nullptr;
+  Handle replaced = options.replaces ? get(key, Count::kNo) : Handle();   // the same for what this is going to replace, if there is other room
   Entry* entry = nullptr;
   try {
-    if (announce(key, Layout(value_bytes), options, parent)) entry = allocate(Layout(value_bytes));
+    if (announce(key, Layout(value_bytes), options, parent)) {
+      entry = allocate(Layout(value_bytes));
+      const std::uint64_t there = replaced ? entry_of(replaced).charge_bytes : 0;
+      if (entry == nullptr && budget_.used() + Layout(value_bytes).charge() <= budget_.capacity() + there) {
+        replaced.reset();
+        entry = allocate(Layout(value_bytes));
+      }
+    }
   } catch (const std::bad_alloc&) {
     if (parent != nullptr && drop(*parent, kKid)) reclaim(parent);
     throw;
@@ -71,6 +79,7 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   if (options.parent) entry->state.fetch_or(kChained, std::memory_order_relaxed);
   draft.parent_ = options.parent;
   draft.hints_ = options.hints;
+  draft.replaces_ = options.replaces;
   draft.tier_ = this;
   draft.entry_ = entry;
   draft.status_ = PutStatus::kStored;
@@ -109,6 +118,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
     if (entry->parent == nullptr) return rejected(PutStatus::kParentMissing);
   }
   Shard& shard = index_.shard(*entry);
+  Garbage garbage;
   for (bool may_grow = true;;) {
     std::uint64_t wanted_bytes = 0;
     {
@@ -118,16 +128,17 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
         return rejected(PutStatus::kParentMissing);
       }
       Entry* other = shard.find(entry->key());
+      Entry* const replaced = other != nullptr && draft.replaces_ && retire_if_alone(*other) ? std::exchange(other, nullptr) : nullptr;
       if (other != nullptr && !is_expired(*other)) {
         if (pinned != nullptr) *pinned = pin(*other);
         return PutStatus::kAlreadyStored;
       }
-      if (other == nullptr && may_grow) wanted_bytes = shard.wanted_table_bytes();
+      if (other == nullptr && replaced == nullptr && may_grow) wanted_bytes = shard.wanted_table_bytes();
       if (other == nullptr && wanted_bytes == 0) {
         set_lifetime(*entry, Lifetime::clamped(age), now);
         if (pinned != nullptr) *pinned = pin(*entry);
-        if (!shard.link(*entry)) break;   // in a table that has no place and could not grow
-        draft.entry_ = nullptr;           // the index has it now
+        if (!link(shard, *entry, replaced, garbage)) break;   // in a table that has no place and could not grow
+        draft.entry_ = nullptr;                               // the index has it now
         hand_over(shard, *entry, draft.hints_);
         break;
       }
@@ -143,8 +154,17 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
     if (pinned != nullptr) pinned->reset();
     return rejected(PutStatus::kNoSpace);
   }
+  sweep(garbage);
   if (budget_.over()) trim();
   return PutStatus::kStored;
+}
+
+// The new one first: whoever meets the one it replaces gone finds that.
+bool MemoryTier::link(Shard& shard, Entry& entry, Entry* replaced, Garbage& garbage) {
+  const bool linked = shard.link(entry);
+  if (replaced == nullptr) return linked;
+  unindex(shard, *replaced, &ShardCounts::removals, garbage);
+  return linked || shard.link(entry);
 }
 
 // No value outlives what it is chained behind: whoever finds it alive need not look at those before it.
@@ -203,9 +223,12 @@ Handle MemoryTier::get(const Key& key, Count count) {
   bool expired = false, full = false;
   {
     Readers::Section section(readers_);
-    Entry* entry = index_.find(key);
-    expired = entry != nullptr && is_expired(*entry);
-    if (entry == nullptr || expired || !acquire(*entry, kPin)) {
+    Entry* entry = nullptr;
+    do {
+      entry = find(key);
+      expired = entry != nullptr && is_expired(*entry);
+    } while (entry != nullptr && !expired && !acquire(*entry, kPin));
+    if (entry == nullptr || expired) {
       section.count(0, counted);
     } else {
       handle = Handle(this, entry);
@@ -224,8 +247,8 @@ MemoryTier::Found MemoryTier::longest(std::span<const Key> chain) const {
   std::size_t expired_at = chain.size();
   // Whether the value at `at` is there; then so are all before it.
   const auto reaches = [&](std::size_t at) {
-    Entry* entry = index_.find(chain[at]);
-    if (entry == nullptr || entry->has(kGone) || (at > 0 && !entry->has(kChained))) return false;
+    Entry* entry = find(chain[at]);
+    if (entry == nullptr || (at > 0 && !entry->has(kChained))) return false;
     if (is_expired(*entry)) {
       expired_at = at;
       return false;
@@ -256,8 +279,8 @@ MemoryTier::Found MemoryTier::longest(std::span<const Key> chain) const {
 MemoryTier::Found MemoryTier::longest_step_by_step(std::span<const Key> chain) const {
   Found found;
   for (const Key& key : chain) {
-    Entry* entry = index_.find(key);
-    if (entry == nullptr || entry->has(kGone) || (found.length > 0 && entry->above() != found.last)) break;
+    Entry* entry = find(key);
+    if (entry == nullptr || (found.length > 0 && entry->above() != found.last)) break;
     found.expired = is_expired(*entry);
     if (found.expired) break;
     found.last = entry;
@@ -327,8 +350,8 @@ std::size_t MemoryTier::peek(std::span<const Key> chain) const {
 
 bool MemoryTier::contains(const Key& key) const {
   const Readers::Section section(readers_);
-  const Entry* entry = index_.find(key);
-  return entry != nullptr && !entry->has(kGone) && !is_expired(*entry);
+  const Entry* entry = find(key);
+  return entry != nullptr && !is_expired(*entry);
 }
 
 }   // namespace tensorcache::detail

@@ -83,6 +83,7 @@ class MemoryTier {
   void give_back(std::uint64_t bytes) { budget_.give_back(bytes); }
   // A stored value's, as long as the handle holds it.
   [[nodiscard]] static const Entry& entry_of(const Handle& handle) { return *handle.entry_; }
+  [[nodiscard]] static Key key_of(const Draft& draft) { return draft.entry_->key(); }
   // Removed or evicted since the handle was made.
   [[nodiscard]] static bool is_gone(const Handle& handle) { return handle.entry_->has(kGone); }
 
@@ -94,12 +95,24 @@ class MemoryTier {
   MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission);
   ~MemoryTier() = default;
 
+  struct Garbage {   // taken out, each entry pinned
+    Entry* entries = nullptr;
+    Table* tables = nullptr;
+  };
+
   [[nodiscard]] bool announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
   [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
+  [[nodiscard]] bool link(Shard& shard, Entry& entry, Entry* replaced, Garbage& garbage);
   static void set_lifetime(Entry& entry, std::chrono::milliseconds age, std::chrono::steady_clock::time_point now);
   void hand_over(Shard& shard, Entry& entry, const Hints& hints);
   template <class Do>
   void for_chain(std::span<const Key> chain, bool only_end, const Do& with);
+  // What is stored under the key: where one is gone, another may just take its place. In a section.
+  [[nodiscard]] Entry* find(const Key& key) const {
+    Entry* entry = index_.find(key);
+    while (entry != nullptr && entry->has(kGone)) entry = index_.find(key);
+    return entry;
+  }
   // The longest leading run. In a section.
   struct Found {
     Entry* last = nullptr;
@@ -165,12 +178,9 @@ class MemoryTier {
 
   // forget.cc: out of the index.
   enum class Only : std::uint8_t { kAll, kExpired };
-  struct Garbage {   // taken out, each entry pinned
-    Entry* entries = nullptr;
-    Table* tables = nullptr;
-  };
   using Counter = std::uint64_t ShardCounts::*;
   void unindex(Shard& shard, Entry& entry, Counter counter, Garbage& garbage);
+  [[nodiscard]] static bool retire_if_alone(Entry& entry);
   [[nodiscard]] bool take_out(Entry& victim, Garbage& garbage);
   void sweep(const Garbage& garbage, Spare spare = Spare::kNo);
   std::uint64_t forget(const Key& key, Only only);

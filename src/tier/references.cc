@@ -116,7 +116,7 @@ void MemoryTier::touch(Entry& entry) {
 
 Entry* MemoryTier::hold_parent(const Key& key) {
   const Readers::Section section(readers_);
-  Entry* parent = index_.find(key);
+  Entry* parent = find(key);
   if (parent == nullptr || is_expired(*parent) || (parent->state.load() & kReferences) / kKid >= kMostKids) return nullptr;
   return acquire(*parent, kKid) ? parent : nullptr;
 }
