@@ -143,19 +143,19 @@ class TensorCache(Computing):
             "path": _arguments.path(path), "disk_size": _arguments.size(disk_size, "disk_size")})
         self._set_up(core, _Settings(name, policy, _arguments.default_ttl(ttl), bool(share), bool(allow_pickle)))
 
-    def _set_up(self, core: Cache, settings: _Settings) -> None:
+    def _set_up(self, core: Cache, settings: _Settings, family: "Optional[List[Flights]]" = None) -> None:
         self._core, self._settings = core, settings
         self._ttl, self._allow_pickle = settings.ttl, settings.allow_pickle
         self._builds = {share: functools.partial(_values.build, allow_pickle=settings.allow_pickle, share=share) for share in (False, True)}
         self._build = self._builds[settings.share]
-        self._flights = Flights()
+        self._flights = Flights(family)
         self._refreshes = set()
         _open_caches.add(self)
 
     def _named(self, name: str, entries: int) -> "TensorCache":
         """Another cache of the same store."""
         other = TensorCache.__new__(TensorCache)
-        other._set_up(self._core.named(_arguments.text(name, "name"), entries), self._settings._replace(name=name))
+        other._set_up(self._core.named(_arguments.text(name, "name"), entries), self._settings._replace(name=name), self._flights.family)
         return other
 
     # The classic four.
@@ -231,7 +231,9 @@ class TensorCache(Computing):
     def invalidate(self, tag: str) -> bool:
         """Everything stored with this tag before now is gone, however much that is: O(1). False: on a disk that fails, it holds for this
         process only."""
-        return self._core.invalidate(_arguments.text(tag, "tag"))
+        done = self._core.invalidate(_arguments.text(tag, "tag"))
+        self._flights.invalidate(tag)
+        return done
 
     def now(self) -> int:
         """A version larger than all so far, for ``as_of``."""

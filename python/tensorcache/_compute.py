@@ -68,7 +68,7 @@ class Computing:
                 continue
             found[digest] = self._value(hit)
             if hit.stale:
-                stale[Flight(digest, hit.version)] = key
+                stale[Flight(digest, asked.options.tags, hit.version)] = key
         if stale:
             self._refresh(stale, compute, asked)
         if missing:   # before waiting for others, so that two batches never wait for each other
@@ -127,9 +127,9 @@ class Computing:
             hit = self._core.lookup(digest, True)
             if hit is not None:
                 if hit.stale:
-                    self._refresh({Flight(digest, hit.version): key}, compute, asked)
+                    self._refresh({Flight(digest, asked.options.tags, hit.version): key}, compute, asked)
                 return self._value(hit)
-            mine = Flight(digest)
+            mine = Flight(digest, asked.options.tags)
             try:
                 flight = self._flights.join(mine)
                 if flight is mine:
@@ -138,12 +138,12 @@ class Computing:
                 self._flights.fail(mine, error)
                 raise
             outcome = flight.wait()
-            if not outcome.abandoned:
+            if not outcome.abandoned and not flight.invalidated:
                 return outcome.get()
 
     def _lead_missing(self, keys: Mapping[Any, Any], compute: ComputeMany, asked: Asked) -> Dict[Any, Any]:
         """Computes those of ``keys`` (by digest) that nobody else computes; their values by digest."""
-        mine = {Flight(digest): key for digest, key in keys.items()}
+        mine = {Flight(digest, asked.options.tags): key for digest, key in keys.items()}
         try:
             led = {flight: key for flight, key in mine.items() if self._flights.join(flight) is flight}
             results = self._lead(led, compute, asked)
@@ -202,9 +202,9 @@ class Computing:
             hit = await self._aside(self._core.lookup, digest, True)
             if hit is not None:
                 if hit.stale:
-                    self._arefresh(Flight(digest, hit.version), compute, asked)
+                    self._arefresh(Flight(digest, asked.options.tags, hit.version), compute, asked)
                 return self._value(hit)
-            mine = Flight(digest)
+            mine = Flight(digest, asked.options.tags)
             try:
                 flight = self._flights.join(mine)
                 if flight is mine:
@@ -213,7 +213,7 @@ class Computing:
                 self._flights.fail(mine, error)
                 raise
             outcome = await flight.wait_async()
-            if not outcome.abandoned:
+            if not outcome.abandoned and not flight.invalidated:
                 return outcome.get()
 
     async def _alead(self, flight: Flight, compute: Callable[[], Any], asked: Asked) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from concurrent.futures import Future
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 
 class Outcome(NamedTuple):
@@ -23,13 +23,15 @@ class Outcome(NamedTuple):
 class Flight:
     """A key's computation, from before it begins until all who wait have its outcome."""
 
-    __slots__ = ("digest", "replaces", "lock", "forgotten", "awaited", "_thread", "_task", "_outcome")
+    __slots__ = ("digest", "tags", "replaces", "lock", "forgotten", "invalidated", "awaited", "_thread", "_task", "_outcome")
 
-    def __init__(self, digest: Any, replaces: int = 0) -> None:
+    def __init__(self, digest: Any, tags: Sequence[str] = (), replaces: int = 0) -> None:
         self.digest = digest
+        self.tags = tags
         self.replaces = replaces   # the version that its result takes the place of; 0: nothing is stored
         self.lock = threading.Lock()   # held while its result is stored, and while it is forgotten
         self.forgotten = False   # the key was removed since it began, or nobody waits for it any more: its result is not stored
+        self.invalidated = False   # one of its tags was, since it began: its result is for its leader alone
         self.awaited = False
         self._thread: Optional[int] = None
         self._task: Optional["asyncio.Task[Any]"] = None
@@ -60,11 +62,13 @@ class Flight:
 
 
 class Flights:
-    """The flights of a cache, by key."""
+    """The flights of a cache, by key. ``family``: those of all caches that share its tags."""
 
-    def __init__(self) -> None:
+    def __init__(self, family: "Optional[List[Flights]]" = None) -> None:
         self._lock = threading.Lock()
         self._flights: Dict[Any, Flight] = {}
+        self.family: List[Flights] = [] if family is None else family
+        self.family.append(self)
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -102,6 +106,14 @@ class Flights:
             self._flights.clear()
         for flight in flights:
             flight.forget()
+
+    def invalidate(self, tag: str) -> None:
+        """Whoever asks from here on begins anew where a result with this tag is being computed."""
+        for flights in list(self.family):
+            with flights._lock:
+                for flight in [flight for flight in flights._flights.values() if tag in flight.tags]:
+                    flight.invalidated = True
+                    del flights._flights[flight.digest]
 
     def _end(self, flight: Flight) -> None:
         with self._lock:

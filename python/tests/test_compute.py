@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,29 @@ def test_what_is_forgotten_meanwhile_is_not_stored(cache):
     assert cache.get_or_compute("k", lambda: cache.add("k", "newer") and "mine") == "newer"
     cache.clear()
     assert cache.get_or_compute("k", lambda: cache.add("k", "newer") and None, negative_ttl=60) == "newer"
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_whoever_asks_after_an_invalidation_does_not_get_what_began_before(named):
+    with tensorcache.CacheManager("64MiB") as manager:
+        cache = manager.cache("other") if named else manager.cache("")
+        began, go_on = threading.Event(), threading.Event()
+
+        def old():
+            began.set()
+            assert go_on.wait(20)
+            return "old"
+
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(cache.get_or_compute, "k", old, tags=["t"])
+            assert began.wait(20)
+            waits = pool.submit(cache.get_or_compute, "k", lambda: "new", tags=["t"])
+            until(lambda: next(iter(cache._flights._flights.values())).awaited)
+            manager.invalidate("t")
+            assert cache.get_or_compute("k", lambda: "newest", tags=["t"]) == "newest"
+            go_on.set()
+            assert waits.result(20) == "newest" and first.result(20) in ("old", "newest")
+        assert cache.get("k") == "newest"
 
 
 def test_a_value_too_large_is_returned_all_the_same(cache):
