@@ -16,7 +16,7 @@ class Lru final : public Policy {
  public:
   [[nodiscard]] bool reads_ticks() const override { return true; }
   void insert(PolicyNode& node) override {
-    ++size_;
+    if (size_++ == 0) start_at(node.last_use());
     span_for(node.last_use()).push_front(node);
   }
   void touch(PolicyNode& node) override {
@@ -71,13 +71,23 @@ class Lru final : public Policy {
     while (i > 0 && is_before(tick, span(i).from)) --i;
     return i;
   }
-  // Where a node of that tick belongs. Cuts a span that is too long: what stands in the older part of it, and should not, will show at the end.
+  void start_at(std::uint32_t tick) {   // with nothing in any span
+    count_ = 1;
+    span(0).from = tick;
+    length_ = 0;
+  }
+  // Where a node of that tick belongs.
   [[nodiscard]] NodeRing& span_for(std::uint32_t tick) {
+    Span& newest = span(count_ - 1);
+    return tick - newest.from < length_ ? newest.nodes : cut_for(tick);
+  }
+  // Cuts a span that is too long: what stands in the older part of it, and should not, will show at the end.
+  [[nodiscard]] NodeRing& cut_for(std::uint32_t tick) {
     std::size_t i = place_of(tick);
-    const std::uint32_t length = std::max(static_cast<std::uint32_t>(size_), tick - span(0).from) / kShare + 1;
+    length_ = std::max(static_cast<std::uint32_t>(size_), tick - span(0).from) / kShare + 1;
     const std::uint32_t after = tick - span(i).from;
-    if (after < length || is_before(tick, span(i).from)) return span(i).nodes;
-    const std::uint32_t from = tick - after % length;
+    if (after < length_ || is_before(tick, span(i).from)) return span(i).nodes;
+    const std::uint32_t from = tick - after % length_;
     if (count_ == kSpans) {
       join_two();
       i = place_of(tick);
@@ -105,6 +115,7 @@ class Lru final : public Policy {
 
   std::size_t size_ = 0;
   std::size_t first_ = 0, count_ = 1;   // of the ring of spans
+  std::uint32_t length_ = 0;            // of a span, in ticks
   std::array<Span, kSpans> spans_;
 };
 
