@@ -134,7 +134,7 @@ ReuseModel::Ages ReuseModel::worth_at(const Ages& rate, std::size_t ages) const 
 
 // A counting sort: worth is told apart by sixteenths of an octave, from 2^-40 on, which is finer than it is known.
 void ReuseModel::rank() {
-  constexpr std::size_t kSteps = 41 * 16;
+  constexpr std::size_t kSteps = std::size_t{41} * 16;
   const auto key = [&](std::size_t c, std::size_t age) {
     constexpr int kLeastBits = (127 - 40) * 16;
     const auto bits = static_cast<int>(std::bit_cast<std::uint32_t>(static_cast<float>(worth_[c][age])) >> 19);

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <bit>
 #include <new>
 
@@ -24,7 +25,7 @@ constexpr std::size_t kHugeFromBytes = std::size_t{8} << 20;
 
 constexpr int kSmallestLog2 = std::bit_width(BufferPool::kSmallestBytes) - 1;
 
-std::size_t step_bytes(std::size_t size) { return std::size_t{1} << (std::bit_width(size) - 6); }
+std::size_t step_bytes(std::size_t size) { return std::max<std::size_t>(std::bit_floor(size) / 32, 1); }
 
 }   // namespace
 
