@@ -1,33 +1,10 @@
 // What a TensorCache does when memory runs out: each allocation fails once, the caller gets std::bad_alloc, nobody waits for ever, and the
-// cache goes on. This program replaces operator new.
+// cache goes on.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
-
+#include "cache/failing_allocations.h"
 #include "cache/testing.h"
 #include "tensorcache/cache_manager.h"
-
-namespace {
-
-thread_local long allocations_left = -1;   // negative: all succeed
-
-void* allocate(std::size_t size, std::size_t alignment) {
-  if (allocations_left == 0) throw std::bad_alloc();
-  if (allocations_left > 0) --allocations_left;
-  void* memory = std::aligned_alloc(alignment, (size + alignment - 1) / alignment * alignment);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-
-}   // namespace
-
-void* operator new(std::size_t size) { return allocate(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__); }
-void* operator new(std::size_t size, std::align_val_t alignment) { return allocate(size, static_cast<std::size_t>(alignment)); }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
 
 namespace tensorcache {
 namespace {
