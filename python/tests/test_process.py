@@ -1,6 +1,5 @@
 """Disks, forks, other processes, and the end of the interpreter."""
 import os
-import statistics
 import subprocess
 import sys
 import textwrap
@@ -245,14 +244,16 @@ def test_ctrl_c_is_heard(waits):
 
 
 def test_threads_run_while_one_waits_for_a_value_being_copied():
-    """A get that finds nothing may wait for an add in progress: without the GIL, too."""
+    """A get that finds nothing may wait for a compare-and-swap in progress: without the GIL, too. Others' work takes its turns on the cores as well, so
+    what counts is how much of the writing time everybody stood still."""
     with TensorCache("1500MiB") as cache:
         value, gaps, adds, stop = np.ones(500 << 20, np.uint8), [], [], threading.Event()
 
         def add():
+            version = 0
             for _ in range(10):
                 begin = time.perf_counter()
-                cache.add("k", value)
+                version = cache.put_if_version("k", version, value) or 0
                 adds.append(time.perf_counter() - begin)
             stop.set()
 
@@ -275,4 +276,4 @@ def test_threads_run_while_one_waits_for_a_value_being_copied():
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
         sys.setswitchinterval(interval)
-        assert sum(gap > statistics.median(adds) / 2 for gap in gaps) < 4, (sorted(gaps)[-5:], adds)
+        assert sum(gap for gap in gaps if gap > 0.01) < sum(adds) / 2, (sorted(gaps)[-5:], adds)
