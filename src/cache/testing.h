@@ -13,6 +13,7 @@
 
 #include "base/testing.h"
 #include "tensorcache/cache.h"
+#include "tier/layout.h"
 
 namespace tensorcache::testing {
 
@@ -38,12 +39,9 @@ inline std::uint64_t entries(const Stats& stats) {
 
 inline std::string_view text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
-// What one value of this size takes of a budget, by asking an empty cache.
-inline std::uint64_t charge_of(std::size_t value_bytes) {
-  Cache cache({.capacity_bytes = std::uint64_t{1} << 40});
-  EXPECT_EQ(cache.put(key_of(0), value_of(0, value_bytes)), PutStatus::kStored);
-  return cache.stats().kinds[0].charged_bytes;
-}
+// What one value of this size may take of a budget, with what malloc may give unasked.
+inline constexpr std::uint64_t kMallocSlackBytes = 32;
+inline std::uint64_t charge_of(std::size_t value_bytes) { return detail::Layout(value_bytes).charge() + kMallocSlackBytes; }
 
 // The keys of a chain and a cache that holds its blocks, put in the order of the chain.
 inline std::vector<Key> keys_of_chain(std::uint64_t chain, std::size_t blocks) {
