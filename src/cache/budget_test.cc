@@ -197,6 +197,17 @@ TEST_P(NearlyLru, HitsAsOftenAsTheExactOrder) {
   EXPECT_LT(exact_share, 0.95) << "or it would be easy";
 }
 
+// From the first hint on, uses are told again: the order among those of high priority is exact.
+TEST(Budget, AHintEndsGuessing) {
+  Cache cache({.capacity_bytes = 4000 * charge_of(64)});
+  for (std::uint64_t id = 0; id < 2000; ++id) ASSERT_EQ(cache.put(key_of(id), value_of(id, 64)), PutStatus::kStored);
+  for (const std::uint64_t id : {1, 2}) cache.advise(std::vector<Key>{key_of(id)}, {.priority = 90});
+  EXPECT_TRUE(cache.get(key_of(1)));
+  std::uint64_t capacity = cache.stats().used_bytes;
+  while (cache.contains(key_of(1)) && cache.contains(key_of(2))) cache.resize(capacity -= 64);
+  EXPECT_TRUE(cache.contains(key_of(1)));
+}
+
 // A long time of nothing but hits, then new entries: what was not hit lately goes first.
 TEST(Budget, WhatIsHitOutlivesWhatIsNotHit) {
   constexpr std::uint64_t kFit = 4000;

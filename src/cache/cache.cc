@@ -69,18 +69,18 @@ Cache::~Cache() = default;
 
 PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
   if (!lower_) return tier_->put(key, value, options);
-  if (options.replaces) {
-    Draft draft = reserve(key, value.size(), options);
-    if (draft && !value.empty()) std::memcpy(draft.bytes().data(), value.data(), value.size());
-    return commit(std::move(draft));
-  }
   // Values do not change, and it may have expired: only reading it tells.
-  if (!tier_->contains(key) && lower_->disk.contains(key)) {
+  if (!options.replaces && !tier_->contains(key) && lower_->disk.contains(key)) {
     lower_->loader.load_now(std::span(&key, 1));
     if (!tier_->contains(key) && lower_->disk.contains(key)) return PutStatus::kAlreadyStored;   // there, with no room here
   }
   if (options.parent && !tier_->contains(*options.parent) && lower_->disk.contains(*options.parent)) {
     lower_->loader.load_now(std::span(&*options.parent, 1));
+  }
+  if (options.replaces) {
+    Draft draft = reserve(key, value.size(), options);
+    if (draft && !value.empty()) std::memcpy(draft.bytes().data(), value.data(), value.size());
+    return commit(std::move(draft));
   }
   Handle stored;
   const PutStatus status = tier_->put(key, value, options, &stored);

@@ -59,6 +59,20 @@ TEST_F(DiskCache, IsThereAfterARestart) {
   EXPECT_EQ(cache_->disk_stats().hits, 51u);
 }
 
+TEST_F(DiskCache, WhatIsReplacedIsReplacedOnDiskToo) {
+  start();
+  ASSERT_EQ(cache_->put(key_of(1), value_of(1, 1000)), PutStatus::kStored);
+  restart();
+  EXPECT_EQ(cache_->put(key_of(1), value_of(2, 500)), PutStatus::kAlreadyStored);
+  EXPECT_EQ(cache_->put(key_of(1), value_of(2, 500), {.replaces = true}), PutStatus::kStored);
+  EXPECT_EQ(cache_->get(key_of(1)).text(), value_of(2, 500));
+  restart();
+  EXPECT_EQ(cache_->get(key_of(1)).text(), value_of(2, 500));
+  EXPECT_EQ(cache_->put(key_of(1), value_of(3, 500), {.replaces = true}), PutStatus::kStored) << "in memory and on disk";
+  restart();
+  EXPECT_EQ(cache_->get(key_of(1)).text(), value_of(3, 500));
+}
+
 TEST_F(DiskCache, HoldsMoreThanTheMemory) {
   start(1 << 20);
   for (std::uint64_t i = 0; i < 200; ++i) {

@@ -103,6 +103,7 @@ WriteResult TensorCache::Impl::commit_locked(const Key& key, Draft draft, tensor
   }
   const PutStatus status = shared->cache.commit(std::move(draft));
   if (status == PutStatus::kStored) return {WriteStatus::kStored, version};
+  if (!shared->cache.contains(key)) limit.erase(key);
   return {status == PutStatus::kTooLarge ? WriteStatus::kTooLarge : WriteStatus::kNoSpace, 0};
 }
 

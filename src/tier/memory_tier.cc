@@ -150,11 +150,11 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
       expire(entry->key());
     }
   }
+  sweep(garbage);
   if (draft.entry_ != nullptr) {
     if (pinned != nullptr) pinned->reset();
     return rejected(PutStatus::kNoSpace);
   }
-  sweep(garbage);
   if (budget_.over()) trim();
   return PutStatus::kStored;
 }
@@ -332,6 +332,7 @@ void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, const Do& 
     if ((*entry)->has(kParked)) put_back(**entry);
     if ((*entry)->has(kLinked)) with(**entry);
   }
+  show_lazy();   // there may be the first hint now
 }
 
 void MemoryTier::demote(std::span<const Key> chain) {
