@@ -18,15 +18,7 @@ void fail_each_allocation(const Operation& operation) {
     SCOPED_TRACE(allowed);
     Cache cache({.capacity_bytes = 4 << 20});
     for (std::uint64_t i = 0; i < 200; ++i) ASSERT_EQ(cache.put(key_of(i), value_of(i, i * 60)), PutStatus::kStored);
-    bool failed = false;
-    allocations_left = allowed;
-    try {
-      operation(cache);
-    } catch (const std::bad_alloc&) {
-      failed = true;
-    }
-    failed = failed || allocations_left == 0;
-    allocations_left = -1;
+    const bool failed = runs_out(allowed, [&] { operation(cache); });
     failures += failed ? 1 : 0;
 
     EXPECT_LE(cache.stats().peak_bytes, 4u << 20);

@@ -27,6 +27,21 @@ void* or_throw(void* memory) {
   return memory;
 }
 
+// Whether `operation` needed more than `allowed` allocations. All succeed before and after.
+template <class Operation>
+bool runs_out(long allowed, const Operation& operation) {
+  bool threw = false;
+  allocations_left = allowed;
+  try {
+    operation();
+  } catch (const std::bad_alloc&) {
+    threw = true;
+  }
+  const bool none_left = allocations_left == 0;
+  allocations_left = -1;
+  return threw || none_left;
+}
+
 constexpr std::size_t kDefault = __STDCPP_DEFAULT_NEW_ALIGNMENT__;
 
 }   // namespace

@@ -65,62 +65,6 @@ TEST_F(Order, WhatReadsTicksSparesWhatWasUsedUntold) {
   }
 }
 
-TEST_F(Order, LruPutsWhatWasUsedUntoldWhereItBelongs) {
-  use("lru");
-  for (std::uint32_t i = 0; i < 6; ++i) {
-    nodes_[i].set_last_use(10 * i);
-    policy_->insert(nodes_[i]);
-  }
-  node('a').set_last_use(32);   // between d and e
-  node('b').set_last_use(12);   // c came later
-  EXPECT_EQ(pop(6), "bcdaef");
-}
-
-TEST_F(Order, LruDemotesWhatWasUsedUntold) {
-  use("lru");
-  for (std::uint32_t i = 0; i < 6; ++i) {
-    nodes_[i].set_last_use(10 * i);
-    policy_->insert(nodes_[i]);
-  }
-  node('d').set_last_use(45);
-  policy_->demote(node('d'));
-  EXPECT_EQ(pop(6), "dabcef");
-}
-
-// Far more spans of time than it can tell apart: their order stays, and near the end it is fine enough.
-TEST(Lru, KeepsTheOrderOfALongTime) {
-  for (const std::uint32_t start : {0u, 0xffff0000u}) {   // ticks wrap around
-    const auto lru = make_policy("lru");
-    constexpr std::size_t kNodes = 2000;
-    std::vector<PolicyNode> nodes(kNodes);
-    std::uint32_t tick = start;
-    for (PolicyNode& node : nodes) {
-      node.set_last_use(tick);
-      lru->insert(node);
-      tick += 100;
-    }
-    std::mt19937 random(3);
-    for (PolicyNode& node : nodes) {   // all are used once more, untold, in any order
-      node.set_last_use(tick + random() % 200'000);
-    }
-    tick += 200'000;
-    PolicyNode last;
-    last.set_last_use(tick);
-    lru->insert(last);
-    std::uint32_t wrong = 0;
-    std::uint32_t before = 0;
-    for (std::size_t i = 0; i < kNodes; ++i) {
-      PolicyNode* node = lru->pop();
-      ASSERT_NE(node, nullptr);
-      if (node == &last) continue;
-      const std::uint32_t used = node->last_use() - start;
-      wrong += used + 30'000 < before ? 1 : 0;   // long before what went before it
-      before = std::max(before, used);
-    }
-    EXPECT_LT(wrong, kNodes / 50);
-  }
-}
-
 TEST(Policies, AreFoundByName) {
   for (const PolicyInfo& info : policies()) {
     EXPECT_NE(make_policy(info.name), nullptr) << info.name;

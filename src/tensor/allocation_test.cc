@@ -25,15 +25,7 @@ void fail_each_allocation(const Operation& operation) {
     TensorCache cache({.store = {.capacity_bytes = 1 << 20, .clock = clock.function()}, .capacity_entries = 3});
     for (const char* key : {"a", "b", "c"}) ASSERT_TRUE(cache.add(key, TensorView::text("old"), {.time_to_live = 100ms, .stale_for = 1h}));
     clock.advance(100ms);
-    bool failed = false;
-    allocations_left = allowed;
-    try {
-      operation(cache);
-    } catch (const std::bad_alloc&) {
-      failed = true;
-    }
-    failed = failed || allocations_left == 0;
-    allocations_left = -1;
+    const bool failed = runs_out(allowed, [&] { operation(cache); });
     failures += failed ? 1 : 0;
 
     for (const char* key : {"a", "b", "k"}) {

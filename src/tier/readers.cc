@@ -4,11 +4,6 @@
 
 namespace tensorcache::detail {
 
-std::size_t Readers::next_home() {
-  static std::atomic<std::size_t> next{0};
-  return next.fetch_add(1, std::memory_order_relaxed) % kSlots;
-}
-
 // The first time in a slot, and where another thread has it just now.
 Readers::Slot& Readers::enter_any(std::size_t at) {
   for (std::size_t tries = 1;; ++tries) {

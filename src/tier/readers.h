@@ -11,6 +11,7 @@
 #include <span>
 
 #include "tier/entry.h"
+#include "tier/thread_number.h"
 
 namespace tensorcache::detail {
 
@@ -113,11 +114,7 @@ class Readers {
     std::uint64_t turn = slot.turn.load(std::memory_order_relaxed);
     return (turn & 1) == 0 && slot.turn.compare_exchange_strong(turn, turn + 1);
   }
-  [[nodiscard]] static std::size_t home() {   // of the calling thread
-    thread_local std::size_t mine = kSlots;
-    return mine < kSlots ? mine : mine = next_home();
-  }
-  [[nodiscard]] static std::size_t next_home();
+  [[nodiscard]] static std::size_t home() { return thread_number() % kSlots; }   // of the calling thread
   [[nodiscard]] Slot& enter() {
     const std::size_t at = home();
     return at < used_slots_.load(std::memory_order_acquire) && try_take(slots_[at]) ? slots_[at] : enter_any(at);

@@ -4,14 +4,9 @@
 #include <mutex>
 
 #include "tier/layout.h"
+#include "tier/thread_number.h"
 
 namespace tensorcache::detail {
-
-SpareBlocks::Shelf& SpareBlocks::own() {
-  static std::atomic<std::size_t> next{0};
-  thread_local const std::size_t mine = next.fetch_add(1, std::memory_order_relaxed) % kShelves;
-  return shelves_[mine];
-}
 
 void* SpareBlocks::take(std::size_t block_bytes) {
   Shelf& shelf = own();
@@ -28,6 +23,8 @@ void* SpareBlocks::take(std::size_t block_bytes) {
   }
   return nullptr;
 }
+
+SpareBlocks::Shelf& SpareBlocks::own() { return shelves_[thread_number() % kShelves]; }
 
 bool SpareBlocks::keep(void* block, std::size_t block_bytes) {
   const std::uint64_t charge = Layout::taken_by(block);
