@@ -4,14 +4,14 @@
 
 #include "cache/failing_allocations.h"
 #include "cache/testing.h"
+#include "tensor/testing.h"
 #include "tensorcache/cache_manager.h"
 
 namespace tensorcache {
 namespace {
 
+using testing::text_of;
 using namespace std::chrono_literals;
-
-std::string_view text_of(const Hit& hit) { return hit ? hit.tensor().characters() : "(nothing)"; }
 
 // Runs `operation` in a fresh cache, each time with one allocation more, until it needs no more than it has. Whether it failed half-way or
 // not, the keys it used are as usable as before.

@@ -6,14 +6,14 @@
 #include <optional>
 #include <thread>
 
+#include "tensor/testing.h"
 #include "tensorcache/tensor_cache.h"
 
 namespace tensorcache {
 namespace {
 
+using testing::text_of;
 using namespace std::chrono_literals;
-
-std::string_view text_of(const Hit& hit) { return hit ? hit.tensor().characters() : "(nothing)"; }
 
 TEST(Leases, OneIsOnesAtATime) {
   TensorCache cache({});

@@ -1,3 +1,4 @@
+#include "tensor/testing.h"
 #include "tensorcache/tensor_cache.h"
 
 #include <gtest/gtest.h>
@@ -11,11 +12,11 @@
 namespace tensorcache {
 namespace {
 
+using testing::text_of;
 using namespace std::chrono_literals;
 using testing::FakeClock;
 
 TensorView text(std::string_view value) { return TensorView::text(value); }
-std::string_view text_of(const Hit& hit) { return hit ? hit.tensor().characters() : "(nothing)"; }
 TensorCacheOptions with_clock(const FakeClock& clock) { return {.store = {.capacity_bytes = 1 << 24, .clock = clock.function()}}; }
 
 TEST(TensorCache, TypesShapesAndStridesComeBack) {
