@@ -41,14 +41,20 @@ DiskTier::DiskTier(DiskTierOptions options)
   writer_ = std::thread([this] { write_loop(); });
 }
 
-DiskTier::~DiskTier() {
+bool DiskTier::close(std::chrono::milliseconds time) {
   {
     std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, kLastWrites, [this] { return ready_ && queue_.empty() && !writing_; });
+    changed_.wait_for(lock, time, [this] { return ready_ && queue_.empty() && !writing_; });
     stopping_ = true;
     changed_.notify_all();
   }
-  writer_.join();
+  if (writer_.joinable()) writer_.join();
+  const std::lock_guard lock(mutex_);
+  return removals_.empty() && clearings_.empty();
+}
+
+DiskTier::~DiskTier() {
+  static_cast<void>(close(kLastWrites));
   for (const Write& write : queue_) {
     if (write.written) write.written(false);
   }
@@ -199,6 +205,24 @@ void DiskTier::resize(std::uint64_t capacity_bytes) {
   capacity_ = capacity_bytes;
   segment_bytes_ = segment_for(options_.segment_bytes, capacity_bytes);
   changed_.notify_all();
+}
+
+void DiskTier::limit_index(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  index_limit_ = bytes;
+  changed_.notify_all();
+}
+
+bool DiskTier::wait_for_room(std::chrono::milliseconds time) const {
+  std::unique_lock lock(mutex_);
+  return changed_.wait_for(lock, time, [this] { return queue_.size() < kMostQueued; });
+}
+
+bool DiskTier::has_children(const Key& key) const {
+  const std::lock_guard lock(mutex_);
+  const Index::Id id = index_.find(key);
+  if (id != Index::kNone && index_[id].first_child != Index::kNone) return true;
+  return std::any_of(queue_.begin(), queue_.end(), [&](const Write& write) { return write.value.parent == key; });
 }
 
 void DiskTier::when_written(std::function<void(bool)> done) {

@@ -51,7 +51,7 @@ class DiskTier {
   // Takes the directory, making it if need be; what is stored there becomes visible soon after (wait_ready).
   // Throws std::runtime_error that names the directory: it cannot be used, or another process has it.
   explicit DiskTier(DiskTierOptions options);
-  // Writes what waits, for five seconds at most, and seals the log.
+  // close() with five seconds.
   ~DiskTier();
   DiskTier(const DiskTier&) = delete;
   DiskTier& operator=(const DiskTier&) = delete;
@@ -71,6 +71,8 @@ class DiskTier {
   [[nodiscard]] bool contains(const Key& key) const;
   // Whether it is stored, or waits to be.
   [[nodiscard]] bool knows(const Key& key) const;
+  // Whether a value that is stored, or waits to be, is chained behind it.
+  [[nodiscard]] bool has_children(const Key& key) const;
   // How many leading keys of the chain are stored. No I/O.
   [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
   [[nodiscard]] std::uint64_t bytes_of(std::span<const Key> keys) const;
@@ -90,14 +92,18 @@ class DiskTier {
   // How long reading so much takes, by what reads took lately; nothing while that is not known.
   [[nodiscard]] std::optional<double> read_seconds(std::uint64_t bytes) const;
 
-  // Forgets at once; the log says so too, in its turn.
+  // Forgets at once; a removal is logged later. A key that is nowhere on this disk costs no write.
   bool remove(const Key& key);
+  // Waits until the queue of removals has room; to be called before remove() with no lock held. False: there is none after `time`.
+  bool wait_for_room(std::chrono::milliseconds time) const;
   std::uint64_t clear(std::optional<std::uint64_t> owner);
   // Forgets these and what is chained behind them, and writes the rest of their segments anew: afterwards (flush) no byte of them is left.
   std::uint64_t purge(std::span<const Key> keys);
   void name_owner(std::uint64_t owner, const std::string& name);
   void name_source(std::uint64_t source, const std::string& name);
   void resize(std::uint64_t capacity_bytes);
+  // Memory of the index, at most. Beyond it the oldest segments are evicted.
+  void limit_index(std::uint64_t bytes);
 
   // Calls `done` once everything that was put or removed before is in the log and as durable as `sync` promises (true), or was given up
   // (false). On the writing thread.
@@ -106,6 +112,11 @@ class DiskTier {
   bool flush(std::chrono::milliseconds time);
   // Until what the directory held is visible; false if that takes longer.
   bool wait_ready(std::chrono::milliseconds time) const;
+
+  // Stops accepting, writes the removals that wait, then values until `time` is over, and seals the log. Takes `time` and one system call
+  // at most. False: a value that was removed or replaced may be served after the next start. Values that were lost are no reason for that.
+  // Called again, it gives the same answer.
+  bool close(std::chrono::milliseconds time);
 
   [[nodiscard]] DiskStats stats() const;
 
@@ -244,6 +255,7 @@ class DiskTier {
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::uint64_t capacity_, segment_bytes_;
+  std::uint64_t index_limit_ = UINT64_MAX;
   Index index_;
   std::uint64_t charged_ = 0;   // of the index
   std::map<std::uint32_t, Segment> segments_;
