@@ -114,12 +114,13 @@ struct Ours final : Store {
   }
   bool get(const Key& key, std::vector<std::byte>* value) override {
     return tier->read(
-               std::span(&key, 1),
-               [&](std::size_t, const DiskTier::Found& found) {
-                 value->resize(found.value_bytes);
-                 return std::span(*value);
-               },
-               [](std::size_t, const disk::RecordHeader&) { return true; }) == 1;
+                   std::span(&key, 1),
+                   [&](std::size_t, const DiskTier::Found& found) {
+                     value->resize(found.value_bytes);
+                     return std::span(*value);
+                   },
+                   [](std::size_t, const disk::RecordHeader&, const disk::Place&) { return DiskTier::Verdict::kTaken; })
+               .accepted == 1;
   }
   std::unique_ptr<DiskTier> tier;
 };
@@ -247,9 +248,11 @@ double cold_read(const Work& work, DiskTier& tier) {
   const double seconds = seconds_of([&] {
     for (std::size_t at = 0; at < work.keys.size(); at += kChain) {
       const auto chain = std::span(work.keys).subspan(at, std::min(kChain, work.keys.size() - at));
-      const std::size_t count = tier.read(
-          chain, [&](std::size_t i, const DiskTier::Found& found) { return std::span(buffers[i]).first(found.value_bytes); },
-          [](std::size_t, const disk::RecordHeader&) { return true; });
+      const std::size_t count =
+          tier.read(
+                  chain, [&](std::size_t i, const DiskTier::Found& found) { return std::span(buffers[i]).first(found.value_bytes); },
+                  [](std::size_t, const disk::RecordHeader&, const disk::Place&) { return DiskTier::Verdict::kTaken; })
+              .accepted;
       for (std::size_t i = 0; i < count; ++i) bytes += work.sizes[at + i];
     }
   });

@@ -88,8 +88,8 @@ struct PutOptions {
   // goes, and all that is chained behind it.
   std::chrono::milliseconds time_to_live{0};
   Hints hints = {};
-  // Takes the place of what is stored under the key, unless something is chained behind that: at once, so that nobody finds neither. Until
-  // then the older one stays, and is given up before only where there is no other room.
+  // Takes the place of what is stored under the key, unless something is chained behind that, in memory or on disk: at once, so that no
+  // lookup finds neither. Until then the older one stays, and is given up before only where there is no other room.
   bool replaces = false;
 };
 
@@ -140,6 +140,14 @@ class Handle {
   Handle(detail::MemoryTier* tier, detail::Entry* entry) : tier_(tier), entry_(entry) {}
   detail::MemoryTier* tier_ = nullptr;   // lives as long as any of its values does
   detail::Entry* entry_ = nullptr;
+};
+
+// What a lookup found.
+struct Lookup {
+  Handle value;
+  // The value is on disk and could not be brought into memory: everything there is pinned, reading failed, or the directory is still being
+  // read after the start. Nothing is known of it then; in particular not that nothing is stored.
+  bool unavailable = false;
 };
 
 // A leading run of a chain, pinned as a Handle pins one value: its last block is, and what a block is chained behind never goes before it.
@@ -225,6 +233,7 @@ struct DiskStats {
   std::uint64_t evictions = 0, expirations = 0, written_again = 0, written_again_bytes = 0;
   std::uint64_t corrupt_records = 0, lost_bytes = 0, damaged_segments = 0, unknown_segments = 0;
   std::uint64_t read_errors = 0, write_errors = 0;
+  std::uint64_t unavailable_lookups = 0;   // of values that are stored and could not be read, see Lookup
 };
 
 struct EntryInfo {
@@ -256,8 +265,11 @@ class Cache {
   [[nodiscard]] Draft reserve(const Key& key, std::size_t value_bytes, const PutOptions& options = {});
   PutStatus commit(Draft draft);
 
-  // The value pinned, or an empty handle. Counts as a use for the policy. What is found on disk is in memory from then on.
-  [[nodiscard]] Handle get(const Key& key, Look look = Look::kEverywhere);
+  // The value pinned, or an empty handle. Counts as a use for the policy. What is found on disk is in memory from then on, and what it is
+  // chained behind too. A value that is stored is found whatever other threads do to other keys; see Lookup for what may keep it away.
+  [[nodiscard]] Handle get(const Key& key, Look look = Look::kEverywhere) { return look_up(key, look).value; }
+  // The same; tells a value that is not stored from one that is and could not be read now.
+  [[nodiscard]] Lookup look_up(const Key& key, Look look = Look::kEverywhere);
 
   // The longest leading run of `chain` that is stored, each value behind the one before it (PutOptions::parent). A key must tell all that
   // came before it, as the hash of a prefix does: then only some of the keys are looked up, about 2 log2 of the run's length.
@@ -277,6 +289,11 @@ class Cache {
   [[nodiscard]] std::size_t peek(std::span<const Key> chain, Look look = Look::kEverywhere) const;
   [[nodiscard]] bool contains(const Key& key, Look look = Look::kEverywhere) const;
 
+  // Copies the first bytes of a value, as many as fit, and returns how many those are. Of a value that is on disk only it reads no more than
+  // these: their checksum covers the whole value and is not verified, so use them as a hint. Counts as no use. Nothing: not stored, or it
+  // cannot be read.
+  [[nodiscard]] std::optional<std::size_t> head(const Key& key, std::span<std::byte> to) const;
+
   // Brings the leading run of `chain` that is stored from disk into memory, without waiting: `done` is called once, on a thread of the
   // cache's, when it is there, could not be brought, or `patience` is over (it may still come). For `patience` take the time that doing
   // without would cost: loading is not even begun if it would take longer. False, and no call: there is nothing to wait for.
@@ -292,7 +309,8 @@ class Cache {
   // The stored value, or `compute`'s, which is then stored. However many threads ask, one computes; the others wait for it. If it throws,
   // that caller gets the exception, nothing is stored, and one of those waiting computes in its place.
   // A value that cannot be stored is returned all the same (pinned, outside the cache and its budget), to those waiting too.
-  // `compute` may use the cache, but must not ask for its own key here: it would wait for itself.
+  // `compute` may use the cache. Asking for its own key here is a std::logic_error. Where computations of several threads ask for each other's
+  // keys in a circle, the last to ask computes instead of waiting.
   using Compute = std::function<std::vector<std::byte>()>;
   [[nodiscard]] Handle get_or_compute(const Key& key, const Compute& compute, const PutOptions& options = {});
 
@@ -303,6 +321,10 @@ class Cache {
   // Waits until everything put and removed so far is on disk and as durable as DiskSync promises. False: not within `time`, or some of
   // it was given up (the disk does not work, or was too slow), which is told once. True without a disk tier.
   bool flush(std::chrono::milliseconds time);
+  // Ends the disk tier: writes what waits, removals first, for as long as `time` allows. From here on the cache is in memory only. True:
+  // nothing that was removed or replaced can come back at the next start. False: the disk did not take that in time; some of it may.
+  // The destructor does the same with five seconds. Not while other threads use the cache. A second call returns what the first one did.
+  bool close(std::chrono::milliseconds time);
   // The same without waiting; `done` is called on a thread of the cache's, or at once.
   void when_flushed(std::function<void(bool)> done);
 
@@ -319,9 +341,11 @@ class Cache {
  private:
   struct Flights;
   struct Lower;
+  [[nodiscard]] Lookup look_up(const Key& key, Look look, bool counts);
   std::uint64_t clear_both(std::optional<std::uint64_t> owner);
   std::shared_ptr<detail::MemoryTier> tier_;
-  std::unique_ptr<Lower> lower_;   // the disk tier; null: none
+  std::unique_ptr<Lower> lower_;     // the disk tier; null: none
+  bool nothing_comes_back_ = true;   // close()
   std::unique_ptr<Flights> flights_;
 };
 

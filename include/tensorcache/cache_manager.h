@@ -39,8 +39,10 @@ class CacheManager {
   std::uint64_t clear();   // all of them; how many entries went
   void resize(std::uint64_t capacity_bytes);
   bool flush(std::chrono::milliseconds time);
+  bool close(std::chrono::milliseconds time);   // see Cache::close. Nothing else may be running
 
  private:
+  void stop_refreshes();
   const std::shared_ptr<tensor::Shared> shared_;
   mutable std::mutex mutex_;
   std::map<std::string, std::unique_ptr<TensorCache>> caches_;

@@ -14,8 +14,8 @@
 //   if (!cache.put_if_version("counter", counter.version(), tensorcache::TensorView::text("1"))) retry();
 //
 // Threads: every member may be called from any thread at any time. For each key alone, reads and writes are linearizable: a read sees
-// the last write that ended before it began, or one that overlaps it. (A value may go at any time, of course: it is a cache. One that is on
-// disk only is a miss while there is no room for it in memory.)
+// the last write that ended before it began, or one that overlaps it. A value may go at any time: it is a cache. One that is on disk only and
+// cannot be read now is a miss that says so (Hit::unavailable); put_if_version() refuses then.
 // Values are never changed in place; whoever holds a Hit keeps what it saw.
 // Errors: what did not go in comes back as a WriteStatus. std::invalid_argument for a wrong argument, naming it; what a caller's own
 // function throws. A disk that fails is a miss.
@@ -86,6 +86,8 @@ enum class WriteStatus : std::uint8_t {
   kLeaseLost,   // the lease ran out
   kTooLarge,    // larger than the whole budget; what was there before stays
   kNoSpace,     // everything that could go is pinned; likewise
+  // put_if_version: the stored value cannot be read now (Hit::unavailable), so its version is not known
+  kUnavailable,
 };
 [[nodiscard]] std::string_view write_status_name(WriteStatus status);
 
@@ -104,6 +106,8 @@ class Hit {
 
   // Whether there is a value. False after a miss, and where negative() is true.
   [[nodiscard]] explicit operator bool() const { return parts() > 0; }
+  // A miss of a value that is stored: everything in memory is pinned, or the disk failed. Not the same as nothing there.
+  [[nodiscard]] bool unavailable() const;
   // It is known that there is nothing: no value, and no need to compute.
   [[nodiscard]] bool negative() const;
   // A value may have several parts, each a tensor, bytes or text, e.g. a model's several outputs. Throws std::out_of_range.
@@ -153,8 +157,9 @@ struct TensorCacheStats {
   std::uint64_t writes = 0, rejected_writes = 0, conflicts = 0;
   std::uint64_t computations = 0, refreshes = 0, failed_computations = 0;   // refreshes are computations too
   std::uint64_t entry_limit_evictions = 0;
-  Stats store;      // of the whole store: all caches of a CacheManager
-  DiskStats disk;   // likewise
+  Stats store;                     // of the whole store: all caches of a CacheManager
+  DiskStats disk;                  // likewise
+  std::uint64_t unavailable = 0;   // misses of stored values that could not be read
 };
 
 class TensorCache {
@@ -178,7 +183,7 @@ class TensorCache {
 
   [[nodiscard]] Hit get(const ItemKey& key);
   [[nodiscard]] Hit peek(const ItemKey& key);        // the same; counts as a use, but neither as a hit nor as a miss
-  [[nodiscard]] bool contains(const ItemKey& key);   // a value, fresh or stale; otherwise as peek()
+  [[nodiscard]] bool contains(const ItemKey& key);   // a value, fresh or stale. Reads no value from disk, and counts as no use
   bool remove(const ItemKey& key);                   // true: there was something
   std::uint64_t clear();                             // how many entries went
 
@@ -189,7 +194,8 @@ class TensorCache {
   // must live as long as the cache. If that fails, or cannot begin, the next to meet the stale value tries again. If the key is removed, or
   // a tag of it is invalidated, while it is computed, the result is returned but not served to anybody who asks later. A value that does not
   // fit is returned all the same, to those waiting too.
-  // `compute` may use the cache, but must not ask for its own key here: it would wait for itself.
+  // `compute` may use the cache. Asking for its own key here is a std::logic_error. Where computations of several threads ask for each other's
+  // keys in a circle, the last to ask computes instead of waiting.
   using Compute = std::function<std::optional<Tensor>()>;   // nothing: there is nothing
   [[nodiscard]] Hit get_or_compute(const ItemKey& key, const Compute& compute, const ComputeOptions& options = {});
 
@@ -218,6 +224,7 @@ class TensorCache {
   void resize(std::uint64_t capacity_bytes);
   void resize_entries(std::uint64_t capacity_entries);   // 0: no limit
   bool flush(std::chrono::milliseconds time);            // see Cache::flush
+  bool close(std::chrono::milliseconds time);            // see Cache::close. Nothing else may be running
   // Entries held in memory, those that expired or were invalidated and that nobody has met since included. O(1) for a cache of its own;
   // for one of a CacheManager's a walk over the index.
   [[nodiscard]] std::uint64_t size() const;

@@ -57,7 +57,8 @@ typedef enum tc_status {
   TC_TIMEOUT = 8,
   TC_COMPUTE_FAILED = 9, /* the callback said so */
   TC_OUT_OF_MEMORY = 10,
-  TC_ERROR = 11 /* anything else, e.g. a directory that another process uses */
+  TC_ERROR = 11,      /* anything else, e.g. a directory that another process uses */
+  TC_UNAVAILABLE = 12 /* a value is stored and cannot be read now: all is pinned, or the disk failed */
 } tc_status;
 
 /* Why the last call on this thread that did not give TC_OK did not. Valid until the next call on this thread. Never null. */

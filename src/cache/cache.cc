@@ -71,12 +71,11 @@ PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const Put
   if (!lower_) return tier_->put(key, value, options);
   // Values do not change, and it may have expired: only reading it tells.
   if (!options.replaces && !tier_->contains(key) && lower_->disk.contains(key)) {
-    lower_->loader.load_now(std::span(&key, 1));
-    if (!tier_->contains(key) && lower_->disk.contains(key)) return PutStatus::kAlreadyStored;   // there, with no room here
+    const Lookup there = lower_->loader.fetch(key);
+    if (there.value || there.unavailable) return PutStatus::kAlreadyStored;
   }
-  if (options.parent && !tier_->contains(*options.parent) && lower_->disk.contains(*options.parent)) {
-    lower_->loader.load_now(std::span(&*options.parent, 1));
-  }
+  Lookup parent;   // pinned until the value is stored behind it
+  if (options.parent && !tier_->contains(*options.parent) && lower_->disk.contains(*options.parent)) parent = lower_->loader.fetch(*options.parent);
   if (options.replaces) {
     Draft draft = reserve(key, value.size(), options);
     if (draft && !value.empty()) std::memcpy(draft.bytes().data(), value.data(), value.size());
@@ -95,27 +94,21 @@ Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& 
 PutStatus Cache::commit(Draft draft) {
   if (!lower_) return tier_->commit(std::move(draft));
   Handle stored;
-  PutStatus status = PutStatus::kNoSpace;
-  if (draft && draft.replaces_) {
-    const Key key = detail::MemoryTier::key_of(draft);
-    lower_->loader.forgetting([&] {
-      static_cast<void>(lower_->disk.remove(key));
-      status = tier_->commit(std::move(draft), &stored);
-      return true;
-    });
-  } else {
-    status = tier_->commit(std::move(draft), &stored);
-  }
+  const bool replaces = draft && draft.replaces_;
+  const PutStatus status = replaces ? lower_->replace(std::move(draft), &stored) : tier_->commit(std::move(draft), &stored);
   if (status == PutStatus::kStored) lower_->write(stored);
   return status;
 }
 
-Handle Cache::get(const Key& key, Look look) {
-  if (!lower_ || look == Look::kMemory) return tier_->get(key, detail::MemoryTier::Count::kYes);
-  Handle handle = tier_->get(key, detail::MemoryTier::Count::kYes);
-  if (handle || !lower_->disk.contains(key)) return handle;
-  lower_->loader.load_now(std::span(&key, 1));
-  return tier_->get(key, detail::MemoryTier::Count::kNo);
+Lookup Cache::look_up(const Key& key, Look look) { return look_up(key, look, true); }
+
+Lookup Cache::look_up(const Key& key, Look look, bool counts) {
+  using Count = detail::MemoryTier::Count;
+  const bool both = lower_ && look == Look::kEverywhere;
+  const std::uint64_t changes = both ? lower_->loader.changes() : 0;
+  Handle handle = tier_->get(key, counts ? Count::kYes : Count::kNo);
+  if (handle || !both) return {std::move(handle), false};
+  return lower_->find(key, changes);
 }
 
 Run Cache::match(std::span<const Key> chain, Look look, std::size_t of) {
@@ -141,25 +134,36 @@ std::size_t Cache::peek(std::span<const Key> chain, Look look) const {
 }
 
 bool Cache::contains(const Key& key, Look look) const {
-  return tier_->contains(key) || (lower_ && look == Look::kEverywhere && lower_->disk.contains(key));
+  const bool both = lower_ && look == Look::kEverywhere;
+  const std::uint64_t changes = both ? lower_->loader.changes() : 0;
+  return tier_->contains(key) || (both && lower_->contains(key, changes));
+}
+
+std::optional<std::size_t> Cache::head(const Key& key, std::span<std::byte> to) const {
+  const std::uint64_t changes = lower_ ? lower_->loader.changes() : 0;
+  const auto copied = [&](const Handle& handle) {
+    const auto value = handle.bytes().first(std::min(handle.bytes().size(), to.size()));
+    std::copy(value.begin(), value.end(), to.begin());
+    return value.size();
+  };
+  if (const Handle handle = tier_->get(key, detail::MemoryTier::Count::kNo)) return copied(handle);
+  if (!lower_) return std::nullopt;
+  if (const auto bytes = lower_->disk.read_head(key, to)) return bytes;
+  if (!lower_->contains(key, changes)) return std::nullopt;
+  if (const Handle handle = tier_->get(key, detail::MemoryTier::Count::kNo)) return copied(handle);
+  return lower_->disk.read_head(key, to);
 }
 
 bool Cache::load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done) {
   return lower_ && lower_->loader.load(std::move(chain), patience, std::move(done));
 }
 
-bool Cache::remove(const Key& key) {
-  if (!lower_) return tier_->remove(key);
-  return lower_->loader.forgetting([&] {
-    const bool on_disk = lower_->disk.remove(key);
-    return tier_->remove(key) || on_disk;
-  });
-}
+bool Cache::remove(const Key& key) { return lower_ ? lower_->remove(key) : tier_->remove(key); }
 
 std::uint64_t Cache::clear_both(std::optional<std::uint64_t> owner) {
   if (!lower_) return tier_->clear(owner);
   // Nearly all that is in memory is on disk too.
-  return lower_->loader.forgetting([&] { return std::max(lower_->disk.clear(owner), tier_->clear(owner)); });
+  return lower_->loader.changing([&] { return std::max(lower_->disk.clear(owner), tier_->clear(owner)); });
 }
 
 std::uint64_t Cache::clear() { return clear_both(std::nullopt); }
@@ -171,7 +175,10 @@ Handle Cache::get_or_compute(const Key& key, const Compute& compute, const PutOp
   return hit ? std::move(hit) : flights_->join(*this, key, compute, options);
 }
 
-void Cache::resize(std::uint64_t capacity_bytes) { tier_->resize(capacity_bytes); }
+void Cache::resize(std::uint64_t capacity_bytes) {
+  tier_->resize(capacity_bytes);
+  if (lower_) lower_->disk.limit_index(capacity_bytes / Lower::kIndexShare);
+}
 
 void Cache::resize_disk(std::uint64_t capacity_bytes) {
   if (lower_) lower_->disk.resize(capacity_bytes);
@@ -181,6 +188,14 @@ bool Cache::flush(std::chrono::milliseconds time) {
   if (!lower_) return true;
   const bool dropped = lower_->dropped();
   return lower_->disk.flush(time) && !dropped;
+}
+
+bool Cache::close(std::chrono::milliseconds time) {
+  if (lower_) {
+    nothing_comes_back_ = lower_->disk.close(time);
+    lower_.reset();
+  }
+  return nothing_comes_back_;
 }
 
 void Cache::when_flushed(std::function<void(bool)> done) {
@@ -208,6 +223,7 @@ DiskStats Cache::disk_stats() const {
   DiskStats stats = lower_->disk.stats();
   stats.skipped_loads = lower_->loader.skipped();
   stats.late_loads = lower_->loader.late();
+  stats.unavailable_lookups = lower_->unavailable();
   return stats;
 }
 

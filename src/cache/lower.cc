@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <stdexcept>
 #include <vector>
 
@@ -10,6 +11,7 @@ namespace {
 
 constexpr std::uint64_t kLeastCapacity = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMostQueued = std::uint64_t{256} << 20;
+constexpr std::chrono::seconds kWaitForRemovals{1};   // of a caller, while the disk is behind with removals
 
 std::int64_t system_unix_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -58,16 +60,76 @@ bool Cache::Lower::put(const Handle& handle) {
     value.expires_unix_ms = value.created_unix_ms + time_to_live.count();
   }
   // What was forgotten meanwhile stays forgotten.
-  const bool queued = loader.remembering([&] { return detail::MemoryTier::is_gone(handle) || disk.put(std::move(value)); });
+  const bool queued = loader.unchanged([&] { return detail::MemoryTier::is_gone(handle) || disk.put(std::move(value)); });
   if (!queued) dropped_ = true;
   return queued;
 }
 
-// A parent may be in memory alone: its write was dropped, or it was evicted from the disk.
+Lookup Cache::Lower::counted(Lookup lookup) {
+  if (lookup.unavailable) unavailable_.fetch_add(1, std::memory_order_relaxed);
+  return lookup;
+}
+
+Lookup Cache::Lower::find(const Key& key, std::uint64_t changes) {
+  using Presence = disk::DiskTier::Presence;
+  const Presence presence = disk.presence(key);
+  if (presence == Presence::kUnknown) return counted({Handle(), true});
+  if (presence == Presence::kStored) return counted(loader.fetch(key));
+  // It may have gone up and left the disk since memory was asked.
+  if (Handle handle = memory_->get(key, detail::MemoryTier::Count::kNo)) return {std::move(handle), false};
+  if (changes % 2 == 0 && changes == loader.changes()) return {};
+  // A change was under way, perhaps of this key: ask when it is over.
+  Handle handle = loader.unchanged([&] { return memory_->get(key, detail::MemoryTier::Count::kNo); });
+  if (handle) return {std::move(handle), false};
+  return disk.contains(key) ? counted(loader.fetch(key)) : Lookup();
+}
+
+bool Cache::Lower::contains(const Key& key, std::uint64_t changes) {
+  if (disk.contains(key) || memory_->contains(key)) return true;
+  if (changes % 2 == 0 && changes == loader.changes()) return false;
+  return loader.unchanged([&] { return memory_->contains(key) || disk.contains(key); });
+}
+
+PutStatus Cache::Lower::replace(Draft draft, Handle* stored) {
+  const Key key = detail::MemoryTier::key_of(draft);
+  static_cast<void>(disk.wait_for_room(kWaitForRemovals));
+  return loader.changing([&] {
+    if (disk.has_children(key)) return PutStatus::kAlreadyStored;
+    const PutStatus status = memory_->commit(std::move(draft), stored);
+    if (status != PutStatus::kStored) return status;
+    try {
+      static_cast<void>(disk.remove(key));
+    } catch (...) {   // else the older one would be found again once this one leaves memory
+      static_cast<void>(memory_->remove(key));
+      throw;
+    }
+    return status;
+  });
+}
+
+bool Cache::Lower::remove(const Key& key) {
+  static_cast<void>(disk.wait_for_room(kWaitForRemovals));
+  return loader.changing([&] {
+    const bool on_disk = disk.remove(key);
+    return memory_->remove(key) || on_disk;
+  });
+}
+
+// What cannot be queued is dropped, for lack of memory too: the value is stored in memory.
 void Cache::Lower::write(const Handle& stored) {
+  try {
+    write_with_parents(stored);
+  } catch (const std::bad_alloc&) {
+    dropped_ = true;
+  }
+}
+
+// A parent may be in memory alone: its write was dropped, or it was evicted from the disk.
+void Cache::Lower::write_with_parents(const Handle& stored) {
   std::vector<Handle> missing;
   const detail::Entry* entry = &detail::MemoryTier::entry_of(stored);
-  while (entry->parent != nullptr && !disk.knows(entry->above()->key())) {
+  const bool accepts = disk.accepts(stored.bytes().size());   // else a look for parents would walk the whole chain for nothing
+  while (accepts && entry->parent != nullptr && !disk.knows(entry->above()->key())) {
     Handle parent = memory_->get(entry->above()->key(), detail::MemoryTier::Count::kNo);
     if (!parent) break;
     entry = &detail::MemoryTier::entry_of(parent);

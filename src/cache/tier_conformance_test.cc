@@ -84,13 +84,15 @@ class Disk final : public AnyTier {
   std::optional<std::string> get(std::uint64_t number) override {
     const Key key = key_of(number);
     std::string value;
-    const std::size_t count = tier_->read(
-        std::span(&key, 1),
-        [&](std::size_t, const disk::DiskTier::Found& found) {
-          value.resize(found.value_bytes);
-          return std::as_writable_bytes(std::span(value));
-        },
-        [](std::size_t, const disk::RecordHeader&) { return true; });
+    const std::size_t count = tier_
+                                  ->read(
+                                      std::span(&key, 1),
+                                      [&](std::size_t, const disk::DiskTier::Found& found) {
+                                        value.resize(found.value_bytes);
+                                        return std::as_writable_bytes(std::span(value));
+                                      },
+                                      [](std::size_t, const disk::RecordHeader&, const disk::Place&) { return disk::DiskTier::Verdict::kTaken; })
+                                  .accepted;
     return count == 1 ? std::optional(value) : std::nullopt;
   }
   bool contains(std::uint64_t number) override { return tier_->contains(key_of(number)); }

@@ -143,12 +143,15 @@ tc_status status_of(const tensorcache::WriteResult& result, std::uint64_t* versi
       return failed(TC_TOO_LARGE, "the value is larger than the whole cache");
     case tensorcache::WriteStatus::kNoSpace:
       return failed(TC_NO_SPACE, "everything that could make room is pinned");
+    case tensorcache::WriteStatus::kUnavailable:
+      return failed(TC_UNAVAILABLE, "the stored value cannot be read now");
   }
   return failed(TC_ERROR, "an unknown status");
 }
 
 tc_status value_into(tensorcache::Hit hit, tc_value** value) {
   if (hit.negative()) return failed(TC_NOTHING, "it is remembered that there is nothing");
+  if (hit.unavailable()) return failed(TC_UNAVAILABLE, "the stored value cannot be read now");
   if (!hit) return failed(TC_MISS, "nothing is stored under this key");
   *value = new tc_value(std::move(hit));
   return TC_OK;
@@ -161,8 +164,8 @@ extern "C" {
 const char* tc_last_error(void) { return last_error().c_str(); }
 
 const char* tc_status_name(tc_status status) {
-  constexpr const char* kNames[] = {"ok",        "miss",     "nothing",  "invalid argument", "conflict",      "lease lost",
-                                    "too large", "no space", "time-out", "compute failed",   "out of memory", "error"};
+  constexpr const char* kNames[] = {"ok",       "miss",     "nothing",        "invalid argument", "conflict", "lease lost", "too large",
+                                    "no space", "time-out", "compute failed", "out of memory",    "error",    "unavailable"};
   const auto number = static_cast<std::size_t>(status);
   return number < std::size(kNames) ? kNames[number] : "unknown";
 }

@@ -67,17 +67,19 @@ class TestTier {
     std::vector<Key> keys;
     for (const std::uint64_t number : numbers) keys.push_back(key_of(number));
     std::map<std::size_t, std::vector<std::byte>> values;
-    return tier_->read(
-        keys,
-        [&](std::size_t i, const DiskTier::Found& found) {
-          values[i].resize(found.value_bytes);
-          return std::span(values[i]);
-        },
-        [&](std::size_t i, const RecordHeader& header) {
-          EXPECT_EQ(header.key, keys[i]);
-          EXPECT_EQ(values[i], value_of(numbers[i], values[i].size())) << "a wrong value";
-          return true;
-        });
+    return tier_
+        ->read(
+            keys,
+            [&](std::size_t i, const DiskTier::Found& found) {
+              values[i].assign(found.value_bytes, std::byte{});
+              return std::span(values[i]);
+            },
+            [&](std::size_t i, const RecordHeader& header, const Place&) {
+              EXPECT_EQ(header.key, keys[i]);
+              EXPECT_EQ(values[i], value_of(numbers[i], values[i].size())) << "a wrong value";
+              return DiskTier::Verdict::kTaken;
+            })
+        .accepted;
   }
   bool has(std::uint64_t number) { return read({number}) == 1; }
   bool flush() { return tier_->flush(std::chrono::seconds(20)); }

@@ -98,9 +98,15 @@ bool DiskTier::put(Value value) {
   return true;
 }
 
-bool DiskTier::contains(const Key& key) const {
+bool DiskTier::accepts(std::uint64_t value_bytes) const {
   const std::lock_guard lock(mutex_);
-  return ready_ && index_.find(key) != Index::kNone;
+  return !stopping_ && !health_.broken && queue_.size() < kMostQueued && queued_bytes_ + value_bytes <= options_.queue_bytes;
+}
+
+DiskTier::Presence DiskTier::presence(const Key& key) const {
+  const std::lock_guard lock(mutex_);
+  if (!ready_) return Presence::kUnknown;
+  return index_.find(key) != Index::kNone ? Presence::kStored : Presence::kNotStored;
 }
 
 bool DiskTier::knows(const Key& key) const {

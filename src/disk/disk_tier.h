@@ -67,8 +67,12 @@ class DiskTier {
   };
   // Queues a value. Never waits; false: it was dropped (the queue is full, the disk does not work, it is too large) and counted.
   bool put(Value value);
+  // Whether a put() of so many bytes would be queued now.
+  [[nodiscard]] bool accepts(std::uint64_t value_bytes) const;
 
-  [[nodiscard]] bool contains(const Key& key) const;
+  [[nodiscard]] bool contains(const Key& key) const { return presence(key) == Presence::kStored; }
+  enum class Presence : std::uint8_t { kNotStored, kStored, kUnknown };   // kUnknown: the directory is still being read
+  [[nodiscard]] Presence presence(const Key& key) const;
   // Whether it is stored, or waits to be.
   [[nodiscard]] bool knows(const Key& key) const;
   // Whether a value that is stored, or waits to be, is chained behind it.
@@ -85,10 +89,28 @@ class DiskTier {
     std::optional<Key> parent;
   };
   using Reserve = std::function<std::span<std::byte>(std::size_t i, const Found& found)>;   // where to; another size: stop here
-  using Accept = std::function<bool(std::size_t i, const RecordHeader& header)>;            // false: stop here
+  enum class Verdict : std::uint8_t { kTaken, kMoved, kStop };                              // kMoved: holds() is false by now; look the key up again
+  using Accept = std::function<Verdict(std::size_t i, const RecordHeader& header, const Place& place)>;
+  enum class ReadEnd : std::uint8_t {
+    kAll,
+    kNotStored,   // the next key is not, or no longer; or it expired
+    kStopped,     // the caller said so
+    kFailed,      // the next one cannot be read or does not check out; it is forgotten
+  };
+  struct ReadResult {
+    std::size_t accepted = 0;
+    ReadEnd end = ReadEnd::kAll;
+  };
   // Reads the leading run of `keys` that is stored and checks out, in order, several with one read where they lie side by side. A value
-  // that is damaged, expired or cannot be read ends it and is forgotten. Returns how many were accepted.
-  std::size_t read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept);
+  // that is damaged, expired or cannot be read ends it and is forgotten.
+  ReadResult read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept);
+  // Whether the key's value is (still) the one of this record: not removed, replaced or written again elsewhere since it was read.
+  [[nodiscard]] bool holds(const Key& key, const Place& place) const;
+  // The stored chain that ends with `key`, from its first value; empty if the key is not stored.
+  [[nodiscard]] std::vector<Key> chain_of(const Key& key) const;
+  // The first bytes of a value, as many as fit, without a check of the whole value's checksum: for what needs no more than a hint. Waits
+  // for the disk. Nothing: it is not stored, expired, or cannot be read.
+  [[nodiscard]] std::optional<std::size_t> read_head(const Key& key, std::span<std::byte> head) const;
   // How long reading so much takes, by what reads took lately; nothing while that is not known.
   [[nodiscard]] std::optional<double> read_seconds(std::uint64_t bytes) const;
 
@@ -185,17 +207,19 @@ class DiskTier {
     std::uint64_t offset = 0;
     std::uint32_t tick = 0;
     std::vector<Record> records;
-    bool failed = false;    // could not be read
-    bool refused = false;   // the caller or a check said to stop
+    bool unreadable = false;                     // as a whole: each may be tried alone
+    bool moved = false;                          // the next record is elsewhere by now
+    std::optional<ReadEnd> end = std::nullopt;   // set: nothing behind it can be read
   };
   static constexpr std::uint16_t kMostHits = (1 << 15) - 1;
   static constexpr std::uint64_t kSpeedFromBytes = 16 << 10;   // shorter reads tell of latency only
   [[nodiscard]] Run locate(std::span<const Key> keys, std::size_t most) const;
   void read_ahead(std::span<const Key> keys) const;
   std::size_t read_run(Run& run, std::size_t first, const Reserve& reserve, const Accept& accept);
-  [[nodiscard]] bool check_and_count(const Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
+  [[nodiscard]] bool check_and_count(Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
                                      std::size_t i, const Accept& accept);
-  void read_failed(const Run& run, int error);
+  void read_failed(Run& run, int error);
+  [[nodiscard]] bool holds_locked(const Key& key, const Place& place) const;
   void forget_at_locked(const Key& key, const Place& place);
 
   // writer.cc

@@ -33,7 +33,7 @@ TEST(DiskTier, TheRecordTellsWhatTheValueIs) {
   tier.restart();
   std::vector<std::byte> bytes(20);
   const Key key = key_of(2);
-  const std::size_t read = tier->read(
+  const DiskTier::ReadResult read = tier->read(
       std::span(&key, 1),
       [&](std::size_t, const DiskTier::Found& found) {
         EXPECT_EQ(found.kind, Kind::kAnswer);
@@ -42,12 +42,12 @@ TEST(DiskTier, TheRecordTellsWhatTheValueIs) {
         EXPECT_EQ(found.parent, key_of(1));
         return std::span(bytes);
       },
-      [&](std::size_t, const RecordHeader& header) {
+      [&](std::size_t, const RecordHeader& header, const Place&) {
         EXPECT_EQ(header.created_unix_ms, tier.now_ms());
         EXPECT_EQ(header.expires_unix_ms, tier.now_ms() + 1000);
-        return true;
+        return DiskTier::Verdict::kTaken;
       });
-  EXPECT_EQ(read, 1u);
+  EXPECT_EQ(read.accepted, 1u);
 }
 
 TEST(DiskTier, AChainIsReadWithFewReads) {

@@ -11,6 +11,7 @@ constexpr std::size_t kMostRecords = 64;   // of one read
 constexpr std::uint64_t kMostBytes = std::uint64_t{8} << 20;
 constexpr std::int64_t kClockTolerance_ms = 60'000;
 constexpr double kNewShare = 0.2;   // of the newest measurement in a running mean
+constexpr int kMostMoves = 100;     // of one record while it is read: each takes an eviction, so more of them mean a defect
 
 bool expired(const RecordHeader& header, std::int64_t now_ms) {
   if (header.expires_unix_ms == 0) return false;
@@ -79,7 +80,7 @@ void DiskTier::read_ahead(std::span<const Key> keys) const {
   for (const Stretch& stretch : stretches) stretch.file->will_need(stretch.begin, stretch.end - stretch.begin);
 }
 
-std::size_t DiskTier::read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept) {
+DiskTier::ReadResult DiskTier::read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept) {
   if (keys.size() > 1) read_ahead(keys);
   std::uint32_t tick = 0;   // one for all of it, so that touching a chain climbs it once
   {
@@ -87,16 +88,19 @@ std::size_t DiskTier::read(std::span<const Key> keys, const Reserve& reserve, co
     tick = ++tick_;
   }
   std::size_t done = 0, most = kMostRecords;
-  while (done < keys.size()) {
+  for (int moves = 0; done < keys.size();) {
     Run run = locate(keys.subspan(done), most);
     run.tick = tick;
+    if (run.records.empty()) return {done, ReadEnd::kNotStored};
     const std::size_t accepted = read_run(run, done, reserve, accept);
     done += accepted;
-    if (run.records.empty() || run.refused || (run.failed && most == 1)) break;
+    if (run.end) return {done, *run.end};
+    moves = run.moved && accepted == 0 ? moves + 1 : 0;
+    if (moves > kMostMoves) return {done, ReadEnd::kFailed};
     // Of several that were read at once it is not known which one failed.
-    most = run.failed ? 1 : kMostRecords;
+    most = run.unreadable ? 1 : kMostRecords;
   }
-  return done;
+  return {done, ReadEnd::kAll};
 }
 
 std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reserve, const Accept& accept) {
@@ -108,7 +112,7 @@ std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reser
     const Found& found = run.records[i].found;
     const std::span<std::byte> value = reserve(first + i, found);
     if (value.size() != found.value_bytes) {
-      run.refused = true;
+      run.end = ReadEnd::kStopped;
       run.records.resize(i);
       break;
     }
@@ -123,7 +127,6 @@ std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reser
   const int error = read_fully(*run.file, run.offset, parts);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   if (error != 0) {
-    run.failed = true;
     read_failed(run, error);
     return 0;
   }
@@ -133,28 +136,37 @@ std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reser
     if (bytes >= kSpeedFromBytes) mix(&seconds_per_byte_, took.count() / static_cast<double>(bytes));
   }
   for (std::size_t i = 0; i < run.records.size(); ++i) {
-    if (!check_and_count(run, run.records[i], headers[i], values[i], first + i, accept)) {
-      run.refused = true;
-      return i;
-    }
+    if (!check_and_count(run, run.records[i], headers[i], values[i], first + i, accept)) return i;
   }
   return run.records.size();
 }
 
-bool DiskTier::check_and_count(const Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
-                               std::size_t i, const Accept& accept) {
+// False, with what the run says of why: this record was not taken.
+bool DiskTier::check_and_count(Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value, std::size_t i,
+                               const Accept& accept) {
+  const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(value.size())};
   const auto header = decode_record_header(bytes, run.salt, record.offset);
   const bool good = header && header->type == RecordType::kValue && header->key == record.key && header->value_bytes == value.size() &&
                     header->payload_checksum == payload_checksum(value, run.salt, record.offset);
   const bool old = good && expired(*header, options_.unix_ms());
-  const bool removed = header && header->type == RecordType::kErased;
   if (!good || old) {
     const std::lock_guard lock(mutex_);
-    if (!removed) ++(old ? counters_.expirations : counters_.corrupt_records);
-    forget_at_locked(record.key, {run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(value.size())});
+    if (!holds_locked(record.key, place)) {   // removed or replaced while it was read
+      run.moved = true;
+      run.end.reset();
+      return false;
+    }
+    ++(old ? counters_.expirations : counters_.corrupt_records);
+    forget_at_locked(record.key, place);
+    run.end = old ? ReadEnd::kNotStored : ReadEnd::kFailed;
     return false;
   }
-  if (!accept(i, *header)) return false;
+  const Verdict verdict = accept(i, *header, place);
+  if (verdict != Verdict::kTaken) {
+    run.moved = verdict == Verdict::kMoved;
+    run.end = run.moved ? std::nullopt : std::optional(ReadEnd::kStopped);
+    return false;
+  }
   const std::lock_guard lock(mutex_);
   ++counters_.hits;
   if (const Index::Id id = index_.find(record.key)) {
@@ -167,19 +179,63 @@ bool DiskTier::check_and_count(const Run& run, const Run::Record& record, const 
 }
 
 // A record that cannot be read is as good as lost; where several were to be read at once, each is tried again alone.
-void DiskTier::read_failed(const Run& run, int error) {
+void DiskTier::read_failed(Run& run, int error) {
+  run.end.reset();
   const std::lock_guard lock(mutex_);
-  if (run.records.size() > 1) return;
-  ++(error == kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
+  if (run.records.size() > 1) {
+    run.unreadable = true;
+    return;
+  }
   const Run::Record& record = run.records.front();
-  forget_at_locked(record.key,
-                   {run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)});
+  const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
+  run.moved = !holds_locked(record.key, place);
+  if (run.moved) return;
+  ++(error == kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
+  forget_at_locked(record.key, place);
+  run.end = ReadEnd::kFailed;
+}
+
+bool DiskTier::holds(const Key& key, const Place& place) const {
+  const std::lock_guard lock(mutex_);
+  return holds_locked(key, place);
+}
+
+bool DiskTier::holds_locked(const Key& key, const Place& place) const {
+  const Index::Id id = index_.find(key);
+  return id != Index::kNone && index_[id].place == place;
 }
 
 // Unless it was written elsewhere since.
 void DiskTier::forget_at_locked(const Key& key, const Place& place) {
   const Index::Id id = index_.find(key);
   if (id != Index::kNone && index_[id].place == place) erase_locked(id);
+}
+
+std::vector<Key> DiskTier::chain_of(const Key& key) const {
+  std::vector<Key> chain;
+  const std::lock_guard lock(mutex_);
+  if (!ready_) return chain;
+  for (Index::Id id = index_.find(key); id != Index::kNone; id = index_[id].parent) chain.push_back(index_[id].key);
+  std::reverse(chain.begin(), chain.end());
+  return chain;
+}
+
+std::optional<std::size_t> DiskTier::read_head(const Key& key, std::span<std::byte> head) const {
+  for (int moves = 0; moves <= kMostMoves; ++moves) {
+    const Run run = locate(std::span(&key, 1), 1);
+    if (run.records.empty()) return std::nullopt;
+    const Run::Record& record = run.records.front();
+    RecordHeaderBytes bytes;
+    const std::span<std::byte> value = head.first(std::min(head.size(), record.found.value_bytes));
+    const std::array<std::span<std::byte>, 2> parts{std::span<std::byte>(bytes), value};
+    const int error = read_fully(*run.file, run.offset, parts);
+    const auto header = error == 0 ? decode_record_header(bytes, run.salt, record.offset) : std::nullopt;
+    const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
+    if (!holds(key, place)) continue;
+    if (!header || header->type != RecordType::kValue || header->key != key || expired(*header, options_.unix_ms())) return std::nullopt;
+    return value.size();
+  }
+  return std::nullopt;
 }
 
 std::optional<double> DiskTier::read_seconds(std::uint64_t bytes) const {

@@ -9,7 +9,9 @@ CacheManager::CacheManager(const TensorCacheOptions& options) : shared_(std::mak
 }
 
 // A refresh of one cache's may use another, or ask for one.
-CacheManager::~CacheManager() {
+CacheManager::~CacheManager() { stop_refreshes(); }
+
+void CacheManager::stop_refreshes() {
   std::unique_lock lock(mutex_);
   for (const auto& [name, cache] : caches_) {
     lock.unlock();
@@ -46,5 +48,10 @@ std::uint64_t CacheManager::clear() {
 void CacheManager::resize(std::uint64_t capacity_bytes) { shared_->cache.resize(capacity_bytes); }
 
 bool CacheManager::flush(std::chrono::milliseconds time) { return shared_->cache.flush(time); }
+
+bool CacheManager::close(std::chrono::milliseconds time) {
+  stop_refreshes();
+  return shared_->cache.close(time);
+}
 
 }   // namespace tensorcache

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <variant>
 
+#include "cache/waits.h"
 #include "tensor/value_format.h"
 
 namespace tensorcache::tensor {
@@ -22,7 +23,7 @@ class Computations {
   // The right and the duty to compute a key. Its end without land() hands over to somebody who waits.
   class Lead {
    public:
-    Lead(Lead&&) noexcept = default;
+    Lead(Lead&&) noexcept = default;   // within its thread
     Lead& operator=(Lead&&) = delete;
     ~Lead();
     // Gives the result to all who wait.
@@ -38,7 +39,8 @@ class Computations {
     std::shared_ptr<Flight> flight_;   // null: moved from, or landed
   };
 
-  // Waits for whoever computes the key. Their result, or the lead: nobody does, or they failed.
+  // Waits for the thread that computes the key. Its result, or the lead: no thread does, that one failed, or it waits itself for the calling
+  // thread; in this last case both compute it. Throws std::logic_error if that is the calling thread.
   [[nodiscard]] std::variant<Result, Lead> join(const Key& key);
   // Without waiting: nothing if somebody computes it.
   [[nodiscard]] std::optional<Lead> lead(const Key& key);
@@ -47,13 +49,14 @@ class Computations {
   void forget_all();
 
  private:
-  struct Flight {
+  struct Flight : Awaited {
     std::condition_variable changed;
     bool computing = true, forgotten = false, landed = false;
     std::size_t waiting = 0;
     Result result;
   };
   [[nodiscard]] Lead begin_locked(const Key& key);
+  [[nodiscard]] Lead lead_locked(const Key& key, std::shared_ptr<Flight> flight);
   void end_locked(const Key& key, const std::shared_ptr<Flight>& flight);
 
   std::mutex mutex_;

@@ -46,7 +46,9 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
     const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
     result = find(key);
-    if (!result || result->head.version == replaces) {   // else it was written while this was computed, and is newer
+    if (result == unavailable()) {   // it may be newer than this
+      result = nullptr;
+    } else if (!result || result->head.version == replaces) {   // else it was written while this was computed, and is newer
       result = nullptr;
       if (stores && !lead.is_forgotten()) {
         const WriteResult written = commit_locked(key, std::move(draft), encoder);
@@ -107,7 +109,7 @@ Hit TensorCache::get_or_compute(const ItemKey& item, const Compute& compute, con
   if (auto* landed = std::get_if<Impl::ValuePtr>(&joined)) return Hit(std::move(*landed));
   auto& lead = std::get<Impl::Lead>(joined);
   // Somebody may have stored it between this caller's miss and its turn.
-  if (Impl::ValuePtr stored = impl_->look(key)) {
+  if (Impl::ValuePtr stored = impl_->look(key); stored && stored != Impl::unavailable()) {
     lead.land(stored);
     return Hit(std::move(stored));
   }
@@ -127,7 +129,7 @@ struct TensorCache::Impl::Batch {
   // A value that is there by now lands. Only "there is nothing" gives way to one.
   [[nodiscard]] bool is_stored(std::size_t i, Lead& lead) {
     ValuePtr stored = impl.look(key(i));
-    if (!stored || stored->head.negative) return false;
+    if (!stored || stored == unavailable() || stored->head.negative) return false;
     lead.land(stored);
     hits[i] = Hit(std::move(stored));
     return true;

@@ -9,6 +9,7 @@
 
 namespace tensorcache {
 
+bool Hit::unavailable() const { return value_ && value_->unavailable; }
 bool Hit::negative() const { return value_ && value_->head.negative; }
 std::size_t Hit::parts() const { return value_ ? value_->part_at.size() : 0; }
 std::string_view Hit::structure() const { return value_ ? value_->structure : std::string_view(); }

@@ -52,8 +52,19 @@ Key TensorCache::Impl::in_store(const Key& key) const {
   return mixed;
 }
 
+const TensorCache::Impl::ValuePtr& TensorCache::Impl::unavailable() {
+  static const ValuePtr value = [] {
+    auto made = std::make_shared<tensor::StoredValue>();
+    made->unavailable = true;
+    return made;
+  }();
+  return value;
+}
+
 TensorCache::Impl::ValuePtr TensorCache::Impl::find(const Key& key, bool* dead) {
-  Handle handle = shared->cache.get(key);
+  Lookup lookup = shared->cache.look_up(key);
+  if (lookup.unavailable) return unavailable();
+  Handle handle = std::move(lookup.value);
   if (!handle) return nullptr;
   auto value = tensor::decode(handle.bytes());
   if (!value || shared->tags->is_gone(value->head)) {
@@ -76,13 +87,22 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::look(const Key& key) {
     // What the disk alone has may have no room in memory just now.
     if (!value && limit.is_set() && !shared->cache.contains(key)) limit.erase(key);
   }
-  if (value && limit.touch(key)) trim_entries();
+  if (value && value != unavailable() && limit.touch(key)) trim_entries();
   return value;
+}
+
+std::optional<tensor::ValueHead> TensorCache::Impl::head(const Key& key) const {
+  std::array<std::byte, tensor::kMostHeadBytes> bytes;
+  const std::optional<std::size_t> read = shared->cache.head(key, bytes);
+  std::optional<tensor::ValueHead> head = read ? tensor::decode_head(std::span(bytes).first(*read)) : std::nullopt;
+  return head && !shared->tags->is_gone(*head) ? std::move(head) : std::nullopt;
 }
 
 Hit TensorCache::Impl::counted(const ValuePtr& value) {
   const auto count = [](std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); };
-  count(value ? counters.hits : counters.misses);
+  const bool found = value && value != unavailable();
+  count(found ? counters.hits : counters.misses);
+  if (value && !found) count(counters.unavailable);
   if (value && value->stale) count(counters.stale_hits);
   if (value && value->head.negative) count(counters.negative_hits);
   return Hit(value);
@@ -112,13 +132,9 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
   Draft draft = only_if ? Draft() : prepare(key, encoder, options);
   {
     const std::lock_guard lock(stripe(key));
-    std::uint64_t there = 0;
-    if (only_if) {   // looked at before room is made for the next, which may take that of this one
-      const ValuePtr current = find(key);
-      there = current ? current->head.version : 0;
-    }
-    if (only_if && *only_if != there) {
-      result = {WriteStatus::kConflict, there};
+    // Looked at before room is made for the next, which may take that of this one.
+    if (const auto refused = only_if ? conflict(key, *only_if) : std::nullopt) {
+      result = *refused;
     } else {
       if (only_if) draft = prepare(key, encoder, options);
       result = commit_locked(key, std::move(draft), encoder);
@@ -128,6 +144,16 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
   auto& counter = result ? counters.writes : result.status == WriteStatus::kConflict ? counters.conflicts : counters.rejected_writes;
   counter.fetch_add(1, std::memory_order_relaxed);
   return result;
+}
+
+std::optional<WriteResult> TensorCache::Impl::conflict(const Key& key, std::uint64_t only_if) {
+  // A large value on disk need not be read to see that it is another one.
+  if (const auto there = head(key); there && there->version != only_if) return WriteResult{WriteStatus::kConflict, there->version};
+  const ValuePtr there = find(key);
+  if (there == unavailable()) return WriteResult{WriteStatus::kUnavailable, 0};
+  const std::uint64_t version = there ? there->head.version : 0;
+  if (version != only_if) return WriteResult{WriteStatus::kConflict, version};
+  return std::nullopt;
 }
 
 void TensorCache::Impl::trim_entries() {

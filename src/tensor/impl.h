@@ -33,15 +33,21 @@ struct TensorCache::Impl {
   [[nodiscard]] Key in_store(const Key& key) const;
   [[nodiscard]] std::mutex& stripe(const Key& key) { return stripes[key.bytes[8] % kStripes]; }
 
-  // What is stored and neither expired nor invalidated; null: nothing. Takes no stripe. `dead`: there is something, but it was invalidated.
+  // What is stored and neither expired nor invalidated; null: nothing; unavailable(): there is something that cannot be read now. Takes no
+  // stripe. `dead`: there is something, but it was invalidated.
   [[nodiscard]] ValuePtr find(const Key& key, bool* dead = nullptr);
   // The same; null is certain. Clears away what was invalidated.
   [[nodiscard]] ValuePtr look(const Key& key);
+  // What is known without reading a whole value from disk; see Cache::head. With the key's stripe held, nothing is certain.
+  [[nodiscard]] std::optional<tensor::ValueHead> head(const Key& key) const;
+  [[nodiscard]] static const ValuePtr& unavailable();
   [[nodiscard]] Hit counted(const ValuePtr& value);
   [[nodiscard]] Hit get(const Key& key) { return counted(look(key)); }
 
   // `only_if`: the version that must be stored, 0 for nothing.
   WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if = std::nullopt);
+  // Of a compare-and-swap, with the stripe held: what keeps it from being done, if anything does.
+  [[nodiscard]] std::optional<WriteResult> conflict(const Key& key, std::uint64_t only_if);
   [[nodiscard]] Draft prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options);
   [[nodiscard]] WriteResult commit_locked(const Key& key, Draft draft, tensor::Encoder& encoder);
   void trim_entries();   // to the limit. No stripe may be held
@@ -67,7 +73,7 @@ struct TensorCache::Impl {
   std::shared_ptr<tensor::Leases> leases = std::make_shared<tensor::Leases>();
   struct Counters {
     std::atomic<std::uint64_t> hits{0}, stale_hits{0}, negative_hits{0}, misses{0}, writes{0}, rejected_writes{0}, conflicts{0}, computations{0},
-        refreshes{0}, failed_computations{0}, entry_limit_evictions{0};
+        refreshes{0}, failed_computations{0}, entry_limit_evictions{0}, unavailable{0};
   } counters;
   tensor::Refresher refresher;   // last: its thread goes first
 };

@@ -2,20 +2,12 @@
 
 #include <algorithm>
 
+#include "base/deadline.h"
+
 namespace tensorcache::tensor {
-namespace {
-
-// Far enough to be never, and near enough not to overflow a time point.
-constexpr std::chrono::hours kLongest{24 * 365};
-
-Leases::Clock::time_point after(std::chrono::milliseconds time) {
-  return Leases::Clock::now() + std::clamp<std::chrono::milliseconds>(time, std::chrono::milliseconds(0), kLongest);
-}
-
-}   // namespace
 
 std::uint64_t Leases::take(const Key& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold) {
-  const Clock::time_point deadline = after(patience);
+  const Clock::time_point deadline = deadline_after(patience);
   std::unique_lock lock(mutex_);
   State& state = states_[key];
   ++state.waiting;
@@ -26,7 +18,7 @@ std::uint64_t Leases::take(const Key& key, std::chrono::milliseconds patience, s
   --state.waiting;
   if (state.is_held()) return 0;
   state.token = ++last_token_;
-  state.until = after(hold);
+  state.until = deadline_after(hold);
   return state.token;
 }
 

@@ -15,7 +15,7 @@ tensor::Encoder encoder_of(std::span<const TensorView> parts, std::string_view s
 }   // namespace
 
 std::string_view write_status_name(WriteStatus status) {
-  constexpr std::string_view kNames[] = {"stored", "conflict", "lease-lost", "too-large", "no-space"};
+  constexpr std::string_view kNames[] = {"stored", "conflict", "lease-lost", "too-large", "no-space", "unavailable"};
   const auto number = static_cast<std::size_t>(status);
   return number < std::size(kNames) ? kNames[number] : "unknown";
 }
@@ -56,12 +56,20 @@ Hit TensorCache::get(const ItemKey& key) { return impl_->get(impl_->in_store(key
 
 Hit TensorCache::peek(const ItemKey& key) { return Hit(impl_->look(impl_->in_store(key.key()))); }
 
-bool TensorCache::contains(const ItemKey& key) { return static_cast<bool>(peek(key)); }
+bool TensorCache::contains(const ItemKey& item) {
+  const Key key = impl_->in_store(item.key());
+  auto head = impl_->head(key);
+  if (!head) {
+    const std::lock_guard lock(impl_->stripe(key));
+    head = impl_->head(key);
+  }
+  return head && !head->negative;
+}
 
 bool TensorCache::remove(const ItemKey& item) {
   const Key key = impl_->in_store(item.key());
   const std::lock_guard lock(impl_->stripe(key));
-  const bool there = impl_->find(key) != nullptr;
+  const bool there = impl_->head(key).has_value();
   impl_->computations.forget(key);
   impl_->limit.erase(key);
   impl_->shared->cache.remove(key);
@@ -128,6 +136,11 @@ void TensorCache::resize_entries(std::uint64_t capacity_entries) {
 
 bool TensorCache::flush(std::chrono::milliseconds time) { return impl_->shared->cache.flush(time); }
 
+bool TensorCache::close(std::chrono::milliseconds time) {
+  impl_->refresher.stop();
+  return impl_->shared->cache.close(time);
+}
+
 std::uint64_t TensorCache::size() const {
   const Stats stats = impl_->shared->caches == 1 ? impl_->shared->cache.stats() : impl_->shared->cache.stats(impl_->owner);
   return stats.kinds[static_cast<std::size_t>(Kind::kTensor)].entries;
@@ -147,7 +160,8 @@ TensorCacheStats TensorCache::stats() const {
                          .failed_computations = from.failed_computations,
                          .entry_limit_evictions = from.entry_limit_evictions,
                          .store = {},
-                         .disk = {}};
+                         .disk = {},
+                         .unavailable = from.unavailable};
   stats.store = impl_->shared->cache.stats();
   stats.disk = impl_->shared->cache.disk_stats();
   return stats;

@@ -24,7 +24,7 @@ struct FixedHead {
   std::uint32_t flags, tags, parts, structure_bytes;
   std::uint64_t zeros[2];
 };
-static_assert(sizeof(FixedHead) == 64);
+static_assert(sizeof(FixedHead) == 64 && sizeof(FixedHead) + kMaxTags * sizeof(TagId) == kMostHeadBytes);
 
 struct PartRecord {
   std::uint8_t dtype, rank, zeros[6];
@@ -48,6 +48,7 @@ class Reader {
     at_ += size;
     return true;
   }
+  void skip(std::size_t size) { at_ += size; }   // of what was read before
   [[nodiscard]] std::size_t at() const { return at_; }
 
  private:
@@ -147,19 +148,29 @@ void Encoder::write(std::span<std::byte> to) const {
   append(structure_.data(), structure_.size());
 }
 
-std::optional<StoredValue> decode(std::span<const std::byte> bytes) {
+std::optional<ValueHead> decode_head(std::span<const std::byte> bytes) {
   Reader reader(bytes);
   FixedHead fixed;
   if (!reader.read(&fixed, sizeof fixed) || std::memcmp(fixed.magic, kMagic, sizeof kMagic) != 0) return std::nullopt;
   const bool negative = (fixed.flags & kNegative) != 0;
-  if (fixed.head_bytes < sizeof fixed || fixed.head_bytes % kAlign != 0 || fixed.head_bytes > bytes.size()) return std::nullopt;
   if (fixed.tags > kMaxTags || fixed.parts > kMaxParts || negative != (fixed.parts == 0)) return std::nullopt;
   if (fixed.fresh_ms > static_cast<std::uint64_t>(std::chrono::milliseconds::max().count())) return std::nullopt;
+  ValueHead head{fixed.version, fixed.as_of, std::chrono::milliseconds(fixed.fresh_ms), negative, std::vector<TagId>(fixed.tags)};
+  if (!reader.read(head.tags.data(), fixed.tags * sizeof(TagId))) return std::nullopt;
+  return head;
+}
+
+std::optional<StoredValue> decode(std::span<const std::byte> bytes) {
+  FixedHead fixed;
+  if (!Reader(bytes).read(&fixed, sizeof fixed)) return std::nullopt;
+  if (fixed.head_bytes < sizeof fixed || fixed.head_bytes % kAlign != 0 || fixed.head_bytes > bytes.size()) return std::nullopt;
+  std::optional<ValueHead> values_head = decode_head(bytes.first(fixed.head_bytes));
+  if (!values_head) return std::nullopt;
   StoredValue value;
   value.bytes = bytes;
-  value.head = {fixed.version, fixed.as_of, std::chrono::milliseconds(fixed.fresh_ms), negative, std::vector<TagId>(fixed.tags)};
+  value.head = std::move(*values_head);
   Reader head(bytes.first(fixed.head_bytes));
-  if (!head.read(&fixed, sizeof fixed) || !head.read(value.head.tags.data(), fixed.tags * sizeof(TagId))) return std::nullopt;
+  head.skip(sizeof fixed + value.head.tags.size() * sizeof(TagId));
   value.part_at.reserve(fixed.parts);
   for (std::uint32_t i = 0; i < fixed.parts; ++i) {
     value.part_at.push_back(static_cast<std::uint32_t>(head.at()));

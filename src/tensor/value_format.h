@@ -18,6 +18,7 @@ namespace tensorcache::tensor {
 
 inline constexpr std::size_t kMaxTags = 16;
 inline constexpr std::size_t kMaxParts = 65535;
+inline constexpr std::size_t kMostHeadBytes = 64 + kMaxTags * 16;   // that decode_head() looks at
 
 // The first half of the SHA-256 of a tag.
 struct TagId {
@@ -65,11 +66,14 @@ struct StoredValue {
   std::string_view structure;
   std::vector<std::uint32_t> part_at;   // offsets of their records
   bool stale = false;
+  bool unavailable = false;   // instead of a value: there is one, and it cannot be read now
 
   [[nodiscard]] TensorView part(std::size_t index) const;
 };
 
 // Takes apart and checks. Nothing: the bytes are not such a value.
 [[nodiscard]] std::optional<StoredValue> decode(std::span<const std::byte> bytes);
+// The same for what stands before the parts, of a value's first kMostHeadBytes.
+[[nodiscard]] std::optional<ValueHead> decode_head(std::span<const std::byte> bytes);
 
 }   // namespace tensorcache::tensor

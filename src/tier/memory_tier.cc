@@ -104,9 +104,9 @@ bool MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions
 
 PutStatus MemoryTier::commit(Draft draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }
 
-PutStatus MemoryTier::commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live) {
+PutStatus MemoryTier::commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live, Handle* pinned) {
   if (draft) draft.entry_->lifetime = Lifetime({}, time_to_live);
-  return publish(std::move(draft), nullptr, age);
+  return publish(std::move(draft), pinned, age);
 }
 
 PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::milliseconds age) {

@@ -54,7 +54,7 @@ class MemoryTier {
   // With `pinned`, also hands out what is stored under the key then (kStored, kAlreadyStored).
   PutStatus commit(Draft draft, Handle* pinned = nullptr);
   // The same for a value that was stored elsewhere `age` ago and lives for `time_to_live` from then (0: for ever).
-  PutStatus commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live);
+  PutStatus commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live, Handle* pinned = nullptr);
   // Both in one, with a copy of `value`.
   PutStatus put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned = nullptr);
   // A value of no key and outside the budget, for a caller who must get it although it does not fit.
