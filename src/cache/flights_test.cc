@@ -160,5 +160,34 @@ TEST(GetOrCompute, AMiddlePutWins) {
   EXPECT_EQ(handle.text(), "faster");
 }
 
+TEST(GetOrCompute, AComputationThatAsksForItsOwnKeyIsAnError) {
+  Cache cache({});
+  const auto compute = [&] {
+    static_cast<void>(cache.get_or_compute(key_of(1), [] { return bytes_of("never"); }));
+    return bytes_of("never");
+  };
+  EXPECT_THROW(static_cast<void>(cache.get_or_compute(key_of(1), compute)), std::logic_error);
+  EXPECT_EQ(cache.get_or_compute(key_of(1), [] { return bytes_of("value"); }).text(), "value");
+}
+
+TEST(GetOrCompute, ComputationsThatNeedEachOtherInACircleEnd) {
+  Cache cache({});
+  constexpr int kThreads = 3;
+  std::latch all_lead(kThreads);
+  std::atomic<int> ended{0};
+  in_threads(kThreads, [&](int i) {
+    const Handle handle = cache.get_or_compute(key_of(static_cast<std::uint64_t>(i)), [&] {
+      all_lead.arrive_and_wait();
+      const auto next = static_cast<std::uint64_t>((i + 1) % kThreads);
+      const Handle other = cache.get_or_compute(key_of(next), [] { return bytes_of("alone"); });
+      return bytes_of(other.text() == "alone" ? "from alone" : "from another");
+    });
+    EXPECT_TRUE(handle);
+    ++ended;
+  });
+  EXPECT_EQ(ended, kThreads);
+  for (std::uint64_t i = 0; i < kThreads; ++i) EXPECT_TRUE(cache.get(key_of(i)));
+}
+
 }   // namespace
 }   // namespace tensorcache

@@ -55,18 +55,22 @@ struct CacheRegister : Register {
     return tensor;
   }
   Seen read(std::size_t key) override {
-    const Hit hit = cache.get(std::to_string(key));
+    Hit hit = cache.get(std::to_string(key));
+    while (hit.unavailable()) hit = cache.get(std::to_string(key));   // says nothing of what is there
     if (!hit) return {};
     const auto elements = hit.tensor().elements<std::uint64_t>();
     if (elements.front() != elements.back()) return {UINT64_MAX, 0};
     return {elements.front(), hit.version()};
   }
   void write(std::size_t key, std::uint64_t value) override {
-    if (!cache.add(std::to_string(key), value_of(value).view(), options())) std::abort();
+    while (!cache.add(std::to_string(key), value_of(value).view(), options())) std::this_thread::yield();   // all is pinned just now
   }
   bool remove(std::size_t key) override { return cache.remove(std::to_string(key)); }
   bool swap(std::size_t key, std::uint64_t version, std::uint64_t value) override {
-    return static_cast<bool>(cache.put_if_version(std::to_string(key), version, value_of(value).view(), options()));
+    for (;;) {
+      const WriteResult result = cache.put_if_version(std::to_string(key), version, value_of(value).view(), options());
+      if (result.status == WriteStatus::kStored || result.status == WriteStatus::kConflict) return static_cast<bool>(result);
+    }
   }
   TensorCache cache;
 };
@@ -78,6 +82,23 @@ struct CrowdedRegister : CacheRegister {
     CacheRegister::write(key, value);
     CacheRegister::write(kKeys + value % 32, value);
   }
+};
+
+// Among others that push everything out of memory, each time after the disk has it.
+struct SwampedRegister : CacheRegister {
+  using CacheRegister::CacheRegister;
+  Seen read(std::size_t key) override {
+    swamp();
+    return CacheRegister::read(key);
+  }
+  void swamp() {
+    for (int i = 0; i < 8; ++i) {
+      const std::uint64_t number = next++;
+      CacheRegister::write(kKeys + number, number);
+      if (number % 2 == 0) static_cast<void>(cache.flush(std::chrono::seconds(20)));
+    }
+  }
+  std::atomic<std::uint64_t> next{0};
 };
 
 // Remembers the last value each thread read, and gives it out once more: what a careless cache in front would do.
@@ -195,6 +216,26 @@ TEST(Linearizable, WithADiskUnderIt) {
   CacheRegister target({.store = store});
   const Histories histories = run(target, 600, 7);
   for (std::size_t key = 0; key < kKeys; ++key) EXPECT_TRUE(is_linearizable(histories[key])) << "key " << key;
+}
+
+// Memory for a few values, a slow disk with room for all, others that push them out: no value vanishes, not even for a moment.
+TEST(Linearizable, WhereValuesAreOnASlowDiskOnly) {
+  for (std::uint64_t seed = 8; seed <= 9; ++seed) {
+    const auto files = std::make_shared<disk::FaultFiles>();
+    files->set_read_delay(std::chrono::milliseconds(1));
+    CacheOptions store;
+    store.capacity_bytes = 500'000;   // some thirty values
+    store.disk =
+        DiskOptions{.directory = "cache", .queue_bytes = 400'000, .segment_bytes = 1 << 20, .on_event = {}, .file_system = files, .unix_ms = {}};
+    SwampedRegister target({.store = store});
+    const Histories histories = run(target, 80, seed);
+    for (std::size_t key = 0; key < kKeys; ++key) EXPECT_TRUE(is_linearizable(histories[key])) << "key " << key << ", seed " << seed;
+    const TensorCacheStats stats = target.cache.stats();
+    EXPECT_GT(stats.store.evictions, 100u);
+    EXPECT_GT(stats.disk.hits, 20u);
+    EXPECT_EQ(stats.disk.dropped_puts, 0u) << "the history is worth nothing where a value went for good";
+    EXPECT_EQ(stats.disk.evictions, 0u);
+  }
 }
 
 }   // namespace
