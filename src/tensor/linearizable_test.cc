@@ -220,7 +220,7 @@ TEST(Linearizable, WithADiskUnderIt) {
 
 // Memory for a few values, a slow disk with room for all, others that push them out: no value vanishes, not even for a moment.
 TEST(Linearizable, WhereValuesAreOnASlowDiskOnly) {
-  for (std::uint64_t seed = 8; seed <= 9; ++seed) {
+  for (std::uint64_t seed = 8; seed <= 12; ++seed) {
     const auto files = std::make_shared<disk::FaultFiles>();
     files->set_read_delay(std::chrono::milliseconds(1));
     CacheOptions store;
@@ -228,7 +228,7 @@ TEST(Linearizable, WhereValuesAreOnASlowDiskOnly) {
     store.disk =
         DiskOptions{.directory = "cache", .queue_bytes = 400'000, .segment_bytes = 1 << 20, .on_event = {}, .file_system = files, .unix_ms = {}};
     SwampedRegister target({.store = store});
-    const Histories histories = run(target, 80, seed);
+    const Histories histories = run(target, 200, seed);
     for (std::size_t key = 0; key < kKeys; ++key) EXPECT_TRUE(is_linearizable(histories[key])) << "key " << key << ", seed " << seed;
     const TensorCacheStats stats = target.cache.stats();
     EXPECT_GT(stats.store.evictions, 100u);
