@@ -1,6 +1,9 @@
 // From the log into a caller's memory.
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <list>
+#include <new>
 
 #include "disk/disk_tier.h"
 
@@ -169,17 +172,27 @@ bool DiskTier::check_and_count(const Run& run, const Run::Record& record, const 
 // A record that cannot be read is as good as lost; where several were to be read at once, each is tried again alone.
 void DiskTier::read_failed(const Run& run, int error) {
   const std::lock_guard lock(mutex_);
-  if (run.records.size() > 1) return;
+  if (run.records.size() > 1 || error == EMFILE || error == ENFILE) return;
   ++(error == kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
   const Run::Record& record = run.records.front();
   forget_at_locked(record.key,
-                   {run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)});
+                   {run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)},
+                   false);
 }
 
-// Unless it was written elsewhere since.
-void DiskTier::forget_at_locked(const Key& key, const Place& place) {
+// Unless it was written elsewhere since. `for_good`: its record is of no use to the next start either, which is logged if that costs little.
+void DiskTier::forget_at_locked(const Key& key, const Place& place, bool for_good) {
   const Index::Id id = index_.find(key);
-  if (id != Index::kNone && index_[id].place == place) erase_locked(id);
+  if (id == Index::kNone || index_[id].place != place) return;
+  if (for_good && !health_.broken && !queued_.contains(key) && waiting_removals_locked() < kMostRemovals / 2) {
+    try {
+      std::list<Removal> removal(1);
+      remove_locked(key, id, removal);
+      return;
+    } catch (const std::bad_alloc&) {   // then it stays accounted for
+    }
+  }
+  forget_locked(id);
 }
 
 std::optional<double> DiskTier::read_seconds(std::uint64_t bytes) const {
