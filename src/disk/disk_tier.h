@@ -3,15 +3,21 @@
 // Knows keys and bytes only. Values are immutable, so a log needs no compaction: a segment is sealed when it is full, and dropped whole
 // when the budget needs the room, after what is still in use was written again at the log's end.
 //
-// Threads: every member may be called from any. One thread of its own writes (write-behind), evicts and recovers; reads happen on the
-// caller's. `mutex_` guards what is in memory and is never held during I/O or a callback, but for `charge`.
+// Threads: every member may be called from any, but nothing is stored or removed after close(). One thread of its own writes (write-behind),
+// evicts and recovers; reads happen on the caller's. `mutex_` guards what is in memory and is never held during I/O or a callback.
+//
+// Memory: the index and the records of the open segment are charged. Values that wait are bounded by `queue_bytes`, removals that wait by
+// kMostRemovals (about 200 bytes each), segments by kMostSegments (about 300 bytes each).
+//
+// Exceptions: std::bad_alloc from put(), remove(), clear(), purge() or name_*() leaves everything as it was. On the writing thread it is a
+// failure of the disk: the batch is dropped, removals are retried.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -25,6 +31,7 @@
 #include "disk/file.h"
 #include "disk/format.h"
 #include "disk/index.h"
+#include "disk/open_files.h"
 #include "disk/segment_reader.h"
 #include "disk/sidecar.h"
 #include "tensorcache/cache.h"
@@ -37,10 +44,11 @@ struct DiskTierOptions {
   DiskSync sync = DiskSync::kSegment;
   std::uint64_t queue_bytes = std::uint64_t{64} << 20;   // values that wait to be written; more are dropped
   std::uint64_t segment_bytes = 0;                       // 0: 64 MiB, or what suits the capacity
+  std::uint64_t index_bytes_limit = UINT64_MAX;          // memory of the index; see limit_index()
   std::chrono::milliseconds retry_pause{1000};           // after the disk failed; doubles up to a minute
   std::shared_ptr<FileSystem> files = real_file_system();
   std::function<std::int64_t()> unix_ms;       // now, wall time
-  std::function<bool(std::uint64_t)> charge;   // the index grows by so many bytes; false: it must not
+  std::function<bool(std::uint64_t)> charge;   // so many bytes more are needed; false: they must not be taken. On the writing thread
   std::function<void(std::uint64_t)> give_back;
   std::function<bool(const Key&)> in_memory;          // in use there, though not read from here
   std::function<void(const std::string&)> on_event;   // a sentence for the log: trouble begins, is over, something was ignored
@@ -114,18 +122,24 @@ class DiskTier {
   // How long reading so much takes, by what reads took lately; nothing while that is not known.
   [[nodiscard]] std::optional<double> read_seconds(std::uint64_t bytes) const;
 
-  // Forgets at once; a removal is logged later. A key that is nowhere on this disk costs no write.
+  // Forgets at once; the removal is logged later. A key that is nowhere on this disk costs no write. Beyond kMostRemovals that wait to be
+  // logged, the whole log is dropped instead (DiskStats::collapsed_logs).
   bool remove(const Key& key);
-  // Waits until the queue of removals has room; to be called before remove() with no lock held. False: there is none after `time`.
+  // Back-pressure for remove(): waits while half of kMostRemovals wait and the disk works. To be called with no lock held. False: they
+  // still do after `time`.
   bool wait_for_room(std::chrono::milliseconds time) const;
+  // Walks the index.
   std::uint64_t clear(std::optional<std::uint64_t> owner);
   // Forgets these and what is chained behind them, and writes the rest of their segments anew: afterwards (flush) no byte of them is left.
   std::uint64_t purge(std::span<const Key> keys);
   void name_owner(std::uint64_t owner, const std::string& name);
   void name_source(std::uint64_t source, const std::string& name);
   void resize(std::uint64_t capacity_bytes);
-  // Memory of the index, at most. Beyond it the oldest segments are evicted.
+  // Memory of the index, at most. Beyond it the oldest segments are evicted; at recovery only their entries.
   void limit_index(std::uint64_t bytes);
+  // How large another component's file in the directory is, or is about to become: it counts in the capacity. Known files are also measured
+  // once a second.
+  void account_sidecar(const std::string& name, std::uint64_t bytes);
 
   // Calls `done` once everything that was put or removed before is in the log and as durable as `sync` promises (true), or was given up
   // (false). On the writing thread.
@@ -135,10 +149,14 @@ class DiskTier {
   // Until what the directory held is visible; false if that takes longer.
   bool wait_ready(std::chrono::milliseconds time) const;
 
-  // Stops accepting, writes the removals that wait, then values until `time` is over, and seals the log. Takes `time` and one system call
-  // at most. False: a value that was removed or replaced may be served after the next start. Values that were lost are no reason for that.
-  // Called again, it gives the same answer.
+  // Stops accepting, writes the removals that wait, then values until `time` is over, and seals the log. What may hold removed values and
+  // cannot be marked as removed in time is unlinked. Takes `time`, the system call under way at its end, and the unlinks.
+  // False: a value that was removed or replaced may be served after the next start, because neither writing nor unlinking works.
+  // Values that were lost are no reason for that. Called again, it gives the same answer.
   bool close(std::chrono::milliseconds time);
+
+  static constexpr std::size_t kMostRemovals = 32'768;
+  static constexpr std::size_t kMostSegments = 16'384;
 
   [[nodiscard]] DiskStats stats() const;
 
@@ -146,20 +164,33 @@ class DiskTier {
   struct Segment {
     std::uint64_t file_bytes = 0;
     std::uint64_t live = 0;       // entries of the index that point here
+    std::uint64_t unlisted = 0;   // values in it that have no entry and that recovery may find again, at least
     bool has_removals = false;    // which hold for what older segments say
     std::shared_ptr<File> file;   // null: of another version, or not readable; only its bytes count
     SegmentHeader header;
   };
-  struct Write {   // a value, a removal, or a question
+  struct Write {   // a value, or a question
     Value value;
-    RecordType type = RecordType::kValue;
     std::uint64_t number = 0;
-    bool forgotten = false;              // a value that was removed before it was written
-    bool clear_all = false;              // kClearOwner of every owner
-    std::vector<Key> purged;             // a purge; `erased` says where
-    std::vector<Place> erased;           // by a removal
+    bool forgotten = false;              // removed before it was written
     std::function<void(bool)> written;   // set: only a question
   };
+  struct Removal {
+    RecordType type = RecordType::kRemove;
+    bool clear_all = false;   // kClearOwner of every owner
+    bool complete = false;    // `erased` names every record of it
+    Key key;
+    std::uint64_t owner = 0;
+    std::uint64_t number = 0;
+    std::vector<Key> purged;   // a purge of these
+    std::vector<Place> erased;
+  };
+  struct Batch {
+    std::list<Write> values;
+    std::list<Removal> removals;
+  };
+  using Values = std::list<Write>::iterator;
+  using Removals = std::list<Removal>::iterator;
   struct Queued {   // values of one key in the queue, or being written
     std::uint32_t count = 0;
     std::uint64_t last = 0;   // number of the last one
@@ -171,6 +202,7 @@ class DiskTier {
     SegmentHeader header;
     std::uint64_t end = 0;
     std::vector<Located> records;   // for the summary
+    std::uint64_t charged = 0;      // for these
   };
   struct Health {   // of writing
     bool broken = false;
@@ -178,19 +210,51 @@ class DiskTier {
     std::chrono::steady_clock::time_point retry_at{};
     std::chrono::milliseconds pause{0};
   };
+  using Publish = std::function<bool(std::size_t i, const Place& place)>;   // false: there is no entry for it
 
   // disk_tier.cc
   [[nodiscard]] std::string path_of(std::uint64_t segment) const;
-  [[nodiscard]] bool removed_since_locked(const Key& key, std::uint64_t owner, std::uint64_t number) const;
+  [[nodiscard]] std::string path_of(const char* name) const;
   void note(const std::string& event) const;
-  void enqueue_locked(Write write);
-  void enqueue_removal_locked(const Key& key, Index::Id id);
+
+  // queue.cc: under mutex_
+  [[nodiscard]] bool removed_since_locked(const Key& key, std::uint64_t owner, std::uint64_t number) const;
+  [[nodiscard]] bool must_log_removal_locked(const Key& key, Index::Id id) const;
+  [[nodiscard]] std::size_t waiting_removals_locked() const { return removals_waiting_.size() + writing_.removals.size(); }
+  void remove_locked(const Key& key, Index::Id id, std::list<Removal>& removal);
+  std::uint64_t clear_owner_locked(std::uint64_t owner, std::list<Removal>& removal);
+  std::uint64_t clear_all_locked(std::list<Removal>& removal, Index& gone) noexcept;
+  void enqueue_locked(std::list<Removal>& removal) noexcept;
+
+  // entries.cc: the index, with what counts its entries
+  void insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);
+  void move_locked(Index::Id id, const Place& place);
+  // By a removal; `places` has room for some or all.
+  std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr) noexcept;
+  // Otherwise: the records are still in the log. Those of `going` go with their segment.
+  std::uint64_t forget_locked(Index::Id id, std::uint32_t going = 0) noexcept;
+  void unlist_locked(std::uint32_t segment, std::uint64_t records) noexcept;
+  void walk_index(const std::function<bool(Index::Id id)>& visit);
+  std::uint64_t forget_segment(std::uint32_t segment, bool stays);
+  enum class Room : std::uint8_t { kYes, kLimit, kRefused };
+  [[nodiscard]] Room grow_index(std::span<const EntryClass> classes);
+  [[nodiscard]] bool reserve_entries(std::span<const EntryClass> classes);
+  [[nodiscard]] std::size_t reserve_some_entries(std::span<const EntryClass> classes);
+  [[nodiscard]] bool shrink_index(std::size_t spare);
+  void trim_index();
+  void give_back(std::uint64_t bytes) const;
 
   // recover.cc
-  void recover();
   using Orphans = std::unordered_map<Key, std::vector<Key>>;   // children by the parent that has not been seen yet
-  SegmentContents recover_segment(std::uint32_t id, Orphans* orphans);
-  void recover_record(std::uint32_t segment, const Located& located, Orphans* orphans);
+  [[nodiscard]] bool recover();
+  void forget_directory() noexcept;
+  [[nodiscard]] int drop_stale(std::vector<std::uint64_t>* ids);
+  [[nodiscard]] int recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents);
+  void recover_records(std::uint32_t segment, std::span<const Located> records, Orphans* orphans);
+  void recover_value(std::uint32_t segment, const Located& located, Orphans* orphans);
+  void recover_removal(std::uint32_t segment, const RecordHeader& header, Orphans* orphans);
+  void forget_orphans(const Orphans& orphans);
+  void reserve_recovered(std::span<const EntryClass> classes);
   [[nodiscard]] Index::Id orphan_locked(const Key& key) const;
   void resume_log(std::uint32_t id, SegmentContents contents);
 
@@ -220,32 +284,47 @@ class DiskTier {
                                      std::size_t i, const Accept& accept);
   void read_failed(Run& run, int error);
   [[nodiscard]] bool holds_locked(const Key& key, const Place& place) const;
-  void forget_at_locked(const Key& key, const Place& place);
+  void forget_at_locked(const Key& key, const Place& place, bool for_good = true);
 
   // writer.cc
-  void write_loop();
+  void write_loop() noexcept;
+  void step();
+  template <class Work>
+  void guarded(const Work& work) noexcept;
+  void give_up() noexcept;
   [[nodiscard]] bool broken() const;
   [[nodiscard]] bool over_budget() const;
+  [[nodiscard]] bool over_budget_locked() const;
   [[nodiscard]] bool has_work_locked() const;
-  [[nodiscard]] std::vector<Write> take_batch_locked();
-  void write_batch(std::vector<Write> batch);
-  void write_stretch(std::span<Write> writes);
-  void write_values(std::span<Write> values);
-  [[nodiscard]] std::vector<const Write*> wanted(std::span<Write> values);
-  void save_names();
-  void save_usage();
-  // Appends records with their values to the log, in pieces that fit a segment; false: it could not be written.
+  void take_batch_locked() noexcept;
+  void requeue_locked(Removals begin, Removals end) noexcept;
+  void write_batch();
+  void write_stretch(std::uint64_t before);
+  void answer(Values question, bool written);
+  [[nodiscard]] std::vector<const Write*> wanted(Values begin, Values end);
+  void write_values(Values begin, Values end);
+  [[nodiscard]] bool publish_locked(const Write& write, const Place& place);
+  void done_with_values(Values begin, Values end) noexcept;
+
+  // append.cc: to the end of the log
+  static constexpr std::size_t kFreeRecords = 2048;   // of the open segment, not charged; more than a batch has
+  // Records with their values, in pieces that fit a segment; false: it could not be written.
   [[nodiscard]] bool append(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, bool may_evict,
-                            const std::function<void(std::size_t i, const Place& place)>& publish);
+                            const Publish& publish);
+  [[nodiscard]] std::size_t fitting(std::span<const RecordHeader> headers, std::uint64_t* bytes) const;
   [[nodiscard]] int append_piece(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values,
                                  std::vector<Place>* places);
+  [[nodiscard]] std::size_t most_records() const;
+  [[nodiscard]] bool reserve_records(std::size_t count);
+  void erase_unlisted(std::span<const Place> places);
 
   // removals.cc
   [[nodiscard]] bool log_removals(std::span<const RecordHeader> removals);
-  void write_removals(std::span<Write> removals);
+  void write_removals(Removals begin, Removals end);
   [[nodiscard]] bool erase_records(std::span<const Place> places, bool wipe = false);
-  void clear_log(Write& clearing);
-  void write_purge(const Write& purge);
+  void clear_log(Removals clearing);
+  void write_purge(Removals purge);
+  void settle_locked(const Removal& removal);
   [[nodiscard]] bool rewrite_segment(std::uint32_t segment);
 
   // segments.cc: the log's files
@@ -253,11 +332,35 @@ class DiskTier {
   void seal_segment();
   [[nodiscard]] bool sync_log();
   void abandon_segment();
+  void close_log() noexcept;
   void remove_segment(std::uint32_t segment);
   void remove_empty_segments();
+
+  // health.cc
   void fail(const char* what, int error);
   void heal();
+  [[nodiscard]] bool owns_directory() const;
+  void lose_directory();
   void look_after_directory();
+
+  // sidecars.cc
+  void measure_sidecars();
+  [[nodiscard]] std::uint64_t sidecar_bytes_locked(bool with_usage) const;
+  void save_names();
+  void save_usage();
+  void read_saved_usage();
+
+  // close.cc
+  [[nodiscard]] bool late() const;
+  [[nodiscard]] bool late_locked() const;
+  [[nodiscard]] bool recovery_is_late() const;
+  [[nodiscard]] bool removals_wait() const;
+  void finish() noexcept;
+  void write_last_removals();
+  void write_last_values();
+  [[nodiscard]] bool unlink_removed();
+  [[nodiscard]] std::vector<std::uint32_t> segments_of_removed() const;
+  [[nodiscard]] bool mark_stale();
 
   // evict.cc
   [[nodiscard]] std::uint64_t segment_bytes() const;
@@ -268,41 +371,51 @@ class DiskTier {
   [[nodiscard]] std::vector<Key> worth_keeping(std::uint32_t victim);
   bool write_again(std::uint32_t victim, std::span<const Key> keys);
 
-  // index bookkeeping, under mutex_
-  [[nodiscard]] Index::Id insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);
-  void move_locked(Index::Id id, const Place& place);
-  std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr);
-
   const DiskTierOptions options_;
-  std::unique_ptr<File> lock_;
+  std::unique_ptr<File> lock_;   // writing thread only, after construction
+  OpenFiles open_files_;
 
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::uint64_t capacity_, segment_bytes_;
-  std::uint64_t index_limit_ = UINT64_MAX;
+  std::uint64_t index_limit_;
+  bool index_limit_changed_ = false;
   Index index_;
-  std::uint64_t charged_ = 0;   // of the index
+  std::uint64_t charged_ = 0;   // of the index; only the writing thread changes it
   std::map<std::uint32_t, Segment> segments_;
-  std::uint64_t used_ = 0;   // all files
-  std::uint32_t tick_ = 1;   // of a write or a read
-  std::deque<Write> queue_;
+  std::uint64_t used_ = 0;                            // all segments
+  std::uint64_t unlisted_ = 0;                        // likewise
+  std::map<std::string, std::uint64_t> sidecars_;     // bytes of the other files
+  std::uint32_t tick_ = 1;                            // of a write or a read
+  std::list<Write> values_waiting_;
+  std::list<Removal> removals_waiting_;
+  Batch writing_;   // being written. Its lists are guarded, what is in them is the writing thread's
   std::uint64_t queued_bytes_ = 0;
   std::unordered_map<Key, Queued> queued_;
+  std::unordered_map<Key, std::uint32_t> queued_children_;   // values in the queue, or being written, by their parent
   std::uint64_t next_number_ = 1;
   std::unordered_map<Key, std::uint64_t> removals_;              // not in the log yet: numbers of the writes
   std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner
   std::uint64_t cleared_all_ = 0;
+  std::uint64_t clear_waits_ = 0;       // number of a clear_all that is not done yet
+  std::uint64_t erased_waiting_ = 0;    // places in all removals
   Names names_;
   bool names_changed_ = false;
-  bool ready_ = false, stopping_ = false, writing_ = false;
+  bool ready_ = false, recovered_ = false, closing_ = false, closed_ = false;
+  std::chrono::steady_clock::time_point deadline_{}, recovery_deadline_{};   // of closing
+  bool nothing_comes_back_ = false;                                          // what close() says
   Health health_;
   DiskStats counters_;
   double seconds_per_byte_ = 0;   // of reads, a running mean; 0: not known yet
 
-  Log log_;                        // writing thread only
-  bool recovered_ = false;         // likewise
-  std::uint64_t hits_saved_ = 0;   // likewise: as of the last save_usage()
-  bool lost_some_ = false;         // likewise: since it was last asked (Write::written)
+  // The writing thread's own.
+  Log log_;
+  std::uint64_t unpublished_ = 0;      // values of the piece that is being written
+  std::uint32_t last_segment_ = 0;     // the highest id that was seen in the directory
+  std::uint64_t hits_saved_ = 0;       // as of the last save_usage()
+  bool lost_some_ = false;             // since it was last asked (Write::written)
+  std::chrono::steady_clock::time_point look_at_{}, usage_at_{};
+  std::once_flag joined_;
   std::thread writer_;
 };
 

@@ -22,9 +22,11 @@ bool DiskTier::make_room(std::uint64_t bytes, std::size_t log_records, bool may_
   for (;;) {
     {
       const std::lock_guard lock(mutex_);
-      const std::uint64_t beside = kUsageBytes * index_.size();   // the usage file, and its next version while it is written
-      const std::uint64_t held_free = may_evict ? segment_bytes_ / 2 + kSlackBytes + beside : 0;
-      if (used_ + bytes + summary_bytes(log_records) + held_free <= capacity_) return true;
+      // The usage file, and its next version while it is written.
+      const std::uint64_t usage = sidecar_bytes_locked(true) - sidecar_bytes_locked(false);
+      const std::uint64_t beside = sidecar_bytes_locked(false) + (may_evict ? std::max(usage, kUsageBytes * index_.size()) : usage);
+      const std::uint64_t held_free = may_evict ? segment_bytes_ / 2 + kSlackBytes : 0;
+      if (used_ + bytes + summary_bytes(log_records) + held_free + beside <= capacity_) return true;
     }
     if (!may_evict || !evict_oldest(true)) return false;
   }
@@ -76,17 +78,22 @@ std::vector<Key> DiskTier::worth_keeping(std::uint32_t victim) {
     bool sure;
   };
   std::vector<Candidate> candidates;
-  std::uint64_t room = 0;
+  std::uint64_t room = 0, live = 0;
   {
     const std::lock_guard lock(mutex_);
     room = segment_bytes_ / 2;
-    index_.for_each([&](Index::Id id) {
-      const Index::Entry& entry = index_[id];
-      if (entry.place.segment != victim) return;
+    if (const auto segment = segments_.find(victim); segment != segments_.end()) live = segment->second.live;
+  }
+  candidates.reserve(live);   // entries of a segment only become fewer
+  walk_index([&](Index::Id id) {
+    if (candidates.size() == live) return false;
+    const Index::Entry& entry = index_[id];
+    if (entry.place.segment == victim) {
       candidates.push_back({entry.key, entry.tick, entry.place.unit, record_bytes(entry.place.value_bytes) + kSummaryEntryBytes,
                             entry.used != 0 || entry.first_child != Index::kNone});
-    });
-  }
+    }
+    return true;
+  });
   if (options_.in_memory) {
     for (Candidate& candidate : candidates) candidate.sure = candidate.sure || options_.in_memory(candidate.key);
   }
@@ -108,9 +115,10 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
   Salt salt;
   {
     const std::lock_guard lock(mutex_);
-    const Segment& segment = segments_[victim];
-    file = segment.file;
-    salt = segment.header.salt;
+    const auto segment = segments_.find(victim);
+    if (segment == segments_.end()) return false;
+    file = segment->second.file;
+    salt = segment->second.header.salt;
   }
   for (std::size_t begin = 0; file && begin < keys.size();) {
     std::vector<RecordHeader> headers;
@@ -142,11 +150,12 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
     const bool all = append(headers, spans, false, [&](std::size_t i, const Place& place) {
       const std::lock_guard lock(mutex_);
       const Index::Id id = index_.find(headers[i].key);
-      if (id == Index::kNone || index_[id].place.segment != victim) return;
+      if (id == Index::kNone || index_[id].place.segment != victim) return false;
       move_locked(id, place);
       index_[id].used = 0;
       ++counters_.written_again;
       counters_.written_again_bytes += headers[i].value_bytes;
+      return true;
     });
     if (!all) return false;
   }

@@ -16,7 +16,12 @@ std::string folder_of(const std::string& path) { return path.substr(0, path.rfin
 
 class FaultFiles::Opened final : public File {
  public:
-  Opened(std::shared_ptr<FaultFiles> files, std::shared_ptr<Node> node) : files_(std::move(files)), node_(std::move(node)) {}
+  // With the file system's mutex held.
+  Opened(std::shared_ptr<FaultFiles> files, std::shared_ptr<Node> node) : files_(std::move(files)), node_(std::move(node)) { ++files_->open_; }
+  ~Opened() override {
+    const std::lock_guard lock(files_->mutex_);
+    --files_->open_;
+  }
 
   Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
     const Transfer transfer = read_now(offset, parts);
@@ -89,6 +94,11 @@ class FaultFiles::Opened final : public File {
     return 0;
   }
   void will_need(std::uint64_t, std::uint64_t) override {}
+  bool is_at(const std::string& path) override {
+    const std::lock_guard lock(files_->mutex_);
+    const auto named = files_->names_.find(path);
+    return named != files_->names_.end() && named->second == node_;
+  }
 
  private:
   const std::shared_ptr<FaultFiles> files_;
@@ -97,10 +107,10 @@ class FaultFiles::Opened final : public File {
 
 class FaultFiles::Lock final : public File {
  public:
-  Lock(std::shared_ptr<FaultFiles> files, std::string path) : files_(std::move(files)), path_(std::move(path)) {}
+  Lock(std::shared_ptr<FaultFiles> files, std::shared_ptr<Node> node) : files_(std::move(files)), node_(std::move(node)) {}
   ~Lock() override {
     const std::lock_guard lock(files_->mutex_);
-    files_->locked_.erase(path_);
+    files_->locked_.erase(node_);
   }
   Transfer read(std::uint64_t, std::span<const std::span<std::byte>>) override { return {0, EIO}; }
   Transfer write(std::uint64_t, std::span<const std::span<const std::byte>>) override { return {0, EIO}; }
@@ -108,10 +118,15 @@ class FaultFiles::Lock final : public File {
   int truncate(std::uint64_t) override { return EIO; }
   int size(std::uint64_t*) override { return EIO; }
   void will_need(std::uint64_t, std::uint64_t) override {}
+  bool is_at(const std::string& path) override {
+    const std::lock_guard lock(files_->mutex_);
+    const auto named = files_->names_.find(path);
+    return named != files_->names_.end() && named->second == node_;
+  }
 
  private:
   const std::shared_ptr<FaultFiles> files_;
-  const std::string path_;
+  const std::shared_ptr<Node> node_;
 };
 
 int FaultFiles::fault(Call kind) {
@@ -143,6 +158,7 @@ std::uint64_t FaultFiles::faults() const {
 std::unique_ptr<File> FaultFiles::open(const std::string& path, Open mode, int* error) {
   const std::lock_guard lock(mutex_);
   *error = fault(kOpen);
+  if (*error == 0 && open_ >= descriptors_) *error = EMFILE;
   if (*error != 0) return nullptr;
   const auto known = names_.find(path);
   if (mode == Open::kCreate) {
@@ -158,10 +174,10 @@ std::unique_ptr<File> FaultFiles::lock(const std::string& path, int* error) {
   const std::lock_guard lock(mutex_);
   *error = fault(kOpen);
   if (*error == 0 && !directory_) *error = ENOENT;
-  if (*error == 0 && !locked_.insert(path).second) *error = EWOULDBLOCK;
   if (*error != 0) return nullptr;
-  names_.try_emplace(path, std::make_shared<Node>());
-  return std::make_unique<Lock>(shared_from_this(), path);
+  const std::shared_ptr<Node> node = names_.try_emplace(path, std::make_shared<Node>()).first->second;
+  if (!locked_.insert(node).second) *error = EWOULDBLOCK;
+  return *error != 0 ? nullptr : std::make_unique<Lock>(shared_from_this(), node);
 }
 
 int FaultFiles::list(const std::string& directory, std::vector<std::string>* names) {
@@ -206,11 +222,22 @@ int FaultFiles::sync_directory(const std::string&) {
 
 int FaultFiles::size_of(const std::string& path, std::uint64_t* bytes) {
   const std::lock_guard lock(mutex_);
-  if (const int error = fault(kRead)) return error;
+  if (const int error = fault(kNames)) return error;
   const auto node = names_.find(path);
   if (node == names_.end()) return ENOENT;
   *bytes = node->second->now.size();
   return 0;
+}
+
+void FaultFiles::set_descriptors(std::size_t most, std::size_t of_a_cache) {
+  const std::lock_guard lock(mutex_);
+  descriptors_ = most;
+  most_open_ = of_a_cache;
+}
+
+std::size_t FaultFiles::open_files() const {
+  const std::lock_guard lock(mutex_);
+  return open_;
 }
 
 bool FaultFiles::exists(const std::string& path) {
@@ -267,7 +294,6 @@ void FaultFiles::delete_directory() {
   const std::lock_guard lock(mutex_);
   names_.clear();
   durable_names_.clear();
-  locked_.clear();
   directory_ = false;
 }
 

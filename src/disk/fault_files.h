@@ -28,6 +28,7 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   int sync_directory(const std::string& directory) override;
   bool exists(const std::string& path) override;
   int size_of(const std::string& path, std::uint64_t* bytes) override;
+  std::size_t most_open_files() override { return most_open_; }
 
   // The calls of these kinds, counted from now on; the n-th (from 1) fails with `error`, or all from it on with `and_all_after`.
   enum Call : unsigned { kRead = 1, kWrite = 2, kSync = 4, kOpen = 8, kNames = 16, kAny = 31 };
@@ -40,6 +41,9 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   void set_write_delay(std::chrono::milliseconds delay) { write_delay_ms_ = delay.count(); }
   // ENOSPC beyond, in the middle of a write where it falls there. 0: no limit.
   void set_room(std::uint64_t bytes) { room_ = bytes; }
+  // EMFILE beyond so many open files; a cache is told that it may have `of_a_cache` of them.
+  void set_descriptors(std::size_t most, std::size_t of_a_cache);
+  [[nodiscard]] std::size_t open_files() const;
 
   // What is left after the power was cut: what was synced, and of the rest any sectors of 512 bytes, in any order; of files and removals
   // whose directory was not synced, any. Files of its own, with every lock free.
@@ -68,9 +72,10 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
 
   mutable std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Node>> names_, durable_names_;
-  std::set<std::string> locked_;
+  std::set<std::shared_ptr<Node>> locked_;
   bool directory_ = false;
   unsigned kinds_ = 0;
+  std::size_t descriptors_ = SIZE_MAX, most_open_ = 1024, open_ = 0;
   std::uint64_t fail_at_ = 0, calls_ = 0, faults_ = 0, room_ = 0, peak_ = 0;
   int error_ = 0;
   bool all_after_ = false, short_ = false;

@@ -120,9 +120,11 @@ TEST(DiskFaults, RoomForAHeaderAndNoMoreIsAFullDisk) {
   files->set_room(400);
   ASSERT_TRUE(tier.put(50, 20'000));
   EXPECT_FALSE(tier.flush());
-  EXPECT_TRUE(tier->stats().degraded);
+  EXPECT_GT(tier->stats().write_errors, 0u) << "it may work again for the moment: a header fits";
   files->set_room(0);
   EXPECT_TRUE(tier.healed());
+  ASSERT_FALSE(tier.events().empty());
+  EXPECT_NE(tier.events().front().find("No space left"), std::string::npos) << tier.events().front();
 }
 
 TEST(DiskFaults, WhatCouldNotBeClearedIsClearedLater) {

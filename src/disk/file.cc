@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@ namespace tensorcache::disk {
 namespace {
 
 constexpr std::size_t kMostParts = 512;   // of one system call
+constexpr std::size_t kFewestOpen = 8, kMostOpen = 1024;
 
 // Parts as the system wants them; it does not write through those it only reads.
 template <class Byte>
@@ -63,6 +65,10 @@ class PosixFile final : public File {
   }
   void will_need(std::uint64_t offset, std::uint64_t bytes) override {
     static_cast<void>(::posix_fadvise(fd_, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_WILLNEED));
+  }
+  bool is_at(const std::string& path) override {
+    struct stat here{}, there{};
+    return ::fstat(fd_, &here) == 0 && ::stat(path.c_str(), &there) == 0 && here.st_dev == there.st_dev && here.st_ino == there.st_ino;
   }
 
  private:
@@ -123,6 +129,16 @@ class PosixFileSystem final : public FileSystem {
     if (::lstat(path.c_str(), &status) != 0) return errno;
     *bytes = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
     return 0;
+  }
+  std::size_t most_open_files() override {
+    struct rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kFewestOpen;
+    if (limit.rlim_cur < 2 * kMostOpen && limit.rlim_cur < limit.rlim_max) {
+      struct rlimit raised = limit;
+      raised.rlim_cur = std::min<rlim_t>(2 * kMostOpen, limit.rlim_max);
+      if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+    }
+    return std::clamp<std::size_t>(limit.rlim_cur / 2, kFewestOpen, kMostOpen);
   }
 
  private:

@@ -32,6 +32,8 @@ class File {
   [[nodiscard]] virtual int size(std::uint64_t* bytes) = 0;
   // A hint that this part will be read soon.
   virtual void will_need(std::uint64_t offset, std::uint64_t bytes) = 0;
+  // Whether `path` names this file, and not another one of that name, or none.
+  [[nodiscard]] virtual bool is_at(const std::string& path) = 0;
 };
 
 enum class Open : std::uint8_t {
@@ -56,6 +58,8 @@ class FileSystem {
   [[nodiscard]] virtual int sync_directory(const std::string& directory) = 0;
   [[nodiscard]] virtual bool exists(const std::string& path) = 0;
   [[nodiscard]] virtual int size_of(const std::string& path, std::uint64_t* bytes) = 0;
+  // How many files one cache may hold open: half of what the process may open, after that limit was raised as far as is needed and allowed.
+  [[nodiscard]] virtual std::size_t most_open_files() = 0;
 };
 
 // The real one.

@@ -1,6 +1,9 @@
 // From the log into a caller's memory.
 #include <algorithm>
 #include <array>
+#include <cerrno>
+#include <list>
+#include <new>
 
 #include "disk/disk_tier.h"
 
@@ -190,9 +193,10 @@ void DiskTier::read_failed(Run& run, int error) {
   const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
   run.moved = !holds_locked(record.key, place);
   if (run.moved) return;
-  ++(error == kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
-  forget_at_locked(record.key, place);
   run.end = ReadEnd::kFailed;
+  if (error == EMFILE || error == ENFILE) return;   // it may be opened later
+  ++(error == kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
+  forget_at_locked(record.key, place, false);
 }
 
 bool DiskTier::holds(const Key& key, const Place& place) const {
@@ -205,10 +209,19 @@ bool DiskTier::holds_locked(const Key& key, const Place& place) const {
   return id != Index::kNone && index_[id].place == place;
 }
 
-// Unless it was written elsewhere since.
-void DiskTier::forget_at_locked(const Key& key, const Place& place) {
+// Unless it was written elsewhere since. `for_good`: its record is of no use to the next start either, which is logged if that costs little.
+void DiskTier::forget_at_locked(const Key& key, const Place& place, bool for_good) {
   const Index::Id id = index_.find(key);
-  if (id != Index::kNone && index_[id].place == place) erase_locked(id);
+  if (id == Index::kNone || index_[id].place != place) return;
+  if (for_good && !health_.broken && !queued_.contains(key) && waiting_removals_locked() < kMostRemovals / 2) {
+    try {
+      std::list<Removal> removal(1);
+      remove_locked(key, id, removal);
+      return;
+    } catch (const std::bad_alloc&) {   // then it stays accounted for
+    }
+  }
+  forget_locked(id);
 }
 
 std::vector<Key> DiskTier::chain_of(const Key& key) const {

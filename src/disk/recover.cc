@@ -1,116 +1,216 @@
 // At start: from the segments' summaries to the index.
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <limits>
+#include <utility>
 
 #include "disk/disk_tier.h"
 #include "disk/segment_reader.h"
 
 namespace tensorcache::disk {
+namespace {
+
+constexpr std::size_t kSlice = 1024;   // records that are taken up under one lock
+
+bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
+
+}   // namespace
 
 // Oldest first, as it was written: a later copy of a value counts, and a removal counts for what is before it. A block may come before its
-// parent, which was written again since; it waits for it among the orphans.
-void DiskTier::recover() {
+// parent, which was written again since; it waits for it among the orphans. False: nothing is indexed, and it is to be tried again.
+bool DiskTier::recover() {
+  forget_directory();
   std::vector<std::string> files;
   if (const int error = options_.files->list(options_.directory, &files)) {
     fail("it cannot be listed", error);
-    return;
+    return false;
   }
-  recovered_ = true;
   std::vector<std::uint64_t> ids;
   for (const std::string& name : files) {
     const auto id = segment_id(name);
     if (id && *id > 0 && *id < std::numeric_limits<std::uint32_t>::max()) ids.push_back(*id);
   }
   std::sort(ids.begin(), ids.end());
+  if (!ids.empty()) last_segment_ = static_cast<std::uint32_t>(ids.back());
+  if (const int error = drop_stale(&ids)) {
+    fail("what was removed cannot be dropped", error);
+    return false;
+  }
   Orphans orphans;
   SegmentContents last;
-  for (const std::uint64_t id : ids) last = recover_segment(static_cast<std::uint32_t>(id), &orphans);
+  for (const std::uint64_t id : ids) {
+    if (recovery_is_late()) return false;
+    if (const int error = recover_segment(static_cast<std::uint32_t>(id), &orphans, &last)) {
+      forget_directory();
+      fail("the segments cannot be opened", error);
+      return false;
+    }
+  }
+  forget_orphans(orphans);
   if (!ids.empty()) resume_log(static_cast<std::uint32_t>(ids.back()), std::move(last));
-  const Usage usage = read_usage(*options_.files, options_.directory);
+  read_saved_usage();
   Names names = read_names(*options_.files, options_.directory);
+  measure_sidecars();
   const std::lock_guard lock(mutex_);
-  for (const auto& [parent, children] : orphans) {
-    for (const Key& child : children) {
-      if (const Index::Id id = orphan_locked(child)) erase_locked(id);
-    }
-  }
-  for (const auto& [key, hits] : usage) {
-    if (const Index::Id id = index_.find(key)) {
-      index_[id].hits = hits & kMostHits;
-      index_[id].used = 1;
-    }
-  }
-  names.owners.merge(names_.owners);   // those that were given since stay too
-  names.sources.merge(names_.sources);
-  names_changed_ |= names_ != names;
-  names_ = std::move(names);
+  Names merged = names_;   // those that were given since stay
+  merged.owners.merge(names.owners);
+  merged.sources.merge(names.sources);
+  names_changed_ |= merged != names_;
+  names_ = std::move(merged);
+  recovered_ = true;
+  return true;
 }
 
-SegmentContents DiskTier::recover_segment(std::uint32_t id, Orphans* orphans) {
+// What is known of the directory, without touching it.
+void DiskTier::forget_directory() noexcept {
+  close_log();
+  Index entries;   // both are freed without the lock
+  std::map<std::uint32_t, Segment> segments;
+  const std::lock_guard lock(mutex_);
+  std::swap(entries, index_);
+  segments.swap(segments_);
+  used_ = unlisted_ = counters_.value_bytes = 0;
+  recovered_ = false;
+}
+
+// The last close could only leave a mark (close.cc).
+int DiskTier::drop_stale(std::vector<std::uint64_t>* ids) {
+  const std::string mark = path_of("stale");
+  if (!options_.files->exists(mark)) return 0;
+  for (const std::uint64_t id : *ids) {
+    if (const int error = options_.files->remove(path_of(id)); error != 0 && error != ENOENT) return error;
+  }
+  if (const int error = options_.files->sync_directory(options_.directory)) return error;
+  if (const int error = options_.files->remove(mark)) return error;
+  note("the log was dropped, because removals could not be written before the last end");
+  ids->clear();
+  return 0;
+}
+
+// An error: what is in it could not be read for want of something that others hold.
+int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents) {
   int open_error = 0;
-  std::shared_ptr<File> file = options_.files->open(path_of(id), Open::kWrite, &open_error);
-  SegmentContents contents;
+  const std::string path = path_of(id);
+  std::shared_ptr<File> file = open_files_.open(path, Open::kWrite, &open_error);
+  if (!file && is_shortage(open_error)) return open_error;
+  *contents = {};
   std::uint64_t bytes = 0;
-  int error = options_.files->size_of(path_of(id), &bytes);
+  int error = options_.files->size_of(path, &bytes);
   if (!file && error == 0) error = open_error;
-  if (file && error == 0) error = read_segment(*file, id, &contents);
-  const bool good = error == 0 && contents.verdict == SegmentVerdict::kGood;
+  if (file && error == 0) error = read_segment(*file, id, contents);
+  const bool good = error == 0 && contents->verdict == SegmentVerdict::kGood;
+  const bool unknown = error == 0 && contents->verdict == SegmentVerdict::kUnknownVersion;
+  std::shared_ptr<File> shared = good ? open_files_.share(path, std::move(file)) : nullptr;
   {
     const std::lock_guard lock(mutex_);
     Segment& segment = segments_[id];
     segment.file_bytes = bytes;
-    segment.file = good ? file : nullptr;
-    segment.header = contents.header;
+    segment.file = std::move(shared);
+    segment.header = contents->header;
     used_ += bytes;
-    counters_.lost_bytes += contents.lost_bytes;
+    counters_.lost_bytes += contents->lost_bytes;
     if (error != 0) {
       ++counters_.read_errors;
     } else if (!good) {
-      ++(contents.verdict == SegmentVerdict::kUnknownVersion ? counters_.unknown_segments : counters_.damaged_segments);
+      ++(unknown ? counters_.unknown_segments : counters_.damaged_segments);
     }
-    for (const Located& located : contents.records) recover_record(id, located, orphans);
+    if (error != 0 || unknown) unlist_locked(id, 1);   // another start may be able to read it
   }
+  recover_records(id, contents->records, orphans);
   if (error == 0 && !good) {
-    note(segment_name(id) +
-         (contents.verdict == SegmentVerdict::kUnknownVersion ? " is of another version and is ignored" : " is damaged and is dropped"));
-    if (contents.verdict == SegmentVerdict::kDamaged) remove_segment(id);
+    note(segment_name(id) + (unknown ? " is of another version and is ignored" : " is damaged and is dropped"));
+    if (!unknown) remove_segment(id);
   } else if (error != 0) {
     note(segment_name(id) + " cannot be read: " + std::strerror(error));
   }
-  return contents;
+  return 0;
 }
 
-void DiskTier::recover_record(std::uint32_t segment, const Located& located, Orphans* orphans) {
-  const RecordHeader& header = located.header;
-  counters_.newest_unix_ms = std::max(counters_.newest_unix_ms, header.created_unix_ms);
-  if (header.type == RecordType::kErased) return;
-  if (header.type != RecordType::kValue) {
-    segments_[segment].has_removals = true;
+void DiskTier::recover_records(std::uint32_t segment, std::span<const Located> records, Orphans* orphans) {
+  std::vector<EntryClass> classes;
+  for (std::size_t begin = 0; begin < records.size(); begin += kSlice) {
+    const auto slice = records.subspan(begin, std::min(kSlice, records.size() - begin));
+    classes.clear();
+    for (const Located& located : slice) {
+      const RecordHeader& header = located.header;
+      if (header.type == RecordType::kValue) classes.push_back({header.kind, header.owner, header.source});
+    }
+    reserve_recovered(classes);
+    for (const Located& located : slice) {
+      if (located.header.type == RecordType::kValue) {
+        const std::lock_guard lock(mutex_);
+        recover_value(segment, located, orphans);
+      } else if (located.header.type != RecordType::kErased) {
+        recover_removal(segment, located.header, orphans);
+      }
+    }
+  }
+}
+
+// Where the memory does not suffice for all, the oldest values lose their entries. Their records stay: another run may have more memory.
+void DiskTier::reserve_recovered(std::span<const EntryClass> classes) {
+  for (;;) {
+    if (grow_index(classes) == Room::kYes) return;
+    while (shrink_index(classes.size())) {
+    }
+    if (grow_index(classes) == Room::kYes) return;
+    std::uint32_t oldest = 0;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto live = std::find_if(segments_.begin(), segments_.end(), [](const auto& segment) { return segment.second.live > 0; });
+      if (live == segments_.end()) return;
+      oldest = live->first;
+    }
+    const std::uint64_t forgotten = forget_segment(oldest, true);
+    const std::lock_guard lock(mutex_);
+    counters_.index_full += forgotten;
+  }
+}
+
+void DiskTier::recover_removal(std::uint32_t segment, const RecordHeader& header, Orphans* orphans) {
+  {
+    const std::lock_guard lock(mutex_);
+    counters_.newest_unix_ms = std::max(counters_.newest_unix_ms, header.created_unix_ms);
+    segments_.at(segment).has_removals = true;
     if (header.type == RecordType::kRemove) {
       if (const Index::Id id = index_.find(header.key)) erase_locked(id);
+      // Also what hangs behind it and was read before it.
+      const auto waiting = orphans->find(header.key);
+      if (waiting == orphans->end()) return;
+      for (const Key& child : waiting->second) {
+        if (const Index::Id id = orphan_locked(child)) erase_locked(id);
+      }
+      orphans->erase(waiting);
       return;
     }
-    std::vector<Key> doomed;
-    index_.for_each([&](Index::Id id) {
-      if (index_.class_of(id).owner == header.owner) doomed.push_back(index_[id].key);
-    });
-    for (const Key& key : doomed) {
-      if (const Index::Id id = index_.find(key)) erase_locked(id);
-    }
-    return;
   }
+  walk_index([&](Index::Id id) {
+    if (index_.class_of(id).owner == header.owner) erase_locked(id);
+    return true;
+  });
+}
+
+void DiskTier::recover_value(std::uint32_t segment, const Located& located, Orphans* orphans) {
+  const RecordHeader& header = located.header;
+  counters_.newest_unix_ms = std::max(counters_.newest_unix_ms, header.created_unix_ms);
   if (removed_since_locked(header.key, header.owner, 0)) return;
   const Place place{segment, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
   const EntryClass entry_class{header.kind, header.owner, header.source};
   Index::Id id = index_.find(header.key);
   if (id != Index::kNone && index_[id].place.value_bytes == place.value_bytes && index_.class_of(id) == entry_class) {
+    unlist_locked(index_[id].place.segment, 1);
     move_locked(id, place);
   } else {
-    if (id != Index::kNone) erase_locked(id);
+    if (id != Index::kNone) forget_locked(id);
+    if (index_.room() == 0) {
+      unlist_locked(segment, 1);
+      ++counters_.index_full;
+      return;
+    }
     const Index::Id parent = header.chained ? index_.find(header.parent) : Index::kNone;
-    id = insert_locked(header.key, place, entry_class, parent);
-    if (id == Index::kNone) return;
+    insert_locked(header.key, place, entry_class, parent);
+    id = index_.find(header.key);
     if (header.chained && parent == Index::kNone) (*orphans)[header.parent].push_back(header.key);
     if (const auto waiting = orphans->find(header.key); waiting != orphans->end()) {
       for (const Key& child : waiting->second) {
@@ -128,6 +228,15 @@ Index::Id DiskTier::orphan_locked(const Key& key) const {
   return id != Index::kNone && index_[id].parent == Index::kNone ? id : Index::kNone;
 }
 
+void DiskTier::forget_orphans(const Orphans& orphans) {
+  for (const auto& [parent, children] : orphans) {
+    for (const Key& child : children) {
+      const std::lock_guard lock(mutex_);
+      if (const Index::Id id = orphan_locked(child)) forget_locked(id);
+    }
+  }
+}
+
 // A small last segment is filled further, or every start would leave one more. Its summary is written again when it is full.
 void DiskTier::resume_log(std::uint32_t id, SegmentContents contents) {
   Log log;
@@ -136,14 +245,16 @@ void DiskTier::resume_log(std::uint32_t id, SegmentContents contents) {
     const auto segment = segments_.find(id);
     if (segment == segments_.end() || !segment->second.file || segment->second.file_bytes > segment_bytes_ / 2) return;
     log.segment = id;
-    log.file = segment->second.file;
     log.header = segment->second.header;
   }
-  if (contents.records.empty() || log.file->truncate(contents.end) != 0) return;
+  if (contents.records.empty() || contents.records.size() > kFreeRecords) return;
+  int error = 0;
+  log.file = open_files_.open(path_of(id), Open::kWrite, &error);
+  if (!log.file || log.file->truncate(contents.end) != 0) return;
   log.end = contents.end;
   log.records = std::move(contents.records);
   const std::lock_guard lock(mutex_);
-  Segment& segment = segments_[id];
+  Segment& segment = segments_.at(id);
   used_ -= segment.file_bytes - log.end;
   segment.file_bytes = log.end;
   log_ = std::move(log);

@@ -1,5 +1,6 @@
 // What was removed: said in the log, marked where it stands, and kept in mind until that is done.
 #include <algorithm>
+#include <cerrno>
 #include <iterator>
 
 #include "disk/disk_tier.h"
@@ -22,39 +23,52 @@ bool DiskTier::log_removals(std::span<const RecordHeader> removals) {
   return append(removals, nothing, true,
                 [&](std::size_t, const Place& place) {
                   const std::lock_guard lock(mutex_);
-                  segments_[place.segment].has_removals = true;
+                  segments_.at(place.segment).has_removals = true;
+                  return true;
                 }) &&
          (options_.sync == DiskSync::kRecord || sync_log());
 }
 
-void DiskTier::write_removals(std::span<Write> removals) {
-  std::vector<RecordHeader> headers(removals.size());
+// Removals leave the queue once they are logged, and stay in it if that fails.
+void DiskTier::write_removals(Removals begin, Removals end) {
+  std::vector<RecordHeader> headers;
   std::vector<Place> erased;
-  for (std::size_t i = 0; i < removals.size(); ++i) {
-    headers[i].type = removals[i].type;
-    headers[i].key = removals[i].value.key;
-    headers[i].owner = removals[i].value.owner;
-    headers[i].created_unix_ms = options_.unix_ms();
-    erased.insert(erased.end(), removals[i].erased.begin(), removals[i].erased.end());
+  for (auto removal = begin; removal != end; ++removal) {
+    RecordHeader header;
+    header.type = removal->type;
+    header.key = removal->key;
+    header.owner = removal->owner;
+    header.created_unix_ms = options_.unix_ms();
+    headers.push_back(header);
+    erased.insert(erased.end(), removal->erased.begin(), removal->erased.end());
   }
-  const bool written = log_removals(headers);
+  if (!log_removals(headers)) {
+    lost_some_ = true;
+    if (!broken() && !late()) fail("removals cannot be written", ENOSPC);
+    const std::lock_guard lock(mutex_);
+    requeue_locked(begin, end);
+    return;
+  }
   // The log may lose the segment that says so; the values are unreadable then, too.
-  if (written && !erase_records(erased)) lost_some_ = true;
+  if (!late() && !erase_records(erased)) lost_some_ = true;
+  std::list<Removal> done;
   {
     const std::lock_guard lock(mutex_);
-    if (!written && health_.broken) {   // again once the disk works
-      queue_.insert(queue_.begin(), std::make_move_iterator(removals.begin()), std::make_move_iterator(removals.end()));
-      return;
-    }
-    for (const Write& removal : removals) {
-      if (removal.type == RecordType::kRemove) {
-        settle(removals_, removal.value.key, removal.number);
-      } else {
-        settle(clearings_, removal.value.owner, removal.number);
-      }
-    }
+    for (auto removal = begin; removal != end; ++removal) settle_locked(*removal);
+    done.splice(done.begin(), writing_.removals, begin, end);
+    changed_.notify_all();
   }
   remove_empty_segments();
+}
+
+void DiskTier::settle_locked(const Removal& removal) {
+  erased_waiting_ -= std::min<std::uint64_t>(erased_waiting_, removal.erased.size());
+  if (removal.type == RecordType::kClearOwner) {
+    settle(clearings_, removal.owner, removal.number);
+  } else if (removal.purged.empty()) {
+    settle(removals_, removal.key, removal.number);
+  }
+  for (const Key& key : removal.purged) settle(removals_, key, removal.number);
 }
 
 // Marks the headers of removed values where they stand. False if one may still be readable.
@@ -84,38 +98,57 @@ bool DiskTier::erase_records(std::span<const Place> places, bool wipe) {
 }
 
 // Everything was cleared: no file is left to say otherwise.
-void DiskTier::clear_log(Write& clearing) {
-  log_ = {};
+void DiskTier::clear_log(Removals clearing) {
+  close_log();
   std::vector<std::uint32_t> ids;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, segment] : segments_) ids.push_back(id);
   }
-  for (const std::uint32_t id : ids) remove_segment(id);
-  const int error = options_.files->sync_directory(options_.directory);
+  for (const std::uint32_t id : ids) {
+    if (!late()) remove_segment(id);
+  }
+  const int error = late() ? 0 : options_.files->sync_directory(options_.directory);
+  if (error != 0) fail("the directory cannot be synced", error);
   const std::lock_guard lock(mutex_);
-  if (error != 0 || !segments_.empty()) lost_some_ = true;
-  if (!segments_.empty() && health_.broken) queue_.push_front(std::move(clearing));   // once the disk works
+  if (error != 0 || !segments_.empty() || !recovered_) {   // once the disk works
+    lost_some_ = true;
+    requeue_locked(clearing, std::next(clearing));
+    return;
+  }
+  if (clear_waits_ == clearing->number) clear_waits_ = 0;
+  writing_.removals.erase(clearing);
+  changed_.notify_all();
 }
 
 // What is left of the segments is written anew and they go, but for those whose removals count for older ones: there, and where there is
 // no room, the values are overwritten.
-void DiskTier::write_purge(const Write& purge) {
-  std::vector<RecordHeader> headers(purge.purged.size());
+void DiskTier::write_purge(Removals purge) {
+  std::vector<RecordHeader> headers(purge->purged.size());
   for (std::size_t i = 0; i < headers.size(); ++i) {
     headers[i].type = RecordType::kRemove;
-    headers[i].key = purge.purged[i];
+    headers[i].key = purge->purged[i];
     headers[i].created_unix_ms = options_.unix_ms();
   }
   bool done = log_removals(headers);
+  const bool logged = done;
   std::map<std::uint32_t, std::vector<Place>> touched;
-  for (const Place& place : purge.erased) touched[place.segment].push_back(place);
+  for (const Place& place : purge->erased) touched[place.segment].push_back(place);
   for (const auto& [segment, places] : touched) {
-    if (!rewrite_segment(segment)) done &= erase_records(places, true);
+    if (late()) {
+      done = false;
+    } else if (!rewrite_segment(segment)) {
+      done &= erase_records(places, true);
+    }
   }
   if (!done) lost_some_ = true;
   const std::lock_guard lock(mutex_);
-  for (const Key& key : purge.purged) settle(removals_, key, purge.number);
+  if ((!logged || late_locked()) && !done) {
+    requeue_locked(purge, std::next(purge));
+    return;
+  }
+  settle_locked(*purge);
+  writing_.removals.erase(purge);
 }
 
 bool DiskTier::rewrite_segment(std::uint32_t segment) {
@@ -125,10 +158,11 @@ bool DiskTier::rewrite_segment(std::uint32_t segment) {
     const auto known = segments_.find(segment);
     if (known == segments_.end()) return true;
     if (segment == log_.segment || (known->second.has_removals && segment != segments_.begin()->first)) return false;
-    index_.for_each([&](Index::Id id) {
-      if (index_[id].place.segment == segment) found.emplace_back(index_[id].place.unit, index_[id].key);
-    });
   }
+  walk_index([&](Index::Id id) {
+    if (index_[id].place.segment == segment) found.emplace_back(index_[id].place.unit, index_[id].key);
+    return true;
+  });
   std::sort(found.begin(), found.end());   // parents first
   std::vector<Key> keys;
   for (const auto& [unit, key] : found) keys.push_back(key);

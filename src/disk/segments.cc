@@ -1,15 +1,13 @@
-// The log's files: begun, sealed, given up, removed; and what happens when the disk fails.
+// The log's files: begun, sealed, abandoned, removed.
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <random>
+#include <utility>
 
 #include "disk/disk_tier.h"
 
 namespace tensorcache::disk {
 namespace {
-
-constexpr std::chrono::milliseconds kLongestPause{60'000};
 
 constexpr int kOthersFiles = 100;   // under the names of our next segments, at most
 
@@ -21,16 +19,23 @@ std::uint64_t random_number() {
 }   // namespace
 
 int DiskTier::open_segment() {
-  std::uint32_t id = 1;
+  if (!owns_directory()) {
+    lose_directory();
+    return ESTALE;
+  }
+  std::uint32_t id = last_segment_ + 1;
+  bool too_many = false;
   {
     const std::lock_guard lock(mutex_);
-    if (!segments_.empty()) id = segments_.rbegin()->first + 1;
+    if (!segments_.empty()) id = std::max(id, segments_.rbegin()->first + 1);
+    too_many = segments_.size() >= kMostSegments;
   }
+  if (too_many && !evict_oldest(false)) return ENOSPC;
   Log log;
   int error = EEXIST;
   for (int i = 0; error == EEXIST && i < kOthersFiles; ++i, ++id) {
     log.header = {id, options_.unix_ms(), {random_number(), random_number()}};
-    log.file = options_.files->open(path_of(id), Open::kCreate, &error);
+    log.file = open_files_.open(path_of(id), Open::kCreate, &error);
   }
   if (!log.file) return error;
   id = static_cast<std::uint32_t>(log.header.id);
@@ -43,9 +48,12 @@ int DiskTier::open_segment() {
   }
   log.segment = id;
   log.end = kSegmentHeaderBytes;
+  std::shared_ptr<File> shared = open_files_.share(path_of(id), log.file);
+  close_log();
   log_ = std::move(log);
+  last_segment_ = id;
   const std::lock_guard lock(mutex_);
-  segments_[id] = {kSegmentHeaderBytes, 0, false, log_.file, log_.header};
+  segments_[id] = {kSegmentHeaderBytes, 0, 0, false, std::move(shared), log_.header};
   used_ += kSegmentHeaderBytes;
   counters_.written_bytes += kSegmentHeaderBytes;
   return 0;
@@ -61,13 +69,18 @@ void DiskTier::seal_segment() {
   }
   {
     const std::lock_guard lock(mutex_);
-    segments_[log_.segment].file_bytes = log_.end + summary.size();
+    segments_.at(log_.segment).file_bytes = log_.end + summary.size();
     used_ += summary.size();
     counters_.written_bytes += summary.size();
   }
   if (options_.sync != DiskSync::kNone) {
     if (const int error = log_.file->sync()) fail("a segment cannot be synced", error);
   }
+  close_log();
+}
+
+void DiskTier::close_log() noexcept {
+  give_back(log_.charged);
   log_ = {};
 }
 
@@ -80,45 +93,56 @@ bool DiskTier::sync_log() {
   return false;
 }
 
-// After an error: what is in it stays readable, nothing more is written to it, and it is never synced again.
+// After an error: what is in it stays readable, and nothing more is written to it. Whether a failed write is in it is known only if the
+// truncation is durable.
 void DiskTier::abandon_segment() {
   if (log_.segment == 0) return;
+  const std::uint64_t unpublished = std::exchange(unpublished_, 0);
   if (log_.records.empty()) {   // nothing in it: it would only be one more file
     remove_segment(log_.segment);
     return;
   }
   std::uint64_t bytes = log_.end;
-  if (log_.file->truncate(log_.end) != 0 && log_.file->size(&bytes) != 0) bytes = segment_bytes_;
-  const std::lock_guard lock(mutex_);
-  Segment& segment = segments_[log_.segment];
-  used_ += bytes - segment.file_bytes;
-  segment.file_bytes = bytes;
-  log_ = {};
+  const bool cut = log_.file->truncate(log_.end) == 0;
+  if (!cut && log_.file->size(&bytes) != 0) bytes = segment_bytes();
+  const bool gone = cut && log_.file->sync() == 0;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto segment = segments_.find(log_.segment); segment != segments_.end()) {
+      used_ += bytes - segment->second.file_bytes;
+      segment->second.file_bytes = bytes;
+      if (!gone) unlist_locked(log_.segment, unpublished);
+    }
+  }
+  close_log();
 }
 
 void DiskTier::remove_segment(std::uint32_t id) {
-  if (log_.segment == id) log_ = {};
-  const int error = options_.files->remove(path_of(id));
+  if (log_.segment == id) close_log();
+  if (!owns_directory()) {
+    lose_directory();
+    return;
+  }
+  const std::string path = path_of(id);
+  const std::uint64_t forgotten = forget_segment(id, false);
+  const int error = options_.files->remove(path);
+  const bool gone = error == 0 || error == ENOENT;
   {
     const std::lock_guard lock(mutex_);
+    counters_.evictions += forgotten;
     const auto segment = segments_.find(id);
-    std::vector<Key> left;
-    index_.for_each([&](Index::Id each) {
-      if (index_[each].place.segment == id) left.push_back(index_[each].key);
-    });
-    for (const Key& key : left) {
-      if (const Index::Id each = index_.find(key)) counters_.evictions += erase_locked(each);
-    }
-    // What cannot be removed still takes its room.
-    if (error != 0 && error != ENOENT) {
-      segment->second.file = nullptr;
-      ++counters_.write_errors;
-    } else {
+    if (segment == segments_.end()) return;
+    if (gone) {
+      unlisted_ -= segment->second.unlisted;
       used_ -= segment->second.file_bytes;
       segments_.erase(segment);
+    } else {   // it still takes its room, and the next start finds what is in it
+      unlist_locked(id, std::max<std::uint64_t>(forgotten, 1));
+      segment->second.file = nullptr;
+      ++counters_.write_errors;
     }
   }
-  if (error != 0 && error != ENOENT) fail("a segment cannot be removed", error);
+  if (!gone) fail("a segment cannot be removed", error);
 }
 
 // Sealed ones that nothing points into. A removal in one counts for older ones, so it stays until it is the oldest.
@@ -132,62 +156,6 @@ void DiskTier::remove_empty_segments() {
     }
   }
   for (const std::uint32_t id : empty) remove_segment(id);
-}
-
-void DiskTier::fail(const char* what, int error) {
-  bool news = false;
-  std::string reason = std::string(what) + ": " + std::strerror(error);
-  {
-    const std::lock_guard lock(mutex_);
-    ++counters_.write_errors;
-    news = !health_.broken;
-    health_.broken = true;
-    health_.reason = reason;
-    health_.pause = std::clamp(health_.pause * 2, options_.retry_pause, std::max(options_.retry_pause, kLongestPause));
-    health_.retry_at = std::chrono::steady_clock::now() + health_.pause;
-  }
-  if (news) note(reason + "; nothing is written until it works again");
-}
-
-void DiskTier::heal() {
-  int error = options_.files->make_directory(options_.directory);
-  const std::string lock_path = options_.directory + "/LOCK";
-  if (error == 0 && (!lock_ || !options_.files->exists(lock_path))) {
-    lock_ = nullptr;
-    lock_ = options_.files->lock(lock_path, &error);
-  }
-  if (error != 0) {
-    fail("the directory cannot be used", error);
-    return;
-  }
-  abandon_segment();
-  if (!recovered_) recover();
-  if (!recovered_) return;
-  if (log_.segment == 0) error = open_segment();   // recovery may have taken up the last one
-  if (error != 0) {
-    fail("a segment cannot be made", error);
-    return;
-  }
-  {
-    const std::lock_guard lock(mutex_);
-    health_.broken = false;
-    health_.reason.clear();
-  }
-  note("works again");
-}
-
-// Somebody may delete the directory under us; files that are open would go on taking room that nobody sees.
-void DiskTier::look_after_directory() {
-  if (options_.files->exists(options_.directory + "/LOCK")) return;
-  fail("the directory is gone", ENOENT);
-  std::vector<std::uint32_t> ids;
-  {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, segment] : segments_) ids.push_back(id);
-  }
-  for (const std::uint32_t id : ids) {
-    if (!options_.files->exists(path_of(id))) remove_segment(id);
-  }
 }
 
 }   // namespace tensorcache::disk

@@ -1,9 +1,13 @@
 #include "disk/sidecar.h"
 
+#include <openssl/evp.h>
+
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
+#include <new>
 #include <sstream>
 #include <vector>
 
@@ -13,6 +17,7 @@ namespace {
 constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
 constexpr std::size_t kMostNameBytes = 200;
 constexpr std::size_t kUsageEntryBytes = sizeof(Key) + sizeof(std::uint16_t);
+constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr std::string_view kUsageMagic = "TCUSAGE1";
 
 std::vector<std::byte> read_file(FileSystem& files, const std::string& path) {
@@ -31,9 +36,29 @@ int replace_file(FileSystem& files, const std::string& path, std::span<const std
   int error = 0;
   const auto file = files.open(next, Open::kCreate, &error);
   if (!file) return error;
-  if ((error = write_fully(*file, 0, content)) != 0) return error;
-  return files.rename(next, path);
+  if ((error = write_fully(*file, 0, content)) == 0) error = files.rename(next, path);
+  if (error != 0) static_cast<void>(files.remove(next));
+  return error;
 }
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) {
+    if (context_ == nullptr || EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr) != 1) throw std::bad_alloc();
+  }
+  void add(std::span<const std::byte> bytes) { static_cast<void>(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size())); }
+  [[nodiscard]] Key digest() {
+    Key key;
+    static_cast<void>(EVP_DigestFinal_ex(context_.get(), key.bytes.data(), nullptr));
+    return key;
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> context_;
+};
 
 std::string printable(std::string name) {
   if (name.size() > kMostNameBytes) name.resize(kMostNameBytes);
@@ -68,40 +93,95 @@ int write_names(FileSystem& files, const std::string& directory, const Names& na
   return replace_file(files, directory + "/names", std::as_bytes(std::span(content)));
 }
 
-// Magic, then key and hits of each value, little endian. The whole file's key stands at its end.
-Usage read_usage(FileSystem& files, const std::string& directory) {
-  const std::vector<std::byte> content = read_file(files, directory + "/usage");
-  Usage usage;
-  if (content.size() < kUsageMagic.size() + sizeof(Key)) return usage;
-  const auto body = std::span(content).first(content.size() - sizeof(Key));
-  if (std::memcmp(body.data(), kUsageMagic.data(), kUsageMagic.size()) != 0 || (body.size() - kUsageMagic.size()) % kUsageEntryBytes != 0 ||
-      std::memcmp(Key::of(body).bytes.data(), content.data() + body.size(), sizeof(Key)) != 0) {
-    return usage;
+// Magic, then key and hits of each value, little endian. The SHA-256 of all that stands at the end.
+struct UsageWriter::State {
+  FileSystem& files;
+  std::string path;
+  std::unique_ptr<File> file;
+  Sha256 hash;
+  std::vector<std::byte> buffer;
+  std::uint64_t end = 0;
+  int error = 0;
+
+  void put(const void* data, std::size_t bytes) {
+    const auto* begin = static_cast<const std::byte*>(data);
+    buffer.insert(buffer.end(), begin, begin + bytes);
+    if (buffer.size() >= kBufferBytes) write();
   }
-  for (std::size_t at = kUsageMagic.size(); at < body.size(); at += kUsageEntryBytes) {
-    Key key;
-    std::uint16_t hits = 0;
-    std::memcpy(key.bytes.data(), body.data() + at, sizeof(Key));
-    std::memcpy(&hits, body.data() + at + sizeof(Key), sizeof hits);
-    usage[key] = hits;
+  void write() {
+    hash.add(buffer);
+    if (error == 0) error = write_fully(*file, end, buffer);
+    end += buffer.size();
+    buffer.clear();
   }
-  return usage;
+};
+
+UsageWriter::UsageWriter(FileSystem& files, const std::string& directory)
+    : state_(new State{files, directory + "/usage", nullptr, {}, {}, 0, 0}) {
+  static_cast<void>(files.remove(state_->path + ".next"));
+  state_->file = files.open(state_->path + ".next", Open::kCreate, &state_->error);
+  state_->buffer.reserve(kBufferBytes + kUsageEntryBytes);
+  state_->put(kUsageMagic.data(), kUsageMagic.size());
 }
 
-int write_usage(FileSystem& files, const std::string& directory, const Usage& usage) {
-  std::vector<std::byte> content;
-  const auto append = [&](const void* data, std::size_t bytes) {
-    const auto* begin = static_cast<const std::byte*>(data);
-    content.insert(content.end(), begin, begin + bytes);
-  };
-  append(kUsageMagic.data(), kUsageMagic.size());
-  for (const auto& [key, hits] : usage) {
-    append(key.bytes.data(), sizeof(Key));
-    append(&hits, sizeof hits);
+UsageWriter::~UsageWriter() = default;
+
+void UsageWriter::add(std::span<const Used> used) {
+  for (const Used& each : used) {
+    if (state_->error != 0 || state_->end + state_->buffer.size() + kUsageEntryBytes + sizeof(Key) > kMostBytes) return;
+    state_->put(each.key.bytes.data(), sizeof(Key));
+    state_->put(&each.hits, sizeof each.hits);
   }
-  const Key whole = Key::of(content);
-  append(whole.bytes.data(), sizeof(Key));
-  return replace_file(files, directory + "/usage", content);
+}
+
+void UsageWriter::finish() {
+  State& state = *state_;
+  if (state.error == 0) state.write();
+  if (state.error == 0) {
+    const Key whole = state.hash.digest();
+    state.error = write_fully(*state.file, state.end, std::as_bytes(std::span(whole.bytes)));
+  }
+  if (state.error == 0) state.error = state.files.rename(state.path + ".next", state.path);
+  if (state.error != 0) static_cast<void>(state.files.remove(state.path + ".next"));
+}
+
+// Twice over: it is used only if the whole of it checks out.
+void read_usage(FileSystem& files, const std::string& directory, const std::function<void(const Used&)>& visit) {
+  int error = 0;
+  std::uint64_t bytes = 0;
+  const auto file = files.open(directory + "/usage", Open::kRead, &error);
+  if (!file || file->size(&bytes) != 0 || bytes > kMostBytes || bytes < kUsageMagic.size() + sizeof(Key)) return;
+  const std::uint64_t end = bytes - sizeof(Key);
+  if ((end - kUsageMagic.size()) % kUsageEntryBytes != 0) return;
+  std::vector<std::byte> buffer;
+  Sha256 hash;
+  const auto each_piece = [&](std::uint64_t begin, std::size_t most, const auto& use) {
+    for (std::uint64_t at = begin; at < end; at += buffer.size()) {
+      buffer.resize(std::min<std::uint64_t>(most, end - at));
+      if (read_fully(*file, at, buffer) != 0) return false;
+      use();
+    }
+    return true;
+  };
+  if (!each_piece(0, kBufferBytes, [&] { hash.add(buffer); })) return;
+  Key stored;
+  std::array<std::byte, kUsageMagic.size()> magic{};
+  if (read_fully(*file, end, std::as_writable_bytes(std::span(stored.bytes))) != 0 || stored != hash.digest()) return;
+  if (read_fully(*file, 0, magic) != 0 || std::memcmp(magic.data(), kUsageMagic.data(), magic.size()) != 0) return;
+  static_cast<void>(each_piece(kUsageMagic.size(), kBufferBytes / kUsageEntryBytes * kUsageEntryBytes, [&] {
+    for (std::size_t at = 0; at < buffer.size(); at += kUsageEntryBytes) {
+      Used used;
+      std::memcpy(used.key.bytes.data(), buffer.data() + at, sizeof(Key));
+      std::memcpy(&used.hits, buffer.data() + at + sizeof(Key), sizeof used.hits);
+      visit(used);
+    }
+  }));
+}
+
+Usage read_usage(FileSystem& files, const std::string& directory) {
+  Usage usage;
+  read_usage(files, directory, [&](const Used& used) { usage[used.key] = used.hits; });
+  return usage;
 }
 
 }   // namespace tensorcache::disk

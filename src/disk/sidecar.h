@@ -2,7 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <unordered_map>
 
@@ -19,9 +22,31 @@ struct Names {
 [[nodiscard]] Names read_names(FileSystem& files, const std::string& directory);
 [[nodiscard]] int write_names(FileSystem& files, const std::string& directory, const Names& names);
 
-using Usage = std::unordered_map<Key, std::uint16_t>;   // hits
+// How often a value was read.
+struct Used {
+  Key key;
+  std::uint16_t hits = 0;
+};
+
+// Writes a new file of usage piece by piece; it takes the old one's place with finish(). Holds 64 KiB.
+class UsageWriter {
+ public:
+  UsageWriter(FileSystem& files, const std::string& directory);
+  ~UsageWriter();
+  UsageWriter(const UsageWriter&) = delete;
+  UsageWriter& operator=(const UsageWriter&) = delete;
+  // What would make the file too large to be read is left out.
+  void add(std::span<const Used> used);
+  void finish();
+
+ private:
+  struct State;
+  const std::unique_ptr<State> state_;
+};
+
 // Nothing for a file that does not check out.
+void read_usage(FileSystem& files, const std::string& directory, const std::function<void(const Used& used)>& visit);
+using Usage = std::unordered_map<Key, std::uint16_t>;   // hits
 [[nodiscard]] Usage read_usage(FileSystem& files, const std::string& directory);
-[[nodiscard]] int write_usage(FileSystem& files, const std::string& directory, const Usage& usage);
 
 }   // namespace tensorcache::disk

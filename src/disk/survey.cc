@@ -9,28 +9,39 @@
 namespace tensorcache::disk {
 namespace {
 
-void erase_with_children(Survey* result, const Key& key) {
+// Children by their parent, also those that were replaced or erased since.
+using Children = std::unordered_map<Key, std::vector<Key>>;
+
+// Each key is visited once for each time that it was stored.
+void erase_with_children(Survey* result, Children* children, const Key& key) {
   std::vector<Key> doomed{key};
   while (!doomed.empty()) {
     const Key each = doomed.back();
     doomed.pop_back();
-    if (result->entries.erase(each) == 0) continue;
-    for (const auto& [child, entry] : result->entries) {
-      if (entry.record.header.chained && entry.record.header.parent == each) doomed.push_back(child);
+    result->entries.erase(each);
+    const auto behind = children->find(each);
+    if (behind == children->end()) continue;
+    for (const Key& child : behind->second) {
+      const auto entry = result->entries.find(child);
+      const bool still = entry != result->entries.end() && entry->second.record.header.chained && entry->second.record.header.parent == each;
+      if (still) doomed.push_back(child);
     }
+    children->erase(behind);
   }
 }
 
-void replay(std::uint64_t segment, const Located& record, Survey* result) {
-  switch (record.header.type) {
+void replay(std::uint64_t segment, const Located& record, Survey* result, Children* children) {
+  const RecordHeader& header = record.header;
+  switch (header.type) {
     case RecordType::kValue:
-      result->entries[record.header.key] = {segment, record};
+      result->entries[header.key] = {segment, record};
+      if (header.chained) (*children)[header.parent].push_back(header.key);
       break;
     case RecordType::kRemove:
-      erase_with_children(result, record.header.key);
+      erase_with_children(result, children, header.key);
       break;
     case RecordType::kClearOwner:
-      std::erase_if(result->entries, [&](const auto& entry) { return entry.second.record.header.owner == record.header.owner; });
+      std::erase_if(result->entries, [&](const auto& entry) { return entry.second.record.header.owner == header.owner; });
       break;
     case RecordType::kErased:
       break;
@@ -38,13 +49,12 @@ void replay(std::uint64_t segment, const Located& record, Survey* result) {
 }
 
 // Values behind one that is not there are never found.
-void drop_unreachable(Survey* result) {
-  for (bool more = true; more;) {
-    more = std::erase_if(result->entries, [&](const auto& entry) {
-             const RecordHeader& header = entry.second.record.header;
-             return header.chained && !result->entries.contains(header.parent);
-           }) > 0;
+void drop_unreachable(Survey* result, Children* children) {
+  std::vector<Key> missing;
+  for (const auto& [parent, behind] : *children) {
+    if (!result->entries.contains(parent)) missing.push_back(parent);
   }
+  for (const Key& parent : missing) erase_with_children(result, children, parent);
 }
 
 std::map<std::uint64_t, std::string> segments_in(const std::vector<std::string>& names) {
@@ -62,6 +72,7 @@ int survey(FileSystem& files, const std::string& directory, Survey* result) {
   if (const int error = files.list(directory, &names)) return error;
   result->names = read_names(files, directory);
   result->usage = read_usage(files, directory);
+  Children children;
   for (const auto& [id, name] : segments_in(names)) {
     int error = 0;
     const auto file = files.open(directory + "/" + name, Open::kRead, &error);
@@ -78,9 +89,10 @@ int survey(FileSystem& files, const std::string& directory, Survey* result) {
     result->lost_bytes += contents.lost_bytes;
     if (contents.verdict == SegmentVerdict::kDamaged) result->damaged.push_back(name);
     if (contents.verdict == SegmentVerdict::kUnknownVersion) result->unknown.push_back(name);
-    for (const Located& record : contents.records) replay(id, record, result);
+    for (const Located& record : contents.records) replay(id, record, result, &children);
   }
-  drop_unreachable(result);
+  drop_unreachable(result, &children);
+  if (files.exists(directory + "/stale")) result->entries.clear();   // the next start drops them
   return 0;
 }
 

@@ -1,6 +1,5 @@
 // The writing thread: from the queue to the end of the log.
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <utility>
 
@@ -13,52 +12,96 @@ constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
 constexpr std::size_t kBatchWrites = 1024;
 constexpr std::chrono::seconds kLookEvery{1};
 constexpr std::chrono::minutes kSaveUsageEvery{1};
+constexpr int kLastTries = 3;
 
 }   // namespace
 
-void DiskTier::write_loop() {
-  recover();
+// What throws here is taken as a failure of the disk: nothing may end the thread.
+template <class Work>
+void DiskTier::guarded(const Work& work) noexcept {
+  try {
+    work();
+  } catch (...) {
+    give_up();
+  }
+}
+
+void DiskTier::write_loop() noexcept {
+  guarded([this] { static_cast<void>(recover()); });
   {
     const std::lock_guard lock(mutex_);
     ready_ = true;
     changed_.notify_all();
   }
-  auto look_at = std::chrono::steady_clock::now() + kLookEvery;
-  auto usage_at = std::chrono::steady_clock::now() + kSaveUsageEvery;
-  for (;;) {
-    std::vector<Write> batch;
-    bool stop = false, retry = false;
-    {
-      std::unique_lock lock(mutex_);
-      const auto wake_at = health_.broken ? std::min(look_at, health_.retry_at) : look_at;
-      changed_.wait_until(lock, wake_at, [&] { return stopping_ || (used_ > capacity_ && !health_.broken) || has_work_locked(); });
-      stop = stopping_;
-      retry = health_.broken && std::chrono::steady_clock::now() >= health_.retry_at;
-      batch = take_batch_locked();
-      writing_ = !batch.empty();
-    }
-    if (retry && !stop) heal();
-    if (std::chrono::steady_clock::now() >= look_at) {
-      if (!broken()) look_after_directory();
-      if (!broken()) save_names();
-      if (!broken() && look_at >= usage_at) {
-        save_usage();
-        usage_at = look_at + kSaveUsageEvery;
-      }
-      look_at = std::chrono::steady_clock::now() + kLookEvery;
-    }
-    if (!batch.empty()) write_batch(std::move(batch));
-    while (over_budget() && evict_oldest(false)) {
-    }
+  look_at_ = std::chrono::steady_clock::now() + kLookEvery;
+  usage_at_ = std::chrono::steady_clock::now() + kSaveUsageEvery;
+  bool closing = false;
+  while (!closing) {
+    guarded([this] { step(); });
     const std::lock_guard lock(mutex_);
-    writing_ = false;
-    changed_.notify_all();
-    if (stop) break;
+    closing = closing_;
   }
-  if (broken()) return;
-  seal_segment();
-  save_names();
-  save_usage();
+  // More than once, because memory may be short for a moment.
+  for (int i = 0; i < kLastTries && (i == 0 || removals_wait()); ++i) guarded([this] { write_last_removals(); });
+  guarded([this] { write_last_values(); });
+  finish();
+}
+
+void DiskTier::step() {
+  bool retry = false;
+  {
+    std::unique_lock lock(mutex_);
+    const auto wake_at = health_.broken ? std::min(look_at_, health_.retry_at) : look_at_;
+    changed_.wait_until(lock, wake_at, [&] { return closing_ || has_work_locked(); });
+    if (closing_) return;
+    retry = health_.broken && std::chrono::steady_clock::now() >= health_.retry_at;
+    index_limit_changed_ = false;
+    take_batch_locked();
+  }
+  if (retry) heal();
+  if (std::chrono::steady_clock::now() >= look_at_) {
+    if (!broken()) look_after_directory();
+    if (!broken()) measure_sidecars();
+    if (!broken()) save_names();
+    if (!broken() && look_at_ >= usage_at_) {
+      save_usage();
+      usage_at_ = look_at_ + kSaveUsageEvery;
+    }
+    look_at_ = std::chrono::steady_clock::now() + kLookEvery;
+  }
+  write_batch();
+  while (over_budget() && !late() && evict_oldest(false)) {
+  }
+  trim_index();
+}
+
+// After an exception. The batch is dropped, but for its removals; recovery begins again.
+void DiskTier::give_up() noexcept {
+  lost_some_ = true;
+  std::list<Write> questions;
+  {
+    const std::lock_guard lock(mutex_);
+    unlist_locked(log_.segment, std::exchange(unpublished_, 0));
+    for (auto write = writing_.values.begin(); write != writing_.values.end();) {
+      const auto each = write++;
+      if (each->written) {
+        questions.splice(questions.end(), writing_.values, each);
+      } else if (!each->forgotten && index_.find(each->value.key) == Index::kNone) {
+        ++counters_.dropped_puts;
+      }
+    }
+    requeue_locked(writing_.removals.begin(), writing_.removals.end());
+  }
+  done_with_values(writing_.values.begin(), writing_.values.end());
+  if (!recovered_) forget_directory();
+  try {
+    for (const Write& question : questions) question.written(false);
+    fail("out of memory while writing", ENOMEM);
+  } catch (...) {
+    const std::lock_guard lock(mutex_);
+    health_.broken = true;
+    health_.retry_at = std::chrono::steady_clock::now() + options_.retry_pause;
+  }
 }
 
 bool DiskTier::broken() const {
@@ -66,74 +109,90 @@ bool DiskTier::broken() const {
   return health_.broken;
 }
 
+bool DiskTier::over_budget_locked() const { return used_ + sidecar_bytes_locked(true) > capacity_ && !segments_.empty() && !health_.broken; }
+
 bool DiskTier::over_budget() const {
   const std::lock_guard lock(mutex_);
-  return used_ > capacity_ && !segments_.empty() && !health_.broken;
+  return over_budget_locked();
 }
 
 // While the disk does not work removals wait for it, and everything else is let go at once.
 bool DiskTier::has_work_locked() const {
-  if (!health_.broken) return !queue_.empty();
-  return std::any_of(queue_.begin(), queue_.end(), [](const Write& write) { return write.written || write.type == RecordType::kValue; });
+  return !values_waiting_.empty() || index_limit_changed_ || over_budget_locked() || (!health_.broken && !removals_waiting_.empty());
 }
 
-std::vector<DiskTier::Write> DiskTier::take_batch_locked() {
-  std::vector<Write> batch;
-  std::deque<Write> kept;
+// In the order in which it was asked for.
+void DiskTier::take_batch_locked() noexcept {
   std::uint64_t bytes = 0;
-  while (!queue_.empty() && batch.size() < kBatchWrites && bytes < kBatchBytes) {
-    Write write = std::move(queue_.front());
-    queue_.pop_front();
-    if (health_.broken && !write.written && write.type != RecordType::kValue) {
-      kept.push_back(std::move(write));
-      continue;
-    }
-    bytes += write.value.bytes.size();
-    batch.push_back(std::move(write));
-  }
-  queue_.insert(queue_.begin(), std::make_move_iterator(kept.begin()), std::make_move_iterator(kept.end()));
-  return batch;
-}
-
-void DiskTier::write_batch(std::vector<Write> batch) {
-  for (std::size_t begin = 0; begin < batch.size();) {
-    std::size_t end = begin;
-    while (end < batch.size() && !batch[end].written && !batch[end].clear_all && batch[end].purged.empty()) ++end;
-    if (end > begin) {
-      write_stretch(std::span(batch).subspan(begin, end - begin));
-      begin = end;
-      continue;
-    }
-    Write& write = batch[begin++];
-    if (write.written) {
-      write.written(!std::exchange(lost_some_, false) && !broken());
-    } else if (write.clear_all) {
-      clear_log(write);
+  for (std::size_t count = 0; count < kBatchWrites && bytes < kBatchBytes; ++count) {
+    const bool value = !values_waiting_.empty(), removal = !removals_waiting_.empty() && !health_.broken;
+    if (value && (!removal || values_waiting_.front().number < removals_waiting_.front().number)) {
+      bytes += values_waiting_.front().value.bytes.size();
+      writing_.values.splice(writing_.values.end(), values_waiting_, values_waiting_.begin());
+    } else if (removal) {
+      writing_.removals.splice(writing_.removals.end(), removals_waiting_, removals_waiting_.begin());
     } else {
-      write_purge(write);
+      return;
     }
   }
 }
 
-// Values and removals: first what was removed, with one sync for all of it, then the values that were not removed since.
-void DiskTier::write_stretch(std::span<Write> writes) {
+// Back to the front of the queue, which is in the order of the numbers.
+void DiskTier::requeue_locked(Removals begin, Removals end) noexcept {
+  if (begin == end) return;
+  auto before = removals_waiting_.begin();
+  while (before != removals_waiting_.end() && before->number < begin->number) ++before;
+  removals_waiting_.splice(before, writing_.removals, begin, end);
+}
+
+// Questions, and removals that are more than a record, keep their place between the others.
+void DiskTier::write_batch() {
+  while (!writing_.values.empty() || !writing_.removals.empty()) {
+    const auto question = std::find_if(writing_.values.begin(), writing_.values.end(), [](const Write& write) { return write.written != nullptr; });
+    const auto removal = std::find_if(writing_.removals.begin(), writing_.removals.end(),
+                                      [](const Removal& each) { return each.clear_all || !each.purged.empty(); });
+    const std::uint64_t asked = question == writing_.values.end() ? UINT64_MAX : question->number;
+    const std::uint64_t removed = removal == writing_.removals.end() ? UINT64_MAX : removal->number;
+    write_stretch(std::min(asked, removed));
+    if (asked < removed) {
+      answer(question, !std::exchange(lost_some_, false) && !broken());
+    } else if (removed < UINT64_MAX) {
+      removal->clear_all ? clear_log(removal) : write_purge(removal);
+    }
+  }
+}
+
+void DiskTier::answer(Values question, bool written) {
+  const std::function<void(bool)> tell = std::move(question->written);
   {
     const std::lock_guard lock(mutex_);
-    for (Write& write : writes) {
-      write.forgotten = write.type == RecordType::kValue && removed_since_locked(write.value.key, write.value.owner, write.number);
+    writing_.values.erase(question);
+  }
+  tell(written);
+}
+
+// Values and removals with smaller numbers: first what was removed, with one sync for all of it, then the values that were not removed
+// since.
+void DiskTier::write_stretch(std::uint64_t before) {
+  const auto values = std::find_if(writing_.values.begin(), writing_.values.end(), [&](const Write& write) { return write.number >= before; });
+  const auto removals = std::find_if(writing_.removals.begin(), writing_.removals.end(), [&](const Removal& each) { return each.number >= before; });
+  {
+    const std::lock_guard lock(mutex_);
+    for (auto write = writing_.values.begin(); write != values; ++write) {
+      write->forgotten |= removed_since_locked(write->value.key, write->value.owner, write->number);
     }
   }
-  const auto values = std::stable_partition(writes.begin(), writes.end(), [](const Write& write) { return write.type != RecordType::kValue; });
-  if (values != writes.begin()) write_removals({writes.begin(), values});
-  if (values != writes.end()) write_values({values, writes.end()});
+  if (removals != writing_.removals.begin()) write_removals(writing_.removals.begin(), removals);
+  if (values != writing_.values.begin()) write_values(writing_.values.begin(), values);
 }
 
 // Those that are still to be stored, in order: not there yet, not removed since, and with their parent stored or before them.
-std::vector<const DiskTier::Write*> DiskTier::wanted(std::span<Write> values) {
+std::vector<const DiskTier::Write*> DiskTier::wanted(Values begin, Values end) {
   std::vector<const Write*> chosen;
   std::unordered_map<Key, bool> before;
   const std::lock_guard lock(mutex_);
-  for (const Write& write : values) {
+  for (auto each = begin; each != end; ++each) {
+    const Write& write = *each;
     const Value& value = write.value;
     const bool known = index_.find(value.key) != Index::kNone || before.contains(value.key);
     const bool hangs = !value.parent || index_.find(*value.parent) != Index::kNone || before.contains(*value.parent);
@@ -149,10 +208,11 @@ std::vector<const DiskTier::Write*> DiskTier::wanted(std::span<Write> values) {
   return chosen;
 }
 
-void DiskTier::write_values(std::span<Write> values) {
-  const std::vector<const Write*> chosen = wanted(values);
+void DiskTier::write_values(Values begin, Values end) {
+  std::vector<const Write*> chosen = wanted(begin, end);
   std::vector<RecordHeader> headers;
   std::vector<std::span<const std::byte>> bytes;
+  std::vector<EntryClass> classes;
   for (const Write* write : chosen) {
     const Value& value = write->value;
     RecordHeader header;
@@ -167,126 +227,54 @@ void DiskTier::write_values(std::span<Write> values) {
     header.parent = value.parent.value_or(Key{});
     headers.push_back(header);
     bytes.push_back(value.bytes);
+    classes.push_back({value.kind, value.owner, value.source});
   }
+  const std::size_t indexed = broken() ? 0 : reserve_some_entries(classes);
   std::size_t published = 0;
-  const bool all = append(headers, bytes, true, [&](std::size_t i, const Place& place) {
+  const bool all = append(std::span(headers).first(indexed), std::span(bytes).first(indexed), true, [&](std::size_t i, const Place& place) {
     const std::lock_guard lock(mutex_);
     ++published;
-    const Value& value = chosen[i]->value;
-    const Index::Id parent = value.parent ? index_.find(*value.parent) : Index::kNone;
-    // Meanwhile it may have been removed, or its parent may have gone.
-    if (removed_since_locked(value.key, value.owner, chosen[i]->number)) return;
-    const bool hangs = !value.parent || parent != Index::kNone;
-    const Index::Id id = hangs ? insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent) : Index::kNone;
-    if (id == Index::kNone) {
-      lost_some_ = true;
-      counters_.dropped_puts += hangs ? 0 : 1;   // where the index is full, it counts that
-      return;
-    }
-    index_.touch(id, tick_);
-    ++counters_.puts;
-    counters_.accepted_bytes += value.bytes.size();
+    return publish_locked(*chosen[i], place);
   });
-  const std::lock_guard lock(mutex_);
-  ++tick_;
-  if (!all) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++tick_;
+    lost_some_ |= !all || indexed < chosen.size();
+    counters_.dropped_puts += indexed - published;
+    (health_.broken ? counters_.dropped_puts : counters_.index_full) += chosen.size() - indexed;
+  }
+  done_with_values(begin, end);
+}
+
+// Meanwhile it may have been removed, or its parent may have gone.
+bool DiskTier::publish_locked(const Write& write, const Place& place) {
+  const Value& value = write.value;
+  if (removed_since_locked(value.key, value.owner, write.number)) return false;
+  const Index::Id parent = value.parent ? index_.find(*value.parent) : Index::kNone;
+  if (value.parent && parent == Index::kNone) {
     lost_some_ = true;
-    counters_.dropped_puts += chosen.size() - published;
+    ++counters_.dropped_puts;
+    return false;
   }
-  for (const Write& write : values) {
-    queued_bytes_ -= write.value.bytes.size();
-    const auto queued = queued_.find(write.value.key);
-    if (--queued->second.count == 0) queued_.erase(queued);
-  }
-}
-
-// Now and then, and at the end. What cannot be written is not worth an error.
-void DiskTier::save_names() {
-  Names names;
-  {
-    const std::lock_guard lock(mutex_);
-    if (!std::exchange(names_changed_, false)) return;
-    names = names_;
-  }
-  static_cast<void>(disk::write_names(*options_.files, options_.directory, names));
-}
-
-void DiskTier::save_usage() {
-  Usage usage;
-  {
-    const std::lock_guard lock(mutex_);
-    if (std::exchange(hits_saved_, counters_.hits) == counters_.hits) return;
-    index_.for_each([&](Index::Id id) {
-      if (index_[id].hits > 0) usage[index_[id].key] = index_[id].hits;
-    });
-  }
-  static_cast<void>(disk::write_usage(*options_.files, options_.directory, usage));
-}
-
-bool DiskTier::append(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, bool may_evict,
-                      const std::function<void(std::size_t, const Place&)>& publish) {
-  for (std::size_t begin = 0; begin < headers.size();) {
-    if (log_.segment != 0 && log_.end + record_bytes(headers[begin].value_bytes) + summary_bytes(log_.records.size() + 1) > segment_bytes()) {
-      seal_segment();
-    }
-    // As many as the segment takes.
-    std::uint64_t bytes = log_.segment == 0 ? kSegmentHeaderBytes : 0, end = log_.segment == 0 ? kSegmentHeaderBytes : log_.end;
-    std::size_t count = 0;
-    while (begin + count < headers.size()) {
-      const std::uint64_t record = record_bytes(headers[begin + count].value_bytes);
-      if (count > 0 && end + record + summary_bytes(log_.records.size() + count + 1) > segment_bytes()) break;
-      end += record;
-      bytes += record;
-      ++count;
-    }
-    if (broken() || !make_room(bytes, log_.records.size() + count, may_evict)) return false;
-    std::vector<Place> places;
-    int error = log_.segment == 0 ? open_segment() : 0;
-    if (error == 0) error = append_piece(headers.subspan(begin, count), values.subspan(begin, count), &places);
-    // Others fill the disk too: then our share of it is what we have, and less.
-    if (error == ENOSPC && may_evict && evict_oldest(false)) continue;
-    if (error != 0) {
-      fail("the log cannot be written", error);
-      return false;
-    }
-    for (std::size_t i = 0; i < count; ++i) publish(begin + i, places[i]);
-    begin += count;
-  }
+  insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent);
+  index_.touch(index_.find(value.key), tick_);
+  ++counters_.puts;
+  counters_.accepted_bytes += value.bytes.size();
   return true;
 }
 
-int DiskTier::append_piece(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, std::vector<Place>* places) {
-  static constexpr std::array<std::byte, kAlignment> kPadding{};
-  std::vector<RecordHeaderBytes> encoded;
-  std::vector<std::span<const std::byte>> parts;
-  std::vector<Located> located;
-  encoded.reserve(headers.size());   // parts point into it
-  std::uint64_t offset = log_.end;
-  for (std::size_t i = 0; i < headers.size(); ++i) {
-    RecordHeader header = headers[i];
-    header.payload_checksum = payload_checksum(values[i], log_.header.salt, offset);
-    encoded.push_back(encode_record_header(header, log_.header.salt, offset));
-    parts.emplace_back(encoded.back());
-    parts.push_back(values[i]);
-    parts.push_back(std::span(kPadding).first(record_bytes(values[i].size()) - kRecordHeaderBytes - values[i].size()));
-    located.push_back({offset, header});
-    places->push_back({log_.segment, static_cast<std::uint32_t>(offset / kAlignment), static_cast<std::uint32_t>(values[i].size())});
-    offset += record_bytes(values[i].size());
-  }
-  int error = write_fully(*log_.file, log_.end, parts);
-  if (error == 0 && options_.sync == DiskSync::kRecord) error = log_.file->sync();
-  if (error != 0) {
-    abandon_segment();
-    return error;
-  }
-  log_.records.insert(log_.records.end(), located.begin(), located.end());
+void DiskTier::done_with_values(Values begin, Values end) noexcept {
+  std::list<Write> done;   // let go without the lock
   const std::lock_guard lock(mutex_);
-  used_ += offset - log_.end;
-  counters_.written_bytes += offset - log_.end;
-  segments_[log_.segment].file_bytes = offset;
-  log_.end = offset;
-  health_.pause = {};
-  return 0;
+  for (auto write = begin; write != end; ++write) {
+    queued_bytes_ -= write->value.bytes.size();
+    const auto queued = queued_.find(write->value.key);
+    if (--queued->second.count == 0) queued_.erase(queued);
+    if (!write->value.parent) continue;
+    const auto children = queued_children_.find(*write->value.parent);
+    if (--children->second == 0) queued_children_.erase(children);
+  }
+  done.splice(done.begin(), writing_.values, begin, end);
 }
 
 }   // namespace tensorcache::disk
