@@ -7,10 +7,9 @@
 //   buffer pool, spare blocks         memory for the next values
 // Allocating, evicting and dropping references happen with none of them held.
 //
-// An entry's life: filling (a Draft has it, nobody else sees it) → stored (in the index and in the policy's hands) → gone
-// (out of both) → freed, once the last pin and the last entry chained behind it have let go. Who takes it out of the index pins it until
-// every section in which it may have been found is over. Only an entry without pins and kids is evicted. One that is the policy's choice but
-// has some is "parked": out of the policy's hands until it has none.
+// An entry's life, each transition and the lock it needs: see entry_state.h. Whoever takes an entry out of the index pins it until every section
+// in which it may have been found is over. Only an entry without pins and kids is evicted; one that the policy chose but that has some is
+// parked, out of the policy's hands, until it has none. An expired entry is taken out although others are chained behind it.
 #pragma once
 
 #include <array>
@@ -147,19 +146,13 @@ class MemoryTier {
   };
 
   // references.cc: who holds an entry.
-  [[nodiscard]] static bool acquire(Entry& entry, std::uint64_t unit) {   // false: it is gone. In a section
-    if ((entry.state.fetch_add(unit) & kGone) == 0) return true;
-    entry.state.fetch_sub(unit);   // never the last: who took it out pins it until this section is over
-    return false;
-  }
   [[nodiscard]] bool drop(Entry& entry, std::uint64_t unit);          // true: it is gone and this was the last reference
   [[nodiscard]] std::int64_t free_chain(Entry* entry, Spare spare);   // the number of blocks; let_live() is the caller's
   void reclaim(Entry* entry) { let_live(-free_chain(entry, Spare::kNo)); }
   void unpark(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
   [[nodiscard]] Handle pin(Entry& entry);
-  void set_linked(Entry& entry);       // with policy_mutex_ held
-  void put_back(Entry& entry);         // likewise: a parked one
+  void put_back(Entry& entry);         // a parked one, with policy_mutex_ held
   void show_lazy();                    // likewise
   void settle(Readers::Slots& left);   // likewise: tells the policy what was used; see Readers::collect
   void settle_all();                   // likewise, but for uses of who is inside a section just now
@@ -177,15 +170,12 @@ class MemoryTier {
   }
 
   // forget.cc: out of the index.
-  enum class Only : std::uint8_t { kAll, kExpired };
   using Counter = std::uint64_t ShardCounts::*;
   void unindex(Shard& shard, Entry& entry, Counter counter, Garbage& garbage);
-  [[nodiscard]] static bool retire_if_alone(Entry& entry);
   [[nodiscard]] bool take_out(Entry& victim, Garbage& garbage);
   void sweep(const Garbage& garbage, Spare spare = Spare::kNo);
-  std::uint64_t forget(const Key& key, Only only);
   template <class Doomed>
-  std::uint64_t forget_where(const Doomed& doomed, Counter counter);
+  std::uint64_t forget_where(const Doomed& doomed);   // and their descendants
   [[nodiscard]] bool is_expired(const Entry& entry) const { return entry.has(kExpires) && entry.lifetime.over(clock_()); }
   void expire(const Key& key);
   [[nodiscard]] PutStatus rejected(PutStatus status);

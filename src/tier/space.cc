@@ -79,7 +79,7 @@ Entry* MemoryTier::allocate(const Layout& layout) {
   entry->charge_bytes = Layout::taken_by(block) + layout.buffer_bytes;
   if (buffer != nullptr) {
     std::memcpy(block, &buffer, sizeof buffer);
-    entry->state.store(kPooled, std::memory_order_relaxed);
+    entry->state.set_trait(kPooled);
   }
   return entry;
 }
@@ -127,13 +127,11 @@ std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evic
     PolicyNode* node = policy_->pop();
     if (node == nullptr) break;
     auto* entry = static_cast<Entry*>(node);
-    if (count > 0 && (entry->state.load() & kReferences) != 0) {   // for the next time: what it waits for may be among these
+    if (count > 0 && entry->state.is_referred_to()) {   // for the next time: what it waits for may be among these
       policy_->restore(*entry);
       break;
     }
-    // Whatever is in the policy's hands is alive; this keeps it so until its shard is locked.
-    entry->state.fetch_add(kPin);
-    entry->state.fetch_and(~kLinked);
+    entry->state.pop();   // whatever is in the policy's hands is alive; the pin keeps it so until its shard is locked
     --linked_;
     victims[count++] = entry;
   }
