@@ -16,14 +16,19 @@ constexpr std::size_t kMostVictims = 8, kEntriesForEachVictim = 4096;
 }   // namespace
 
 std::byte* MemoryTier::obtain_buffer(std::size_t buffer_bytes) {
-  for (;;) {
+  for (std::uint64_t wanted_bytes = buffer_bytes;;) {
     if (std::byte* idle = pool_.take(buffer_bytes)) return idle;
     if (budget_.try_charge(buffer_bytes)) {
-      if (std::byte* fresh = BufferPool::map(buffer_bytes)) return fresh;
+      try {
+        if (std::byte* fresh = pool_.map(buffer_bytes)) return fresh;
+      } catch (const std::bad_alloc&) {
+        budget_.give_back(buffer_bytes);
+        throw;
+      }
       budget_.give_back(buffer_bytes);
-      throw std::bad_alloc();
+      wanted_bytes += Regions::kAccountBytes;
     }
-    if (!free_some(buffer_bytes)) return nullptr;
+    if (!free_some(wanted_bytes)) return nullptr;
   }
 }
 
