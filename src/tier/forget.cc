@@ -1,4 +1,5 @@
 // Out of the index: by key, by owner, by age.
+#include <bit>
 #include <thread>
 #include <utility>
 
@@ -45,10 +46,12 @@ void MemoryTier::unindex(Shard& shard, Entry& entry, Counter counter, Garbage& g
       --linked_;
     }
     entry.state.leave_policy();
+    end_kept();
   }
   entry.next = garbage.entries;
   garbage.entries = &entry;
   if (Table* table = shard.drop_table()) table->next = std::exchange(garbage.tables, table);
+  if (shard.smaller_table_bytes(fit()) != 0) garbage.sparse_shards |= std::uint32_t{1} << (&shard - index_.shards().data());
 }
 
 // A pinned entry that the policy let go of. False: others hold it too.
@@ -84,7 +87,10 @@ void MemoryTier::sweep(const Garbage& garbage, Spare spare) {
     if (drop(*entry, kPin)) blocks += free_chain(entry, spare);
     entry = next;
   }
-  if (blocks != 0) let_live(-blocks);
+  for (std::uint32_t left = garbage.sparse_shards; left != 0; left &= left - 1) {
+    shrink_table(index_.shards()[static_cast<std::size_t>(std::countr_zero(left))]);
+  }
+  if (blocks != 0) let_live(-blocks);   // the last: this tier may go with them
 }
 
 // Alone, whatever is chained behind it: no entry outlives its parent, so its descendants have expired too and are evicted or met in turn.
@@ -146,9 +152,11 @@ std::uint64_t MemoryTier::forget_where(const Doomed& doomed) {
 }
 
 std::uint64_t MemoryTier::clear(std::optional<std::uint64_t> owner) {
+  const std::uint64_t used_before = budget_.used();
   const std::uint64_t count = forget_where([&](const Entry& entry) { return !owner || entry.owner == *owner; });
   pool_.release(~std::uint64_t{0});
   spares_.release_all();
+  trim_malloc(used_before);
   return count;
 }
 

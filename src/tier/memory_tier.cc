@@ -119,6 +119,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
   }
   Shard& shard = index_.shard(*entry);
   Garbage garbage;
+  Allowance allowance(*this, Retention::keeps(draft.hints_) ? Retention::kKeptBytes : 0);
   for (bool may_grow = true;;) {
     std::uint64_t wanted_bytes = 0;
     {
@@ -139,7 +140,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
         if (pinned != nullptr) *pinned = pin(*entry);
         if (!link(shard, *entry, replaced, garbage)) break;   // in a table that has no place and could not grow
         draft.entry_ = nullptr;                               // the index has it now
-        hand_over(shard, *entry, draft.hints_);
+        hand_over(shard, *entry, draft.hints_, allowance);
         break;
       }
     }
@@ -181,7 +182,7 @@ void MemoryTier::set_lifetime(Entry& entry, std::chrono::milliseconds age, std::
 }
 
 // What was just linked, into the policy's hands.
-void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints) {
+void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints, Allowance& allowance) {
   KindStats& kind = shard.counts.kinds[static_cast<std::size_t>(entry.kind)];
   kind.entries += 1;
   kind.value_bytes += entry.value_bytes();
@@ -191,7 +192,11 @@ void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints) {
   settle_own();   // what this request found comes before what it brings
   entry.set_last_use(next_tick());
   policy_->insert(entry);
-  if (hints != Hints()) policy_->advise(entry, hints);
+  if (hints != Hints()) {
+    policy_->allow(std::exchange(allowance.bytes, 0));
+    policy_->advise(entry, hints);
+    end_kept();
+  }
   entry.state.link();
   ++linked_;
   show_lazy();
@@ -313,9 +318,9 @@ Run MemoryTier::match(std::span<const Key> chain, std::size_t of) {
 }
 
 // Calls `with` for the run's entries that the policy holds, from its first to its last; `only_end`: for those at its end that nothing else is
-// chained behind.
+// chained behind. `bytes_each`: what the policy may take for each of them.
 template <class Do>
-void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, const Do& with) {
+void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, std::uint64_t bytes_each, const Do& with) {
   Handle last;
   {
     const Readers::Section section(readers_);
@@ -328,22 +333,25 @@ void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, const Do& 
     if (only_end && entry->state.kids() != (entries.empty() ? 0 : 1)) break;
     entries.push_back(entry);
   }
+  Allowance allowance(*this, bytes_each * entries.size());
   const std::lock_guard lock(policy_mutex_);
   settle_all();
+  policy_->allow(std::exchange(allowance.bytes, 0));
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
     if ((*entry)->has(kParked)) put_back(**entry);
     if ((*entry)->has(kLinked)) with(**entry);
   }
+  end_kept();
   show_lazy();   // there may be the first hint now
 }
 
 void MemoryTier::demote(std::span<const Key> chain) {
-  for_chain(chain, true, [this](Entry& entry) { policy_->demote(entry); });
+  for_chain(chain, true, 0, [this](Entry& entry) { policy_->demote(entry); });
 }
 
 void MemoryTier::advise(std::span<const Key> chain, const Hints& hints) {
   const bool low = hints.priority < Hints::kUsualPriority;
-  for_chain(chain, low, [&](Entry& entry) { policy_->advise(entry, hints); });
+  for_chain(chain, low, Retention::keeps(hints) ? Retention::kKeptBytes : 0, [&](Entry& entry) { policy_->advise(entry, hints); });
 }
 
 std::size_t MemoryTier::peek(std::span<const Key> chain) const {

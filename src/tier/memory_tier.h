@@ -97,15 +97,26 @@ class MemoryTier {
   struct Garbage {   // taken out, each entry pinned
     Entry* entries = nullptr;
     Table* tables = nullptr;
+    std::uint32_t sparse_shards = 0;   // a bit for each whose table may be too large now
+    static_assert(Index::kShards <= 32);
   };
 
   [[nodiscard]] bool announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
   [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
   [[nodiscard]] bool link(Shard& shard, Entry& entry, Entry* replaced, Garbage& garbage);
   static void set_lifetime(Entry& entry, std::chrono::milliseconds age, std::chrono::steady_clock::time_point now);
-  void hand_over(Shard& shard, Entry& entry, const Hints& hints);
+  // Bytes for what the policy is about to keep; what it does not take goes back.
+  struct Allowance {
+    MemoryTier& tier;
+    std::uint64_t bytes;
+    explicit Allowance(MemoryTier& of, std::uint64_t wanted_bytes) : tier(of), bytes(wanted_bytes != 0 && of.make_room(wanted_bytes) ? wanted_bytes : 0) {}
+    ~Allowance() { tier.budget_.give_back(bytes); }
+    Allowance(const Allowance&) = delete;
+    Allowance& operator=(const Allowance&) = delete;
+  };
+  void hand_over(Shard& shard, Entry& entry, const Hints& hints, Allowance& allowance);
   template <class Do>
-  void for_chain(std::span<const Key> chain, bool only_end, const Do& with);
+  void for_chain(std::span<const Key> chain, bool only_end, std::uint64_t bytes_each, const Do& with);
   // What is stored under the key: where one is gone, another may just take its place. In a section.
   [[nodiscard]] Entry* find(const Key& key) const {
     Entry* entry = index_.find(key);
@@ -128,6 +139,11 @@ class MemoryTier {
   [[nodiscard]] bool make_room(std::uint64_t bytes);
   [[nodiscard]] bool free_some(std::uint64_t bytes);   // false: there is nothing left that could go
   void grow_table(Shard& shard, std::uint64_t bytes);
+  void shrink_table(Shard& shard);
+  [[nodiscard]] Shard::Fit fit() const { return budget_.over() ? Shard::Fit::kTight : Shard::Fit::kLoose; }
+  template <class Wanted>
+  void replace_table(Shard& shard, std::uint64_t charged_bytes, const Wanted& wanted_bytes);
+  void trim_malloc(std::uint64_t used_before) const;
   enum class Spare : bool { kNo, kYes };   // whether the block is kept for the next one
   void free_memory(Entry* entry, Spare spare);
   void let_live(std::int64_t blocks);   // frees this tier when it is closed and the last block goes
@@ -154,6 +170,7 @@ class MemoryTier {
   [[nodiscard]] Handle pin(Entry& entry);
   void put_back(Entry& entry);         // a parked one, with policy_mutex_ held
   void show_lazy();                    // likewise
+  void end_kept();                     // likewise: the charge of what the policy no longer keeps goes back
   void settle(Readers::Slots& left);   // likewise: tells the policy what was used; see Readers::collect
   void settle_all();                   // likewise, but for uses of who is inside a section just now
   void settle_own();                   // likewise, of the calling thread

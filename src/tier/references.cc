@@ -48,6 +48,10 @@ void MemoryTier::show_lazy() {
   if (shown_.lazy.load(std::memory_order_relaxed) != lazy) shown_.lazy.store(lazy, std::memory_order_relaxed);
 }
 
+void MemoryTier::end_kept() {
+  if (const std::uint64_t bytes = policy_->take_back(); bytes != 0) budget_.give_back(bytes);
+}
+
 std::uint32_t MemoryTier::next_tick() {
   const std::uint32_t shown = shown_.ticks.load(std::memory_order_relaxed);
   if (++hidden_ticks_ < kTicksPerMove && shown_.lazy.load(std::memory_order_relaxed)) return shown + hidden_ticks_;
@@ -68,6 +72,7 @@ void MemoryTier::put_back(Entry& entry) {
 
 void MemoryTier::settle(Readers::Slots& left) {
   readers_.collect([this](const Use& use) { tell(use); }, left);
+  end_kept();
 }
 
 void MemoryTier::settle_all() {
