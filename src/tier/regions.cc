@@ -102,7 +102,8 @@ std::byte* Regions::take(std::size_t bytes) {
 bool Regions::give_back(std::byte* buffer, std::size_t bytes) {
   if (madvise(buffer, bytes, MADV_DONTNEED) != 0) return false;
   const std::lock_guard lock(mutex_);
-  const auto after = std::upper_bound(regions_.begin(), regions_.end(), buffer, [](const std::byte* at, const Region& region) { return at < region.begin; });
+  const auto after =
+      std::upper_bound(regions_.begin(), regions_.end(), buffer, [](const std::byte* at, const Region& region) { return at < region.begin; });
   Region& region = *(after - 1);
   const std::size_t at = static_cast<std::size_t>(buffer - region.begin) / granule_bytes_, count = bytes / granule_bytes_;
   poison(buffer, bytes);
@@ -143,7 +144,8 @@ Regions::Region* Regions::reserve(std::size_t bytes) {
     return nullptr;
   }
   region.charge_bytes = charge;
-  const auto at = std::upper_bound(regions_.begin(), regions_.end(), region.begin, [](const std::byte* begin, const Region& other) { return begin < other.begin; });
+  const auto at = std::upper_bound(regions_.begin(), regions_.end(), region.begin,
+                                   [](const std::byte* begin, const Region& other) { return begin < other.begin; });
   return &*regions_.insert(at, std::move(region));
 }
 

@@ -27,12 +27,13 @@ using namespace std::chrono_literals;
 // Ends the process with a message when a test hangs, which no assertion would notice.
 class Watchdog {
  public:
-  explicit Watchdog(std::chrono::seconds time) : thread_([this, time] {
-      std::unique_lock lock(mutex_);
-      if (ended_.wait_for(lock, time, [this] { return over_; })) return;
-      std::fputs("the test hangs\n", stderr);
-      std::abort();
-    }) {}
+  explicit Watchdog(std::chrono::seconds time)
+      : thread_([this, time] {
+          std::unique_lock lock(mutex_);
+          if (ended_.wait_for(lock, time, [this] { return over_; })) return;
+          std::fputs("the test hangs\n", stderr);
+          std::abort();
+        }) {}
   ~Watchdog() {
     {
       const std::lock_guard lock(mutex_);
