@@ -22,5 +22,7 @@ check() {
 check 'a reader, the evictor, the remover and a child' 0 -DWITH_REMOVER -DWITH_CHILD
 check 'two readers, the evictor and the remover' 0 -DWITH_TWO_READERS -DWITH_REMOVER
 check 'two readers, the evictor and a child' 0 -DWITH_TWO_READERS -DWITH_CHILD
+check 'a reader, the evictor, a child and the remover of an expired entry' 0 -DWITH_REMOVER -DWITH_CHILD -DEXPIRED
 check 'without the grace period' 1 -DWITH_REMOVER -DNO_GRACE
 check 'without putting back what is let go' 1 -DWITH_CHILD -DNO_UNPARK
+check 'put back in two steps, with neither flag between' 1 -DWITH_REMOVER -DWITH_CHILD -DCLEAR_FIRST

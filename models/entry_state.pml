@@ -1,10 +1,12 @@
 /* The life of one entry in the memory tier (src/tier): readers that pin it without a lock, one that evicts, one that removes, one that chains
- * a child behind it. Its state word, the sections of Readers, the notes of uses and the policy's and the shard's locks are as in the code.
+ * a child behind it. Its state word (tier/entry_state.h), the sections of Readers, the notes of uses and the policy's and the shard's locks are
+ * as in the code. Whether the policy's list holds the entry is a variable of its own, not one of the flags.
  *
- * Checked for every interleaving: nobody touches the entry after it was freed, it is freed once, what is pinned is not freed, and in the end it
- * is either freed or findable and in the policy's hands - neither leaked nor lost to eviction.
- * With NO_GRACE (who takes it out does not wait for sections to end) or NO_UNPARK (who lets go last does not put it back into the policy's
- * hands) it must fail; models/check.sh tries both.
+ * Checked for every interleaving: the entry is not touched after it was freed, it is freed once, a pinned entry is not freed, nor one that the
+ * policy's list holds, and in the end it is either freed or findable and in the policy's list: neither leaked nor lost to eviction.
+ * With NO_GRACE (the entry is freed without waiting for sections to end), NO_UNPARK (the last reference does not put a parked entry back) or
+ * CLEAR_FIRST (put back in two steps, between which it shows no flag) it must fail; models/check.sh tries each.
+ * With EXPIRED the remover takes the entry out although a child is chained behind it.
  */
 #define PIN 1
 #define KID 16
@@ -17,6 +19,7 @@
 
 int state = LINKED;
 bool indexed = true, freed = false;
+bool listed = true;         /* in the policy's list */
 byte shard_lock = 0, policy_lock = 0;
 bool inside[READERS + 1];   /* sections; the last is the child's */
 bool noted[READERS + 1];
@@ -28,12 +31,24 @@ byte pinned = 0;            /* handles that somebody reads through */
 
 /* fetch_add, fetch_and and the like: one step. */
 inline add(n) { d_step { TOUCH_ENTRY; state = state + n } }
-inline set(f) { d_step { TOUCH_ENTRY; state = state | f } }
 inline clear_flags(f) { d_step { TOUCH_ENTRY; state = (state | (f)) - (f) } }
+
+/* MemoryTier::put_back, with the policy lock held. */
+inline put_back() {
+#ifdef CLEAR_FIRST
+  clear_flags(PARKED);
+  listed = true;
+  d_step { TOUCH_ENTRY; state = state | LINKED }
+#else
+  listed = true;
+  d_step { TOUCH_ENTRY; state = state - PARKED + LINKED }
+#endif
+}
 
 inline free_entry() {
   d_step {
     assert(!freed);
+    assert(!listed);
     assert(pinned == 0);
     freed = true
   }
@@ -52,7 +67,7 @@ inline settle(i) {
         noted[i] = false;
         TOUCH_ENTRY;
         if
-        :: state & PARKED -> clear_flags(PARKED); set(LINKED)
+        :: state & PARKED -> put_back()
         :: else -> skip
         fi
      :: else -> skip
@@ -76,7 +91,7 @@ inline drop(unit, seen, done) {
   :: !done && MUST_UNPARK(seen, unit) ->
      LOCK(policy_lock);
      if
-     :: state & PARKED -> clear_flags(PARKED); set(LINKED)
+     :: state & PARKED -> put_back()
      :: else -> skip
      fi;
      UNLOCK(policy_lock);
@@ -145,7 +160,7 @@ proctype evictor() {
   LOCK(policy_lock);
   settle(i);
   if
-  :: state & LINKED -> popped = true; add(PIN); clear_flags(LINKED)
+  :: listed -> listed = false; popped = true; d_step { TOUCH_ENTRY; assert(state & LINKED); state = state + PIN - LINKED }
   :: else -> skip
   fi;
   UNLOCK(policy_lock);
@@ -188,8 +203,13 @@ proctype remover() {
      done = false;
      do
      :: done -> break
-     :: !done && REFERENCES(seen) >= KID -> done = true   /* the whole chain goes, by another way */
-     :: !done && REFERENCES(seen) < KID ->
+#ifdef EXPIRED
+#define KEPT_BY_KIDS(s) false
+#else
+#define KEPT_BY_KIDS(s) (REFERENCES(s) >= KID)   /* the whole chain goes, by another way */
+#endif
+     :: !done && KEPT_BY_KIDS(seen) -> done = true
+     :: !done && !KEPT_BY_KIDS(seen) ->
         d_step { if :: state == seen -> state = (state + PIN) | GONE; done = true; taken = true :: else -> seen = state fi }
      od;
      if
@@ -198,10 +218,15 @@ proctype remover() {
         if
         :: state & (LINKED | PARKED) ->
            LOCK(policy_lock);
+           if
+           :: state & LINKED -> listed = false
+           :: else -> skip
+           fi;
            clear_flags(LINKED | PARKED);
            UNLOCK(policy_lock)
         :: else -> skip
-        fi
+        fi;
+        assert(!listed)   /* its links are overwritten now */
      :: else -> skip
      fi
   :: else -> skip
@@ -239,5 +264,5 @@ init {
   settle(i);
   UNLOCK(policy_lock);
   assert(freed == (!indexed));
-  assert(freed || ((state & LINKED) && !(state & PARKED) && REFERENCES(state) == 0))
+  assert(freed || (listed && (state & LINKED) && !(state & PARKED) && REFERENCES(state) == 0))
 }

@@ -1,6 +1,8 @@
 // The byte budget: hard, honest, changed at run time.
 #include <cmath>
+#include <fstream>
 #include <list>
+#include <memory>
 #include <random>
 #include <unordered_map>
 
@@ -221,6 +223,68 @@ TEST(Budget, WhatIsHitOutlivesWhatIsNotHit) {
   std::uint64_t hit_ones_left = 0;
   for (std::uint64_t id = kFit - stored; id < kFit; id += 2) hit_ones_left += cache.contains(key_of(id)) ? 1 : 0;
   EXPECT_EQ(hit_ones_left, (stored + 1) / 2);
+}
+
+// With tables of the size that a larger budget had needed there is no room for values.
+TEST(Resize, KeepsAsManyValuesAsASmallCacheHolds) {
+  constexpr std::uint64_t kSmall = 8 << 20;
+  const auto fill = [](Cache& cache, std::uint64_t count) {
+    for (std::uint64_t i = 0; i < count; ++i) (void)cache.put(key_of(i), "12345678");
+  };
+  Cache fresh({.capacity_bytes = kSmall}), resized({.capacity_bytes = 128 << 20});
+  fill(fresh, 100'000);
+  fill(resized, 400'000);
+  ASSERT_EQ(entries(resized.stats()), 400'000u);
+  resized.resize(kSmall);
+  EXPECT_LE(resized.stats().used_bytes, kSmall);
+  EXPECT_LE(resized.stats().peak_bytes, 128u << 20);
+  EXPECT_GT(entries(resized.stats()) * 10, entries(fresh.stats()) * 9) << "of " << entries(fresh.stats());
+  resized.resize(128 << 20);
+  fill(resized, 400'000);
+  EXPECT_EQ(entries(resized.stats()), 400'000u) << "it grows again";
+}
+
+TEST(Tables, FollowWhatIsLeftInThem) {
+  Cache cache({});
+  for (std::uint64_t i = 0; i < 100'000; ++i) ASSERT_EQ(cache.put(key_of(i), "x"), PutStatus::kStored);
+  const auto table_bytes = [&] { return cache.stats().used_bytes - cache.stats().kinds[0].charged_bytes; };
+  const std::uint64_t full = table_bytes();
+  for (std::uint64_t i = 0; i < 98'000; ++i) ASSERT_TRUE(cache.remove(key_of(i)));
+  EXPECT_LT(table_bytes() * 10, full);
+  for (std::uint64_t i = 98'000; i < 100'000; ++i) EXPECT_TRUE(cache.contains(key_of(i)));
+  // No size is crossed again and again by a few values that come and go.
+  const std::uint64_t left = table_bytes();
+  for (std::uint64_t i = 0; i < 1000; ++i) {
+    ASSERT_EQ(cache.put(key_of(i), "x"), PutStatus::kStored);
+    ASSERT_TRUE(cache.remove(key_of(i)));
+    ASSERT_EQ(table_bytes(), left);
+  }
+}
+
+std::uint64_t resident_bytes() {
+  std::ifstream statm("/proc/self/statm");
+  std::uint64_t all = 0, resident = 0;
+  statm >> all >> resident;
+  return resident * 4096;
+}
+
+// Small values lie among others in malloc's heaps, which keep what is freed unless they are trimmed.
+TEST(Resize, GivesMemoryBackToTheSystem) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  const std::uint64_t least = 0;   // these do not give memory back
+#else
+  const std::uint64_t least = 40 << 20;
+#endif
+  Cache cache({.capacity_bytes = 64 << 20});
+  for (std::uint64_t i = 0; i < 8'000; ++i) ASSERT_EQ(cache.put(key_of(i), std::string(8'000, 'v')), PutStatus::kStored);
+  const auto behind = std::make_unique<std::string>(20'000, 'b');   // the heap's end stays in use
+  const std::uint64_t full = resident_bytes();
+  cache.resize(4 << 20);
+  EXPECT_LE(resident_bytes() + least, full);
+  cache.resize(64 << 20);
+  for (std::uint64_t i = 0; i < 8'000; ++i) ASSERT_NE(cache.put(key_of(i), std::string(8'000, 'v')), PutStatus::kNoSpace);
+  cache.clear();
+  EXPECT_LE(resident_bytes() + least, full);
 }
 
 }   // namespace

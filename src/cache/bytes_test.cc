@@ -31,7 +31,7 @@ extern "C" {
 int __real_posix_memalign(void** block, std::size_t alignment, std::size_t size);
 void __real_free(void* block);
 void* __real_mmap(void* at, std::size_t size, int protection, int flags, int file, off_t offset);
-int __real_munmap(void* at, std::size_t size);
+int __real_madvise(void* at, std::size_t size, int advice);
 
 int __wrap_posix_memalign(void** block, std::size_t alignment, std::size_t size) {
   const int error = __real_posix_memalign(block, alignment, size);
@@ -42,14 +42,17 @@ void __wrap_free(void* block) {
   if (block != nullptr) allocated -= real_bytes(block);
   __real_free(block);
 }
+// What is only reserved takes no memory. Its pages come when a buffer is taken, and go with it.
 void* __wrap_mmap(void* at, std::size_t size, int protection, int flags, int file, off_t offset) {
   void* memory = __real_mmap(at, size, protection, flags, file, offset);
-  if (memory != MAP_FAILED) took(static_cast<std::int64_t>(size));
+  if (memory != MAP_FAILED && (flags & MAP_NORESERVE) == 0) took(static_cast<std::int64_t>(size));
   return memory;
 }
-int __wrap_munmap(void* at, std::size_t size) {
-  allocated -= static_cast<std::int64_t>(size);
-  return __real_munmap(at, size);
+int __wrap_madvise(void* at, std::size_t size, int advice) {
+  if (advice == MADV_POPULATE_WRITE) took(static_cast<std::int64_t>(size));
+  const int error = __real_madvise(at, size, advice);
+  if (advice == MADV_DONTNEED && error == 0) allocated -= static_cast<std::int64_t>(size);
+  return error;
 }
 }
 

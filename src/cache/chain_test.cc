@@ -290,7 +290,7 @@ TEST(Chain, RoomForAChildIsNotMadeByEvictingItsParent) {
   EXPECT_TRUE(cache.contains(key_of(3)));
 }
 
-TEST(Chain, AnExpiredBlockTakesItsDescendantsAlong) {
+TEST(Chain, DescendantsOfAnExpiredBlockAreNotServedEither) {
   FakeClock clock;
   Cache cache({.clock = clock.function()});
   const auto keys = keys_of_chain(1, 4);
@@ -303,10 +303,68 @@ TEST(Chain, AnExpiredBlockTakesItsDescendantsAlong) {
   EXPECT_EQ(cache.peek(keys), 1u);
   EXPECT_EQ(cache.put(key_of(9), "x", {.parent = keys[1]}), PutStatus::kParentMissing);
   EXPECT_EQ(cache.match(keys).size(), 1u);
+  EXPECT_EQ(cache.stats().expirations, 1u) << "the one that was met";
+  EXPECT_EQ(cache.list(std::nullopt, 10).size(), 1u);
+  for (const Key& key : keys) EXPECT_EQ(static_cast<bool>(cache.get(key)), key == keys[0]);
   EXPECT_EQ(cache.stats().expirations, 3u);
   EXPECT_EQ(entries(cache.stats()), 1u);
   EXPECT_EQ(cache.put(keys[1], "again", {.parent = keys[0]}), PutStatus::kStored);
   EXPECT_EQ(cache.peek(keys), 2u);
+}
+
+// The block that expired was met and is gone; its child still holds its memory.
+TEST(Chain, WhatIsLeftOfAnExpiredChainMakesWay) {
+  FakeClock clock;
+  Cache cache({.clock = clock.function()});
+  const auto keys = keys_of_chain(1, 3);
+  const auto put_all = [&](milliseconds time_to_live) {
+    for (std::size_t i = 0; i < keys.size(); ++i) {
+      PutOptions options = block_options(keys, i, i % 2);
+      if (i == 0) options.time_to_live = time_to_live;
+      ASSERT_EQ(cache.put(keys[i], "x", options), PutStatus::kStored) << i;
+    }
+  };
+  const auto expire_head = [&] {
+    clock.advance(milliseconds(10));
+    ASSERT_FALSE(cache.get(keys[0]));
+    ASSERT_EQ(entries(cache.stats()), 2u) << "the head alone is gone";
+  };
+  put_all(milliseconds(10));
+  expire_head();
+  put_all(milliseconds(10));   // each takes the place of the one left over
+  EXPECT_EQ(cache.peek(keys), 3u);
+
+  expire_head();
+  EXPECT_EQ(cache.clear(1), 2u) << "the second block's owner; the third is chained behind it";
+  put_all(milliseconds(0));
+  EXPECT_EQ(cache.clear(0), 3u);
+  EXPECT_EQ(cache.stats().used_bytes, 0u);
+
+  put_all(milliseconds(10));
+  expire_head();
+  EXPECT_FALSE(cache.remove(keys[0]));
+  EXPECT_TRUE(cache.remove(keys[1]));
+  EXPECT_TRUE(cache.remove(keys[2]));
+  EXPECT_EQ(cache.stats().used_bytes, 0u) << "the head's memory went with its last child";
+}
+
+// With a walk over the index, as remove() of a block with descendants makes one, this takes half a minute.
+TEST(Chain, MeetingAnExpiredBlockDoesNotWalkTheIndex) {
+  constexpr std::uint64_t kChains = 2000, kOthers = 200'000;
+  FakeClock clock;
+  Cache cache({.clock = clock.function()});
+  for (std::uint64_t i = 0; i < kOthers; ++i) ASSERT_EQ(cache.put(key_of(i), "x"), PutStatus::kStored);
+  std::vector<Key> heads;
+  for (std::uint64_t i = 0; i < kChains; ++i) {
+    heads.push_back(key_of(1'000'000 + 2 * i));
+    ASSERT_EQ(cache.put(heads.back(), "head", {.time_to_live = milliseconds(10)}), PutStatus::kStored);
+    ASSERT_EQ(cache.put(key_of(1'000'001 + 2 * i), "tail", {.parent = heads.back()}), PutStatus::kStored);
+  }
+  clock.advance(milliseconds(10));
+  const auto start = std::chrono::steady_clock::now();
+  for (const Key& head : heads) EXPECT_FALSE(cache.get(head));
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
+  EXPECT_EQ(entries(cache.stats()), kOthers + kChains);
 }
 
 TEST(Chain, LongChainsAreFreedWithoutRecursion) {

@@ -41,8 +41,13 @@ struct Model {
     return found != values.end() && found->second.dies_at_ms != 0 && now_ms >= found->second.dies_at_ms;
   }
   bool served(std::uint64_t id) const { return values.contains(id) && !dead(id); }
+  // It alone: its descendants are dead too, and are met in turn.
   void meet(std::uint64_t id) {
-    if (dead(id)) forget({id});
+    if (!dead(id)) return;
+    values.erase(id);
+    for (auto& [other, value] : values) {
+      if (value.parent == id) value.parent.reset();
+    }
   }
 
   std::map<std::uint64_t, Value> values;
@@ -97,7 +102,7 @@ struct Oracle {
     }
     const PutStatus status = cache().put(keys[id], value.text, options);
     const bool already = model.served(id);
-    // An expired value in the way goes first, and may take the parent along.
+    // An expired value in the way goes first.
     if (!already && (!value.parent || model.served(*value.parent))) model.meet(id);
     const bool parent_missing = value.parent && !model.served(*value.parent);
     if (exact) {
@@ -153,6 +158,7 @@ struct Oracle {
         if (exact) {
           ASSERT_EQ(removed, before != 0);
         }
+        model.meet(id);
         model.forget({id});
         break;
       }

@@ -16,11 +16,11 @@ class Clock final : public Policy {
   void touch(PolicyNode& node) override { node.used_at = node.last_use() - 1; }
   void erase(PolicyNode& node) override { nodes_.unlink(node); }
   PolicyNode* pop() override {
-    while (PolicyNode* node = nodes_.pop_back()) {
-      if (!was_used(*node)) return node;
+    for (std::size_t chances = 0;; ++chances) {
+      PolicyNode* node = nodes_.pop_back();
+      if (node == nullptr || !was_used(*node) || chances == kMostChances) return node;
       insert(*node);
     }
-    return nullptr;
   }
   void restore(PolicyNode& node) override { nodes_.push_back(node); }
 

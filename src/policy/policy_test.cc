@@ -134,6 +134,33 @@ TEST_F(Order, ClockGivesWhatWasUsedOneMoreRound) {
   EXPECT_EQ(pop(5), "bdac-");
 }
 
+// Otherwise one put() would wait for a scan of all that is stored.
+TEST_F(Order, OnePopPassesOverABoundedNumberOfUsedNodes) {
+  for (const PolicyInfo& info : policies()) {
+    SCOPED_TRACE(info.name);
+    nodes_ = std::vector<PolicyNode>(20'000);
+    use(info.name, nodes_.size());
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      nodes_[i].hash = 1000 + i;
+      nodes_[i].charge_bytes = 1;
+      policy_->insert(nodes_[i]);
+    }
+    for (std::uint32_t round = 1; round <= 4; ++round) {
+      for (PolicyNode& node : nodes_) {
+        node.set_last_use(round);
+        policy_->touch(node);
+      }
+    }
+    const auto before = nodes_;
+    ASSERT_NE(policy_->pop(), nullptr);
+    std::size_t passed = 0;
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      passed += nodes_[i].used_at != before[i].used_at || nodes_[i].uses != before[i].uses || nodes_[i].queue != before[i].queue ? 1 : 0;
+    }
+    EXPECT_LE(passed, kMostChances + 2);
+  }
+}
+
 TEST_F(Order, SievesHandGoesOnFromWhereItStopped) {
   use("sieve");
   insert("abcde");

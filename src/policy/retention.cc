@@ -1,13 +1,21 @@
 #include "policy/retention.h"
 
+#include <algorithm>
 #include <new>
 #include <utility>
 
 namespace tensorcache {
 
+namespace {
+
+// Far enough to be never, and near enough not to overflow a time point.
+constexpr std::chrono::milliseconds kLongest = std::chrono::hours{24 * 365 * 20};
+
+}   // namespace
+
 void Retention::advise(PolicyNode& node, const Hints& hints) {
   const auto band = static_cast<std::uint8_t>(hints.priority == Hints::kUsualPriority ? kOrdered : hints.priority + 1);
-  const bool kept = hints.keep_for.count() > 0 || hints.expected_reuse.count() > 0;
+  const bool kept = keeps(hints) && allowed_bytes_ >= kKeptBytes;
   if (!kept && band == node.band) return;
   erase(node);
   node.band = kOrdered;
@@ -17,10 +25,10 @@ void Retention::advise(PolicyNode& node, const Hints& hints) {
     return;
   }
   try {
-    if (hints.keep_for.count() > 0) {
-      keep(node, now_() + hints.keep_for, band, false);
+    if (kept && hints.keep_for.count() > 0) {
+      keep(node, now_() + std::min(hints.keep_for, kLongest), band, false);
     } else if (kept) {
-      keep(node, now_() + hints.expected_reuse * 3 / 2, band, true);
+      keep(node, now_() + std::min(hints.expected_reuse, kLongest) * 3 / 2, band, true);
     } else {
       put(node, band);
     }
@@ -41,31 +49,28 @@ void Retention::put(PolicyNode& node, std::uint8_t band) {
 }
 
 void Retention::keep(PolicyNode& node, Time until, std::uint8_t then, bool for_reuse) {
-  const auto [at, added] = kept_.emplace(Until{until, ++serial_}, Kept{&node, then, for_reuse});
-  try {
-    places_[&node] = at;
-  } catch (...) {
-    kept_.erase(at);
-    throw;
-  }
+  const Until at{until.time_since_epoch().count(), ++serial_};
+  kept_.emplace(at, Kept{&node, then, for_reuse});
+  node.until = at.time;
+  node.place = at.serial;
   node.band = kKept;
   late_bytes_ += node.charge_bytes;
+  allowed_bytes_ -= kKeptBytes;
 }
 
 void Retention::touch_apart(PolicyNode& node) {
   if (node.band != kKept) {
     bands_[node.band].move_to_front(node);
-  } else if (const auto at = places_.find(&node); at->second->second.for_reuse) {
-    let_go(at->second, true);
+  } else if (const Kept kept = kept_.find({node.until, node.place})->second; kept.for_reuse) {
+    let_go(kept, true);
   }
 }
 
 void Retention::take_apart(PolicyNode& node) {
   if (goes_late(node.band)) late_bytes_ -= node.charge_bytes;
   if (node.band == kKept) {
-    const auto at = places_.find(&node);
-    kept_.erase(at->second);
-    places_.erase(at);
+    kept_.erase({node.until, node.place});
+    allowed_bytes_ += kKeptBytes;
     return;
   }
   const auto band = bands_.find(node.band);
@@ -74,17 +79,17 @@ void Retention::take_apart(PolicyNode& node) {
 }
 
 // The time is over, or what it was kept for has come.
-void Retention::let_go(std::map<Until, Kept>::iterator kept, bool used) {
-  const Kept what = kept->second;
-  PolicyNode& node = *what.node;
+void Retention::let_go(const Kept& kept, bool used) {
+  const auto [node_at, then, for_reuse] = kept;
+  PolicyNode& node = *node_at;
   take_apart(node);
   node.band = kOrdered;
   try {
-    put(node, what.then);
+    put(node, then);
   } catch (const std::bad_alloc&) {
     order_->insert(node);
   }
-  if (what.for_reuse && !used) demote(node);   // it was said to come by now, and did not
+  if (for_reuse && !used) demote(node);   // it was said to come by now, and did not
 }
 
 PolicyNode* Retention::pop_band(std::map<std::uint8_t, NodeList>::iterator band) {
@@ -95,8 +100,8 @@ PolicyNode* Retention::pop_band(std::map<std::uint8_t, NodeList>::iterator band)
 
 PolicyNode* Retention::pop() {
   if (!kept_.empty()) {
-    const Time now = now_();
-    while (!kept_.empty() && kept_.begin()->first.time <= now) let_go(kept_.begin(), false);
+    const std::int64_t now = now_().time_since_epoch().count();
+    while (!kept_.empty() && kept_.begin()->first.time <= now) let_go(kept_.begin()->second, false);
   }
   if (!bands_.empty() && !goes_late(bands_.begin()->first)) return pop_band(bands_.begin());
   if (PolicyNode* node = order_->pop()) return node;

@@ -5,7 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <unordered_map>
+#include <utility>
 
 #include "policy/node_list.h"
 #include "policy/policy.h"
@@ -15,7 +15,7 @@ namespace tensorcache {
 
 // Takes an order and goes before it: first what has a low priority, then what the order says, then what has a high one, last what is to be
 // kept. Within one priority the least recently used goes first. No more than half of the capacity is kept or has a high priority:
-// beyond that a hint is not followed, so that whoever gives them cannot have it all.
+// beyond that a hint is not followed, so that whoever gives them cannot have it all. Nor is it kept without an allowance.
 class Retention final : public Policy {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -45,11 +45,19 @@ class Retention final : public Policy {
   // Of a node that it holds. The last hints are the ones that count.
   void advise(PolicyNode& node, const Hints& hints);
 
+  // Memory that each node it keeps takes outside the node, as malloc takes it. The owner charges so much for each node that it advises to
+  // keep, and takes back what is not needed, or no longer.
+  static constexpr std::uint64_t kKeptBytes = 80;
+  [[nodiscard]] static bool keeps(const Hints& hints) { return hints.keep_for.count() > 0 || hints.expected_reuse.count() > 0; }
+  void allow(std::uint64_t bytes) { allowed_bytes_ += bytes; }
+  [[nodiscard]] std::uint64_t take_back() { return std::exchange(allowed_bytes_, 0); }
+
  private:
   // PolicyNode::band: in the order, or of which priority (and one), or kept.
   static constexpr std::uint8_t kOrdered = 0, kUsual = Hints::kUsualPriority + 1, kKept = 255;
+  // Where a kept node stands; noted in its own fields `until` and `place`.
   struct Until {
-    Time time;
+    std::int64_t time;
     std::uint64_t serial;   // of what is kept until the same time, what was said last goes first: the end of a chain
     friend bool operator<(const Until& a, const Until& b) { return a.time != b.time ? a.time < b.time : a.serial > b.serial; }
   };
@@ -63,7 +71,7 @@ class Retention final : public Policy {
   void take_apart(PolicyNode& node);
   void put(PolicyNode& node, std::uint8_t band);
   void keep(PolicyNode& node, Time until, std::uint8_t then, bool for_reuse);
-  void let_go(std::map<Until, Kept>::iterator kept, bool used);
+  void let_go(const Kept& kept, bool used);
   [[nodiscard]] static bool goes_late(std::uint8_t band) { return band > kUsual; }
   PolicyNode* pop_band(std::map<std::uint8_t, NodeList>::iterator band);
 
@@ -71,8 +79,7 @@ class Retention final : public Policy {
   const std::function<Time()> now_;
   std::map<std::uint8_t, NodeList> bands_;   // those in use
   std::map<Until, Kept> kept_;
-  std::unordered_map<const PolicyNode*, std::map<Until, Kept>::iterator> places_;   // in kept_
-  std::uint64_t serial_ = 0;
+  std::uint64_t serial_ = 0, allowed_bytes_ = 0;
   std::uint64_t capacity_bytes_ = 0, late_bytes_ = 0;   // late: of what goes after the order
 };
 

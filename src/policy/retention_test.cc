@@ -14,6 +14,7 @@ class RetentionTest : public ::testing::Test {
  protected:
   RetentionTest() {
     retention_.resize(100);
+    retention_.allow(100 * Retention::kKeptBytes);
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       nodes_[i].hash = i + 1;
       nodes_[i].charge_bytes = 1;
@@ -119,6 +120,24 @@ TEST_F(RetentionTest, WhatIsOverGoesNextWhateverWasSaidBefore) {
   retention_.demote(node('c'));
   retention_.demote(node('d'));
   EXPECT_EQ(all(), "dcabef");
+}
+
+TEST_F(RetentionTest, TheLongestTimesAreForEver) {
+  advise('a', {.keep_for = milliseconds::max()});
+  advise('b', {.expected_reuse = milliseconds::max()});
+  now_ += std::chrono::hours(24 * 365 * 19);
+  EXPECT_EQ(all(), "cdefab");
+}
+
+TEST_F(RetentionTest, KeepsAsManyAsItWasAllowed) {
+  ASSERT_EQ(retention_.take_back(), 100 * Retention::kKeptBytes);
+  retention_.allow(2 * Retention::kKeptBytes);
+  for (const char name : {'a', 'b', 'c'}) advise(name, {.keep_for = milliseconds(10)});
+  EXPECT_EQ(retention_.take_back(), 0u) << "two are kept";
+  advise('b', {});
+  EXPECT_EQ(retention_.take_back(), Retention::kKeptBytes) << "it said nothing of keeping the last time";
+  EXPECT_EQ(all(), "cdefba");
+  EXPECT_EQ(retention_.take_back(), Retention::kKeptBytes);
 }
 
 }   // namespace

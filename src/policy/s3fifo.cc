@@ -30,9 +30,10 @@ class S3Fifo final : public Policy {
   void erase(PolicyNode& node) override { list(node).unlink(node); }
   PolicyNode* pop() override {
     popped_ = true;
+    std::size_t chances = 0;   // given in this call
     if (main_.bytes() <= main_capacity_ || main_.empty()) {
       while (PolicyNode* node = small_.pop_back()) {
-        if (node->uses < kUsesForMain) {
+        if (node->uses < kUsesForMain || chances++ == kMostChances) {
           ghosts_.remember(*node);
           ghosts_.keep_at_most(main_capacity_);
           return node;
@@ -42,7 +43,7 @@ class S3Fifo final : public Policy {
       }
     }
     while (PolicyNode* node = main_.pop_back()) {
-      if (node->uses == 0) return node;
+      if (node->uses == 0 || chances++ >= kMostChances) return node;
       --node->uses;
       main_.push_front(*node);
     }

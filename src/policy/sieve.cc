@@ -21,7 +21,7 @@ class Sieve final : public Policy {
   PolicyNode* pop() override {
     PolicyNode* node = hand_ != nullptr ? hand_ : nodes_.back();
     if (node == nullptr) return nullptr;
-    while (was_used(*node)) {
+    for (std::size_t chances = 0; was_used(*node) && chances < kMostChances; ++chances) {
       spare_no_more(*node);
       node = nodes_.newer(*node);
       if (node == nullptr) node = nodes_.back();

@@ -28,6 +28,14 @@ class Budget {
     }
     return true;
   }
+  // Also while more is used than the capacity that was set since, for what frees more than it takes; never more than was once used.
+  [[nodiscard]] bool try_charge_or_exceed(std::uint64_t bytes) {
+    std::uint64_t used = used_.load();
+    while (used > capacity_.load() && used + bytes <= peak_.load(std::memory_order_relaxed)) {
+      if (used_.compare_exchange_weak(used, used + bytes)) return true;
+    }
+    return try_charge(bytes);
+  }
   void give_back(std::uint64_t bytes) { used_.fetch_sub(bytes); }
 
   void set_capacity(std::uint64_t bytes) {

@@ -1,17 +1,10 @@
 #include "tier/buffer_pool.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <bit>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#else
-#define ASAN_POISON_MEMORY_REGION(address, size) (static_cast<void>(address), static_cast<void>(size))
-#define ASAN_UNPOISON_MEMORY_REGION(address, size) (static_cast<void>(address), static_cast<void>(size))
-#endif
+#include "tier/poison.h"
 
 namespace tensorcache::detail {
 
@@ -19,9 +12,6 @@ namespace {
 
 // Of the capacity, what may lie idle: enough for a burst of drops, small against what a cache is for.
 constexpr std::uint64_t kIdleShare = 16;
-
-// From here on huge pages fill most of a buffer, in a seventh of the time that small ones take; and not all of it may be written.
-constexpr std::size_t kHugeFromBytes = std::size_t{8} << 20;
 
 constexpr int kSmallestLog2 = std::bit_width(BufferPool::kSmallestBytes) - 1;
 
@@ -54,36 +44,36 @@ std::byte* BufferPool::take(std::size_t buffer_bytes) {
   if (idle == nullptr) return nullptr;
   idle_[index] = idle->next;
   idle_bytes_ -= buffer_bytes;
-  ASAN_UNPOISON_MEMORY_REGION(idle, buffer_bytes);
+  unpoison(idle, buffer_bytes);
   return reinterpret_cast<std::byte*>(idle);
 }
 
-std::byte* BufferPool::map(std::size_t buffer_bytes) {
-  // Small ones populated: the caller writes all of it at once, and one call is cheaper than a fault for each page.
-  const bool huge = buffer_bytes >= kHugeFromBytes;
-  void* memory = mmap(nullptr, buffer_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (huge ? 0 : MAP_POPULATE), -1, 0);
-  if (memory == MAP_FAILED) return nullptr;
-  if (huge) static_cast<void>(madvise(memory, buffer_bytes, MADV_HUGEPAGE));   // advice: without it the pages come one by one
-  return static_cast<std::byte*>(memory);
+void BufferPool::push_idle(std::byte* buffer, std::size_t buffer_bytes) {
+  const std::size_t index = size_index(buffer_bytes);
+  idle_[index] = new (buffer) Idle{idle_[index], buffer_bytes};
+  idle_bytes_ += buffer_bytes;
+  poison(buffer + sizeof(Idle), buffer_bytes - sizeof(Idle));   // what a handle should have pinned shows up as an error there
 }
 
 void BufferPool::put(std::byte* buffer, std::size_t buffer_bytes) {
-  const std::size_t index = size_index(buffer_bytes);
-  if (index < kSizes) {
+  if (size_index(buffer_bytes) < kSizes) {
     const std::lock_guard lock(mutex_);
     // Under the lock: whoever made the budget smaller takes it next, and finds what is idle. One is always kept, so that a small cache of
     // large values reuses them too.
     if (!budget_.over() && (idle_bytes_ == 0 || idle_bytes_ + buffer_bytes <= budget_.capacity() / kIdleShare)) {
-      Idle* idle = new (buffer) Idle{idle_[index], buffer_bytes};
-      idle_[index] = idle;
-      idle_bytes_ += buffer_bytes;
-      // What a handle should have pinned shows up as an error there.
-      ASAN_POISON_MEMORY_REGION(buffer + sizeof(Idle), buffer_bytes - sizeof(Idle));
+      push_idle(buffer, buffer_bytes);
       return;
     }
   }
-  munmap(buffer, buffer_bytes);
+  if (give_back(buffer, buffer_bytes)) return;
+  const std::lock_guard lock(mutex_);
+  push_idle(buffer, buffer_bytes);   // still taken, and still charged
+}
+
+bool BufferPool::give_back(std::byte* buffer, std::size_t buffer_bytes) {
+  if (!regions(buffer_bytes).give_back(buffer, buffer_bytes)) return false;
   budget_.give_back(buffer_bytes);
+  return true;
 }
 
 bool BufferPool::release(std::uint64_t wanted_bytes) {
@@ -92,13 +82,13 @@ bool BufferPool::release(std::uint64_t wanted_bytes) {
   for (std::size_t i = kSizes; i-- > 0 && idle_bytes_ > 0 && released < wanted_bytes;) {
     while (idle_[i] != nullptr && released < wanted_bytes) {
       Idle* idle = idle_[i];
-      idle_[i] = idle->next;
       const std::size_t bytes = idle->buffer_bytes;
-      ASAN_UNPOISON_MEMORY_REGION(idle, bytes);
-      munmap(idle, bytes);
+      Idle* const next = idle->next;
+      unpoison(idle, bytes);
+      if (!give_back(reinterpret_cast<std::byte*>(idle), bytes)) return released > 0;
+      idle_[i] = next;
       idle_bytes_ -= bytes;
       released += bytes;
-      budget_.give_back(bytes);
     }
   }
   return released > 0;

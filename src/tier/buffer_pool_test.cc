@@ -31,7 +31,7 @@ TEST(BufferPool, KeepsEachSizeApartAndCharged) {
   BufferPool pool(budget);
   for (std::size_t size = BufferPool::kSmallestBytes; size < (1 << 20); size = BufferPool::rounded(size + 1)) {
     ASSERT_TRUE(budget.try_charge(size));
-    std::byte* buffer = BufferPool::map(size);
+    std::byte* buffer = pool.map(size);
     ASSERT_NE(buffer, nullptr);
     std::memset(buffer, 1, size);
     pool.put(buffer, size);
@@ -55,7 +55,7 @@ TEST(BufferPool, KeepsFewIdleAndNoneBeyondTheBudget) {
   std::vector<std::byte*> buffers;
   for (int i = 0; i < 20; ++i) {
     ASSERT_TRUE(budget.try_charge(kSize));
-    buffers.push_back(BufferPool::map(kSize));
+    buffers.push_back(pool.map(kSize));
   }
   for (int i = 0; i < 10; ++i) pool.put(buffers[static_cast<std::size_t>(i)], kSize);
   EXPECT_EQ(budget.used(), 14 * kSize) << "a sixteenth of the budget stays";

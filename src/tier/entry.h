@@ -11,25 +11,9 @@
 
 #include "policy/policy.h"
 #include "tensorcache/cache.h"
+#include "tier/entry_state.h"
 
 namespace tensorcache::detail {
-
-// One 64-bit word holds all that decides whether an entry may be freed: how many handles pin it, how many entries are chained behind it,
-// and whether it is gone from the index. Whoever takes the last reference of a gone entry frees it. Modelled in models/entry_state.pml.
-inline constexpr std::uint64_t kPin = 1;                             // 28 bits of pins
-inline constexpr std::uint64_t kKid = std::uint64_t{1} << 28;        // 27 bits of kids
-inline constexpr std::uint64_t kMostKids = std::uint64_t{1} << 26;   // more are refused
-inline constexpr std::uint64_t kReferences = (std::uint64_t{1} << 55) - 1;
-inline constexpr std::uint64_t kChained = std::uint64_t{1} << 55;      // has a parent; a draft's may not be stored yet
-inline constexpr std::uint64_t kExpires = std::uint64_t{1} << 56;      // has a time to live
-inline constexpr std::uint64_t kPooled = std::uint64_t{1} << 57;       // the value lies in a pooled buffer
-inline constexpr std::uint64_t kDetached = std::uint64_t{1} << 58;     // outside the budget
-inline constexpr std::uint64_t kLinked = std::uint64_t{1} << 59;       // the policy holds it; written under the policy mutex
-inline constexpr std::uint64_t kParked = std::uint64_t{1} << 60;       // was the policy's choice but could not go then
-inline constexpr std::uint64_t kMarkKeep = std::uint64_t{1} << 61;     // scratch of a walk that holds every shard
-inline constexpr std::uint64_t kMarkForget = std::uint64_t{1} << 62;   // likewise
-inline constexpr std::uint64_t kGone = std::uint64_t{1} << 63;         // not in the index: never served again
-inline constexpr std::uint64_t kMarks = kMarkKeep | kMarkForget;
 
 // When a value was stored and how long it lives, in one word: milliseconds in 40 bits, which reach 17 years either way, and a time to live
 // of 22 bits in milliseconds, seconds, minutes or hours, the finest that can hold it, rounded down.
@@ -73,7 +57,7 @@ class Lifetime {
 // What finding, pinning and reading a value needs. With the first fields of PolicyNode, which follow, it is one cache line.
 struct EntryHead {
   std::array<std::uint8_t, 24> rest_of_key{};   // behind the eight bytes that are PolicyNode::hash
-  std::atomic<std::uint64_t> state{0};
+  EntryState state;
   std::atomic<std::uint32_t> hits{0};   // by whoever found it; two at once may count as one
   std::uint32_t slack_bytes = 0;        // what it takes beside its value
 };
@@ -99,7 +83,7 @@ struct Entry : EntryHead, PolicyNode {
            std::memcmp(rest_of_key.data(), key.bytes.data() + sizeof hash, rest_of_key.size()) == 0;
   }
   [[nodiscard]] std::uint64_t value_bytes() const { return charge_bytes - slack_bytes; }
-  [[nodiscard]] bool has(std::uint64_t flag) const { return (state.load(std::memory_order_acquire) & flag) != 0; }
+  [[nodiscard]] bool has(std::uint64_t flags) const { return state.has(flags); }
   [[nodiscard]] Entry* above() const { return static_cast<Entry*>(parent); }   // holds a kid reference, until this entry is freed
 };
 static_assert(sizeof(EntryHead) == 40 && offsetof(PolicyNode, prev) == 24 && sizeof(Entry) == 120);

@@ -1,4 +1,5 @@
 // Out of the index: by key, by owner, by age.
+#include <bit>
 #include <thread>
 #include <utility>
 
@@ -8,23 +9,24 @@ namespace tensorcache::detail {
 
 namespace {
 
-// Marks `entry` and all its ancestors up to one whose mark is known. Needs every shard held.
+// Marks `entry` and all its ancestors up to one whose mark is known. Needs every shard held. An ancestor that is gone had expired, so what is
+// chained behind it has too; no walk would clear a mark set on it.
 template <class Doomed>
 void mark(Entry& entry, const Doomed& doomed) {
   std::uint64_t result = kMarkKeep;
   Entry* known = &entry;
-  for (; known != nullptr; known = known->above()) {
+  for (; known != nullptr && !known->has(kGone); known = known->above()) {
     if (known->has(kMarks)) {
-      result = known->state.load() & kMarks;
+      result = known->state.marks();
       break;
     }
     if (doomed(*known)) {
       result = kMarkForget;
-      known->state.fetch_or(result);
+      known->state.set_mark(result);
       break;
     }
   }
-  for (Entry* below = &entry; below != known; below = below->above()) below->state.fetch_or(result);
+  for (Entry* below = &entry; below != known; below = below->above()) below->state.set_mark(result);
 }
 
 }   // namespace
@@ -43,35 +45,20 @@ void MemoryTier::unindex(Shard& shard, Entry& entry, Counter counter, Garbage& g
       policy_->erase(entry);
       --linked_;
     }
-    entry.state.fetch_and(~(kLinked | kParked));
+    entry.state.leave_policy();
+    end_kept();
   }
   entry.next = garbage.entries;
   garbage.entries = &entry;
   if (Table* table = shard.drop_table()) table->next = std::exchange(garbage.tables, table);
-}
-
-// Gone, and pinned, from here on. False: others are chained behind it.
-bool MemoryTier::retire_if_alone(Entry& entry) {
-  std::uint64_t state = entry.state.load();
-  do {
-    if ((state & kReferences) >= kKid) return false;
-  } while (!entry.state.compare_exchange_weak(state, (state + kPin) | kGone));
-  return true;
+  if (shard.smaller_table_bytes(fit()) != 0) garbage.sparse_shards |= std::uint32_t{1} << (&shard - index_.shards().data());
 }
 
 // A pinned entry that the policy let go of. False: others hold it too.
 bool MemoryTier::take_out(Entry& victim, Garbage& garbage) {
   Shard& shard = index_.shard(victim);
   const std::lock_guard lock(shard.mutex);
-  std::uint64_t state = victim.state.load();
-  do {
-    if ((state & kGone) != 0) return false;
-    if ((state & kReferences) != kPin) {
-      if (victim.state.compare_exchange_weak(state, state | kParked)) return false;
-      continue;
-    }
-    if (victim.state.compare_exchange_weak(state, state | kGone)) break;
-  } while (true);
+  if (!victim.state.park_or_retire()) return false;
   unindex(shard, victim, &ShardCounts::evictions, garbage);
   return true;
 }
@@ -100,28 +87,48 @@ void MemoryTier::sweep(const Garbage& garbage, Spare spare) {
     if (drop(*entry, kPin)) blocks += free_chain(entry, spare);
     entry = next;
   }
-  if (blocks != 0) let_live(-blocks);
+  for (std::uint32_t left = garbage.sparse_shards; left != 0; left &= left - 1) {
+    shrink_table(index_.shards()[static_cast<std::size_t>(std::countr_zero(left))]);
+  }
+  if (blocks != 0) let_live(-blocks);   // the last: this tier may go with them
 }
 
-std::uint64_t MemoryTier::forget(const Key& key, Only only) {
-  const Counter counter = only == Only::kAll ? &ShardCounts::removals : &ShardCounts::expirations;
+// Alone, whatever is chained behind it: no entry outlives its parent, so its descendants have expired too and are evicted or met in turn.
+void MemoryTier::expire(const Key& key) {
   Garbage garbage;
-  bool whole_chain = false;
   {
     Shard& shard = index_.shard(key);
     const std::lock_guard lock(shard.mutex);
     Entry* entry = shard.find(key);
-    if (entry == nullptr || (only == Only::kExpired && !is_expired(*entry))) return 0;
-    whole_chain = !retire_if_alone(*entry);
-    if (!whole_chain) unindex(shard, *entry, counter, garbage);
+    if (entry == nullptr || !is_expired(*entry)) return;
+    entry->state.retire();
+    unindex(shard, *entry, &ShardCounts::expirations, garbage);
   }
   sweep(garbage);
-  if (!whole_chain) return 1;
-  return forget_where([&](const Entry& entry) { return entry.has_key(key) && (only == Only::kAll || is_expired(entry)); }, counter);
+}
+
+// An entry with descendants takes them with it. They can be found only by a walk over the index: entries know their parents alone.
+bool MemoryTier::remove(const Key& key) {
+  Garbage garbage;
+  bool alone = true;
+  {
+    Shard& shard = index_.shard(key);
+    const std::lock_guard lock(shard.mutex);
+    Entry* entry = shard.find(key);
+    if (entry == nullptr) return false;
+    alone = entry->state.retire_if_alone();
+    if (!alone && is_expired(*entry)) {
+      entry->state.retire();
+      alone = true;
+    }
+    if (alone) unindex(shard, *entry, &ShardCounts::removals, garbage);
+  }
+  sweep(garbage);
+  return alone || forget_where([&](const Entry& entry) { return entry.has_key(key); }) != 0;
 }
 
 template <class Doomed>
-std::uint64_t MemoryTier::forget_where(const Doomed& doomed, Counter counter) {
+std::uint64_t MemoryTier::forget_where(const Doomed& doomed) {
   std::uint64_t count = 0;
   Garbage garbage;
   {
@@ -132,11 +139,10 @@ std::uint64_t MemoryTier::forget_where(const Doomed& doomed, Counter counter) {
     for (Shard& shard : index_.shards()) {
       shard.for_each([&](Entry& entry) {
         const bool forgotten = entry.has(kMarkForget);
-        entry.state.fetch_and(~kMarks);
+        entry.state.clear_marks();
         if (!forgotten) return;
-        entry.state.fetch_add(kPin);
-        entry.state.fetch_or(kGone);
-        unindex(shard, entry, counter, garbage);
+        entry.state.retire();
+        unindex(shard, entry, &ShardCounts::removals, garbage);
         ++count;
       });
     }
@@ -145,14 +151,12 @@ std::uint64_t MemoryTier::forget_where(const Doomed& doomed, Counter counter) {
   return count;
 }
 
-void MemoryTier::expire(const Key& key) { static_cast<void>(forget(key, Only::kExpired)); }
-
-bool MemoryTier::remove(const Key& key) { return forget(key, Only::kAll) != 0; }
-
 std::uint64_t MemoryTier::clear(std::optional<std::uint64_t> owner) {
-  const std::uint64_t count = forget_where([&](const Entry& entry) { return !owner || entry.owner == *owner; }, &ShardCounts::removals);
+  const std::uint64_t used_before = budget_.used();
+  const std::uint64_t count = forget_where([&](const Entry& entry) { return !owner || entry.owner == *owner; });
   pool_.release(~std::uint64_t{0});
   spares_.release_all();
+  trim_malloc(used_before);
   return count;
 }
 

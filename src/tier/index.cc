@@ -95,12 +95,22 @@ void Shard::unlink(Entry& entry) {
   }
 }
 
-std::uint64_t Shard::wanted_table_bytes() const { return entries_ < (table()->mask + 1) * kEntriesPerBucket ? 0 : next_table_bytes(); }
+std::uint64_t Shard::wanted_table_bytes() const { return entries_ < buckets() * kEntriesPerBucket ? 0 : next_table_bytes(); }
 
-Table* Shard::set_table(Table* wider) {
-  for_each([&](Entry& entry) { static_cast<void>(link_in(*wider, entry)); });
+std::uint64_t Shard::smaller_table_bytes(Fit fit) const {
+  constexpr std::size_t kLeastBuckets = 2, kSparse = 8;
+  const std::size_t have = buckets();
+  if (fit == Fit::kLoose && entries_ * kSparse >= have * kEntriesPerBucket) return 0;
+  const std::size_t places = fit == Fit::kLoose ? entries_ * 2 : entries_;
+  std::size_t wanted = have;
+  while (wanted > kLeastBuckets && places <= wanted / 2 * kEntriesPerBucket) wanted /= 2;
+  return wanted == have ? 0 : charge_of_table(wanted);
+}
+
+Table* Shard::set_table(Table* other) {
+  for_each([&](Entry& entry) { static_cast<void>(link_in(*other, entry)); });
   Table* const before = table();
-  publish(*wider);
+  publish(*other);
   return before == &own_.table ? nullptr : before;
 }
 

@@ -80,10 +80,14 @@ class alignas(64) Shard {
   void unlink(Entry& entry);
   // The charge of a table fit for one more entry; 0 while this one is.
   [[nodiscard]] std::uint64_t wanted_table_bytes() const;
-  // Takes that table, and returns the one before it, which readers may still be in; null if it was the shard's own.
-  [[nodiscard]] Table* set_table(Table* wider);
+  // Takes a table of another size, and returns the one before it, which readers may still be in; null if it was the shard's own.
+  [[nodiscard]] Table* set_table(Table* other);
   // The charge of one twice as large as this one.
-  [[nodiscard]] std::uint64_t next_table_bytes() const { return alignof(Table) + sizeof(Table) + 2 * (table()->mask + 1) * sizeof(Bucket); }
+  [[nodiscard]] std::uint64_t next_table_bytes() const { return charge_of_table(2 * buckets()); }
+  // The charge of a smaller table that its entries should have; 0: this one is right. kLoose: when it is less than an eighth full, one with
+  // room for as many again. kTight: when they fit half of it, the smallest, as if they had just been stored.
+  enum class Fit : bool { kLoose, kTight };
+  [[nodiscard]] std::uint64_t smaller_table_bytes(Fit fit) const;
   // Back to its own small table, if it is empty. Returns as set_table.
   [[nodiscard]] Table* drop_table();
 
@@ -99,6 +103,8 @@ class alignas(64) Shard {
 
  private:
   static constexpr std::size_t kEntriesPerBucket = 5;   // on average, at most, if there is memory for more buckets
+  [[nodiscard]] static std::uint64_t charge_of_table(std::size_t buckets) { return alignof(Table) + sizeof(Table) + buckets * sizeof(Bucket); }
+  [[nodiscard]] std::size_t buckets() const { return place_of(where_.load(std::memory_order_relaxed)).mask + 1; }
   [[nodiscard]] Entry* find_further(const Key& key) const;
   [[nodiscard]] static bool link_in(Table& table, Entry& entry);
   [[nodiscard]] static std::uint64_t hash_of(const Key& key) {

@@ -76,7 +76,7 @@ Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOpti
   entry->parent = parent;
   entry->cost_seconds = options.cost_seconds;
   entry->slack_bytes = static_cast<std::uint32_t>(entry->charge_bytes - value_bytes);
-  if (options.parent) entry->state.fetch_or(kChained, std::memory_order_relaxed);
+  if (options.parent) entry->state.set_trait(kChained);
   draft.parent_ = options.parent;
   draft.hints_ = options.hints;
   draft.replaces_ = options.replaces;
@@ -119,6 +119,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
   }
   Shard& shard = index_.shard(*entry);
   Garbage garbage;
+  Allowance allowance(*this, Retention::keeps(draft.hints_) ? Retention::kKeptBytes : 0);
   for (bool may_grow = true;;) {
     std::uint64_t wanted_bytes = 0;
     {
@@ -128,7 +129,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
         return rejected(PutStatus::kParentMissing);
       }
       Entry* other = shard.find(entry->key());
-      Entry* const replaced = other != nullptr && draft.replaces_ && retire_if_alone(*other) ? std::exchange(other, nullptr) : nullptr;
+      Entry* const replaced = other != nullptr && draft.replaces_ && other->state.retire_if_alone() ? std::exchange(other, nullptr) : nullptr;
       if (other != nullptr && !is_expired(*other)) {
         if (pinned != nullptr) *pinned = pin(*other);
         return PutStatus::kAlreadyStored;
@@ -139,7 +140,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
         if (pinned != nullptr) *pinned = pin(*entry);
         if (!link(shard, *entry, replaced, garbage)) break;   // in a table that has no place and could not grow
         draft.entry_ = nullptr;                               // the index has it now
-        hand_over(shard, *entry, draft.hints_);
+        hand_over(shard, *entry, draft.hints_, allowance);
         break;
       }
     }
@@ -169,17 +170,19 @@ bool MemoryTier::link(Shard& shard, Entry& entry, Entry* replaced, Garbage& garb
 
 // No value outlives what it is chained behind: whoever finds it alive need not look at those before it.
 void MemoryTier::set_lifetime(Entry& entry, std::chrono::milliseconds age, std::chrono::steady_clock::time_point now) {
-  auto time_to_live = entry.lifetime.time_to_live();
+  using Ms = std::chrono::milliseconds;
+  Ms time_to_live = entry.lifetime.time_to_live();
   if (const Entry* parent = entry.above(); parent != nullptr && parent->has(kExpires)) {
-    const auto most = parent->lifetime.time_to_live() - parent->lifetime.age(now) + age;
-    if (time_to_live.count() == 0 || time_to_live > most) time_to_live = most;
+    const Ms left = parent->lifetime.time_to_live() - parent->lifetime.age(now);
+    if (left + age <= Ms(0)) age = Ms(0);   // a negative age, from a clock that was set back
+    if (time_to_live.count() == 0 || time_to_live > left + age) time_to_live = left + age;
   }
   entry.lifetime = Lifetime(now - age, time_to_live);
-  if (time_to_live.count() != 0) entry.state.fetch_or(kExpires);
+  if (time_to_live.count() != 0) entry.state.set_trait(kExpires);
 }
 
 // What was just linked, into the policy's hands.
-void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints) {
+void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints, Allowance& allowance) {
   KindStats& kind = shard.counts.kinds[static_cast<std::size_t>(entry.kind)];
   kind.entries += 1;
   kind.value_bytes += entry.value_bytes();
@@ -189,8 +192,13 @@ void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints) {
   settle_own();   // what this request found comes before what it brings
   entry.set_last_use(next_tick());
   policy_->insert(entry);
-  if (hints != Hints()) policy_->advise(entry, hints);
-  set_linked(entry);
+  if (hints != Hints()) {
+    policy_->allow(std::exchange(allowance.bytes, 0));
+    policy_->advise(entry, hints);
+    end_kept();
+  }
+  entry.state.link();
+  ++linked_;
   show_lazy();
 }
 
@@ -211,7 +219,7 @@ Handle MemoryTier::detached(std::span<const std::byte> value, const PutOptions& 
   entry->kind = options.kind;
   entry->charge_bytes = layout.charge();
   entry->slack_bytes = static_cast<std::uint32_t>(layout.charge() - value.size());
-  entry->state.store(kGone | kDetached);
+  entry->state.set_trait(kGone | kDetached);
   if (!value.empty()) std::memcpy(block, value.data(), value.size());
   entry->lifetime = Lifetime(clock_(), {});
   return pin(*entry);
@@ -227,7 +235,7 @@ Handle MemoryTier::get(const Key& key, Count count) {
     do {
       entry = find(key);
       expired = entry != nullptr && is_expired(*entry);
-    } while (entry != nullptr && !expired && !acquire(*entry, kPin));
+    } while (entry != nullptr && !expired && !entry->state.acquire(kPin));
     if (entry == nullptr || expired) {
       section.count(0, counted);
     } else {
@@ -298,7 +306,7 @@ Run MemoryTier::match(std::span<const Key> chain, std::size_t of) {
     Readers::Section section(readers_);
     do {
       found = longest(chain);
-    } while (found.last != nullptr && !acquire(*found.last, kPin));   // it went just now: then what is there before it
+    } while (found.last != nullptr && !found.last->state.acquire(kPin));   // it went just now: then what is there before it
     if (found.last != nullptr) run = Run(Handle(this, found.last), found.length);
     section.count(found.length, of - found.length);
     constexpr std::size_t kMost = std::numeric_limits<std::uint32_t>::max();
@@ -310,38 +318,40 @@ Run MemoryTier::match(std::span<const Key> chain, std::size_t of) {
 }
 
 // Calls `with` for the run's entries that the policy holds, from its first to its last; `only_end`: for those at its end that nothing else is
-// chained behind.
+// chained behind. `bytes_each`: what the policy may take for each of them.
 template <class Do>
-void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, const Do& with) {
+void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, std::uint64_t bytes_each, const Do& with) {
   Handle last;
   {
     const Readers::Section section(readers_);
     const Found found = longest(chain);
-    if (found.last == nullptr || !acquire(*found.last, kPin)) return;
+    if (found.last == nullptr || !found.last->state.acquire(kPin)) return;
     last = Handle(this, found.last);
   }
   std::vector<Entry*> entries;   // the last first
-  const auto kids = [](const Entry& entry) { return (entry.state.load() & kReferences) / kKid; };
   for (Entry* entry = last.entry_; entry != nullptr; entry = entry->above()) {
-    if (only_end && kids(*entry) != (entries.empty() ? 0 : 1)) break;
+    if (only_end && entry->state.kids() != (entries.empty() ? 0 : 1)) break;
     entries.push_back(entry);
   }
+  Allowance allowance(*this, bytes_each * entries.size());
   const std::lock_guard lock(policy_mutex_);
   settle_all();
+  policy_->allow(std::exchange(allowance.bytes, 0));
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
     if ((*entry)->has(kParked)) put_back(**entry);
     if ((*entry)->has(kLinked)) with(**entry);
   }
+  end_kept();
   show_lazy();   // there may be the first hint now
 }
 
 void MemoryTier::demote(std::span<const Key> chain) {
-  for_chain(chain, true, [this](Entry& entry) { policy_->demote(entry); });
+  for_chain(chain, true, 0, [this](Entry& entry) { policy_->demote(entry); });
 }
 
 void MemoryTier::advise(std::span<const Key> chain, const Hints& hints) {
   const bool low = hints.priority < Hints::kUsualPriority;
-  for_chain(chain, low, [&](Entry& entry) { policy_->advise(entry, hints); });
+  for_chain(chain, low, Retention::keeps(hints) ? Retention::kKeptBytes : 0, [&](Entry& entry) { policy_->advise(entry, hints); });
 }
 
 std::size_t MemoryTier::peek(std::span<const Key> chain) const {

@@ -7,10 +7,9 @@
 //   buffer pool, spare blocks         memory for the next values
 // Allocating, evicting and dropping references happen with none of them held.
 //
-// An entry's life: filling (a Draft has it, nobody else sees it) → stored (in the index and in the policy's hands) → gone
-// (out of both) → freed, once the last pin and the last entry chained behind it have let go. Who takes it out of the index pins it until
-// every section in which it may have been found is over. Only an entry without pins and kids is evicted. One that is the policy's choice but
-// has some is "parked": out of the policy's hands until it has none.
+// An entry's life, each transition and the lock it needs: see entry_state.h. Whoever takes an entry out of the index pins it until every section
+// in which it may have been found is over. Only an entry without pins and kids is evicted; one that the policy chose but that has some is
+// parked, out of the policy's hands, until it has none. An expired entry is taken out although others are chained behind it.
 #pragma once
 
 #include <array>
@@ -98,15 +97,27 @@ class MemoryTier {
   struct Garbage {   // taken out, each entry pinned
     Entry* entries = nullptr;
     Table* tables = nullptr;
+    std::uint32_t sparse_shards = 0;   // a bit for each whose table may be too large now
+    static_assert(Index::kShards <= 32);
   };
 
   [[nodiscard]] bool announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
   [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
   [[nodiscard]] bool link(Shard& shard, Entry& entry, Entry* replaced, Garbage& garbage);
   static void set_lifetime(Entry& entry, std::chrono::milliseconds age, std::chrono::steady_clock::time_point now);
-  void hand_over(Shard& shard, Entry& entry, const Hints& hints);
+  // Bytes for what the policy is about to keep; what it does not take goes back.
+  struct Allowance {
+    MemoryTier& tier;
+    std::uint64_t bytes;
+    explicit Allowance(MemoryTier& of, std::uint64_t wanted_bytes)
+        : tier(of), bytes(wanted_bytes != 0 && of.make_room(wanted_bytes) ? wanted_bytes : 0) {}
+    ~Allowance() { tier.budget_.give_back(bytes); }
+    Allowance(const Allowance&) = delete;
+    Allowance& operator=(const Allowance&) = delete;
+  };
+  void hand_over(Shard& shard, Entry& entry, const Hints& hints, Allowance& allowance);
   template <class Do>
-  void for_chain(std::span<const Key> chain, bool only_end, const Do& with);
+  void for_chain(std::span<const Key> chain, bool only_end, std::uint64_t bytes_each, const Do& with);
   // What is stored under the key: where one is gone, another may just take its place. In a section.
   [[nodiscard]] Entry* find(const Key& key) const {
     Entry* entry = index_.find(key);
@@ -129,6 +140,11 @@ class MemoryTier {
   [[nodiscard]] bool make_room(std::uint64_t bytes);
   [[nodiscard]] bool free_some(std::uint64_t bytes);   // false: there is nothing left that could go
   void grow_table(Shard& shard, std::uint64_t bytes);
+  void shrink_table(Shard& shard);
+  [[nodiscard]] Shard::Fit fit() const { return budget_.over() ? Shard::Fit::kTight : Shard::Fit::kLoose; }
+  template <class Wanted>
+  void replace_table(Shard& shard, std::uint64_t charged_bytes, const Wanted& wanted_bytes);
+  void trim_malloc(std::uint64_t used_before) const;
   enum class Spare : bool { kNo, kYes };   // whether the block is kept for the next one
   void free_memory(Entry* entry, Spare spare);
   void let_live(std::int64_t blocks);   // frees this tier when it is closed and the last block goes
@@ -147,20 +163,15 @@ class MemoryTier {
   };
 
   // references.cc: who holds an entry.
-  [[nodiscard]] static bool acquire(Entry& entry, std::uint64_t unit) {   // false: it is gone. In a section
-    if ((entry.state.fetch_add(unit) & kGone) == 0) return true;
-    entry.state.fetch_sub(unit);   // never the last: who took it out pins it until this section is over
-    return false;
-  }
   [[nodiscard]] bool drop(Entry& entry, std::uint64_t unit);          // true: it is gone and this was the last reference
   [[nodiscard]] std::int64_t free_chain(Entry* entry, Spare spare);   // the number of blocks; let_live() is the caller's
   void reclaim(Entry* entry) { let_live(-free_chain(entry, Spare::kNo)); }
   void unpark(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
   [[nodiscard]] Handle pin(Entry& entry);
-  void set_linked(Entry& entry);       // with policy_mutex_ held
-  void put_back(Entry& entry);         // likewise: a parked one
+  void put_back(Entry& entry);         // a parked one, with policy_mutex_ held
   void show_lazy();                    // likewise
+  void end_kept();                     // likewise: the charge of what the policy no longer keeps goes back
   void settle(Readers::Slots& left);   // likewise: tells the policy what was used; see Readers::collect
   void settle_all();                   // likewise, but for uses of who is inside a section just now
   void settle_own();                   // likewise, of the calling thread
@@ -177,15 +188,12 @@ class MemoryTier {
   }
 
   // forget.cc: out of the index.
-  enum class Only : std::uint8_t { kAll, kExpired };
   using Counter = std::uint64_t ShardCounts::*;
   void unindex(Shard& shard, Entry& entry, Counter counter, Garbage& garbage);
-  [[nodiscard]] static bool retire_if_alone(Entry& entry);
   [[nodiscard]] bool take_out(Entry& victim, Garbage& garbage);
   void sweep(const Garbage& garbage, Spare spare = Spare::kNo);
-  std::uint64_t forget(const Key& key, Only only);
   template <class Doomed>
-  std::uint64_t forget_where(const Doomed& doomed, Counter counter);
+  std::uint64_t forget_where(const Doomed& doomed);   // and their descendants
   [[nodiscard]] bool is_expired(const Entry& entry) const { return entry.has(kExpires) && entry.lifetime.over(clock_()); }
   void expire(const Key& key);
   [[nodiscard]] PutStatus rejected(PutStatus status);

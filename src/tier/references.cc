@@ -18,24 +18,19 @@ constexpr std::uint32_t kTicksPerMove = 16;
 }   // namespace
 
 bool MemoryTier::drop(Entry& entry, std::uint64_t unit) {
-  std::uint64_t state = entry.state.load();
-  bool unparked = false;
-  for (;;) {
-    const bool last = (state & kReferences) == unit;
-    if (last && (state & kParked) != 0) {
-      // While the reference still holds it: afterwards the entry may be freed at any time, and this tier with it.
-      if (!std::exchange(unparked, true)) let_live(1);
-      unpark(entry);
-      state = entry.state.load();
-    } else if (entry.state.compare_exchange_weak(state, state - unit)) {
-      if (unparked) {
-        // Who made the budget smaller may have found nothing that could go but this.
-        if (budget_.over() && MakingRoom::depth == 0) trim();
-        let_live(-1);
-      }
-      return last && (state & kGone) != 0;
-    }
-  }
+  using Dropped = EntryState::Dropped;
+  Dropped dropped = entry.state.drop(unit);
+  if (dropped != Dropped::kMustRelink) return dropped == Dropped::kLastOfGone;
+  // While the reference still holds it: afterwards the entry may be freed at any time, and this tier with it.
+  let_live(1);
+  do {
+    unpark(entry);
+    dropped = entry.state.drop(unit);
+  } while (dropped == Dropped::kMustRelink);
+  // Who made the budget smaller may have found nothing that could go but this.
+  if (budget_.over() && MakingRoom::depth == 0) trim();
+  let_live(-1);
+  return dropped == Dropped::kLastOfGone;
 }
 
 std::int64_t MemoryTier::free_chain(Entry* entry, Spare spare) {
@@ -48,14 +43,13 @@ std::int64_t MemoryTier::free_chain(Entry* entry, Spare spare) {
   return blocks;
 }
 
-void MemoryTier::set_linked(Entry& entry) {
-  entry.state.fetch_or(kLinked);
-  ++linked_;
-}
-
 void MemoryTier::show_lazy() {
   const bool lazy = linked_ >= kLazyFromEntries && policy_->reads_ticks();
   if (shown_.lazy.load(std::memory_order_relaxed) != lazy) shown_.lazy.store(lazy, std::memory_order_relaxed);
+}
+
+void MemoryTier::end_kept() {
+  if (const std::uint64_t bytes = policy_->take_back(); bytes != 0) budget_.give_back(bytes);
 }
 
 std::uint32_t MemoryTier::next_tick() {
@@ -69,14 +63,16 @@ void MemoryTier::unpark(Entry& entry) {
   if (entry.has(kParked)) put_back(entry);
 }
 
+// Restored first, then relinked in one step: unindex() looks at both flags without the policy's lock and must find one of them.
 void MemoryTier::put_back(Entry& entry) {
-  entry.state.fetch_and(~kParked);
   policy_->restore(entry);
-  set_linked(entry);
+  entry.state.relink();
+  ++linked_;
 }
 
 void MemoryTier::settle(Readers::Slots& left) {
   readers_.collect([this](const Use& use) { tell(use); }, left);
+  end_kept();
 }
 
 void MemoryTier::settle_all() {
@@ -117,12 +113,12 @@ void MemoryTier::touch(Entry& entry) {
 Entry* MemoryTier::hold_parent(const Key& key) {
   const Readers::Section section(readers_);
   Entry* parent = find(key);
-  if (parent == nullptr || is_expired(*parent) || (parent->state.load() & kReferences) / kKid >= kMostKids) return nullptr;
-  return acquire(*parent, kKid) ? parent : nullptr;
+  if (parent == nullptr || is_expired(*parent) || parent->state.kids() >= kMostKids) return nullptr;
+  return parent->state.acquire(kKid) ? parent : nullptr;
 }
 
 Handle MemoryTier::pin(Entry& entry) {
-  entry.state.fetch_add(kPin);
+  entry.state.pin();
   return {this, &entry};
 }
 
@@ -131,8 +127,7 @@ Handle MemoryTier::share(const Handle& handle) { return pin(*handle.entry_); }
 // A smaller budget waits for what is pinned. This tier lives on with the entry at least.
 void MemoryTier::unpin(Entry* entry) {
   if (!budget_.over()) {
-    std::uint64_t state = entry->state.load(std::memory_order_relaxed);
-    if ((state & (kGone | kParked)) == 0 && entry->state.compare_exchange_strong(state, state - kPin)) return;   // the usual way, and a short one
+    if (entry->state.drop_pin()) return;
     if (drop(*entry, kPin)) reclaim(entry);
     return;
   }

@@ -1,4 +1,6 @@
 // Room in the budget: charge, allocate, evict.
+#include <malloc.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -16,14 +18,19 @@ constexpr std::size_t kMostVictims = 8, kEntriesForEachVictim = 4096;
 }   // namespace
 
 std::byte* MemoryTier::obtain_buffer(std::size_t buffer_bytes) {
-  for (;;) {
+  for (std::uint64_t wanted_bytes = buffer_bytes;;) {
     if (std::byte* idle = pool_.take(buffer_bytes)) return idle;
     if (budget_.try_charge(buffer_bytes)) {
-      if (std::byte* fresh = BufferPool::map(buffer_bytes)) return fresh;
+      try {
+        if (std::byte* fresh = pool_.map(buffer_bytes)) return fresh;
+      } catch (const std::bad_alloc&) {
+        budget_.give_back(buffer_bytes);
+        throw;
+      }
       budget_.give_back(buffer_bytes);
-      throw std::bad_alloc();
+      wanted_bytes += Regions::kAccountBytes;
     }
-    if (!free_some(buffer_bytes)) return nullptr;
+    if (!free_some(wanted_bytes)) return nullptr;
   }
 }
 
@@ -79,7 +86,7 @@ Entry* MemoryTier::allocate(const Layout& layout) {
   entry->charge_bytes = Layout::taken_by(block) + layout.buffer_bytes;
   if (buffer != nullptr) {
     std::memcpy(block, &buffer, sizeof buffer);
-    entry->state.store(kPooled, std::memory_order_relaxed);
+    entry->state.set_trait(kPooled);
   }
   return entry;
 }
@@ -99,23 +106,38 @@ void MemoryTier::let_live(std::int64_t blocks) {
   if (blocks_.fetch_add(blocks) + blocks == 0) delete this;
 }
 
-// Without room or memory the buckets get fuller instead.
-void MemoryTier::grow_table(Shard& shard, std::uint64_t bytes) {
-  if (!make_room(bytes)) return;
-  Table* table = Table::make(bytes);
+// Makes the table, which is charged, and puts it in place if it still has the size that is wanted then: another thread may have been faster.
+template <class Wanted>
+void MemoryTier::replace_table(Shard& shard, std::uint64_t charged_bytes, const Wanted& wanted_bytes) {
+  Table* table = Table::make(charged_bytes);
   Garbage garbage;
   bool taken = false;
   if (table != nullptr) {
     const std::lock_guard lock(shard.mutex);
-    // Also if making room took the need away: it will come back. Not if another thread was faster.
-    taken = shard.next_table_bytes() == bytes;
+    taken = wanted_bytes() == charged_bytes;
     if (taken) garbage.tables = shard.set_table(table);
   }
   if (!taken) {
     if (table != nullptr) Table::free(table);
-    budget_.give_back(bytes);
+    budget_.give_back(charged_bytes);
   }
   sweep(garbage);
+}
+
+// Without room or memory the buckets get fuller instead. Also if making room took the need away: it will come back.
+void MemoryTier::grow_table(Shard& shard, std::uint64_t bytes) {
+  if (make_room(bytes)) replace_table(shard, bytes, [&] { return shard.next_table_bytes(); });
+}
+
+// Without room or memory the table stays as it is until the next entry goes. Nothing is evicted for it.
+void MemoryTier::shrink_table(Shard& shard) {
+  const Shard::Fit fit = this->fit();
+  std::uint64_t bytes = 0;
+  {
+    const std::lock_guard lock(shard.mutex);
+    bytes = shard.smaller_table_bytes(fit);
+  }
+  if (bytes != 0 && budget_.try_charge_or_exceed(bytes)) replace_table(shard, bytes, [&] { return shard.smaller_table_bytes(fit); });
 }
 
 std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evict) {
@@ -127,16 +149,15 @@ std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evic
     PolicyNode* node = policy_->pop();
     if (node == nullptr) break;
     auto* entry = static_cast<Entry*>(node);
-    if (count > 0 && (entry->state.load() & kReferences) != 0) {   // for the next time: what it waits for may be among these
+    if (count > 0 && entry->state.is_referred_to()) {   // for the next time: what it waits for may be among these
       policy_->restore(*entry);
       break;
     }
-    // Whatever is in the policy's hands is alive; this keeps it so until its shard is locked.
-    entry->state.fetch_add(kPin);
-    entry->state.fetch_and(~kLinked);
+    entry->state.pop();   // whatever is in the policy's hands is alive; the pin keeps it so until its shard is locked
     --linked_;
     victims[count++] = entry;
   }
+  end_kept();
   others_evict = evicting_.load() != 0;
   evicting_.fetch_add(count);
   return count;
@@ -186,13 +207,26 @@ void MemoryTier::trim_until_none_asks() {
 }
 
 void MemoryTier::resize(std::uint64_t capacity_bytes) {
+  const std::uint64_t used_before = budget_.used();
   const bool alone = trims_.fetch_add(1) == 0;
   {
     const std::lock_guard lock(policy_mutex_);   // of two at once the budget and the policy follow the same one
     budget_.set_capacity(capacity_bytes);
     policy_->resize(capacity_bytes);
   }
+  if (budget_.over()) {   // tables before entries; later each table follows its entries
+    for (Shard& shard : index_.shards()) shrink_table(shard);
+  }
   alone ? trim_until_none_asks() : fit_capacity();
+  trim_malloc(used_before);
+}
+
+// malloc keeps what is freed below the top of its heaps until it is told. That takes some 0.1 s for a GiB, so not for a little.
+void MemoryTier::trim_malloc([[maybe_unused]] std::uint64_t used_before) const {
+#if defined(__GLIBC__)
+  constexpr std::uint64_t kLeastBytes = std::uint64_t{8} << 20;
+  if (budget_.used() + kLeastBytes <= used_before) ::malloc_trim(0);
+#endif
 }
 
 }   // namespace tensorcache::detail
