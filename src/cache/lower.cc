@@ -28,6 +28,7 @@ disk::DiskTierOptions Cache::Lower::tier_options(const DiskOptions& options, con
   tier.sync = options.sync;
   tier.queue_bytes = options.queue_bytes > 0 ? options.queue_bytes : std::min(kMostQueued, memory->stats().capacity_bytes / 8);
   tier.segment_bytes = options.segment_bytes;
+  tier.index_bytes_limit = memory->stats().capacity_bytes / kIndexShare;
   if (options.file_system) tier.files = options.file_system;
   tier.unix_ms = options.unix_ms ? options.unix_ms : system_unix_ms;
   tier.on_event = options.on_event;
