@@ -18,12 +18,12 @@ void* allocate(std::size_t size) {
 
 }   // namespace
 
-void* operator new(std::size_t size) {
+[[gnu::noinline]] void* operator new(std::size_t size) {
   if (void* const memory = allocate(size)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace tensorcache::disk {
 namespace {
@@ -73,7 +73,7 @@ const Work kWorks[] = {
      }},
     {"Evict",
      [](TestTier& tier, FaultFiles&) {
-       for (std::uint64_t i = 200; i < 300; i += 5) {
+       for (std::uint64_t i = 200; i < 240; i += 5) {
          for (std::uint64_t j = i; j < i + 5; ++j) static_cast<void>(tier.put(j, 20'000));
          static_cast<void>(tier.flush());
        }
@@ -104,7 +104,7 @@ TEST_P(WritingThread, LivesOnWhereMemoryRunsOut) {
   for (bool failed = true; failed; ++n) {
     ASSERT_LT(n, 20'000);
     const auto files = std::make_shared<FaultFiles>();
-    TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+    TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 1 << 20; });
     ASSERT_NO_FATAL_FAILURE(prepare(tier));
     const bool removes = std::string_view(GetParam().name) != "Put";
     allocations_left = n;
