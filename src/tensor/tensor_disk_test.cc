@@ -116,7 +116,7 @@ TEST_F(TensorDisk, AClockThatWasSetBackKeepsNoneFromBeingInvalidated) {
 // What was invalidated is not known then: better too much is gone than too little.
 TEST_F(TensorDisk, WhereTheNotesOfTagsAreDamagedWhatHasTagsIsGone) {
   using Bytes = std::vector<std::byte>;
-  for (const auto damage : {+[](Bytes& file) { file.at(40) ^= std::byte{1}; }, +[](Bytes& file) { file.resize(64 << 20); }}) {
+  for (const auto damage : {+[](Bytes& file) { file.at(40) ^= std::byte{1}; }, +[](Bytes& file) { file.resize(9 << 20); }}) {
     files_ = std::make_shared<FaultFiles>();
     start();
     put("a", "1", {.tags = {"t"}});
