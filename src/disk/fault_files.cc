@@ -146,6 +146,26 @@ void FaultFiles::fail_call(unsigned kinds, std::uint64_t n, int error, bool and_
   calls_ = 0;
 }
 
+void FaultFiles::short_transfers(bool on) {
+  const std::lock_guard lock(mutex_);
+  short_ = on;
+}
+
+void FaultFiles::set_room(std::uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  room_ = bytes;
+}
+
+std::uint64_t FaultFiles::peak_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return peak_;
+}
+
+std::size_t FaultFiles::most_open_files() {
+  const std::lock_guard lock(mutex_);
+  return most_open_;
+}
+
 std::uint64_t FaultFiles::calls() const {
   const std::lock_guard lock(mutex_);
   return calls_;

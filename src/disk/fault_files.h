@@ -28,7 +28,7 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   int sync_directory(const std::string& directory) override;
   bool exists(const std::string& path) override;
   int size_of(const std::string& path, std::uint64_t* bytes) override;
-  std::size_t most_open_files() override { return most_open_; }
+  std::size_t most_open_files() override;
 
   // The calls of these kinds, counted from now on; the n-th (from 1) fails with `error`, or all from it on with `and_all_after`.
   enum Call : unsigned { kRead = 1, kWrite = 2, kSync = 4, kOpen = 8, kNames = 16, kAny = 31 };
@@ -36,11 +36,11 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   void fail_nothing() { fail_call(0, 0, 0); }
   [[nodiscard]] std::uint64_t calls() const;    // of those kinds since then
   [[nodiscard]] std::uint64_t faults() const;   // that really happened
-  void short_transfers(bool on) { short_ = on; }
+  void short_transfers(bool on);
   void set_read_delay(std::chrono::milliseconds delay) { read_delay_ms_ = delay.count(); }
   void set_write_delay(std::chrono::milliseconds delay) { write_delay_ms_ = delay.count(); }
   // ENOSPC beyond, in the middle of a write where it falls there. 0: no limit.
-  void set_room(std::uint64_t bytes) { room_ = bytes; }
+  void set_room(std::uint64_t bytes);
   // EMFILE beyond so many open files; a cache is told that it may have `of_a_cache` of them.
   void set_descriptors(std::size_t most, std::size_t of_a_cache);
   [[nodiscard]] std::size_t open_files() const;
@@ -50,7 +50,7 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   [[nodiscard]] std::shared_ptr<FaultFiles> after_power_cut(std::uint64_t seed) const;
   void delete_directory();
   [[nodiscard]] std::uint64_t total_bytes() const;
-  [[nodiscard]] std::uint64_t peak_bytes() const { return peak_; }
+  [[nodiscard]] std::uint64_t peak_bytes() const;
   [[nodiscard]] std::map<std::string, std::vector<std::byte>> contents() const;
   void set_contents(const std::map<std::string, std::vector<std::byte>>& files);
 

@@ -197,5 +197,118 @@ TEST(DiskRemoval, AValueThatLostItsEntryCanStillBeRemoved) {
   EXPECT_FALSE(tier.has(1));
 }
 
+TEST(DiskRemoval, AKeyThatIsNowhereCostsNoWrite) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  ASSERT_TRUE(tier.put(1, 1000));
+  ASSERT_TRUE(tier.flush());
+  const std::uint64_t written = tier->stats().written_bytes;
+  files->fail_call(FaultFiles::kWrite | FaultFiles::kSync, UINT64_MAX, EIO);   // counts them
+  for (std::uint64_t i = 100; i < 1100; ++i) EXPECT_FALSE(tier->remove(key_of(i)));
+  EXPECT_EQ(tier->purge(std::vector<Key>{key_of(50), key_of(51)}), 0u);
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(files->calls(), 0u);
+  EXPECT_EQ(tier->stats().written_bytes, written);
+  EXPECT_EQ(tier->stats().unlisted_records, 0u);
+}
+
+// Its parent is evicted, so it has no entry; its record is still in the log.
+TEST(DiskRemoval, AValueWhoseParentWasEvictedCanStillBeRemoved) {
+  TestTier tier(std::make_shared<FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  ASSERT_TRUE(tier.put(0, 20'000));
+  for (std::uint64_t i = 10; i < 40; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.put_behind(0, 1, 1000));
+  ASSERT_TRUE(tier.flush());
+  tier->resize(512 << 10);   // evicts without writing again
+  for (int i = 0; i < 2000 && tier->contains(key_of(0)); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  ASSERT_FALSE(tier->contains(key_of(1)));
+  ASSERT_GT(tier->stats().unlisted_records, 0u);
+  EXPECT_FALSE(tier->remove(key_of(1)));
+  ASSERT_TRUE(tier.put(0, 1000));
+  ASSERT_TRUE(tier.flush());
+  tier.restart();
+  EXPECT_TRUE(tier.has(0));
+  EXPECT_FALSE(tier.has(1)) << "what was removed came back behind its parent";
+}
+
+TEST(DiskRemoval, ADamagedOrExpiredValueIsForgottenForGood) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  ASSERT_TRUE(tier.put(1, 1000, [&](DiskTier::Value& value) { value.expires_unix_ms = tier.now_ms() + 10; }));
+  ASSERT_TRUE(tier.put(2, 1000));
+  ASSERT_TRUE(tier.flush());
+  tier.now_ms() += 20;
+  EXPECT_FALSE(tier.has(1));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(tier->stats().unlisted_records, 0u) << "or each removal from now on would be logged";
+  tier.now_ms() -= 20;
+  tier.restart();
+  EXPECT_FALSE(tier.has(1));
+  EXPECT_TRUE(tier.has(2));
+}
+
+TEST(DiskRemoval, TooManyThatWaitForABrokenDiskDropTheLog) {
+  const auto files = std::make_shared<FaultFiles>();
+  constexpr std::uint64_t kMany = DiskTier::kMostRemovals + 2000;
+  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  for (std::uint64_t i = 0; i < kMany; ++i) {
+    ASSERT_TRUE(tier.put(i, 10));
+    if (i % 1000 == 0) {
+      ASSERT_TRUE(tier.flush());
+    }
+  }
+  ASSERT_TRUE(tier.flush());
+  files->fail_call(FaultFiles::kWrite | FaultFiles::kSync | FaultFiles::kOpen, 1, EIO, true);
+  ASSERT_TRUE(tier.put(kMany, 10));
+  EXPECT_FALSE(tier.flush());
+  EXPECT_TRUE(tier->wait_for_room(std::chrono::seconds(20)));
+  for (std::uint64_t i = 0; i < kMany; ++i) {
+    static_cast<void>(tier->remove(key_of(i)));
+    ASSERT_LE(tier->stats().queued_removals, DiskTier::kMostRemovals);
+  }
+  EXPECT_EQ(tier->stats().collapsed_logs, 1u);
+  EXPECT_EQ(tier->stats().entries, 0u);
+  EXPECT_LE(tier->stats().queued_removals, 2u) << "one says it all";
+  files->fail_nothing();
+  ASSERT_TRUE(tier.healed());
+  tier.restart();
+  EXPECT_LE(tier->stats().entries, 2u) << "but for what came after";
+  for (std::uint64_t i = 0; i < kMany; i += 501) ASSERT_FALSE(tier.has(i)) << i;
+}
+
+TEST(DiskRemoval, ASlowDiskHoldsBackWhoeverRemoves) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  for (std::uint64_t i = 0; i < DiskTier::kMostRemovals; ++i) {
+    ASSERT_TRUE(tier.put(i, 10));
+    if (i % 1000 == 0) {
+      ASSERT_TRUE(tier.flush());
+    }
+  }
+  ASSERT_TRUE(tier.flush());
+  EXPECT_TRUE(tier->wait_for_room(std::chrono::milliseconds(0)));
+  files->set_write_delay(std::chrono::milliseconds(300));
+  for (std::uint64_t i = 0; i + 1000 < DiskTier::kMostRemovals; ++i) EXPECT_TRUE(tier->remove(key_of(i)));
+  EXPECT_FALSE(tier->wait_for_room(std::chrono::milliseconds(0)));
+  files->set_write_delay(std::chrono::milliseconds(0));
+  EXPECT_TRUE(tier->wait_for_room(std::chrono::seconds(60)));
+  EXPECT_EQ(tier->stats().collapsed_logs, 0u);
+}
+
+TEST(DiskRemoval, WhatHangsBehindAKeyIsKnown) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  files->set_write_delay(std::chrono::milliseconds(20));
+  ASSERT_TRUE(tier.put(1, 1000));
+  EXPECT_FALSE(tier->has_children(key_of(1)));
+  ASSERT_TRUE(tier.put_behind(1, 2, 1000));
+  EXPECT_TRUE(tier->has_children(key_of(1))) << "queued";
+  EXPECT_FALSE(tier->has_children(key_of(2)));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_TRUE(tier->has_children(key_of(1))) << "stored";
+  tier->remove(key_of(2));
+  EXPECT_FALSE(tier->has_children(key_of(1)));
+}
+
 }   // namespace
 }   // namespace tensorcache::disk

@@ -145,14 +145,15 @@ void DiskTier::remove_segment(std::uint32_t id) {
   if (!gone) fail("a segment cannot be removed", error);
 }
 
-// Sealed ones that nothing points into. A removal in one counts for older ones, so it stays until it is the oldest.
+// Sealed ones that hold no value, also none without an entry, which the next start may have memory for. A removal in one counts for older
+// ones, so it stays until it is the oldest.
 void DiskTier::remove_empty_segments() {
   std::vector<std::uint32_t> empty;
   {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, segment] : segments_) {
       const bool oldest = id == segments_.begin()->first || (!empty.empty() && std::prev(segments_.find(id))->first == empty.back());
-      if (segment.file && segment.live == 0 && id != log_.segment && (!segment.has_removals || oldest)) empty.push_back(id);
+      if (segment.file && segment.live == 0 && segment.unlisted == 0 && id != log_.segment && (!segment.has_removals || oldest)) empty.push_back(id);
     }
   }
   for (const std::uint32_t id : empty) remove_segment(id);
