@@ -182,8 +182,7 @@ void Index::clear() noexcept {
   std::vector<std::unique_ptr<Chunk>>().swap(chunks_);
   std::vector<std::unique_ptr<BucketChunk>>().swap(bucket_chunks_);
   std::vector<Class>().swap(classes_);
-  numbers_.clear();
-  numbers_.rehash(0);
+  decltype(numbers_)().swap(numbers_);
   free_class_ = kNoClass;
   buckets_ = 0;
   free_ = kNone;
