@@ -84,8 +84,8 @@ struct PutOptions {
   std::optional<Key> parent = std::nullopt;
   // What computing it again would take; "gdsf" keeps what saves most seconds for its bytes.
   float cost_seconds = 1;
-  // Not served after this long since it was stored, nor after what it is chained behind is not; 0 is for ever. When it is met expired, it
-  // goes, and all that is chained behind it.
+  // Not served after this long since it was stored, nor after its parent expired; 0: never expires. An expired value is removed when a lookup
+  // or a put meets it. Its descendants have expired too; each is removed when it is met, or evicted.
   std::chrono::milliseconds time_to_live{0};
   Hints hints = {};
   // Takes the place of what is stored under the key, unless something is chained behind that, in memory or on disk: at once, so that no
@@ -307,7 +307,7 @@ class Cache {
   // Forgets a value, and all that is chained behind it (which costs a walk over the whole index if there is any). True if it was stored.
   // At once in this process; on disk when flush() says so.
   bool remove(const Key& key);
-  // Forgets everything (of one owner). Returns how many entries went. Pinned bytes stay charged until their handles go.
+  // Forgets everything (of one owner). Returns how many entries went. Pinned bytes stay charged until their handles go. Trims malloc as resize().
   std::uint64_t clear();
   std::uint64_t clear(std::uint64_t owner);
 
@@ -319,7 +319,8 @@ class Cache {
   using Compute = std::function<std::vector<std::byte>()>;
   [[nodiscard]] Handle get_or_compute(const Key& key, const Compute& compute, const PutOptions& options = {});
 
-  // Takes effect at once, down as well as up: evicts until it fits. What is pinned goes when it is let go.
+  // Takes effect at once, down as well as up: evicts until it fits. What is pinned goes when it is let go. Where 8 MiB or more were freed it calls
+  // malloc_trim(0), which takes some 0.1 s for each GiB of small values. Values evicted among others that stay may leave pages partly in use.
   void resize(std::uint64_t capacity_bytes);
   void resize_disk(std::uint64_t capacity_bytes);
 

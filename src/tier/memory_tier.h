@@ -111,7 +111,9 @@ class MemoryTier {
     std::uint64_t bytes;
     explicit Allowance(MemoryTier& of, std::uint64_t wanted_bytes)
         : tier(of), bytes(wanted_bytes != 0 && of.make_room(wanted_bytes) ? wanted_bytes : 0) {}
-    ~Allowance() { tier.budget_.give_back(bytes); }
+    ~Allowance() {
+      if (bytes != 0) tier.budget_.give_back(bytes);
+    }
     Allowance(const Allowance&) = delete;
     Allowance& operator=(const Allowance&) = delete;
   };

@@ -72,7 +72,6 @@ void MemoryTier::put_back(Entry& entry) {
 
 void MemoryTier::settle(Readers::Slots& left) {
   readers_.collect([this](const Use& use) { tell(use); }, left);
-  end_kept();
 }
 
 void MemoryTier::settle_all() {
