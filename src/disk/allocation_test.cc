@@ -152,11 +152,8 @@ TEST(CallersThread, AMemberThatThrowsChangesNothing) {
     std::function<void()> run;
   };
   const std::vector<Member> members{
-      {"put", [&] { static_cast<void>(put()); }},
-      {"remove", [&] { tier->remove(removed); }},
-      {"purge", [&] { tier->purge(purged); }},
-      {"name_owner", [&] { tier->name_owner(77, name); }},
-      {"clear", [&] { tier->clear(0); }},
+      {"put", [&] { static_cast<void>(put()); }},          {"remove", [&] { tier->remove(removed); }}, {"purge", [&] { tier->purge(purged); }},
+      {"name_owner", [&] { tier->name_owner(77, name); }}, {"clear", [&] { tier->clear(0); }},
   };
   for (const Member& member : members) {
     ASSERT_TRUE(tier.flush());

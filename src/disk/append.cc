@@ -8,8 +8,8 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kMostRecords = 262'144;    // of a segment
-constexpr std::uint64_t kShareOfIndex = 16;      // the records of the open segment take that part of the index's memory at most
+constexpr std::size_t kMostRecords = 262'144;   // of a segment
+constexpr std::uint64_t kShareOfIndex = 16;     // the records of the open segment take that part of the index's memory at most
 constexpr std::uint64_t kBytesOfRecord = sizeof(Located) + kSummaryEntryBytes;   // and of its summary, once
 
 }   // namespace

@@ -64,8 +64,8 @@ INSTANTIATE_TEST_SUITE_P(Calls, EveryCallOfALife,
                                            Trouble{FaultFiles::kWrite, EIO, false}, Trouble{FaultFiles::kWrite, EIO, true},
                                            Trouble{FaultFiles::kWrite, ENOSPC, true}, Trouble{FaultFiles::kOpen, EMFILE, false},
                                            Trouble{FaultFiles::kOpen, EIO, true}, Trouble{FaultFiles::kNames, EIO, false},
-                                           Trouble{FaultFiles::kNames, EROFS, true}, Trouble{FaultFiles::kSync, EIO, false}, Trouble{FaultFiles::kSync, EIO, true},
-                                           Trouble{FaultFiles::kAny, EIO, false},
+                                           Trouble{FaultFiles::kNames, EROFS, true}, Trouble{FaultFiles::kSync, EIO, false},
+                                           Trouble{FaultFiles::kSync, EIO, true}, Trouble{FaultFiles::kAny, EIO, false},
                                            Trouble{FaultFiles::kAny, EIO, true}));
 
 }   // namespace

@@ -383,10 +383,10 @@ class DiskTier {
   Index index_;
   std::uint64_t charged_ = 0;   // of the index; only the writing thread changes it
   std::map<std::uint32_t, Segment> segments_;
-  std::uint64_t used_ = 0;                            // all segments
-  std::uint64_t unlisted_ = 0;                        // likewise
-  std::map<std::string, std::uint64_t> sidecars_;     // bytes of the other files
-  std::uint32_t tick_ = 1;                            // of a write or a read
+  std::uint64_t used_ = 0;                          // all segments
+  std::uint64_t unlisted_ = 0;                      // likewise
+  std::map<std::string, std::uint64_t> sidecars_;   // bytes of the other files
+  std::uint32_t tick_ = 1;                          // of a write or a read
   std::list<Write> values_waiting_;
   std::list<Removal> removals_waiting_;
   Batch writing_;   // being written. Its lists are guarded, what is in them is the writing thread's
@@ -397,8 +397,8 @@ class DiskTier {
   std::unordered_map<Key, std::uint64_t> removals_;              // not in the log yet: numbers of the writes
   std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner
   std::uint64_t cleared_all_ = 0;
-  std::uint64_t clear_waits_ = 0;       // number of a clear_all that is not done yet
-  std::uint64_t erased_waiting_ = 0;    // places in all removals
+  std::uint64_t clear_waits_ = 0;      // number of a clear_all that is not done yet
+  std::uint64_t erased_waiting_ = 0;   // places in all removals
   Names names_;
   bool names_changed_ = false;
   bool ready_ = false, recovered_ = false, closing_ = false, closed_ = false;
@@ -410,10 +410,10 @@ class DiskTier {
 
   // The writing thread's own.
   Log log_;
-  std::uint64_t unpublished_ = 0;      // values of the piece that is being written
-  std::uint32_t last_segment_ = 0;     // the highest id that was seen in the directory
-  std::uint64_t hits_saved_ = 0;       // as of the last save_usage()
-  bool lost_some_ = false;             // since it was last asked (Write::written)
+  std::uint64_t unpublished_ = 0;    // values of the piece that is being written
+  std::uint32_t last_segment_ = 0;   // the highest id that was seen in the directory
+  std::uint64_t hits_saved_ = 0;     // as of the last save_usage()
+  bool lost_some_ = false;           // since it was last asked (Write::written)
   std::chrono::steady_clock::time_point look_at_{}, usage_at_{};
   std::once_flag joined_;
   std::thread writer_;

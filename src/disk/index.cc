@@ -6,7 +6,7 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kStep = 1024;               // entries or buckets of one shrink()
+constexpr std::size_t kStep = 1024;                // entries or buckets of one shrink()
 constexpr std::size_t kClassBytes = 2 * 32 + 64;   // with vector growth, and the map's node and bucket
 
 std::size_t chunks_for(std::size_t count, std::size_t chunk) { return (count + chunk - 1) / chunk; }

@@ -109,8 +109,7 @@ std::shared_ptr<File> OpenFiles::State::open_file(const std::string& path, Open 
   }
 }
 
-OpenFiles::OpenFiles(std::shared_ptr<FileSystem> files, std::size_t most)
-    : state_(std::make_shared<State>()) {
+OpenFiles::OpenFiles(std::shared_ptr<FileSystem> files, std::size_t most) : state_(std::make_shared<State>()) {
   state_->files = std::move(files);
   state_->most = most;
 }

@@ -116,8 +116,7 @@ struct UsageWriter::State {
   }
 };
 
-UsageWriter::UsageWriter(FileSystem& files, const std::string& directory)
-    : state_(new State{files, directory + "/usage", nullptr, {}, {}, 0, 0}) {
+UsageWriter::UsageWriter(FileSystem& files, const std::string& directory) : state_(new State{files, directory + "/usage", nullptr, {}, {}, 0, 0}) {
   static_cast<void>(files.remove(state_->path + ".next"));
   state_->file = files.open(state_->path + ".next", Open::kCreate, &state_->error);
   state_->buffer.reserve(kBufferBytes + kUsageEntryBytes);

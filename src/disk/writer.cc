@@ -149,8 +149,8 @@ void DiskTier::requeue_locked(Removals begin, Removals end) noexcept {
 void DiskTier::write_batch() {
   while (!writing_.values.empty() || !writing_.removals.empty()) {
     const auto question = std::find_if(writing_.values.begin(), writing_.values.end(), [](const Write& write) { return write.written != nullptr; });
-    const auto removal = std::find_if(writing_.removals.begin(), writing_.removals.end(),
-                                      [](const Removal& each) { return each.clear_all || !each.purged.empty(); });
+    const auto removal =
+        std::find_if(writing_.removals.begin(), writing_.removals.end(), [](const Removal& each) { return each.clear_all || !each.purged.empty(); });
     const std::uint64_t asked = question == writing_.values.end() ? UINT64_MAX : question->number;
     const std::uint64_t removed = removal == writing_.removals.end() ? UINT64_MAX : removal->number;
     write_stretch(std::min(asked, removed));
