@@ -3,6 +3,7 @@
 
 #include <malloc.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <new>
@@ -10,8 +11,12 @@
 namespace {
 
 thread_local long allocations_left = -1;   // negative: all succeed
+// The same for all threads together but those that set `is_test_thread`.
+std::atomic<long> others_allocations_left{-1};
+thread_local bool is_test_thread = false;
 
 bool may_allocate() {
+  if (!is_test_thread && others_allocations_left.load() >= 0 && others_allocations_left-- == 0) return false;
   if (allocations_left < 0) return true;
   if (allocations_left == 0) return false;
   --allocations_left;
