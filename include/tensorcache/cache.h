@@ -338,6 +338,9 @@ class Cache {
   void name_owner(std::uint64_t owner, const std::string& name);
   void name_source(std::uint32_t source, const std::string& name);
 
+  // How large a file of the caller's own in DiskOptions::directory is, or is about to become: it counts in the disk's capacity.
+  void account_file(const std::string& name, std::uint64_t bytes);
+
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] DiskStats disk_stats() const;
   [[nodiscard]] Stats stats(std::uint64_t owner) const;   // entries and bytes of one owner; a walk over the index

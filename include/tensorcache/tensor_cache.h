@@ -157,9 +157,12 @@ struct TensorCacheStats {
   std::uint64_t writes = 0, rejected_writes = 0, conflicts = 0;
   std::uint64_t computations = 0, refreshes = 0, failed_computations = 0;   // refreshes are computations too
   std::uint64_t entry_limit_evictions = 0;
-  Stats store;                     // of the whole store: all caches of a CacheManager
-  DiskStats disk;                  // likewise
-  std::uint64_t unavailable = 0;   // misses of stored values that could not be read
+  Stats store;                           // of the whole store: all caches of a CacheManager
+  DiskStats disk;                        // likewise
+  std::uint64_t unavailable = 0;         // misses of stored values that could not be read
+  std::uint64_t tags = 0;                // whose invalidation is remembered, see invalidate()
+  std::uint64_t waiting_refreshes = 0;   // 4,096 at most; beyond that a stale value is served without a refresh
+  std::uint64_t dropped_refreshes = 0;   // because so many waited
 };
 
 class TensorCache {
@@ -209,7 +212,8 @@ class TensorCache {
 
   // Everything stored with this tag before now is gone: an O(1) note, checked at each read. With a disk the note is written and synced
   // before this returns; false: it could not be, and holds for this process only. Of the older half of more than 65,536 different tags only
-  // the last invalidation is remembered, as one of every tag. Takes up to 4 MiB for them, outside the budget of bytes.
+  // the last invalidation is remembered, as one of every tag; with a disk below 192 MiB of fewer, so that the file of tags takes an eighth of it
+  // at most. Takes up to 4 MiB of memory for them, outside the budget of bytes.
   bool invalidate(std::string_view tag);
 
   // A version larger than all so far, for AddOptions::as_of.

@@ -133,6 +133,9 @@ typedef struct tc_cache tc_cache;
 TC_API tc_status tc_cache_open(const tc_options* options, tc_cache** cache);
 /* Values that were got stay valid. Null: nothing happens. */
 TC_API void tc_cache_close(tc_cache* cache);
+/* The same, with a limit for what the disk still has to take. TC_OK: nothing that was removed or replaced comes back at the next start.
+   TC_TIMEOUT: it may. The cache is closed either way. */
+TC_API tc_status tc_cache_close_within(tc_cache* cache, uint64_t time_ms);
 
 /* Stores a copy in place of what is there. `options` and `version` may be null; *version is that of what is stored then. */
 TC_API tc_status tc_add(tc_cache* cache, const tc_key* key, const tc_tensor* value, const tc_add_options* options, uint64_t* version);

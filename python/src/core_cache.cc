@@ -2,12 +2,22 @@
 
 #include <pthread.h>
 
+#include <chrono>
+#include <mutex>
 #include <stdexcept>
 
 namespace tensorcache::python {
 namespace {
 
 std::atomic<std::uint64_t> fork_count{0};
+
+constexpr std::chrono::seconds kLastWrites{5};
+
+// One for all caches: the last one of a manager's is to know that it is. A second close of one waits for the first.
+std::mutex& closing_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
 
 }   // namespace
 
@@ -35,17 +45,19 @@ std::unique_ptr<CoreCache> CoreCache::named(const std::string& name, std::uint64
   return std::make_unique<CoreCache>(manager_, name, entries, disk_);
 }
 
-void CoreCache::close() {
+bool CoreCache::close() {
   if (forks_ != forks()) {   // its threads are not here, and its locks may be held for ever: nothing of it is touched
     if (manager_) new std::shared_ptr<CacheManager>(std::move(manager_));
     closed_ = true;
-    return;
+    return nothing_comes_back_;
   }
   closed_ = true;
   const Unlocked unlocked(true);
   for (int users = users_.load(); users != 0; users = users_.load()) users_.wait(users);
-  const std::lock_guard lock(closing_);
+  const std::lock_guard lock(closing_mutex());
+  if (manager_ && manager_.use_count() == 1) nothing_comes_back_ = manager_->close(kLastWrites);
   manager_.reset();
+  return nothing_comes_back_;
 }
 
 }   // namespace tensorcache::python

@@ -38,8 +38,9 @@ class CoreCache {
   [[nodiscard]] std::unique_ptr<CoreCache> named(const std::string& name, std::uint64_t entries) const;
   [[nodiscard]] bool has_disk() const { return disk_; }
   [[nodiscard]] bool is_closed() const { return closed_; }
-  // When it returns nobody is inside, and the last of a manager's caches has written what waited for the disk.
-  void close();
+  // When it returns nobody is inside, and the last of a manager's caches has written what waited for the disk. False: the disk did not take
+  // all removals, so what was removed or replaced may come back at the next start. Again: the same answer.
+  bool close();
 
  private:
   struct Inside {
@@ -63,7 +64,7 @@ class CoreCache {
   const std::uint64_t forks_ = forks();
   const bool disk_;
   bool closed_ = false;                    // changed with the GIL held
-  std::mutex closing_;                     // whoever closes it a second time waits, too, until it is closed
+  bool nothing_comes_back_ = true;         // close()
   mutable std::atomic<int> users_{0};      // calls that are inside
   mutable std::atomic<int> unlocked_{0};   // those of them that let go of the GIL
 };

@@ -72,6 +72,11 @@ WriteResult checked(const WriteResult& result, std::size_t bytes) {
                     "no room in the cache: all that could go is held by somebody; let go of earlier results, or give it more memory");
     throw py::error_already_set();
   }
+  if (result.status == WriteStatus::kUnavailable) {
+    PyErr_SetString(PyExc_OSError,
+                    "the stored value cannot be read now, so its version is not known: the disk failed, or all memory is held by somebody");
+    throw py::error_already_set();
+  }
   return result;
 }
 

@@ -223,7 +223,8 @@ class TensorCache(Computing):
         return None if hit is None else Entry(hit, self._build)
 
     def put_if_version(self, key: Any, version: int, value: Any, **options: "Unpack[_arguments.AddOptions]") -> Optional[int]:
-        """Stores only if ``version`` is what is stored (0: nothing is). The new version, or None: somebody else was faster."""
+        """Stores only if ``version`` is what is stored (0: nothing is). The new version, or None: somebody else was faster. OSError: what is stored
+        cannot be read now."""
         parts, structure = _values.flatten(value, self._allow_pickle)
         stored, new = self._core.put_if_version(key, _arguments.whole(version, "version"), parts, structure, self._options(options))
         return new if stored else None
@@ -280,11 +281,13 @@ class TensorCache(Computing):
                 return False
         return False
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Writes what waits to the disk, and gives the memory back; arrays that are still in use keep theirs. Calls that other threads are inside of
-        are waited for; what is being computed is returned and not stored. Again: nothing happens."""
-        self._core.close()
+        are waited for; what is being computed is returned and not stored. False: the disk did not take all removals within five seconds, so that
+        what was removed or replaced may come back at the next start. Again: the same answer."""
+        closed: bool = self._core.close()
         _open_caches.discard(self)
+        return closed
 
     @property
     def closed(self) -> bool:

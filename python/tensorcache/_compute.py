@@ -115,8 +115,9 @@ class Computing:
                     self._core.add_negative(flight.digest, options._replace(ttl=asked.negative_ttl, stale=0.0))
             stored = self._core.lookup(flight.digest, False)
             return value if stored is None or stored.negative else self._value(stored)
-        except (ValueError, MemoryError) as error:
-            if isinstance(error, (_core.TooLarge, MemoryError)) or self._core.closed:   # no room, or closed meanwhile: computed all the same
+        except (ValueError, MemoryError, OSError) as error:
+            # No room, not known what is stored, or closed meanwhile: computed all the same.
+            if isinstance(error, (_core.TooLarge, MemoryError, OSError)) or self._core.closed:
                 return value
             raise
 

@@ -71,10 +71,9 @@ class CacheManager:
         """Waits until everything so far is on disk, of all caches; False: see ``TensorCache.flush``."""
         return self._default.flush(timeout)
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """``TensorCache.close`` for all caches."""
-        for cache in list(self._caches.values()):
-            cache.close()
+        return all([cache.close() for cache in list(self._caches.values())])
 
     def __len__(self) -> int:
         return sum(len(cache) for cache in list(self._caches.values()))

@@ -3,10 +3,18 @@
 #include <algorithm>
 #include <deque>
 #include <mutex>
+#include <new>
+#include <thread>
 #include <unordered_map>
 #include <utility>
 
 namespace tensorcache {
+namespace {
+
+constexpr std::chrono::milliseconds kWakeAgainAfter{5};
+constexpr int kLastWakeTries = 200;   // a second: nothing comes after the last event that would wake a follower
+
+}   // namespace
 
 struct Flights::Table {
   std::mutex mutex;
@@ -85,37 +93,36 @@ class Flight final : public Sink {
   void on_begin(const Begin& begin) override {
     const std::lock_guard lock(mutex_);
     begin_ = begin;
-    wake_all();
+    static_cast<void>(wake_all());
   }
 
   void on_delta(Delta delta) override {
     const std::lock_guard lock(mutex_);
     deltas_.push_back(std::move(delta));
-    wake_all();
+    static_cast<void>(wake_all());
   }
 
   void on_finish(const Finish& finish) override {
-    // Only this thread writes deltas_, so it may read them without the lock.
-    std::string encoded;
-    if (store_) encoded = encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
+    const std::string encoded = encoded_answer(finish);
     const std::lock_guard table_lock(table_->mutex);
-    // A template may have printed a later time than the key says.
-    const bool kept = store_ && engine_.answer_salt() == salt_ && put(encoded, finish.prefill + finish.decode);
+    const bool kept = !encoded.empty() && keep(encoded, finish.prefill + finish.decode);
     table_->take_off(key_, this);
     const std::lock_guard lock(mutex_);
     finish_ = finish;
     stored_ = kept;
-    ended_ = true;
-    wake_all();
+    end();
   }
 
   void on_failure(const Failure& failure) override {
     const std::lock_guard table_lock(table_->mutex);
     table_->take_off(key_, this);
     const std::lock_guard lock(mutex_);
-    failure_ = failure;
-    ended_ = true;
-    wake_all();
+    try {
+      failure_ = failure;
+    } catch (const std::bad_alloc&) {   // then without its text
+      failure_.emplace().code = failure.code;
+    }
+    end();
   }
 
  private:
@@ -125,12 +132,47 @@ class Flight final : public Sink {
     bool waiting;
   };
 
-  void wake_all() {
-    for (Entry& entry : followers_)
-      if (std::exchange(entry.waiting, false)) entry.wake();
+  // False: there was no memory to wake one of them; it is tried again with the next event.
+  [[nodiscard]] bool wake_all() {
+    bool all = true;
+    for (Entry& entry : followers_) {
+      if (!entry.waiting) continue;
+      try {
+        entry.wake();
+        entry.waiting = false;
+      } catch (const std::bad_alloc&) {
+        all = false;
+      }
+    }
+    return all;
   }
 
-  // With the table's lock held. The newer answer wins: whoever asked past a stored one wanted it refreshed.
+  void end() {
+    ended_ = true;
+    for (int tries = 1; !wake_all() && tries < kLastWakeTries; ++tries) std::this_thread::sleep_for(kWakeAgainAfter);
+  }
+
+  // Empty: it is not to be stored, or there is no memory for it. Only this thread writes deltas_, so it may read them without the lock.
+  [[nodiscard]] std::string encoded_answer(const Finish& finish) const {
+    if (!store_) return {};
+    try {
+      return encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
+    } catch (const std::bad_alloc&) {
+      return {};
+    }
+  }
+
+  // With the table's lock held. An answer that cannot be stored is an answer all the same.
+  [[nodiscard]] bool keep(const std::string& encoded, std::chrono::microseconds took) {
+    try {
+      // A template may have printed a later time than the key says.
+      return engine_.answer_salt() == salt_ && put(encoded, took);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
+  // With the table's lock held. The newer answer wins: a request that asked past a stored one wanted it refreshed.
   bool put(const std::string& encoded, std::chrono::microseconds took) {
     if (table_->cache == nullptr) return false;
     const PutOptions options{.kind = Kind::kAnswer,
@@ -230,7 +272,12 @@ Flights::Outcome Flights::enter(const Order& order, Engine& engine, std::functio
     // One that only computes anew for itself leaves a running flight its place.
     if (order.store) table_->running.try_emplace(order.key, flight);
   }
-  flight->start(flight);
+  try {
+    flight->start(flight);
+  } catch (const std::exception& error) {   // others may have joined it
+    flight->on_failure({Failure::Code::kInternal, std::string("the request cannot be started: ") + error.what(), ""});
+    throw;
+  }
   return outcome;
 }
 

@@ -214,6 +214,10 @@ void Cache::name_source(std::uint32_t source, const std::string& name) {
   if (lower_) lower_->disk.name_source(source, name);
 }
 
+void Cache::account_file(const std::string& name, std::uint64_t bytes) {
+  if (lower_) lower_->disk.account_sidecar(name, bytes);
+}
+
 Stats Cache::stats() const { return tier_->stats(); }
 
 Stats Cache::stats(std::uint64_t owner) const { return tier_->stats(owner); }

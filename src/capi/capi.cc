@@ -214,6 +214,15 @@ tc_status tc_cache_open(const tc_options* given, tc_cache** cache) {
 
 void tc_cache_close(tc_cache* cache) { delete cache; }
 
+tc_status tc_cache_close_within(tc_cache* cache, std::uint64_t time_ms) {
+  return guarded([&] {
+    const std::unique_ptr<tc_cache> closing(&need(cache, "cache"));
+    return closing->cache.close(milliseconds(std::min<std::uint64_t>(time_ms, std::uint64_t{1} << 40)))
+               ? TC_OK
+               : failed(TC_TIMEOUT, "the disk did not take all removals: what was removed or replaced may come back at the next start");
+  });
+}
+
 tc_status tc_add(tc_cache* cache, const tc_key* key, const tc_tensor* value, const tc_add_options* options, std::uint64_t* version) {
   return guarded([&] { return status_of(need(cache, "cache").cache.add(key_of(key), view_of(value), add_options(options)), version); });
 }

@@ -78,7 +78,8 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::compute(Lead& lead, const Key& ke
 // Whoever met the stale value gets it, whether a refresh can begin or not.
 void TensorCache::Impl::refresh_later(const Key& key, const Compute& function, std::uint64_t version, const ComputeOptions& options) {
   try {
-    refresher.post(key, [this, key, function, version, options] { refresh(key, function, version, options); });
+    const bool taken = refresher.post(key, [this, key, function, version, options] { refresh(key, function, version, options); });
+    if (!taken) counters.dropped_refreshes.fetch_add(1, std::memory_order_relaxed);
   } catch (...) {
     counters.failed_computations.fetch_add(1, std::memory_order_relaxed);
   }

@@ -73,7 +73,7 @@ struct TensorCache::Impl {
   std::shared_ptr<tensor::Leases> leases = std::make_shared<tensor::Leases>();
   struct Counters {
     std::atomic<std::uint64_t> hits{0}, stale_hits{0}, negative_hits{0}, misses{0}, writes{0}, rejected_writes{0}, conflicts{0}, computations{0},
-        refreshes{0}, failed_computations{0}, entry_limit_evictions{0}, unavailable{0};
+        refreshes{0}, failed_computations{0}, entry_limit_evictions{0}, unavailable{0}, dropped_refreshes{0};
   } counters;
   tensor::Refresher refresher;   // last: its thread goes first
 };

@@ -4,9 +4,10 @@
 
 namespace tensorcache::tensor {
 
-void Refresher::post(const Key& key, std::function<void()> job) {
+bool Refresher::post(const Key& key, std::function<void()> job) {
   const std::lock_guard lock(mutex_);
-  if (stopping_ || keys_.contains(key)) return;
+  if (stopping_ || keys_.contains(key)) return true;
+  if (jobs_.size() >= kMostWaiting) return false;
   if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
   jobs_.push_back({key, std::move(job)});
   try {
@@ -16,6 +17,12 @@ void Refresher::post(const Key& key, std::function<void()> job) {
     throw;
   }
   changed_.notify_one();
+  return true;
+}
+
+std::uint64_t Refresher::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return jobs_.size();
 }
 
 void Refresher::stop() {

@@ -16,7 +16,8 @@
 namespace tensorcache::tensor {
 
 struct Shared {
-  explicit Shared(const CacheOptions& options) : cache(options), tags(make_tags(options)), unix_ms_(options.disk ? options.disk->unix_ms : nullptr) {
+  explicit Shared(const CacheOptions& options)
+      : cache(options), tags(make_tags(options, cache)), unix_ms_(options.disk ? options.disk->unix_ms : nullptr) {
     // What is stored is visible soon after; a program that opens its cache and asks means all of it.
     while (options.disk && !cache.disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     see(tags->newest());
@@ -44,9 +45,11 @@ struct Shared {
   std::atomic<std::size_t> caches{0};   // that use it
 
  private:
-  static std::unique_ptr<Tags> make_tags(const CacheOptions& options) {
+  static std::unique_ptr<Tags> make_tags(const CacheOptions& options, Cache& cache) {
     if (!options.disk) return std::make_unique<Tags>();
-    return std::make_unique<Tags>(options.disk->file_system ? options.disk->file_system : disk::real_file_system(), options.disk->directory);
+    const DiskOptions& disk = *options.disk;
+    return std::make_unique<Tags>(disk.file_system ? disk.file_system : disk::real_file_system(), disk.directory, disk.capacity_bytes,
+                                  [&cache](const std::string& name, std::uint64_t bytes) { cache.account_file(name, bytes); });
   }
   static std::uint64_t version_of(std::int64_t unix_ms) { return static_cast<std::uint64_t>(std::max<std::int64_t>(unix_ms, 0)) * 1000; }
   [[nodiscard]] std::uint64_t now() const {

@@ -11,12 +11,13 @@
 namespace tensorcache::tensor {
 namespace {
 
-// So many tags are told apart; then the older half of them is taken as one. Bounds memory and the file.
-constexpr std::size_t kMostEpochs = 1 << 16;
 constexpr TagId kEveryTag{{0, 0}};   // stands for the floor. A digest is not all zeros
 constexpr std::uint64_t kRecordBytes = 32;
-constexpr std::uint64_t kWholeAgainBytes = 2 * kMostEpochs * kRecordBytes;   // from there on the file is written anew
-constexpr std::uint64_t kMostFileBytes = 2 * kWholeAgainBytes;               // a larger one is not ours
+constexpr std::uint64_t kGenerations = 2;           // of records, before the file is written anew
+constexpr std::uint64_t kMostFileBytes = 8 << 20;   // a larger one is not ours
+constexpr std::uint64_t kDiskShare = 8;             // of the disk, what the file and its next version take
+constexpr std::uint64_t kAheadBytes = 64 << 10;     // so much is accounted for before it is written
+constexpr std::size_t kFewestTags = 256;
 
 }   // namespace
 
@@ -30,7 +31,14 @@ struct Tags::Record {
   }
 };
 
-Tags::Tags(std::shared_ptr<disk::FileSystem> files, const std::string& directory) : files_(std::move(files)), path_(directory + "/tags") { read(); }
+Tags::Tags(std::shared_ptr<disk::FileSystem> files, const std::string& directory, std::uint64_t disk_bytes, Account account)
+    : files_(std::move(files)),
+      directory_(directory),
+      path_(directory + "/tags"),
+      account_(std::move(account)),
+      most_tags_(std::clamp<std::size_t>(disk_bytes / kDiskShare / (kGenerations + 1) / kRecordBytes, kFewestTags, kMostTags)) {
+  read();
+}
 
 void Tags::read() {
   int error = 0;
@@ -56,7 +64,7 @@ void Tags::note_locked(const TagId& tag, std::uint64_t version) {
   std::uint64_t& epoch = tag == kEveryTag ? floor_ : epochs_[tag];
   epoch = std::max(epoch, version);
   newest_ = std::max(newest_.load(), version);
-  if (epochs_.size() > kMostEpochs) forget_oldest_locked();
+  if (epochs_.size() > most_tags_) forget_oldest_locked();
 }
 
 void Tags::forget_oldest_locked() {
@@ -81,31 +89,41 @@ bool Tags::invalidate(const TagId& tag, std::uint64_t version) {
 
 bool Tags::invalidate_all(std::uint64_t version) { return invalidate(kEveryTag, version); }
 
+std::vector<Tags::Record> Tags::all_records() const {
+  const std::shared_lock lock(mutex_);
+  std::vector<Record> records{{kEveryTag, floor_, 0}};
+  records.reserve(1 + epochs_.size());
+  for (const auto& [known, epoch] : epochs_) records.push_back({known, epoch, 0});
+  return records;
+}
+
 bool Tags::append(const TagId& tag, std::uint64_t version) {
-  const bool whole = !file_ || file_bytes_ > kWholeAgainBytes;
-  std::vector<Record> records;
-  if (whole) {
-    const std::shared_lock lock(mutex_);
-    records.push_back({kEveryTag, floor_, 0});
-    for (const auto& [known, epoch] : epochs_) records.push_back({known, epoch, 0});
-  } else {
-    records.push_back({tag, version, 0});
-  }
+  const bool whole = !file_ || file_bytes_ > kGenerations * most_tags_ * kRecordBytes;
+  std::vector<Record> records = whole ? all_records() : std::vector<Record>{{tag, version, 0}};
   for (Record& record : records) record.checksum = record.expected();
-  const std::string next = path_ + ".next";
-  int error = 0;
-  if (whole) {
-    static_cast<void>(files_->remove(next));
-    file_ = files_->open(next, disk::Open::kCreate, &error);
-    file_bytes_ = 0;
-  }
   const auto bytes = std::as_bytes(std::span(records));
-  if (!file_ || disk::write_fully(*file_, file_bytes_, bytes) != 0 || file_->sync() != 0 || (whole && files_->rename(next, path_) != 0) ||
-      (whole && files_->sync_directory(path_.substr(0, path_.rfind('/'))) != 0)) {
+  const std::uint64_t before = whole ? 0 : file_bytes_;
+  account_(whole ? "tags.next" : "tags", (before + bytes.size() + kAheadBytes) / kAheadBytes * kAheadBytes);
+  const bool written = whole ? write_anew(records) : disk::write_fully(*file_, before, bytes) == 0 && file_->sync() == 0;
+  if (written) {
+    file_bytes_ = before + bytes.size();
+  } else {
     file_.reset();
+  }
+  return written;
+}
+
+bool Tags::write_anew(std::span<const Record> records) {
+  file_.reset();   // also if there is no memory for what follows
+  const std::string next = path_ + ".next";
+  static_cast<void>(files_->remove(next));
+  int error = 0;
+  std::unique_ptr<disk::File> file = files_->open(next, disk::Open::kCreate, &error);
+  if (!file || disk::write_fully(*file, 0, std::as_bytes(records)) != 0 || file->sync() != 0 || files_->rename(next, path_) != 0 ||
+      files_->sync_directory(directory_) != 0) {
     return false;
   }
-  file_bytes_ += bytes.size();
+  file_ = std::move(file);
   return true;
 }
 
@@ -120,5 +138,10 @@ bool Tags::is_gone(const ValueHead& head) const {
 }
 
 std::uint64_t Tags::newest() const { return newest_.load(); }
+
+std::uint64_t Tags::count() const {
+  const std::shared_lock lock(mutex_);
+  return epochs_.size();
+}
 
 }   // namespace tensorcache::tensor

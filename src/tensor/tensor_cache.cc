@@ -161,7 +161,10 @@ TensorCacheStats TensorCache::stats() const {
                          .entry_limit_evictions = from.entry_limit_evictions,
                          .store = {},
                          .disk = {},
-                         .unavailable = from.unavailable};
+                         .unavailable = from.unavailable,
+                         .tags = impl_->shared->tags->count(),
+                         .waiting_refreshes = impl_->refresher.waiting(),
+                         .dropped_refreshes = from.dropped_refreshes};
   stats.store = impl_->shared->cache.stats();
   stats.disk = impl_->shared->cache.disk_stats();
   return stats;
