@@ -239,6 +239,7 @@ struct DiskStats {
   std::uint64_t sidecar_bytes = 0;         // of the files beside the segments; part of used_bytes
   std::uint64_t open_files = 0;            // segments that are open; others are opened when they are read
   std::uint64_t unavailable_lookups = 0;   // of values that are stored and could not be read, see Lookup
+  std::uint64_t dropped_names = 0;         // of owners and sources, of which 65,536 each are kept
 };
 
 struct EntryInfo {

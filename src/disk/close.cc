@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <iterator>
 #include <set>
+#include <utility>
 
 #include "disk/disk_tier.h"
 
@@ -86,22 +87,26 @@ void DiskTier::finish() noexcept {
     }
   }
   done_with_values(writing_.values.begin(), writing_.values.end());
-  bool good = false;
-  try {
-    for (const Write& question : left) question.written(false);
-    good = !removals_wait() || unlink_removed() || mark_stale();
-    if (!good) note("values that were removed may be served after the next start: neither writing nor unlinking works");
-  } catch (...) {   // no memory; the mark needs little
+  answer_all(left);
+  std::uint64_t last = 0;   // of the removals that were taken care of
+  for (bool done = false; !done;) {
+    bool good = false;
     try {
-      good = mark_stale();
-    } catch (...) {
-      good = false;
+      good = !removals_wait() || unlink_removed() || mark_stale();
+      if (!good) note("values that were removed may be served after the next start: neither writing nor unlinking works");
+    } catch (...) {   // no memory; the mark needs little
+      try {
+        good = mark_stale();
+      } catch (...) {
+        good = false;
+      }
     }
+    close_log();
+    const std::lock_guard lock(mutex_);
+    nothing_comes_back_ = good;
+    const std::uint64_t newest = removals_waiting_.empty() ? last : removals_waiting_.back().number;
+    closed_ = done = newest == std::exchange(last, newest);   // or some came meanwhile
   }
-  close_log();
-  const std::lock_guard lock(mutex_);
-  nothing_comes_back_ = good;
-  closed_ = true;
 }
 
 // Unlinking often works where writing does not.
@@ -148,6 +153,7 @@ std::vector<std::uint32_t> DiskTier::segments_of_removed() const {
 
 // An empty file, which the next start takes for "drop the log". It needs no room on the disk.
 bool DiskTier::mark_stale() {
+  if (!owns_directory() && options_.files->exists(path_of("LOCK"))) return true;   // nothing in it is ours
   int error = 0;
   const std::shared_ptr<File> mark = open_files_.open(path_of("stale"), Open::kCreate, &error);
   return (mark || error == EEXIST) && options_.files->sync_directory(options_.directory) == 0;

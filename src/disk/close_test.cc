@@ -144,6 +144,29 @@ TEST(DiskClose, WhatIsRemovedBeforeRecoveryIsDoneStaysRemoved) {
   EXPECT_TRUE(tier.has(99)) << "the others are not lost for it";
 }
 
+TEST(DiskClose, EachQuestionIsAnsweredThoughAnAnswerThrows) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
+  fill(tier, 60);
+  tier.stop();
+  files->set_read_delay(milliseconds(20));
+  int answers = 0;
+  {
+    DiskTier recovering(tier.options());
+    for (int i = 0; i < 3; ++i) {
+      recovering.when_written([&](bool) {
+        ++answers;
+        throw std::bad_alloc();
+      });
+    }
+    EXPECT_TRUE(recovering.close(milliseconds(0)));
+  }
+  EXPECT_EQ(answers, 3);
+  files->set_read_delay(milliseconds(0));
+  tier.start();
+  EXPECT_TRUE(tier.has(59));
+}
+
 TEST(DiskClose, TheLongestTimesAreLong) {
   const auto files = std::make_shared<FaultFiles>();
   TestTier tier(files);

@@ -69,7 +69,7 @@ bool DiskTier::close(std::chrono::milliseconds time) {
 
 DiskTier::~DiskTier() {
   static_cast<void>(close(kLastWrites));
-  give_back(charged_ + log_.charged);
+  give_back(charged_ + log_.charged + orphans_charged_);
 }
 
 std::string DiskTier::path_of(std::uint64_t segment) const { return options_.directory + "/" + segment_name(segment); }
@@ -112,20 +112,19 @@ std::uint64_t DiskTier::bytes_of(std::span<const Key> keys) const {
   return bytes;
 }
 
-void DiskTier::name_owner(std::uint64_t owner, const std::string& name) {
-  std::string copy = name;
-  const std::lock_guard lock(mutex_);
-  std::string& known = names_.owners[owner];
-  names_changed_ |= known != copy;
-  known.swap(copy);
-}
+void DiskTier::name_owner(std::uint64_t owner, const std::string& name) { set_name(&Names::owners, owner, name); }
+void DiskTier::name_source(std::uint64_t source, const std::string& name) { set_name(&Names::sources, source, name); }
 
-void DiskTier::name_source(std::uint64_t source, const std::string& name) {
-  std::string copy = name;
+void DiskTier::set_name(std::map<std::uint64_t, std::string> Names::* names, std::uint64_t number, const std::string& name) {
+  std::string text = printable_name(name);
   const std::lock_guard lock(mutex_);
-  std::string& known = names_.sources[source];
-  names_changed_ |= known != copy;
-  known.swap(copy);
+  const auto known = (names_.*names).find(number);
+  if (known != (names_.*names).end() && known->second == text) return;
+  if (add_name(names_.*names, number, std::move(text))) {
+    names_changed_ = true;
+  } else {
+    ++counters_.dropped_names;
+  }
 }
 
 void DiskTier::resize(std::uint64_t capacity_bytes) {

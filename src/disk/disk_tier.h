@@ -128,10 +128,11 @@ class DiskTier {
   // Back-pressure for remove(): waits while half of kMostRemovals wait and the disk works. To be called with no lock held. False: they
   // still do after `time`.
   bool wait_for_room(std::chrono::milliseconds time) const;
-  // Walks the index.
+  // One owner's: walks the index, in slices. What is put of it meanwhile may be cleared, too.
   std::uint64_t clear(std::optional<std::uint64_t> owner);
   // Forgets these and what is chained behind them, and writes the rest of their segments anew: afterwards (flush) no byte of them is left.
   std::uint64_t purge(std::span<const Key> keys);
+  // Beyond kMostNames of each they are dropped, and counted.
   void name_owner(std::uint64_t owner, const std::string& name);
   void name_source(std::uint64_t source, const std::string& name);
   void resize(std::uint64_t capacity_bytes);
@@ -216,21 +217,23 @@ class DiskTier {
   [[nodiscard]] std::string path_of(std::uint64_t segment) const;
   [[nodiscard]] std::string path_of(const char* name) const;
   void note(const std::string& event) const;
+  void set_name(std::map<std::uint64_t, std::string> Names::* names, std::uint64_t number, const std::string& name);
 
   // queue.cc: under mutex_
   [[nodiscard]] bool removed_since_locked(const Key& key, std::uint64_t owner, std::uint64_t number) const;
+  [[nodiscard]] bool removal_waits_locked(const Key& key, std::uint64_t owner) const;
   [[nodiscard]] bool must_log_removal_locked(const Key& key, Index::Id id) const;
   [[nodiscard]] std::size_t waiting_removals_locked() const { return removals_waiting_.size() + writing_.removals.size(); }
   void remove_locked(const Key& key, Index::Id id, std::list<Removal>& removal);
-  std::uint64_t clear_owner_locked(std::uint64_t owner, std::list<Removal>& removal);
+  std::uint64_t erase_owner(std::uint64_t owner, std::vector<Place>& erased) noexcept;
   std::uint64_t clear_all_locked(std::list<Removal>& removal, Index& gone) noexcept;
   void enqueue_locked(std::list<Removal>& removal) noexcept;
 
   // entries.cc: the index, with what counts its entries
   void insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);
   void move_locked(Index::Id id, const Place& place);
-  // By a removal; `places` has room for some or all.
-  std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr) noexcept;
+  // By a removal; `places` has room for some or all. With what hangs behind it, or `most` of that.
+  std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr, std::size_t most = SIZE_MAX) noexcept;
   // Otherwise: the records are still in the log. Those of `going` go with their segment.
   std::uint64_t forget_locked(Index::Id id, std::uint32_t going = 0) noexcept;
   void unlist_locked(std::uint32_t segment, std::uint64_t records) noexcept;
@@ -245,18 +248,23 @@ class DiskTier {
   void give_back(std::uint64_t bytes) const;
 
   // recover.cc
-  using Orphans = std::unordered_map<Key, std::vector<Key>>;   // children by the parent that has not been seen yet
+  struct Orphans {                                        // values whose parent has not been seen yet
+    std::unordered_map<Key, std::vector<Key>> children;   // by that parent
+    std::size_t count = 0, room = 0;
+  };
   [[nodiscard]] bool recover();
   void forget_directory() noexcept;
   [[nodiscard]] int drop_stale(std::vector<std::uint64_t>* ids);
-  [[nodiscard]] int recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents);
+  [[nodiscard]] int recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents, std::vector<Located>* records);
   void recover_records(std::uint32_t segment, std::span<const Located> records, Orphans* orphans);
   void recover_value(std::uint32_t segment, const Located& located, Orphans* orphans);
   void recover_removal(std::uint32_t segment, const RecordHeader& header, Orphans* orphans);
+  void reserve_orphans(Orphans* orphans, std::size_t more);
+  [[nodiscard]] static std::vector<Key> take_orphans(Orphans* orphans, const Key& parent);
   void forget_orphans(const Orphans& orphans);
   void reserve_recovered(std::span<const EntryClass> classes);
   [[nodiscard]] Index::Id orphan_locked(const Key& key) const;
-  void resume_log(std::uint32_t id, SegmentContents contents);
+  void resume_log(std::uint32_t id, std::uint64_t end, std::vector<Located> records);
 
   // read.cc
   struct Run {   // records side by side in one segment
@@ -301,6 +309,7 @@ class DiskTier {
   void write_batch();
   void write_stretch(std::uint64_t before);
   void answer(Values question, bool written);
+  static void answer_all(const std::list<Write>& questions) noexcept;   // with no
   [[nodiscard]] std::vector<const Write*> wanted(Values begin, Values end);
   void write_values(Values begin, Values end);
   [[nodiscard]] bool publish_locked(const Write& write, const Place& place);
@@ -375,6 +384,7 @@ class DiskTier {
   std::unique_ptr<File> lock_;   // writing thread only, after construction
   OpenFiles open_files_;
 
+  std::mutex clearing_mutex_;   // taken before mutex_: one owner is cleared at a time
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::uint64_t capacity_, segment_bytes_;
@@ -395,7 +405,8 @@ class DiskTier {
   std::unordered_map<Key, std::uint32_t> queued_children_;   // values in the queue, or being written, by their parent
   std::uint64_t next_number_ = 1;
   std::unordered_map<Key, std::uint64_t> removals_;              // not in the log yet: numbers of the writes
-  std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner
+  std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner; UINT64_MAX: is going on
+  std::size_t clearing_walks_ = 0;                               // while there are any, no entry moves to another number
   std::uint64_t cleared_all_ = 0;
   std::uint64_t clear_waits_ = 0;      // number of a clear_all that is not done yet
   std::uint64_t erased_waiting_ = 0;   // places in all removals
@@ -410,7 +421,8 @@ class DiskTier {
 
   // The writing thread's own.
   Log log_;
-  std::uint64_t unpublished_ = 0;    // values of the piece that is being written
+  std::uint64_t unpublished_ = 0;   // values of the piece that is being written
+  std::uint64_t orphans_charged_ = 0;
   std::uint32_t last_segment_ = 0;   // the highest id that was seen in the directory
   std::uint64_t hits_saved_ = 0;     // as of the last save_usage()
   bool lost_some_ = false;           // since it was last asked (Write::written)

@@ -29,9 +29,9 @@ void DiskTier::move_locked(Index::Id id, const Place& place) {
   ++to.live;
 }
 
-std::uint64_t DiskTier::erase_locked(Index::Id id, std::vector<Place>* places) noexcept {
+std::uint64_t DiskTier::erase_locked(Index::Id id, std::vector<Place>* places, std::size_t most) noexcept {
   std::uint64_t gone = 0;
-  index_.erase(id, [&](const Index& index, Index::Id each) {
+  index_.erase(id, most, [&](const Index& index, Index::Id each) {
     const Place& place = index[each].place;
     if (places != nullptr && places->size() < places->capacity()) places->push_back(place);
     counters_.value_bytes -= place.value_bytes;
@@ -43,7 +43,7 @@ std::uint64_t DiskTier::erase_locked(Index::Id id, std::vector<Place>* places) n
 
 std::uint64_t DiskTier::forget_locked(Index::Id id, std::uint32_t going) noexcept {
   std::uint64_t gone = 0;
-  index_.erase(id, [&](const Index& index, Index::Id each) {
+  index_.erase(id, SIZE_MAX, [&](const Index& index, Index::Id each) {
     const Place& place = index[each].place;
     counters_.value_bytes -= place.value_bytes;
     if (const auto segment = segments_.find(place.segment); segment != segments_.end()) --segment->second.live;
@@ -132,7 +132,8 @@ bool DiskTier::shrink_index(std::size_t spare) {
   bool more = false;
   std::uint64_t back = 0;
   {
-    const std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return clearing_walks_ == 0; });   // it would miss entries that move
     more = index_.shrink(spare);
     const std::uint64_t needed = index_.memory_bytes();
     if (needed < charged_) {

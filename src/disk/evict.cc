@@ -37,7 +37,7 @@ bool DiskTier::evict_oldest(bool keep_used) {
   const auto choose = [&] {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, segment] : segments_) {
-      if (id != log_.segment && (segment.file || segment.file_bytes > 0)) {
+      if (id != log_.segment) {
         victim = id;
         return true;
       }
@@ -128,6 +128,7 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
       Place place;
       {
         const std::lock_guard lock(mutex_);
+        if (late_locked()) return false;
         const Index::Id id = index_.find(keys[begin]);
         if (id == Index::kNone || index_[id].place.segment != victim) continue;
         place = index_[id].place;

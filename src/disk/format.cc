@@ -145,25 +145,34 @@ std::optional<std::uint64_t> summary_offset(std::span<const std::byte> footer, c
   return fits ? std::optional(offset) : std::nullopt;
 }
 
-std::optional<std::vector<Located>> decode_summary(std::span<const std::byte> bytes, const SegmentHeader& segment, std::uint64_t offset) {
-  if (bytes.size() < kFooterBytes || (bytes.size() - kFooterBytes) % kSummaryEntryBytes != 0) return std::nullopt;
-  const auto entries = bytes.first(bytes.size() - kFooterBytes), footer = bytes.last(kFooterBytes);
-  if (get<std::uint64_t>(footer, 40) != checksum(entries, segment.salt.header + offset)) return std::nullopt;
-  std::vector<Located> records;
-  records.reserve(entries.size() / kSummaryEntryBytes);
-  for (std::size_t at = 0; at < entries.size(); at += kSummaryEntryBytes) {
-    const auto entry = entries.subspan(at, kSummaryEntryBytes);
-    std::optional<RecordHeader> header = get_fields(entry);
-    if (!header) return std::nullopt;
-    header->payload_checksum = get<std::uint64_t>(entry, 112);
-    const auto record = get<std::uint64_t>(entry, 120);
-    if (record % kAlignment != 0 || record < kSegmentHeaderBytes || header->value_bytes > offset ||
-        record + record_bytes(header->value_bytes) > offset) {
-      return std::nullopt;
-    }
-    records.push_back({record, *header});
-  }
-  return records;
+std::optional<Located> decode_summary_entry(std::span<const std::byte> bytes, std::uint64_t summary_offset) {
+  if (bytes.size() < kSummaryEntryBytes) return std::nullopt;
+  std::optional<RecordHeader> header = get_fields(bytes);
+  if (!header) return std::nullopt;
+  header->payload_checksum = get<std::uint64_t>(bytes, 112);
+  const auto offset = get<std::uint64_t>(bytes, 120);
+  const bool fits = offset % kAlignment == 0 && offset >= kSegmentHeaderBytes && offset <= summary_offset && header->value_bytes <= summary_offset &&
+                    offset + record_bytes(header->value_bytes) <= summary_offset;
+  return fits ? std::optional(Located{offset, *header}) : std::nullopt;
+}
+
+struct SummaryCheck::State {
+  XXH3_state_t checksum;
+};
+
+SummaryCheck::SummaryCheck(const SegmentHeader& segment, std::uint64_t summary_offset) : state_(std::make_unique<State>()) {
+  XXH3_INITSTATE(&state_->checksum);
+  static_cast<void>(XXH3_64bits_reset_withSeed(&state_->checksum, segment.salt.header + summary_offset));
+}
+
+SummaryCheck::~SummaryCheck() = default;
+
+void SummaryCheck::add(std::span<const std::byte> entries) {
+  static_cast<void>(XXH3_64bits_update(&state_->checksum, entries.data(), entries.size()));
+}
+
+bool SummaryCheck::matches(std::span<const std::byte> footer) const {
+  return footer.size() == kFooterBytes && get<std::uint64_t>(footer, 40) == XXH3_64bits_digest(&state_->checksum);
 }
 
 std::string segment_name(std::uint64_t id) {

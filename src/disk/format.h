@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -83,9 +84,23 @@ enum class SegmentVerdict : std::uint8_t { kGood, kDamaged, kUnknownVersion };
 [[nodiscard]] std::vector<std::byte> encode_summary(std::span<const Located> records, const SegmentHeader& segment, std::uint64_t offset);
 // Where a summary begins, by the footer (the file's last kFooterBytes); nothing if it does not check out.
 [[nodiscard]] std::optional<std::uint64_t> summary_offset(std::span<const std::byte> footer, const SegmentHeader& segment, std::uint64_t file_bytes);
-// `bytes` from there to the end of the file.
-[[nodiscard]] std::optional<std::vector<Located>> decode_summary(std::span<const std::byte> bytes, const SegmentHeader& segment,
-                                                                 std::uint64_t offset);
+// One of its entries; nothing for what cannot stand before a summary at `summary_offset`. Good only if all entries match the footer.
+[[nodiscard]] std::optional<Located> decode_summary_entry(std::span<const std::byte> bytes, std::uint64_t summary_offset);
+
+// Whether a summary's entries are those that its footer was made for. They may be given in pieces.
+class SummaryCheck {
+ public:
+  SummaryCheck(const SegmentHeader& segment, std::uint64_t summary_offset);
+  ~SummaryCheck();
+  SummaryCheck(const SummaryCheck&) = delete;
+  SummaryCheck& operator=(const SummaryCheck&) = delete;
+  void add(std::span<const std::byte> entries);
+  [[nodiscard]] bool matches(std::span<const std::byte> footer) const;
+
+ private:
+  struct State;
+  const std::unique_ptr<State> state_;
+};
 
 // "seg-000000000000002a.tcs", and back; nothing for other names.
 [[nodiscard]] std::string segment_name(std::uint64_t id);

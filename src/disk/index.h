@@ -61,10 +61,10 @@ class Index {
   Id insert(const Key& key, const Place& place, const EntryClass& entry_class, Id parent);
   // Hangs an entry that has no parent behind one.
   void adopt(Id id, Id parent);
-  // Takes out an entry and all behind it; `gone` sees each of them before it goes. Allocates nothing.
+  // Takes out an entry and all behind it, or `most` of them, the deepest first; `gone` sees each before it goes. Allocates nothing.
   template <class Gone>
-  void erase(Id id, const Gone& gone) {
-    for (Id at = deepest(id);;) {
+  void erase(Id id, std::size_t most, const Gone& gone) {
+    for (Id at = deepest(id); most > 0; --most) {
       const Id up = (*this)[at].parent;
       gone(static_cast<const Index&>(*this), at);
       unlink(at);

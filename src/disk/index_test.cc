@@ -35,7 +35,7 @@ TEST(DiskIndex, GivesItsMemoryBackAndKeepsWhatIsLeft) {
     static_cast<void>(index.insert(key_of(i), {1, static_cast<std::uint32_t>(i), 1}, {Kind::kOther, i % 7, 0}, parent));
   }
   for (std::uint64_t i = 0; i < 100'000; i += 10) {
-    if (i % 100 != 50) index.erase(index.find(key_of(i)), [](const Index&, Index::Id) {});
+    if (i % 100 != 50) index.erase(index.find(key_of(i)), SIZE_MAX, [](const Index&, Index::Id) {});
   }
   ASSERT_EQ(index.size(), 10'000u);
   while (index.shrink(0)) {
@@ -50,7 +50,7 @@ TEST(DiskIndex, GivesItsMemoryBackAndKeepsWhatIsLeft) {
     ASSERT_EQ(index[id].parent, i % 10 == 0 ? Index::kNone : index.find(key_of(i - i % 10)));
   }
   std::size_t gone = 0;
-  for (std::uint64_t i = 50; i < 100'000; i += 100) index.erase(index.find(key_of(i)), [&](const Index&, Index::Id) { ++gone; });
+  for (std::uint64_t i = 50; i < 100'000; i += 100) index.erase(index.find(key_of(i)), SIZE_MAX, [&](const Index&, Index::Id) { ++gone; });
   EXPECT_EQ(gone, 10'000u) << "the moved entries hang where they hung";
   while (index.shrink(0)) {
   }
@@ -62,7 +62,7 @@ TEST(DiskIndex, HasNoLimitOfClassesAndReusesThem) {
   constexpr std::uint64_t kOwners = 200'000;
   for (std::uint64_t i = 0; i < kOwners; ++i) {
     ASSERT_NE(index.insert(key_of(i), kSomewhere, {Kind::kOther, i, 0}, Index::kNone), Index::kNone);
-    if (i >= 100) index.erase(index.find(key_of(i - 100)), [](const Index&, Index::Id) {});
+    if (i >= 100) index.erase(index.find(key_of(i - 100)), SIZE_MAX, [](const Index&, Index::Id) {});
   }
   EXPECT_EQ(index.class_count(), 100u);
   EXPECT_LE(index.memory_bytes(), 200'000u);
@@ -78,7 +78,7 @@ TEST(DiskIndex, ErasingTakesAllThatIsBehind) {
   for (std::uint64_t i = 1; i < 50'000; ++i) ids.push_back(index.insert(key_of(i), kSomewhere, {}, ids.back()));
   const Index::Id side = index.insert(key_of(90'000), kSomewhere, {}, ids[10]);
   std::vector<Key> gone;
-  index.erase(ids[10], [&](const Index& each, Index::Id id) { gone.push_back(each[id].key); });
+  index.erase(ids[10], SIZE_MAX, [&](const Index& each, Index::Id id) { gone.push_back(each[id].key); });
   EXPECT_EQ(gone.size(), 50'000u - 10 + 1);
   EXPECT_EQ(gone.back(), key_of(10)) << "parents last";
   EXPECT_EQ(index.find(key_of(90'000)), Index::kNone);
@@ -122,7 +122,7 @@ TEST(DiskIndex, AgreesWithAnOracle) {
       static_cast<void>(index.insert(key_of(number), kSomewhere, {Kind::kOther, number % 5, 0}, parent_id));
     } else if (random() % 3 == 0) {
       std::size_t gone = 0;
-      index.erase(id, [&](const Index&, Index::Id) { ++gone; });
+      index.erase(id, SIZE_MAX, [&](const Index&, Index::Id) { ++gone; });
       ASSERT_EQ(gone, erase_oracle(number));
     }
     if (step % 50 == 0) static_cast<void>(index.shrink(0));

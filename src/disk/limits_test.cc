@@ -202,6 +202,86 @@ TEST(DiskLimits, OtherFilesOfTheDirectoryCount) {
   std::filesystem::remove_all(directory);
 }
 
+TEST(DiskLimits, NamesBeyondTheirNumberAreDroppedAndCounted) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  const std::string name(3 * kMostNameBytes, 'n');
+  for (std::uint64_t i = 0; i < kMostNames + 10; ++i) tier->name_owner(i, name);
+  EXPECT_EQ(tier->stats().dropped_names, 10u);
+  tier->name_owner(5, "a known one may get another name");
+  tier->name_source(5, "and there is room for sources");
+  EXPECT_EQ(tier->stats().dropped_names, 10u);
+  tier.stop();
+  EXPECT_LE(files->contents().at("cache/names").size(), tier.options().capacity_bytes / 64);
+  const Names names = read_names(*files, "cache");
+  EXPECT_EQ(names.owners.at(5), "a known one may get another name");
+  EXPECT_EQ(names.owners.at(6), name.substr(0, kMostNameBytes));
+  tier.start();
+}
+
+TEST(DiskLimits, PurgesThatWaitForABrokenDiskDropTheLog) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  ASSERT_TRUE(tier.put(1, 1000));
+  ASSERT_TRUE(tier.flush());
+  tier.stop();
+  files->fail_call(FaultFiles::kWrite | FaultFiles::kRead, 1, EIO, true);
+  tier.start();   // nothing can be read, so each removal counts
+  std::vector<Key> keys;
+  for (std::uint64_t i = 0; i < 150'000; ++i) keys.push_back(key_of(i));
+  static_cast<void>(tier->purge(keys));
+  EXPECT_EQ(tier->stats().collapsed_logs, 0u);
+  for (Key& key : keys) key.bytes[0] ^= 1;
+  static_cast<void>(tier->purge(keys));
+  EXPECT_EQ(tier->stats().collapsed_logs, 1u);
+  EXPECT_LE(tier->stats().queued_removals, 1u) << "one says it all";
+  files->fail_nothing();
+  ASSERT_TRUE(tier.healed());
+  EXPECT_FALSE(tier.has(1));
+}
+
+// Whatever takes the room, a removal that cannot be logged waits for a while and is not tried in a circle.
+TEST(DiskLimits, APurgeForWhichThereIsNoRoomWaits) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files, [](DiskTierOptions& options) {
+    options.capacity_bytes = 1 << 20;
+    options.retry_pause = std::chrono::seconds(60);
+  });
+  ASSERT_TRUE(tier.put(1, 1000));
+  ASSERT_TRUE(tier.flush());
+  int error = 0;
+  const auto tags = files->open("cache/tags", Open::kCreate, &error);
+  ASSERT_EQ(write_fully(*tags, 0, std::vector<std::byte>(2 << 20)), 0);
+  files->set_write_delay(std::chrono::milliseconds(200));
+  ASSERT_TRUE(tier.put(2, 1000));   // keeps the writing thread busy
+  EXPECT_EQ(tier->purge(std::vector<Key>{key_of(1)}), 1u);
+  tier->account_sidecar("tags", 2 << 20);
+  EXPECT_TRUE(soon([&] { return tier->stats().degraded; }));
+  EXPECT_FALSE(tier.has(1));
+  EXPECT_TRUE(tier->close(std::chrono::seconds(20)));
+  tier.options().capacity_bytes = 8 << 20;
+  tier.restart();
+  EXPECT_FALSE(tier.has(1));
+}
+
+// Its files are opened again by their names, which are another cache's by now.
+TEST(DiskLimits, ARemovalMarksNoRecordOfAnotherCachesFile) {
+  const auto files = std::make_shared<FaultFiles>();
+  files->set_descriptors(100, 1);
+  TestTier first(files, [](DiskTierOptions& options) { options.retry_pause = std::chrono::seconds(60); });
+  for (std::uint64_t i = 0; i < 50; ++i) ASSERT_TRUE(first.put(i, 20'000));
+  ASSERT_TRUE(first.flush());
+  files->delete_directory();
+  TestTier second(files);
+  for (std::uint64_t i = 0; i < 50; ++i) ASSERT_TRUE(second.put(i, 20'000));
+  ASSERT_TRUE(second.flush());
+  const auto before = files->contents();
+  for (std::uint64_t i = 0; i < 50; i += 5) first->remove(key_of(i));
+  static_cast<void>(first.flush());
+  EXPECT_EQ(files->contents(), before);
+  for (std::uint64_t i = 0; i < 50; ++i) EXPECT_TRUE(second.has(i)) << i;
+}
+
 // The directory is deleted, and another cache makes it anew before this one has looked.
 TEST(DiskLimits, ADirectoryThatAnotherCacheTookIsLeftAlone) {
   const auto files = std::make_shared<FaultFiles>();

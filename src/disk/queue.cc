@@ -1,5 +1,7 @@
 // What callers ask for: values and removals on their way to the writing thread. Each member has the strong guarantee.
 #include <algorithm>
+#include <new>
+#include <thread>
 #include <utility>
 
 #include "disk/disk_tier.h"
@@ -9,6 +11,9 @@ namespace {
 
 constexpr std::size_t kMostQueued = 65'536;
 constexpr std::uint64_t kMostErased = 262'144;   // places of removed records that wait to be overwritten; 12 bytes each
+constexpr std::size_t kMostPurged = 262'144;     // keys of purges that wait, but for one purge that has more
+constexpr Index::Id kSlice = 4096;               // entries of one look under the mutex
+constexpr std::size_t kMostAtOnce = 1024;        // that are erased under it
 
 }   // namespace
 
@@ -18,6 +23,11 @@ bool DiskTier::removed_since_locked(const Key& key, std::uint64_t owner, std::ui
   if (removal != removals_.end() && removal->second > number) return true;
   const auto clearing = clearings_.find(owner);
   return clearing != clearings_.end() && clearing->second > number;
+}
+
+// Of what was stored at any time before.
+bool DiskTier::removal_waits_locked(const Key& key, std::uint64_t owner) const {
+  return clear_waits_ > 0 || removals_.contains(key) || clearings_.contains(owner);
 }
 
 bool DiskTier::accepts(std::uint64_t value_bytes) const {
@@ -127,31 +137,57 @@ void DiskTier::enqueue_locked(std::list<Removal>& removal) noexcept {
 std::uint64_t DiskTier::clear(std::optional<std::uint64_t> owner) {
   std::list<Removal> removal(1);
   Index gone;   // freed without the lock
+  {
+    const std::lock_guard lock(mutex_);
+    if (!owner) return clear_all_locked(removal, gone);
+    if (waiting_removals_locked() >= kMostRemovals) {
+      ++counters_.collapsed_logs;
+      return clear_all_locked(removal, gone);
+    }
+  }
+  const std::lock_guard one_at_a_time(clearing_mutex_);
+  removal.front().type = RecordType::kClearOwner;
+  removal.front().owner = *owner;
+  {
+    const std::lock_guard lock(mutex_);
+    clearings_[*owner] = UINT64_MAX;   // nothing of this owner gets an entry meanwhile
+    ++clearing_walks_;
+  }
+  const std::uint64_t count = erase_owner(*owner, removal.front().erased);
   const std::lock_guard lock(mutex_);
-  if (!owner) return clear_all_locked(removal, gone);
-  if (waiting_removals_locked() < kMostRemovals) return clear_owner_locked(*owner, removal);
-  ++counters_.collapsed_logs;
-  return clear_all_locked(removal, gone);
+  --clearing_walks_;
+  changed_.notify_all();
+  std::vector<Place>& erased = removal.front().erased;
+  if (erased_waiting_ + erased.size() > kMostErased) erased.resize(kMostErased - std::min(erased_waiting_, kMostErased));
+  removal.front().complete = erased.size() == count;
+  if (const auto clearing = clearings_.find(*owner); clearing != clearings_.end()) clearing->second = next_number_;
+  enqueue_locked(removal);
+  return count;
 }
 
-std::uint64_t DiskTier::clear_owner_locked(std::uint64_t owner, std::list<Removal>& removal) {
-  const std::size_t most = kMostErased - std::min(erased_waiting_, kMostErased);
-  std::size_t count = 0;
-  index_.for_each([&](Index::Id id) {
-    if (count <= most && index_.class_of(id).owner == owner) count += index_.count_behind(id, most + 1);
-  });
-  Removal& front = removal.front();
-  front.type = RecordType::kClearOwner;
-  front.owner = owner;
-  front.complete = count <= most;
-  front.erased.reserve(std::min(count, most));
-  clearings_[owner] = next_number_;
+// In slices, between which others get the mutex. `erased`: where as many of them lie as there is memory for.
+std::uint64_t DiskTier::erase_owner(std::uint64_t owner, std::vector<Place>& erased) noexcept {
   std::uint64_t gone = 0;
-  for (Index::Id id = 1; id < index_.end_id(); ++id) {
-    if (index_.is_entry(id) && index_.class_of(id).owner == owner) gone += erase_locked(id, &front.erased);
+  for (Index::Id at = 1;; std::this_thread::yield()) {
+    if (erased.capacity() - erased.size() < kMostAtOnce && erased.capacity() < kMostErased) {
+      try {
+        erased.reserve(std::max<std::size_t>(2 * erased.capacity(), kMostAtOnce));
+      } catch (const std::bad_alloc&) {   // then the log says it alone
+      }
+    }
+    const std::lock_guard lock(mutex_);
+    const Index::Id end = std::min(index_.end_id(), at + kSlice);
+    for (std::size_t left = kMostAtOnce; at < end && left > 0;) {
+      if (!index_.is_entry(at) || index_.class_of(at).owner != owner) {
+        ++at;
+        continue;
+      }
+      const std::uint64_t count = erase_locked(at, &erased, left);
+      gone += count;
+      left -= count;
+    }
+    if (at >= index_.end_id()) return gone;
   }
-  enqueue_locked(removal);
-  return gone;
 }
 
 // The files go as a whole, so nothing else that waits has to be said any more.
@@ -160,8 +196,10 @@ std::uint64_t DiskTier::clear_all_locked(std::list<Removal>& removal, Index& gon
   std::swap(gone, index_);
   counters_.value_bytes = 0;
   for (auto& [id, segment] : segments_) segment.live = 0;
-  removal.front().type = RecordType::kClearOwner;
-  removal.front().clear_all = true;
+  Removal& front = removal.front();
+  front.type = RecordType::kClearOwner;
+  front.clear_all = true;
+  front.purged.clear();
   removals_waiting_.clear();
   erased_waiting_ = 0;
   for (const Removal& each : writing_.removals) erased_waiting_ += each.erased.size();
@@ -176,6 +214,7 @@ std::uint64_t DiskTier::purge(std::span<const Key> keys) {
   std::list<Removal> removal(1);
   Removal& front = removal.front();
   front.purged.reserve(keys.size());
+  Index dropped;   // freed without the lock
   const std::lock_guard lock(mutex_);
   std::size_t count = 0;
   for (const Key& key : keys) {
@@ -185,6 +224,12 @@ std::uint64_t DiskTier::purge(std::span<const Key> keys) {
     if (id != Index::kNone) count += index_.count_behind(id, index_.size());
   }
   if (front.purged.empty()) return 0;
+  const bool purges_wait = removals_.size() > kMostRemovals;
+  if (waiting_removals_locked() >= kMostRemovals || (purges_wait && removals_.size() + front.purged.size() > kMostPurged)) {
+    ++counters_.collapsed_logs;
+    static_cast<void>(clear_all_locked(removal, dropped));
+    return count;
+  }
   front.erased.reserve(std::min(count, index_.size()));
   front.complete = true;
   std::unordered_map<Key, std::uint64_t> numbers;

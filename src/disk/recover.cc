@@ -11,7 +11,9 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kSlice = 1024;   // records that are taken up under one lock
+constexpr std::size_t kSlice = 1024;          // records that are taken up before memory for more is asked for
+constexpr std::size_t kFreeOrphans = 4096;    // values that wait for their parent, not charged
+constexpr std::uint64_t kOrphanBytes = 144;   // of one, where each has a parent of its own
 
 bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
 
@@ -33,29 +35,38 @@ bool DiskTier::recover() {
   }
   std::sort(ids.begin(), ids.end());
   if (!ids.empty()) last_segment_ = static_cast<std::uint32_t>(ids.back());
-  if (const int error = drop_stale(&ids)) {
+  const bool stale = std::find(files.begin(), files.end(), "stale") != files.end();
+  if (const int error = stale ? drop_stale(&ids) : 0) {
     fail("what was removed cannot be dropped", error);
     return false;
   }
   Orphans orphans;
+  orphans.room = kFreeOrphans;
   SegmentContents last;
+  std::vector<Located> records;
   for (const std::uint64_t id : ids) {
     if (recovery_is_late()) return false;
-    if (const int error = recover_segment(static_cast<std::uint32_t>(id), &orphans, &last)) {
+    if (const int error = recover_segment(static_cast<std::uint32_t>(id), &orphans, &last, &records)) {
       forget_directory();
       fail("the segments cannot be opened", error);
       return false;
     }
   }
+  if (recovery_is_late()) return false;
   forget_orphans(orphans);
-  if (!ids.empty()) resume_log(static_cast<std::uint32_t>(ids.back()), std::move(last));
+  give_back(std::exchange(orphans_charged_, 0));
+  if (!ids.empty()) resume_log(static_cast<std::uint32_t>(ids.back()), last.end, std::move(records));
   read_saved_usage();
   Names names = read_names(*options_.files, options_.directory);
   measure_sidecars();
   const std::lock_guard lock(mutex_);
   Names merged = names_;   // those that were given since stay
-  merged.owners.merge(names.owners);
-  merged.sources.merge(names.sources);
+  for (auto& [number, name] : names.owners) {
+    if (!merged.owners.contains(number)) add_name(merged.owners, number, std::move(name));
+  }
+  for (auto& [number, name] : names.sources) {
+    if (!merged.sources.contains(number)) add_name(merged.sources, number, std::move(name));
+  }
   names_changed_ |= merged != names_;
   names_ = std::move(merged);
   recovered_ = true;
@@ -65,6 +76,7 @@ bool DiskTier::recover() {
 // What is known of the directory, without touching it.
 void DiskTier::forget_directory() noexcept {
   close_log();
+  give_back(std::exchange(orphans_charged_, 0));
   Index entries;   // both are freed without the lock
   std::map<std::uint32_t, Segment> segments;
   const std::lock_guard lock(mutex_);
@@ -76,32 +88,31 @@ void DiskTier::forget_directory() noexcept {
 
 // The last close could only leave a mark (close.cc).
 int DiskTier::drop_stale(std::vector<std::uint64_t>* ids) {
-  const std::string mark = path_of("stale");
-  if (!options_.files->exists(mark)) return 0;
   for (const std::uint64_t id : *ids) {
     if (const int error = options_.files->remove(path_of(id)); error != 0 && error != ENOENT) return error;
   }
   if (const int error = options_.files->sync_directory(options_.directory)) return error;
-  if (const int error = options_.files->remove(mark)) return error;
+  if (const int error = options_.files->remove(path_of("stale")); error != 0 && error != ENOENT) return error;
   note("the log was dropped, because removals could not be written before the last end");
   ids->clear();
   return 0;
 }
 
-// An error: what is in it could not be read for want of something that others hold.
-int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents) {
+// An error: what is in it could not be read for want of something that others hold. `records`: all, or enough to see that they are many.
+int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents, std::vector<Located>* records) {
   int open_error = 0;
   const std::string path = path_of(id);
-  std::shared_ptr<File> file = open_files_.open(path, Open::kWrite, &open_error);
+  const std::shared_ptr<File> file = open_files_.open(path, Open::kWrite, &open_error);
   if (!file && is_shortage(open_error)) return open_error;
   *contents = {};
+  records->clear();
   std::uint64_t bytes = 0;
   int error = options_.files->size_of(path, &bytes);
   if (!file && error == 0) error = open_error;
-  if (file && error == 0) error = read_segment(*file, id, contents);
-  const bool good = error == 0 && contents->verdict == SegmentVerdict::kGood;
+  if (file && error == 0) error = read_segment_header(*file, id, contents);
+  const bool good = file && error == 0 && contents->verdict == SegmentVerdict::kGood;
   const bool unknown = error == 0 && contents->verdict == SegmentVerdict::kUnknownVersion;
-  std::shared_ptr<File> shared = good ? open_files_.share(path, std::move(file)) : nullptr;
+  std::shared_ptr<File> shared = good ? open_files_.share(path, file) : nullptr;
   {
     const std::lock_guard lock(mutex_);
     Segment& segment = segments_[id];
@@ -109,6 +120,16 @@ int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContent
     segment.file = std::move(shared);
     segment.header = contents->header;
     used_ += bytes;
+  }
+  if (good) {
+    error = read_records(*file, contents, [&](std::span<const Located> found) {
+      if (records->size() <= kFreeRecords) records->insert(records->end(), found.begin(), found.end());
+      recover_records(id, found, orphans);
+      return !recovery_is_late();
+    });
+  }
+  {
+    const std::lock_guard lock(mutex_);
     counters_.lost_bytes += contents->lost_bytes;
     if (error != 0) {
       ++counters_.read_errors;
@@ -117,7 +138,6 @@ int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContent
     }
     if (error != 0 || unknown) unlist_locked(id, 1);   // another start may be able to read it
   }
-  recover_records(id, contents->records, orphans);
   if (error == 0 && !good) {
     note(segment_name(id) + (unknown ? " is of another version and is ignored" : " is damaged and is dropped"));
     if (!unknown) remove_segment(id);
@@ -137,6 +157,7 @@ void DiskTier::recover_records(std::uint32_t segment, std::span<const Located> r
       if (header.type == RecordType::kValue) classes.push_back({header.kind, header.owner, header.source});
     }
     reserve_recovered(classes);
+    reserve_orphans(orphans, classes.size());
     for (const Located& located : slice) {
       if (located.header.type == RecordType::kValue) {
         const std::lock_guard lock(mutex_);
@@ -168,6 +189,15 @@ void DiskTier::reserve_recovered(std::span<const EntryClass> classes) {
   }
 }
 
+// Those for which there is no memory get no entry.
+void DiskTier::reserve_orphans(Orphans* orphans, std::size_t more) {
+  if (orphans->count + more <= orphans->room) return;
+  const std::uint64_t bytes = more * kOrphanBytes;
+  if (options_.charge && !options_.charge(bytes)) return;
+  orphans_charged_ += bytes;
+  orphans->room += more;
+}
+
 void DiskTier::recover_removal(std::uint32_t segment, const RecordHeader& header, Orphans* orphans) {
   {
     const std::lock_guard lock(mutex_);
@@ -176,12 +206,9 @@ void DiskTier::recover_removal(std::uint32_t segment, const RecordHeader& header
     if (header.type == RecordType::kRemove) {
       if (const Index::Id id = index_.find(header.key)) erase_locked(id);
       // Also what hangs behind it and was read before it.
-      const auto waiting = orphans->find(header.key);
-      if (waiting == orphans->end()) return;
-      for (const Key& child : waiting->second) {
+      for (const Key& child : take_orphans(orphans, header.key)) {
         if (const Index::Id id = orphan_locked(child)) erase_locked(id);
       }
-      orphans->erase(waiting);
       return;
     }
   }
@@ -194,7 +221,7 @@ void DiskTier::recover_removal(std::uint32_t segment, const RecordHeader& header
 void DiskTier::recover_value(std::uint32_t segment, const Located& located, Orphans* orphans) {
   const RecordHeader& header = located.header;
   counters_.newest_unix_ms = std::max(counters_.newest_unix_ms, header.created_unix_ms);
-  if (removed_since_locked(header.key, header.owner, 0)) return;
+  if (removal_waits_locked(header.key, header.owner)) return;
   const Place place{segment, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
   const EntryClass entry_class{header.kind, header.owner, header.source};
   Index::Id id = index_.find(header.key);
@@ -203,23 +230,31 @@ void DiskTier::recover_value(std::uint32_t segment, const Located& located, Orph
     move_locked(id, place);
   } else {
     if (id != Index::kNone) forget_locked(id);
-    if (index_.room() == 0) {
+    const Index::Id parent = header.chained ? index_.find(header.parent) : Index::kNone;
+    const bool orphan = header.chained && parent == Index::kNone;
+    if (index_.room() == 0 || (orphan && orphans->count >= orphans->room)) {
       unlist_locked(segment, 1);
       ++counters_.index_full;
       return;
     }
-    const Index::Id parent = header.chained ? index_.find(header.parent) : Index::kNone;
+    if (orphan) {
+      orphans->children[header.parent].push_back(header.key);
+      ++orphans->count;
+    }
     insert_locked(header.key, place, entry_class, parent);
     id = index_.find(header.key);
-    if (header.chained && parent == Index::kNone) (*orphans)[header.parent].push_back(header.key);
-    if (const auto waiting = orphans->find(header.key); waiting != orphans->end()) {
-      for (const Key& child : waiting->second) {
-        if (const Index::Id orphan = orphan_locked(child); orphan != Index::kNone && orphan != id) index_.adopt(orphan, id);
-      }
-      orphans->erase(waiting);
+    for (const Key& child : take_orphans(orphans, header.key)) {
+      if (const Index::Id each = orphan_locked(child); each != Index::kNone && each != id) index_.adopt(each, id);
     }
   }
   index_.touch(id, tick_);
+}
+
+std::vector<Key> DiskTier::take_orphans(Orphans* orphans, const Key& parent) {
+  auto waiting = orphans->children.extract(parent);
+  if (waiting.empty()) return {};
+  orphans->count -= waiting.mapped().size();
+  return std::move(waiting.mapped());
 }
 
 // Its number, if it still waits for its parent: meanwhile it may have been removed, or stored anew.
@@ -229,7 +264,7 @@ Index::Id DiskTier::orphan_locked(const Key& key) const {
 }
 
 void DiskTier::forget_orphans(const Orphans& orphans) {
-  for (const auto& [parent, children] : orphans) {
+  for (const auto& [parent, children] : orphans.children) {
     for (const Key& child : children) {
       const std::lock_guard lock(mutex_);
       if (const Index::Id id = orphan_locked(child)) forget_locked(id);
@@ -238,7 +273,7 @@ void DiskTier::forget_orphans(const Orphans& orphans) {
 }
 
 // A small last segment is filled further, or every start would leave one more. Its summary is written again when it is full.
-void DiskTier::resume_log(std::uint32_t id, SegmentContents contents) {
+void DiskTier::resume_log(std::uint32_t id, std::uint64_t end, std::vector<Located> records) {
   Log log;
   {
     const std::lock_guard lock(mutex_);
@@ -247,12 +282,12 @@ void DiskTier::resume_log(std::uint32_t id, SegmentContents contents) {
     log.segment = id;
     log.header = segment->second.header;
   }
-  if (contents.records.empty() || contents.records.size() > kFreeRecords) return;
+  if (records.empty() || records.size() > kFreeRecords) return;
   int error = 0;
   log.file = open_files_.open(path_of(id), Open::kWrite, &error);
-  if (!log.file || log.file->truncate(contents.end) != 0) return;
-  log.end = contents.end;
-  log.records = std::move(contents.records);
+  if (!log.file || log.file->truncate(end) != 0) return;
+  log.end = end;
+  log.records = std::move(records);
   const std::lock_guard lock(mutex_);
   Segment& segment = segments_.at(id);
   used_ -= segment.file_bytes - log.end;

@@ -20,13 +20,15 @@ void settle(Pending& pending, const Name& name, std::uint64_t number) {
 // A removal is a promise to somebody, so it is synced whatever is chosen for values.
 bool DiskTier::log_removals(std::span<const RecordHeader> removals) {
   const std::vector<std::span<const std::byte>> nothing(removals.size());
-  return append(removals, nothing, true,
-                [&](std::size_t, const Place& place) {
-                  const std::lock_guard lock(mutex_);
-                  segments_.at(place.segment).has_removals = true;
-                  return true;
-                }) &&
-         (options_.sync == DiskSync::kRecord || sync_log());
+  const bool logged = append(removals, nothing, true,
+                             [&](std::size_t, const Place& place) {
+                               const std::lock_guard lock(mutex_);
+                               segments_.at(place.segment).has_removals = true;
+                               return true;
+                             }) &&
+                      (options_.sync == DiskSync::kRecord || sync_log());
+  if (!logged && !broken() && !late()) fail("removals cannot be written", ENOSPC);   // and are tried again after a pause
+  return logged;
 }
 
 // Removals leave the queue once they are logged, and stay in it if that fails.
@@ -44,7 +46,6 @@ void DiskTier::write_removals(Removals begin, Removals end) {
   }
   if (!log_removals(headers)) {
     lost_some_ = true;
-    if (!broken() && !late()) fail("removals cannot be written", ENOSPC);
     const std::lock_guard lock(mutex_);
     requeue_locked(begin, end);
     return;
@@ -73,6 +74,10 @@ void DiskTier::settle_locked(const Removal& removal) {
 
 // Marks the headers of removed values where they stand. False if one may still be readable.
 bool DiskTier::erase_records(std::span<const Place> places, bool wipe) {
+  if (!owns_directory()) {   // a file that is opened again may be another cache's
+    lose_directory();
+    return false;
+  }
   bool all = true;
   std::map<std::uint32_t, std::shared_ptr<File>> touched;
   for (const Place& place : places) {
@@ -80,8 +85,13 @@ bool DiskTier::erase_records(std::span<const Place> places, bool wipe) {
     Salt salt;
     {
       const std::lock_guard lock(mutex_);
+      if (late_locked()) return false;
       const auto segment = segments_.find(place.segment);
-      if (segment == segments_.end() || !segment->second.file) continue;   // gone as a whole
+      if (segment == segments_.end()) continue;   // gone as a whole
+      if (!segment->second.file) {                // should have gone, but the disk refused
+        all = false;
+        continue;
+      }
       file = segment->second.file;
       salt = segment->second.header.salt;
     }

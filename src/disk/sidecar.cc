@@ -15,17 +15,18 @@ namespace tensorcache::disk {
 namespace {
 
 constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
-constexpr std::size_t kMostNameBytes = 200;
+constexpr std::uint64_t kMostNamesBytes = 2 * kMostNames * (kMostNameBytes + 32);
 constexpr std::size_t kUsageEntryBytes = sizeof(Key) + sizeof(std::uint16_t);
 constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr std::string_view kUsageMagic = "TCUSAGE1";
 
-std::vector<std::byte> read_file(FileSystem& files, const std::string& path) {
+// Its beginning, if it is larger than that.
+std::vector<std::byte> read_file(FileSystem& files, const std::string& path, std::uint64_t most_bytes) {
   int error = 0;
   std::uint64_t bytes = 0;
   const auto file = files.open(path, Open::kRead, &error);
-  if (!file || file->size(&bytes) != 0 || bytes > kMostBytes) return {};
-  std::vector<std::byte> content(bytes);
+  if (!file || file->size(&bytes) != 0) return {};
+  std::vector<std::byte> content(std::min(bytes, most_bytes));
   return read_fully(*file, 0, content) == 0 ? content : std::vector<std::byte>();
 }
 
@@ -60,16 +61,22 @@ class Sha256 {
   std::unique_ptr<EVP_MD_CTX, Free> context_;
 };
 
-std::string printable(std::string name) {
-  if (name.size() > kMostNameBytes) name.resize(kMostNameBytes);
-  std::replace_if(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
-  return name;
-}
-
 }   // namespace
 
+std::string printable_name(const std::string& name) {
+  std::string text = name.substr(0, kMostNameBytes);
+  std::replace_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
+  return text;
+}
+
+bool add_name(std::map<std::uint64_t, std::string>& names, std::uint64_t number, std::string name) {
+  if (names.size() >= kMostNames && !names.contains(number)) return false;
+  names[number].swap(name);
+  return true;
+}
+
 Names read_names(FileSystem& files, const std::string& directory) {
-  const std::vector<std::byte> content = read_file(files, directory + "/names");
+  const std::vector<std::byte> content = read_file(files, directory + "/names", kMostNamesBytes);
   std::istringstream lines(std::string(reinterpret_cast<const char*>(content.data()), content.size()));
   Names names;
   for (std::string line; std::getline(lines, line);) {
@@ -78,19 +85,30 @@ Names read_names(FileSystem& files, const std::string& directory) {
     std::uint64_t number = 0;
     const auto [end, error] = std::from_chars(line.data() + first + 1, line.data() + second, number, 16);
     if (error != std::errc() || end != line.data() + second) continue;
-    if (line.starts_with("owner ")) names.owners[number] = printable(line.substr(second + 1));
-    if (line.starts_with("source ")) names.sources[number] = printable(line.substr(second + 1));
+    if (line.starts_with("owner ")) add_name(names.owners, number, printable_name(line.substr(second + 1)));
+    if (line.starts_with("source ")) add_name(names.sources, number, printable_name(line.substr(second + 1)));
   }
   return names;
 }
 
-int write_names(FileSystem& files, const std::string& directory, const Names& names) {
-  std::ostringstream text;
-  text << std::hex;
-  for (const auto& [number, name] : names.owners) text << "owner " << number << ' ' << printable(name) << '\n';
-  for (const auto& [number, name] : names.sources) text << "source " << number << ' ' << printable(name) << '\n';
-  const std::string content = text.str();
-  return replace_file(files, directory + "/names", std::as_bytes(std::span(content)));
+std::string names_text(const Names& names, std::uint64_t most_bytes) {
+  std::string text;
+  const auto add = [&](const char* what, const std::map<std::uint64_t, std::string>& some) {
+    for (const auto& [number, name] : some) {
+      std::array<char, 16> digits;
+      const auto end = std::to_chars(digits.begin(), digits.end(), number, 16).ptr;
+      const std::string line = what + std::string(digits.begin(), end) + ' ' + name + '\n';
+      if (text.size() + line.size() > most_bytes) return;
+      text += line;
+    }
+  };
+  add("owner ", names.owners);
+  add("source ", names.sources);
+  return text;
+}
+
+int write_names(FileSystem& files, const std::string& directory, const std::string& text) {
+  return replace_file(files, directory + "/names", std::as_bytes(std::span(text)));
 }
 
 // Magic, then key and hits of each value, little endian. The SHA-256 of all that stands at the end.

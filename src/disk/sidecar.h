@@ -14,13 +14,21 @@
 
 namespace tensorcache::disk {
 
-struct Names {
+inline constexpr std::size_t kMostNames = 65'536, kMostNameBytes = 200;
+
+struct Names {   // kMostNames of each
   std::map<std::uint64_t, std::string> owners, sources;
   friend bool operator==(const Names&, const Names&) = default;
 };
+// As the file holds it: short, and without control characters.
+[[nodiscard]] std::string printable_name(const std::string& name);
+// Replaces the number's name. False: there are too many. Strong guarantee.
+bool add_name(std::map<std::uint64_t, std::string>& names, std::uint64_t number, std::string name);
 // Names are lines of "owner HEX NAME" or "source HEX NAME". What is not there or not readable gives no names.
 [[nodiscard]] Names read_names(FileSystem& files, const std::string& directory);
-[[nodiscard]] int write_names(FileSystem& files, const std::string& directory, const Names& names);
+// As many of these lines as fit.
+[[nodiscard]] std::string names_text(const Names& names, std::uint64_t most_bytes);
+[[nodiscard]] int write_names(FileSystem& files, const std::string& directory, const std::string& text);
 
 // How often a value was read.
 struct Used {

@@ -8,7 +8,8 @@ namespace tensorcache::disk {
 namespace {
 
 constexpr std::array kSidecars{"LOCK", "names", "names.next", "stale", "tags", "tags.next", "usage", "usage.next"};
-constexpr std::size_t kSlice = 4096;   // entries of one write
+constexpr std::size_t kSlice = 4096;          // entries of one write
+constexpr std::uint64_t kShareOfNames = 64;   // the file of names has that part of the capacity at most
 
 }   // namespace
 
@@ -35,13 +36,19 @@ void DiskTier::measure_sidecars() {
 // Now and then, and at the end. What cannot be written is not worth an error.
 void DiskTier::save_names() {
   Names names;
+  std::uint64_t most_bytes = 0;
   {
     const std::lock_guard lock(mutex_);
     if (!names_changed_) return;
     names = names_;
     names_changed_ = false;
+    most_bytes = capacity_ / kShareOfNames;
   }
-  if (owns_directory()) static_cast<void>(disk::write_names(*options_.files, options_.directory, names));
+  const std::string text = names_text(names, most_bytes);
+  account_sidecar("names.next", text.size());   // beside the old one, for a moment
+  while (over_budget() && !late() && evict_oldest(false)) {
+  }
+  if (!over_budget() && owns_directory()) static_cast<void>(write_names(*options_.files, options_.directory, text));
   measure_sidecars();
 }
 

@@ -79,7 +79,14 @@ int survey(FileSystem& files, const std::string& directory, Survey* result) {
     SegmentContents contents;
     std::uint64_t bytes = 0;
     if (file) error = file->size(&bytes);
-    if (file && error == 0) error = read_segment(*file, id, &contents);
+    if (file && error == 0) error = read_segment_header(*file, id, &contents);
+    const bool good = file && error == 0 && contents.verdict == SegmentVerdict::kGood;
+    if (good) {
+      error = read_records(*file, &contents, [&, id = id](std::span<const Located> records) {
+        for (const Located& record : records) replay(id, record, result, &children);
+        return true;
+      });
+    }
     if (error != 0) {
       result->unreadable.push_back(name + ": " + (error == kEndOfFile ? "it is shorter than it was a moment ago" : std::strerror(error)));
       continue;
@@ -89,10 +96,9 @@ int survey(FileSystem& files, const std::string& directory, Survey* result) {
     result->lost_bytes += contents.lost_bytes;
     if (contents.verdict == SegmentVerdict::kDamaged) result->damaged.push_back(name);
     if (contents.verdict == SegmentVerdict::kUnknownVersion) result->unknown.push_back(name);
-    for (const Located& record : contents.records) replay(id, record, result, &children);
   }
   drop_unreachable(result, &children);
-  if (files.exists(directory + "/stale")) result->entries.clear();   // the next start drops them
+  if (std::find(names.begin(), names.end(), "stale") != names.end()) result->entries.clear();   // the next start drops them
   return 0;
 }
 

@@ -94,13 +94,22 @@ void DiskTier::give_up() noexcept {
   }
   done_with_values(writing_.values.begin(), writing_.values.end());
   if (!recovered_) forget_directory();
+  answer_all(questions);
   try {
-    for (const Write& question : questions) question.written(false);
     fail("out of memory while writing", ENOMEM);
   } catch (...) {
     const std::lock_guard lock(mutex_);
     health_.broken = true;
     health_.retry_at = std::chrono::steady_clock::now() + options_.retry_pause;
+  }
+}
+
+void DiskTier::answer_all(const std::list<Write>& questions) noexcept {
+  for (const Write& question : questions) {
+    try {
+      question.written(false);
+    } catch (...) {   // the others are told all the same
+    }
   }
 }
 
