@@ -273,7 +273,7 @@ class Cache {
 
   // The value pinned, or an empty handle. Counts as a use for the policy. What is found on disk is in memory from then on, and what it is
   // chained behind too. A value that is stored is found whatever other threads do to other keys; see Lookup for what may keep it away.
-  [[nodiscard]] Handle get(const Key& key, Look look = Look::kEverywhere) { return look_up(key, look).value; }
+  [[nodiscard]] Handle get(const Key& key, Look look = Look::kEverywhere);
   // The same; tells a value that is not stored from one that is and could not be read now.
   [[nodiscard]] Lookup look_up(const Key& key, Look look = Look::kEverywhere);
 

@@ -100,6 +100,11 @@ PutStatus Cache::commit(Draft draft) {
   return status;
 }
 
+Handle Cache::get(const Key& key, Look look) {
+  if (!lower_) return tier_->get(key, detail::MemoryTier::Count::kYes);
+  return look_up(key, look, true).value;
+}
+
 Lookup Cache::look_up(const Key& key, Look look) { return look_up(key, look, true); }
 
 Lookup Cache::look_up(const Key& key, Look look, bool counts) {

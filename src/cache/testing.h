@@ -14,6 +14,7 @@
 #include "base/testing.h"
 #include "tensorcache/cache.h"
 #include "tier/layout.h"
+#include "tier/testing.h"
 
 namespace tensorcache::testing {
 
@@ -30,12 +31,6 @@ class FakeClock {
  private:
   std::atomic<std::int64_t> now_ms_{1'000'000};
 };
-
-inline std::uint64_t entries(const Stats& stats) {
-  std::uint64_t sum = 0;
-  for (const KindStats& kind : stats.kinds) sum += kind.entries;
-  return sum;
-}
 
 inline std::string_view text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 

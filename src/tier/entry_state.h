@@ -52,7 +52,7 @@ class EntryState {
   [[nodiscard]] std::uint64_t marks() const { return word_.load() & kMarks; }
 
   // Before the entry is published: kChained, kPooled, kDetached, kExpires.
-  void set_trait(std::uint64_t flag) { word_.fetch_or(flag); }
+  void set_trait(std::uint64_t flag) { word_.store(word_.load(std::memory_order_relaxed) | flag, std::memory_order_relaxed); }
 
   // In the policy's hands.
   void link() { word_.fetch_or(kLinked); }

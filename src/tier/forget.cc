@@ -50,8 +50,11 @@ void MemoryTier::unindex(Shard& shard, Entry& entry, Counter counter, Garbage& g
   }
   entry.next = garbage.entries;
   garbage.entries = &entry;
-  if (Table* table = shard.drop_table()) table->next = std::exchange(garbage.tables, table);
-  if (shard.smaller_table_bytes(fit()) != 0) garbage.sparse_shards |= std::uint32_t{1} << (&shard - index_.shards().data());
+  if (shard.is_empty()) {
+    if (Table* table = shard.drop_table()) table->next = std::exchange(garbage.tables, table);
+  } else if (shard.may_be_too_large(fit())) {
+    garbage.sparse_shards |= std::uint32_t{1} << (&shard - index_.shards().data());
+  }
 }
 
 // A pinned entry that the policy let go of. False: others hold it too.

@@ -98,9 +98,9 @@ void Shard::unlink(Entry& entry) {
 std::uint64_t Shard::wanted_table_bytes() const { return entries_ < buckets() * kEntriesPerBucket ? 0 : next_table_bytes(); }
 
 std::uint64_t Shard::smaller_table_bytes(Fit fit) const {
-  constexpr std::size_t kLeastBuckets = 2, kSparse = 8;
+  constexpr std::size_t kLeastBuckets = 2;
+  if (!may_be_too_large(fit)) return 0;
   const std::size_t have = buckets();
-  if (fit == Fit::kLoose && entries_ * kSparse >= have * kEntriesPerBucket) return 0;
   const std::size_t places = fit == Fit::kLoose ? entries_ * 2 : entries_;
   std::size_t wanted = have;
   while (wanted > kLeastBuckets && places <= wanted / 2 * kEntriesPerBucket) wanted /= 2;
@@ -116,7 +116,7 @@ Table* Shard::set_table(Table* other) {
 
 Table* Shard::drop_table() {
   Table* const before = table();
-  if (entries_ != 0 || before == &own_.table) return nullptr;
+  if (before == &own_.table) return nullptr;
   own_.bucket.tags.store(0);   // of when it was in use
   for (auto& entry : own_.bucket.entries) entry.store(nullptr);
   publish(own_.table);

@@ -88,7 +88,10 @@ class alignas(64) Shard {
   // room for as many again. kTight: when they fit half of it, the smallest, as if they had just been stored.
   enum class Fit : bool { kLoose, kTight };
   [[nodiscard]] std::uint64_t smaller_table_bytes(Fit fit) const;
-  // Back to its own small table, if it is empty. Returns as set_table.
+  // False: smaller_table_bytes() is 0. Asked whenever an entry goes.
+  [[nodiscard]] bool may_be_too_large(Fit fit) const { return fit == Fit::kTight || entries_ * kSparse < buckets() * kEntriesPerBucket; }
+  [[nodiscard]] bool is_empty() const { return entries_ == 0; }
+  // Back to its own small table, of one that is empty. Returns as set_table.
   [[nodiscard]] Table* drop_table();
 
   template <class Visit>
@@ -102,6 +105,7 @@ class alignas(64) Shard {
   }
 
  private:
+  static constexpr std::size_t kSparse = 8;
   static constexpr std::size_t kEntriesPerBucket = 5;   // on average, at most, if there is memory for more buckets
   [[nodiscard]] static std::uint64_t charge_of_table(std::size_t buckets) { return alignof(Table) + sizeof(Table) + buckets * sizeof(Bucket); }
   [[nodiscard]] std::size_t buckets() const { return place_of(where_.load(std::memory_order_relaxed)).mask + 1; }

@@ -74,7 +74,7 @@ class Readers {
     if (count < kSlots) left &= (Slots{1} << count) - 1;
     for (Slots rest = left; rest != 0; rest &= rest - 1) {
       const auto i = static_cast<std::size_t>(std::countr_zero(rest));
-      if (collect(slots_[i], tell)) left &= ~(Slots{1} << i);
+      if (is_empty(slots_[i]) || collect(slots_[i], tell)) left &= ~(Slots{1} << i);
     }
   }
   // Where the calling thread notes, unless another one had its slot.
@@ -95,10 +95,11 @@ class Readers {
       __builtin_prefetch(use.entry->next);
     }
   }
+  // Nobody has it, and nothing is noted in it.
+  [[nodiscard]] static bool is_empty(const Slot& slot) { return (slot.turn.load() & 1) == 0 && slot.used.load(std::memory_order_relaxed) == 0; }
   // False: somebody has it.
   template <class Tell>
   [[nodiscard]] static bool collect(Slot& slot, const Tell& tell) {
-    if ((slot.turn.load() & 1) == 0 && slot.used.load(std::memory_order_relaxed) == 0) return true;
     if (!try_take(slot)) return false;
     // Told outside the slot: a reader must not wait for the policy.
     const std::uint32_t used = slot.used.load(std::memory_order_relaxed);

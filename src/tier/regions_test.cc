@@ -4,15 +4,16 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstring>
 #include <fstream>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "cache/testing.h"
 #include "tensorcache/cache.h"
 #include "tier/buffer_pool.h"
+#include "tier/testing.h"
 
 namespace {
 

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
@@ -13,10 +14,10 @@
 #include <unordered_set>
 #include <vector>
 
-#include "cache/testing.h"
 #include "policy/policies.h"
 #include "policy/policy.h"
 #include "tier/memory_tier.h"
+#include "tier/testing.h"
 
 namespace tensorcache::detail {
 namespace {
@@ -122,7 +123,7 @@ class Transitions : public ::testing::Test {
   [[nodiscard]] PutOptions options_of(std::uint64_t id) const {
     PutOptions options{.owner = id % 3};
     if (id % kChain != 0) options.parent = keys_[id - 1];
-    if (id % (3 * kChain) < kChain && id % kChain == 1) options.time_to_live = milliseconds(1);
+    if (id % (3 * kChain) < kChain && id % kChain == 1) options.time_to_live = std::chrono::milliseconds(1);
     return options;
   }
   [[nodiscard]] std::span<const Key> chain_of(std::uint64_t id) const { return std::span(keys_).subspan(id / kChain * kChain, kChain); }
@@ -146,7 +147,7 @@ class Transitions : public ::testing::Test {
         tier_->demote(chain_of(id));
         break;
       case 5:
-        tier_->advise(chain_of(id), {.priority = static_cast<std::uint8_t>(random() % 101), .keep_for = milliseconds(random() % 2)});
+        tier_->advise(chain_of(id), {.priority = static_cast<std::uint8_t>(random() % 101), .keep_for = std::chrono::milliseconds(random() % 2)});
         break;
       case 6: {
         const Draft dropped = tier_->reserve(keys_[id], kValueBytes, options_of(id));
