@@ -213,6 +213,8 @@ struct Stats {
   std::uint64_t rejected_puts = 0;                              // kTooLarge, kNoSpace, kParentMissing
   std::uint64_t evictions = 0, expirations = 0, removals = 0;   // values that went; remove() and clear() are removals
   KindStats kinds[kKindCount];
+  // Of used_bytes, what is no value's: what the policy remembers, tables of the index, and memory that is kept for the next values.
+  std::uint64_t policy_bytes = 0, table_bytes = 0, idle_bytes = 0;
 };
 
 struct DiskStats {

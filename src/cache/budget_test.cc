@@ -34,6 +34,31 @@ TEST(BudgetOf, EverythingCountsAndTheCapHolds) {
   }
 }
 
+TEST(BudgetOf, WhatPoliciesRememberCounts) {
+  for (const char* policy : {"adaptive", "arc", "gdsf", "lfu", "s3fifo", "wtinylfu"}) {
+    SCOPED_TRACE(policy);
+    Cache cache({.capacity_bytes = 4 << 20, .policy = policy});
+    std::uint64_t most_policy_bytes = 0;
+    for (std::uint64_t i = 0; i < 40'000; ++i) {
+      ASSERT_LE(cache.put(key_of(i % 30'000), value_of(i, 200)), PutStatus::kAlreadyStored);
+      if (i % 3 == 0) (void)cache.get(key_of(i * 7919 % (i + 1)));
+      if (i % 100 != 0) continue;
+      const Stats stats = cache.stats();
+      ASSERT_LE(stats.used_bytes, stats.capacity_bytes);
+      ASSERT_GE(stats.used_bytes, stats.kinds[0].charged_bytes + stats.policy_bytes + stats.table_bytes + stats.idle_bytes);
+      most_policy_bytes = std::max(most_policy_bytes, stats.policy_bytes);
+    }
+    EXPECT_GT(most_policy_bytes, 8u << 10);
+    EXPECT_LE(most_policy_bytes, 1u << 20);
+    EXPECT_GT(cache.stats().table_bytes, 0u);
+    cache.resize(1 << 20);
+    EXPECT_LE(cache.stats().used_bytes, 1u << 20);
+    (void)cache.clear();
+    EXPECT_EQ(cache.stats().policy_bytes, 0u);
+    EXPECT_EQ(cache.stats().used_bytes, 0u);
+  }
+}
+
 TEST(BudgetOf, LruKeepsWhatIsUsedFifoWhatIsNew) {
   for (const char* policy : {"lru", "fifo"}) {
     SCOPED_TRACE(policy);

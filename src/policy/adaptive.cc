@@ -23,6 +23,8 @@ constexpr double kMostInHistory = 8192;
 
 class Adaptive final : public Policy {
  public:
+  void use_memory(MemoryAccount& account) override { order_.use_memory(account); }
+  void shed() override { order_.shed(); }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_ = static_cast<double>(capacity_bytes);
     choose_share();

@@ -13,6 +13,14 @@ namespace {
 
 class Arc final : public Policy {
  public:
+  void use_memory(MemoryAccount& account) override {
+    gone_once_.use_memory(account);
+    gone_again_.use_memory(account);
+  }
+  void shed() override {
+    gone_once_.shed();
+    gone_again_.shed();
+  }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_ = capacity_bytes;
     wanted_once_ = std::min(wanted_once_, static_cast<double>(capacity_));

@@ -25,6 +25,12 @@ std::vector<std::unique_ptr<Policy>> only_lru() {
 
 class Auto final : public Policy {
  public:
+  void use_memory(MemoryAccount& account) override {
+    for (Group& group : groups_) group.order->use_memory(account);
+  }
+  void shed() override {
+    for (Group& group : groups_) group.order->shed();
+  }
   void begin(const RequestTraits& request) override { groups_[kBlocks].order->begin(request); }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_ = capacity_bytes;

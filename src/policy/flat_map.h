@@ -1,10 +1,11 @@
 // A hash table in one array: linear probing, no tombstones. About 28 bytes for each key.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <new>
 #include <utility>
-#include <vector>
+
+#include "policy/memory_account.h"
 
 namespace tensorcache {
 
@@ -12,6 +13,12 @@ namespace tensorcache {
 template <class T>
 class FlatMap {
  public:
+  FlatMap() = default;
+  ~FlatMap() { memory_.give_back_array(slots_, capacity_); }
+  FlatMap(const FlatMap&) = delete;
+  FlatMap& operator=(const FlatMap&) = delete;
+
+  void use_memory(MemoryAccount& account) { memory_ = Memory(account); }   // while it is empty
   [[nodiscard]] std::size_t size() const { return size_; }
   // Null if it is not there.
   [[nodiscard]] T* find(std::uint64_t key) const {
@@ -26,7 +33,7 @@ class FlatMap {
   }
   // Of a key that is not there yet. False: no memory.
   [[nodiscard]] bool insert(std::uint64_t key, T* value) noexcept {
-    if (4 * (size_ + 1) > 3 * slots_.size() && !grow()) return false;
+    if (4 * (size_ + 1) > 3 * capacity_ && !grow()) return false;
     place({key, value});
     ++size_;
     return true;
@@ -47,13 +54,21 @@ class FlatMap {
     slots_[i].value = nullptr;
     --size_;
   }
+  // Gives its memory back if it is empty.
+  void shed() noexcept {
+    if (size_ != 0) return;
+    memory_.give_back_array(slots_, capacity_);
+    slots_ = nullptr;
+    capacity_ = 0;
+  }
 
  private:
+  static constexpr std::size_t kLeastSlots = 8;
   struct Slot {
     std::uint64_t key = 0;
     T* value = nullptr;
   };
-  [[nodiscard]] std::size_t mask() const { return slots_.size() - 1; }
+  [[nodiscard]] std::size_t mask() const { return capacity_ - 1; }
   [[nodiscard]] std::size_t home(std::uint64_t key) const { return (key * 0x9E3779B97F4A7C15u >> 20) & mask(); }
   [[nodiscard]] std::size_t next(std::size_t i) const { return (i + 1) & mask(); }
   void place(const Slot& slot) {
@@ -62,21 +77,21 @@ class FlatMap {
     slots_[i] = slot;
   }
   bool grow() noexcept {
-    std::vector<Slot> old;
-    try {
-      old.resize(slots_.empty() ? 64 : 2 * slots_.size());
-    } catch (const std::bad_alloc&) {
-      return false;
+    const std::size_t wanted = capacity_ == 0 ? kLeastSlots : 2 * capacity_;
+    Slot* const larger = memory_.template take_array<Slot>(wanted);
+    if (larger == nullptr) return false;
+    Slot* const old = std::exchange(slots_, larger);
+    const std::size_t old_capacity = std::exchange(capacity_, wanted);
+    for (std::size_t i = 0; i < old_capacity; ++i) {
+      if (old[i].value != nullptr) place(old[i]);
     }
-    old.swap(slots_);
-    for (const Slot& slot : old) {
-      if (slot.value != nullptr) place(slot);
-    }
+    memory_.give_back_array(old, old_capacity);
     return true;
   }
 
-  std::vector<Slot> slots_;   // a power of two
-  std::size_t size_ = 0;
+  Memory memory_;
+  Slot* slots_ = nullptr;
+  std::size_t capacity_ = 0, size_ = 0;   // capacity: a power of two, or none
 };
 
 }   // namespace tensorcache

@@ -11,6 +11,8 @@ namespace {
 
 class Gdsf final : public Policy {
  public:
+  void use_memory(MemoryAccount& account) override { nodes_.use_memory(account); }
+  void shed() override { nodes_.shed(); }
   void insert(PolicyNode& node) override {
     node.uses = 1;
     nodes_.push(node, worth(node));

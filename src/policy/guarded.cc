@@ -31,6 +31,14 @@ std::vector<std::unique_ptr<Policy>> make_all() {
 
 class Guarded final : public Policy {
  public:
+  void use_memory(MemoryAccount& account) override {
+    account_ = &account;
+    order().use_memory(account);
+  }
+  void shed() override {
+    order().shed();
+    if (other()) other()->shed();
+  }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_ = capacity_bytes;
     sample_.resize(capacity_);
@@ -86,6 +94,7 @@ class Guarded final : public Policy {
     } catch (const std::bad_alloc&) {   // it stays as it is
       return;
     }
+    if (account_ != nullptr) other()->use_memory(*account_);
     other()->resize(capacity_);
     followed_ = next;
     moving_ = true;
@@ -121,6 +130,7 @@ class Guarded final : public Policy {
   bool moving_ = false;                                                  // to the other one
   std::size_t followed_ = kLru;                                          // the last one moved to, or moving to
   std::uint64_t capacity_ = 0, ghosts_ = 0;
+  MemoryAccount* account_ = nullptr;   // of the orders; the sample is bounded
 };
 
 }   // namespace

@@ -8,6 +8,8 @@ namespace {
 
 class Lfu final : public Policy {
  public:
+  void use_memory(MemoryAccount& account) override { nodes_.use_memory(account); }
+  void shed() override { nodes_.shed(); }
   void insert(PolicyNode& node) override {
     node.uses = 1;
     nodes_.push(node, 1);

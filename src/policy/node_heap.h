@@ -3,10 +3,9 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <new>
 #include <utility>
-#include <vector>
 
+#include "policy/memory_account.h"
 #include "policy/node_list.h"
 
 namespace tensorcache {
@@ -14,19 +13,20 @@ namespace tensorcache {
 // Uses PolicyNode::place. Of equal ranks the one that was set first goes first. A node that there is no memory for goes before all others.
 class NodeHeap {
  public:
+  void use_memory(MemoryAccount& account) { slots_.use_memory(account); }   // before anything is pushed
+  void shed() noexcept { slots_.shed(); }
   // Of the one that goes first; 0 where there is none.
-  [[nodiscard]] double lowest_rank() const { return slots_.empty() ? 0 : slots_.front().rank; }
+  [[nodiscard]] double lowest_rank() const { return slots_.empty() ? 0 : slots_[0].rank; }
 
   void push(PolicyNode& node, double rank) noexcept {
-    try {
-      slots_.push_back({rank, order_++, &node});
-    } catch (const std::bad_alloc&) {
+    if (!slots_.grow()) {
       node.queue = kUnranked;
       unranked_.push_front(node);
       return;
     }
     node.queue = kRanked;
     node.place = slots_.size() - 1;
+    slots_[node.place] = {rank, order_++, &node};
     up(node.place);
   }
   void change(PolicyNode& node, double rank) {
@@ -48,7 +48,7 @@ class NodeHeap {
   [[nodiscard]] PolicyNode* pop() {
     if (PolicyNode* node = unranked_.pop_back()) return node;
     if (slots_.empty()) return nullptr;
-    PolicyNode* node = slots_.front().node;
+    PolicyNode* node = slots_[0].node;
     erase(*node);
     return node;
   }
@@ -56,9 +56,9 @@ class NodeHeap {
  private:
   static constexpr std::uint8_t kRanked = 0, kUnranked = 1;
   struct Slot {
-    double rank;
-    std::uint64_t order;
-    PolicyNode* node;
+    double rank = 0;
+    std::uint64_t order = 0;
+    PolicyNode* node = nullptr;
   };
   [[nodiscard]] bool before(std::size_t a, std::size_t b) const {
     return std::pair(slots_[a].rank, slots_[a].order) < std::pair(slots_[b].rank, slots_[b].order);
@@ -85,7 +85,7 @@ class NodeHeap {
     }
   }
 
-  std::vector<Slot> slots_;
+  ChunkedArray<Slot, 128> slots_;
   NodeList unranked_;
   std::uint64_t order_ = 0;
 };

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 
+#include "policy/memory_account.h"
 #include "tensorcache/cache.h"
 
 namespace tensorcache {
@@ -59,6 +60,10 @@ struct RequestTraits {
 class Policy {
  public:
   virtual ~Policy() = default;
+  // Where to take memory for what grows with the cache; said before anything else, if at all.
+  virtual void use_memory(MemoryAccount& account) { static_cast<void>(account); }
+  // Gives such memory back as far as it can: what it remembers of nodes that it does not hold, and room for more of those that it does.
+  virtual void shed() {}
   // What is touched right after this, from the last value to the first, is the run that this request found.
   virtual void begin(const RequestTraits& request) { static_cast<void>(request); }
   // The budget, at first and whenever it changes.

@@ -2,9 +2,8 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
-#include <new>
-#include <vector>
+
+#include "policy/memory_account.h"
 
 namespace tensorcache {
 
@@ -12,42 +11,46 @@ namespace tensorcache {
 template <class T>
 class Pool {
  public:
+  void use_memory(MemoryAccount& account) { cells_.use_memory(account); }   // before anything is taken
   // Null: no memory.
   [[nodiscard]] T* take() noexcept {
-    if (free_.empty() && size_ == chunks_.size() * kChunk && !grow()) return nullptr;
-    T* object = nullptr;
-    if (free_.empty()) {
-      object = &(*this)[size_++];
+    Cell* cell = free_;
+    if (cell != nullptr) {
+      free_ = cell->next_free;
     } else {
-      object = free_.back();
-      free_.pop_back();
+      if (!cells_.grow()) return nullptr;
+      cell = &cells_[cells_.size() - 1];
     }
-    *object = T();
-    return object;
+    *cell = Cell();
+    ++taken_;
+    return cell;
   }
   void give_back(T* object) noexcept {
-    *object = T();
-    free_.push_back(object);
+    Cell* const cell = static_cast<Cell*>(object);
+    *cell = Cell();
+    cell->next_free = free_;
+    free_ = cell;
+    --taken_;
+  }
+  // Gives its memory back if nothing is taken.
+  void shed() noexcept {
+    if (taken_ != 0) return;
+    free_ = nullptr;
+    cells_.clear();
   }
   // All that were ever taken, numbered up to size(); those that were given back are as new.
-  [[nodiscard]] std::size_t size() const { return size_; }
-  [[nodiscard]] T& operator[](std::size_t i) { return chunks_[i / kChunk][i % kChunk]; }
+  [[nodiscard]] std::size_t size() const { return cells_.size(); }
+  [[nodiscard]] T& operator[](std::size_t i) { return cells_[i]; }
 
  private:
-  static constexpr std::size_t kChunk = 256;
-  bool grow() noexcept {
-    try {
-      free_.reserve(size_ + kChunk > free_.capacity() ? 2 * (size_ + kChunk) : free_.capacity());   // so that give_back() has room
-      chunks_.push_back(std::make_unique<T[]>(kChunk));
-    } catch (const std::bad_alloc&) {
-      return false;
-    }
-    return true;
-  }
+  struct Cell : T {
+    Cell* next_free = nullptr;
+  };
+  static constexpr std::size_t kChunk = 64;
 
-  std::vector<std::unique_ptr<T[]>> chunks_;
-  std::vector<T*> free_;
-  std::size_t size_ = 0;
+  ChunkedArray<Cell, kChunk> cells_;
+  Cell* free_ = nullptr;
+  std::size_t taken_ = 0;
 };
 
 }   // namespace tensorcache

@@ -21,6 +21,8 @@ class Retention final : public Policy {
   using Time = std::chrono::steady_clock::time_point;
   Retention(std::unique_ptr<Policy> order, std::function<Time()> now) : order_(std::move(order)), now_(std::move(now)) {}
 
+  void use_memory(MemoryAccount& account) override { order_->use_memory(account); }
+  void shed() override { order_->shed(); }
   void begin(const RequestTraits& request) override { order_->begin(request); }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_bytes_ = capacity_bytes;

@@ -15,6 +15,8 @@ constexpr std::uint64_t kSmallShare = 10;   // one part in so many
 
 class S3Fifo final : public Policy {
  public:
+  void use_memory(MemoryAccount& account) override { ghosts_.use_memory(account); }
+  void shed() override { ghosts_.shed(); }
   void resize(std::uint64_t capacity_bytes) override {
     small_capacity_ = std::max<std::uint64_t>(1, capacity_bytes / kSmallShare);
     main_capacity_ = capacity_bytes - std::min(capacity_bytes, small_capacity_);

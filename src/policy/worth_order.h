@@ -18,6 +18,8 @@ class WorthOrder {
   explicit WorthOrder(const ReuseModel& model) : model_(model), lists_(kClasses * kAges) {}
   WorthOrder(const WorthOrder&) = delete;
   WorthOrder& operator=(const WorthOrder&) = delete;
+  void use_memory(MemoryAccount& account) { pool_.use_memory(account); }   // before anything is put in
+  void shed() noexcept { pool_.shed(); }
 
   // Takes it in: of its batch the last to go, or the first.
   void put_last(PolicyNode& node) noexcept;

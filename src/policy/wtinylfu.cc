@@ -16,6 +16,10 @@ constexpr std::size_t kSegments = 4;          // of the main space
 
 class WTinyLfu final : public Policy {
  public:
+  void use_memory(MemoryAccount& account) override { seen_.use_memory(account); }
+  void shed() override {
+    if (held_ == 0) seen_.shed();
+  }
   void resize(std::uint64_t capacity_bytes) override {
     window_capacity_ = std::max<std::uint64_t>(1, capacity_bytes / kWindowShare);
     main_capacity_ = capacity_bytes - std::min(capacity_bytes, window_capacity_);

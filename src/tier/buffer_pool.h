@@ -34,6 +34,10 @@ class BufferPool {
   void put(std::byte* buffer, std::size_t buffer_bytes);
   // Gives idle buffers back to the system until at least `wanted_bytes` went back to the budget. False if none could be.
   bool release(std::uint64_t wanted_bytes);
+  [[nodiscard]] std::uint64_t idle_bytes() const {
+    const std::lock_guard lock(mutex_);
+    return idle_bytes_;
+  }
 
  private:
   struct Idle;
@@ -50,7 +54,7 @@ class BufferPool {
   // Granules as rounded() makes them; a region's account is 8 KiB or less.
   Regions small_{budget_, std::size_t{4} << 10, std::size_t{256} << 20, PageSize::kSmall};
   Regions huge_{budget_, kHugeFromBytes / kStepsPerDoubling, std::size_t{4} << 30, PageSize::kHuge};
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::uint64_t idle_bytes_ = 0;
   std::array<Idle*, kSizes> idle_{};
 };

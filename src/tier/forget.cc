@@ -159,6 +159,7 @@ std::uint64_t MemoryTier::clear(std::optional<std::uint64_t> owner) {
   const std::uint64_t count = forget_where([&](const Entry& entry) { return !owner || entry.owner == *owner; });
   pool_.release(~std::uint64_t{0});
   spares_.release_all();
+  if (!owner) shed_policy();
   trim_malloc(used_before);
   return count;
 }

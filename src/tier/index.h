@@ -82,6 +82,7 @@ class alignas(64) Shard {
   [[nodiscard]] std::uint64_t wanted_table_bytes() const;
   // Takes a table of another size, and returns the one before it, which readers may still be in; null if it was the shard's own.
   [[nodiscard]] Table* set_table(Table* other);
+  [[nodiscard]] std::uint64_t table_bytes() const { return table()->charge_bytes; }   // 0: its own, which is part of an empty cache
   // The charge of one twice as large as this one.
   [[nodiscard]] std::uint64_t next_table_bytes() const { return charge_of_table(2 * buckets()); }
   // The charge of a smaller table that its entries should have; 0: this one is right. kLoose: when it is less than an eighth full, one with

@@ -19,6 +19,7 @@ constexpr std::size_t kLargestValueBytes = std::size_t{1} << 36;
 
 MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission)
     : clock_(std::move(clock)), admission_(admission), budget_(capacity_bytes), policy_(std::make_unique<Retention>(std::move(policy), clock_)) {
+  policy_->use_memory(policy_account_);
   policy_->resize(capacity_bytes);
 }
 
@@ -156,6 +157,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
     if (pinned != nullptr) pinned->reset();
     return rejected(PutStatus::kNoSpace);
   }
+  if (policy_account_.wants_room()) make_policy_room();
   if (budget_.over()) trim();
   return PutStatus::kStored;
 }

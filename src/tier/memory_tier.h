@@ -30,6 +30,7 @@
 #include "tier/entry.h"
 #include "tier/index.h"
 #include "tier/layout.h"
+#include "tier/policy_account.h"
 #include "tier/readers.h"
 #include "tier/spare_blocks.h"
 #include "tier/spin_mutex.h"
@@ -152,6 +153,8 @@ class MemoryTier {
   void let_live(std::int64_t blocks);   // frees this tier when it is closed and the last block goes
   bool evict();
   [[nodiscard]] std::size_t pop_victims(std::span<Entry*> victims, bool& others_evict);
+  void make_policy_room();
+  bool shed_policy();    // false: it gave nothing back
   void fit_capacity();   // as far as anything can go
   void trim();
   void trim_until_none_asks();
@@ -203,6 +206,7 @@ class MemoryTier {
   const Clock clock_;
   const Admission admission_;
   Budget budget_;
+  PolicyAccount policy_account_{budget_};   // before the policy, which gives back to it at last
   BufferPool pool_{budget_};
   SpareBlocks spares_{budget_};
   Index index_;

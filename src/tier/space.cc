@@ -62,7 +62,29 @@ bool MemoryTier::make_room(std::uint64_t bytes) {
 }
 
 // What other threads keep goes last: they are about to need it.
-bool MemoryTier::free_some(std::uint64_t bytes) { return spares_.release_own(bytes) || pool_.release(bytes) || evict() || spares_.release_all(); }
+bool MemoryTier::free_some(std::uint64_t bytes) {
+  return spares_.release_own(bytes) || pool_.release(bytes) || evict() || spares_.release_all() || shed_policy();
+}
+
+void MemoryTier::make_policy_room() {
+  std::uint64_t bytes = 0;
+  {
+    const std::lock_guard lock(policy_mutex_);
+    bytes = policy_account_.take_wanted();
+  }
+  if (bytes == 0 || !make_room(bytes)) return;
+  const std::lock_guard lock(policy_mutex_);
+  policy_account_.add_room(bytes);
+}
+
+bool MemoryTier::shed_policy() {
+  const std::lock_guard lock(policy_mutex_);
+  const std::uint64_t before = policy_account_.bytes();
+  if (before == 0) return false;
+  policy_->shed();
+  policy_account_.drop_room();
+  return policy_account_.bytes() < before;
+}
 
 Entry* MemoryTier::allocate(const Layout& layout) {
   std::byte* buffer = nullptr;
@@ -213,6 +235,7 @@ void MemoryTier::resize(std::uint64_t capacity_bytes) {
     const std::lock_guard lock(policy_mutex_);   // of two at once the budget and the policy follow the same one
     budget_.set_capacity(capacity_bytes);
     policy_->resize(capacity_bytes);
+    if (policy_account_.has_too_much()) policy_->shed();
   }
   if (budget_.over()) {   // tables before entries; later each table follows its entries
     for (Shard& shard : index_.shards()) shrink_table(shard);

@@ -47,6 +47,15 @@ bool SpareBlocks::release_all() {
   return released;
 }
 
+std::uint64_t SpareBlocks::charged_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const Shelf& shelf : shelves_) {
+    const std::lock_guard lock(shelf.mutex);
+    bytes += shelf.charged_bytes;
+  }
+  return bytes;
+}
+
 bool SpareBlocks::release(Shelf& shelf, std::uint64_t wanted_bytes) {
   std::uint64_t released = 0;
   const std::lock_guard lock(shelf.mutex);

@@ -27,6 +27,7 @@ class SpareBlocks {
   // Frees the calling thread's until at least `wanted_bytes` went back to the budget. False if there were none.
   bool release_own(std::uint64_t wanted_bytes);
   bool release_all();
+  [[nodiscard]] std::uint64_t charged_bytes() const;
 
  private:
   static constexpr std::size_t kShelves = 8, kBlocks = 16;
@@ -36,7 +37,7 @@ class SpareBlocks {
     std::size_t bytes;
   };
   struct alignas(64) Shelf {
-    SpinMutex mutex;
+    mutable SpinMutex mutex;
     std::atomic<std::size_t> count{0};   // written under the mutex
     std::uint64_t charged_bytes = 0;
     std::array<Spare, kBlocks> spares;

@@ -14,9 +14,12 @@ Stats MemoryTier::stats() const {
   stats.hits = readers_.hits();
   stats.misses = readers_.misses();
   stats.rejected_puts = rejected_puts_.load();
+  stats.policy_bytes = policy_account_.bytes();
+  stats.idle_bytes = pool_.idle_bytes() + spares_.charged_bytes();
   for (const Shard& shard : index_.shards()) {
     const std::lock_guard lock(shard.mutex);
     const ShardCounts& counts = shard.counts;
+    stats.table_bytes += shard.table_bytes();
     stats.puts += counts.puts;
     stats.evictions += counts.evictions;
     stats.expirations += counts.expirations;
