@@ -293,3 +293,15 @@ def test_a_limit_of_entries_of_a_cache_with_a_name():
     with TensorCache(2, name="x") as cache:
         cache.add_many({"a": "1", "b": "2", "c": "3"})
         assert len(cache) == 2
+
+
+def test_close_says_that_nothing_removed_comes_back(tmp_path):
+    cache = TensorCache("16MiB", path=str(tmp_path / "c"))
+    cache.add("kept", "v")
+    cache.add("gone", "v")
+    cache.flush()
+    cache.remove("gone")
+    assert cache.close() is True
+    assert cache.close() is True
+    with TensorCache("16MiB", path=str(tmp_path / "c")) as again:
+        assert again.get("kept") == "v" and again.get("gone") is None

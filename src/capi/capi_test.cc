@@ -222,7 +222,12 @@ TEST(CApiDisk, OneProcessADirectoryAndThereAgainAfterwards) {
   tc_value* found = nullptr;
   EXPECT_EQ(tc_get(cache, &key, &found), TC_OK);
   tc_value_release(found);
-  tc_cache_close(cache);
+  EXPECT_EQ(tc_remove(cache, &key), TC_OK);
+  EXPECT_EQ(tc_cache_close_within(cache, 20'000), TC_OK) << tc_last_error();
+  ASSERT_EQ(tc_cache_open(&options, &cache), TC_OK) << tc_last_error();
+  EXPECT_EQ(tc_get(cache, &key, &found), TC_MISS) << "it was removed";
+  EXPECT_EQ(tc_cache_close_within(cache, 20'000), TC_OK);
+  EXPECT_EQ(tc_cache_close_within(nullptr, 0), TC_INVALID_ARGUMENT);
   std::filesystem::remove_all(directory);
 }
 
