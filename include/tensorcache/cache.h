@@ -63,6 +63,7 @@ struct DiskOptions {
 
 struct CacheOptions {
   // Everything the cache allocates counts: values, entries, index, and values that are being written.
+  // The process takes more where values are small, up to 1.3 times with some hundred bytes each: malloc leaves gaps.
   std::uint64_t capacity_bytes = std::uint64_t{1} << 30;
   // Which value goes first when the budget is full: "lru", "gdsf" or another of `tensorcache policies`.
   std::string policy = "lru";
@@ -88,8 +89,9 @@ struct PutOptions {
   // or a put meets it. Its descendants have expired too; each is removed when it is met, or evicted.
   std::chrono::milliseconds time_to_live{0};
   Hints hints = {};
-  // Takes the place of what is stored under the key, unless something is chained behind that, in memory or on disk: at once, so that no
-  // lookup finds neither. Until then the older one stays, and is given up before only where there is no other room.
+  // Takes the place of what is stored under the key, unless something is chained behind that, in memory or on disk (a removed value that is
+  // still pinned, or waits to be written, counts): at once, so that no lookup finds neither. Until then the older one stays, and is given up before
+  // only where there is no other room.
   bool replaces = false;
 };
 
@@ -268,7 +270,8 @@ class Cache {
   [[nodiscard]] PutStatus put(const Key& key, std::string_view value, const PutOptions& options = {});
 
   // put() without the copy: allocate, write, insert. The space is charged, evicting others if it must, before it is allocated.
-  // `options.parent`, if it is stored already, is held from here on; otherwise it must be by the time of the commit.
+  // `options.parent`, if it is in memory already, is held from here on; otherwise it must be by the time of the commit. Neither call waits for
+  // the disk: put() and get_or_compute() bring up a parent that is on disk only, these do not.
   // A value that is on disk only is put into memory all the same: it must be the one that is there.
   [[nodiscard]] Draft reserve(const Key& key, std::size_t value_bytes, const PutOptions& options = {});
   PutStatus commit(Draft draft);
@@ -303,8 +306,8 @@ class Cache {
   [[nodiscard]] std::optional<std::size_t> head(const Key& key, std::span<std::byte> to) const;
 
   // Brings the leading run of `chain` that is stored from disk into memory, without waiting: `done` is called once, on a thread of the
-  // cache's, when it is there, could not be brought, or `patience` is over (it may still come). For `patience` take the time that doing
-  // without would cost: loading is not even begun if it would take longer. False, and no call: there is nothing to wait for.
+  // cache's, when it is there, could not be brought, or `patience` is over (it may still come); what it throws is dropped. For `patience` take the
+  // time that doing without would cost: loading is not even begun if it would take longer. False, and no call: there is nothing to wait for.
   bool load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done);
 
   // Forgets a value, and all that is chained behind it (which costs a walk over the whole index if there is any). True if it was stored.
@@ -334,7 +337,8 @@ class Cache {
   // nothing that was removed or replaced can come back at the next start. False: the disk did not take that in time; some of it may.
   // The destructor does the same with five seconds. Not while other threads use the cache. A second call returns what the first one did.
   bool close(std::chrono::milliseconds time);
-  // The same without waiting; `done` is called on a thread of the cache's, or at once.
+  // The same without waiting; `done` is called on a thread of the cache's, or at once. It must not wait for the cache's disk; what it throws is
+  // dropped.
   void when_flushed(std::function<void(bool)> done);
 
   // What an `owner` or a `source` is called, for `tensorcache inspect`.
@@ -354,6 +358,8 @@ class Cache {
   struct Flights;
   struct Lower;
   [[nodiscard]] Lookup look_up(const Key& key, Look look, bool counts);
+  PutStatus put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned);
+  PutStatus commit(Draft draft, Handle* pinned);
   std::uint64_t clear_both(std::optional<std::uint64_t> owner);
   std::shared_ptr<detail::MemoryTier> tier_;
   std::unique_ptr<Lower> lower_;     // the disk tier; null: none

@@ -14,6 +14,8 @@ namespace tensorcache {
 
 namespace {
 
+constexpr std::chrono::seconds kLastWrites{5};
+
 std::shared_ptr<detail::MemoryTier> make_tier(CacheOptions options) {
   auto policy = make_policy(options.policy);
   if (!policy) {
@@ -65,7 +67,8 @@ Cache::Cache(CacheOptions options) : flights_(std::make_unique<Flights>()) {
   if (disk) lower_ = std::make_unique<Lower>(*disk, tier_);
 }
 
-Cache::~Cache() = default;
+// With all of it still there, as callbacks of when_flushed() may use it.
+Cache::~Cache() { static_cast<void>(close(kLastWrites)); }
 
 PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
   if (!lower_) return tier_->put(key, value, options);
@@ -74,17 +77,8 @@ PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const Put
     const Lookup there = lower_->loader.fetch(key);
     if (there.value || there.unavailable) return PutStatus::kAlreadyStored;
   }
-  Lookup parent;   // pinned until the value is stored behind it
-  if (options.parent && !tier_->contains(*options.parent) && lower_->disk.contains(*options.parent)) parent = lower_->loader.fetch(*options.parent);
-  if (options.replaces) {
-    Draft draft = reserve(key, value.size(), options);
-    if (draft && !value.empty()) std::memcpy(draft.bytes().data(), value.data(), value.size());
-    return commit(std::move(draft));
-  }
   Handle stored;
-  const PutStatus status = tier_->put(key, value, options, &stored);
-  if (status == PutStatus::kStored) lower_->write(stored);
-  return status;
+  return put(key, value, options, &stored);
 }
 
 PutStatus Cache::put(const Key& key, std::string_view value, const PutOptions& options) { return put(key, std::as_bytes(std::span(value)), options); }
@@ -94,10 +88,27 @@ Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& 
 PutStatus Cache::commit(Draft draft) {
   if (!lower_) return tier_->commit(std::move(draft));
   Handle stored;
-  const bool replaces = draft && draft.replaces_;
-  const PutStatus status = replaces ? lower_->replace(std::move(draft), &stored) : tier_->commit(std::move(draft), &stored);
-  if (status == PutStatus::kStored) lower_->write(stored);
+  return commit(std::move(draft), &stored);
+}
+
+PutStatus Cache::commit(Draft draft, Handle* pinned) {
+  const bool replaces = lower_ && draft && draft.replaces_;
+  const PutStatus status = replaces ? lower_->replace(std::move(draft), pinned) : tier_->commit(std::move(draft), pinned);
+  if (status == PutStatus::kStored && lower_) lower_->write(*pinned);
   return status;
+}
+
+PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned) {
+  Lookup parent;   // pinned until the value is stored behind it
+  if (lower_ && options.parent) parent = look_up(*options.parent, Look::kEverywhere, false);
+  if (!options.replaces) {
+    const PutStatus status = tier_->put(key, value, options, pinned);
+    if (status == PutStatus::kStored && lower_) lower_->write(*pinned);
+    return status;
+  }
+  Draft draft = reserve(key, value.size(), options);
+  if (draft && !value.empty()) std::memcpy(draft.bytes().data(), value.data(), value.size());
+  return commit(std::move(draft), pinned);
 }
 
 Handle Cache::get(const Key& key, Look look) {

@@ -206,5 +206,72 @@ TEST_F(DiskLookup, StoringAChainLooksAtFewOfItsValuesWhileTheDiskTakesNothing) {
   files_->fail_nothing();
 }
 
+TEST_F(DiskLookup, WhatGetOrComputeReplacesDoesNotComeBack) {
+  start();
+  const std::string second = value_of(2, 1000);
+  const auto compute = [&] {
+    EXPECT_EQ(cache_->put(key_of(1), value_of(1, 1000)), PutStatus::kStored);   // by another thread, say
+    EXPECT_TRUE(cache_->flush(20s));
+    const auto bytes = std::as_bytes(std::span(second));
+    return std::vector<std::byte>(bytes.begin(), bytes.end());
+  };
+  EXPECT_EQ(cache_->get_or_compute(key_of(1), compute, {.replaces = true}).text(), second);
+  restart();
+  EXPECT_EQ(cache_->get(key_of(1)).text(), second);
+}
+
+TEST_F(DiskLookup, WhatIsComputedIsStoredBehindAParentOnDisk) {
+  start();
+  ASSERT_EQ(cache_->put(key_of(1), "parent"), PutStatus::kStored);
+  restart();
+  const auto compute = [] { return std::vector<std::byte>(7); };
+  EXPECT_EQ(cache_->get_or_compute(key_of(2), compute, {.parent = key_of(1)}).bytes().size(), 7u);
+  EXPECT_TRUE(cache_->contains(key_of(2)));
+}
+
+TEST_F(DiskLookup, AValueCommittedOverAnExpiredOneIsOnDiskToo) {
+  start();
+  ASSERT_EQ(cache_->put(key_of(1), "old", {.time_to_live = 20ms}), PutStatus::kStored);
+  ASSERT_EQ(cache_->put(key_of(2), "lives", {.time_to_live = 1h}), PutStatus::kStored);
+  restart();
+  std::this_thread::sleep_for(30ms);
+  for (const std::uint64_t number : {1u, 2u}) {
+    Draft draft = cache_->reserve(key_of(number), 3);
+    ASSERT_TRUE(draft);
+    std::memcpy(draft.bytes().data(), "new", 3);
+    EXPECT_EQ(cache_->commit(std::move(draft)), PutStatus::kStored);
+  }
+  restart();
+  EXPECT_EQ(cache_->get(key_of(1)).text(), "new");
+  EXPECT_EQ(cache_->get(key_of(2)).text(), "lives") << "one that is stored stays";
+}
+
+TEST_F(DiskLookup, CallbacksMayUseTheCacheThatIsClosedAndMayThrow) {
+  start_with(1, 1000, 16 << 20);
+  files_->set_write_delay(50ms);
+  ASSERT_EQ(cache_->put(key_of(5), "x"), PutStatus::kStored);
+  bool found = false;
+  cache_->when_flushed([&](bool) { found = static_cast<bool>(cache_->get(key_of(0))); });
+  cache_->when_flushed([](bool) { throw std::runtime_error("the caller's own"); });
+  EXPECT_TRUE(cache_->flush(20s));
+  EXPECT_TRUE(found);
+  EXPECT_FALSE(cache_->disk_stats().degraded);
+  found = false;
+  ASSERT_EQ(cache_->put(key_of(6), "x"), PutStatus::kStored);
+  Cache& closing = *cache_;
+  cache_->when_flushed([&](bool) { found = static_cast<bool>(closing.get(key_of(0))); });
+  cache_.reset();
+  EXPECT_TRUE(found);
+  files_->set_write_delay(0ms);
+  start();
+  std::promise<void> called;
+  ASSERT_TRUE(cache_->load({key_of(0)}, 10s, [&] {
+    called.set_value();
+    throw std::runtime_error("the caller's own");
+  }));
+  ASSERT_EQ(called.get_future().wait_for(20s), std::future_status::ready);
+  EXPECT_TRUE(cache_->get(key_of(0)));
+}
+
 }   // namespace
 }   // namespace tensorcache::testing

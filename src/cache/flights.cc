@@ -8,15 +8,13 @@
 namespace tensorcache {
 
 Handle Cache::Flights::compute_and_store(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options) {
-  detail::MemoryTier& tier = *cache.tier_;
   // It may have been stored between this caller's miss and its lead.
   if (Lookup stored = cache.look_up(key, Look::kEverywhere, false); stored.value) return std::move(stored.value);
   const std::vector<std::byte> value = compute();
   Handle handle;
-  const PutStatus status = tier.put(key, value, options, &handle);
-  if (status == PutStatus::kStored && cache.lower_) cache.lower_->write(handle);
-  if (!handle) handle = tier.get(key, detail::MemoryTier::Count::kNo);   // another thread's put() was faster
-  return handle ? std::move(handle) : tier.detached(value, options);
+  static_cast<void>(cache.put(key, value, options, &handle));
+  if (!handle) handle = cache.tier_->get(key, detail::MemoryTier::Count::kNo);   // another thread's put() was faster
+  return handle ? std::move(handle) : cache.tier_->detached(value, options);
 }
 
 // With mutex_ held: the leader gives up. One of those that wait takes its place, or the flight ends.

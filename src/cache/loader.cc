@@ -162,7 +162,11 @@ void Loader::finish(const std::shared_ptr<Job>& job, bool late) {
       ++stuck_;
     }
   }
-  if (done) done();
+  if (!done) return;
+  try {
+    done();
+  } catch (...) {   // NOLINT: the caller's own affair; this thread has others to serve
+  }
 }
 
 void Loader::load_now(std::span<const Key> chain) {

@@ -76,7 +76,11 @@ std::string DiskTier::path_of(std::uint64_t segment) const { return options_.dir
 std::string DiskTier::path_of(const char* name) const { return options_.directory + "/" + name; }
 
 void DiskTier::note(const std::string& event) const {
-  if (options_.on_event) options_.on_event("disk cache " + options_.directory + ": " + event);
+  if (!options_.on_event) return;
+  try {
+    options_.on_event("disk cache " + options_.directory + ": " + event);
+  } catch (...) {   // NOLINT: a log that fails is not the disk's affair
+  }
 }
 
 DiskTier::Presence DiskTier::presence(const Key& key) const {

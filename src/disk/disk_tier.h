@@ -230,7 +230,7 @@ class DiskTier {
   void enqueue_locked(std::list<Removal>& removal) noexcept;
 
   // entries.cc: the index, with what counts its entries
-  void insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);
+  Index::Id insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);
   void move_locked(Index::Id id, const Place& place);
   // By a removal; `places` has room for some or all. With what hangs behind it, or `most` of that.
   std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr, std::size_t most = SIZE_MAX) noexcept;
@@ -283,7 +283,7 @@ class DiskTier {
     bool moved = false;                          // the next record is elsewhere by now
     std::optional<ReadEnd> end = std::nullopt;   // set: nothing behind it can be read
   };
-  static constexpr std::uint16_t kMostHits = (1 << 15) - 1;
+  static constexpr std::uint16_t kMostHits = (1 << 14) - 1;
   static constexpr std::uint64_t kSpeedFromBytes = 16 << 10;   // shorter reads tell of latency only
   [[nodiscard]] Run locate(std::span<const Key> keys, std::size_t most) const;
   void read_ahead(std::span<const Key> keys) const;
@@ -310,6 +310,7 @@ class DiskTier {
   void write_stretch(std::uint64_t before);
   void answer(Values question, bool written);
   static void answer_all(const std::list<Write>& questions) noexcept;   // with no
+  void forget_expired(Values begin, Values end);
   [[nodiscard]] std::vector<const Write*> wanted(Values begin, Values end);
   void write_values(Values begin, Values end);
   [[nodiscard]] bool publish_locked(const Write& write, const Place& place);

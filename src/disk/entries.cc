@@ -16,10 +16,11 @@ void DiskTier::give_back(std::uint64_t bytes) const {
   if (bytes > 0 && options_.give_back) options_.give_back(bytes);
 }
 
-void DiskTier::insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent) {
-  index_.insert(key, place, entry_class, parent);
+Index::Id DiskTier::insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent) {
+  const Index::Id id = index_.insert(key, place, entry_class, parent);
   counters_.value_bytes += place.value_bytes;
   ++segments_.at(place.segment).live;
+  return id;
 }
 
 void DiskTier::move_locked(Index::Id id, const Place& place) {

@@ -46,8 +46,9 @@ class Index {
     Id next_in_bucket = kNone;   // of a free entry: the next free one; `previous_sibling` is the one before
     std::uint32_t tick = 0;      // of its last use; never above its parent's
     std::uint32_t entry_class = 0;
-    std::uint16_t used : 1 = 0;    // since it was written (again)
-    std::uint16_t hits : 15 = 0;   // saturating
+    std::uint16_t used : 1 = 0;      // since it was written (again)
+    std::uint16_t expires : 1 = 0;   // its record says when
+    std::uint16_t hits : 14 = 0;     // saturating
   };
   static_assert(sizeof(Entry) == 76, "every stored value pays for it");
 

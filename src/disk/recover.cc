@@ -241,12 +241,12 @@ void DiskTier::recover_value(std::uint32_t segment, const Located& located, Orph
       orphans->children[header.parent].push_back(header.key);
       ++orphans->count;
     }
-    insert_locked(header.key, place, entry_class, parent);
-    id = index_.find(header.key);
+    id = insert_locked(header.key, place, entry_class, parent);
     for (const Key& child : take_orphans(orphans, header.key)) {
       if (const Index::Id each = orphan_locked(child); each != Index::kNone && each != id) index_.adopt(each, id);
     }
   }
+  index_[id].expires = header.expires_unix_ms != 0;
   index_.touch(id, tick_);
 }
 

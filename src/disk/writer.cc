@@ -177,7 +177,10 @@ void DiskTier::answer(Values question, bool written) {
     const std::lock_guard lock(mutex_);
     writing_.values.erase(question);
   }
-  tell(written);
+  try {
+    tell(written);
+  } catch (...) {   // NOLINT: the caller's own affair, and not the disk's
+  }
 }
 
 // Values and removals with smaller numbers: first what was removed, with one sync for all of it, then the values that were not removed
@@ -193,6 +196,22 @@ void DiskTier::write_stretch(std::uint64_t before) {
   }
   if (removals != writing_.removals.begin()) write_removals(writing_.removals.begin(), removals);
   if (values != writing_.values.begin()) write_values(writing_.values.begin(), values);
+}
+
+// A value under a key that is stored already is the same one, unless that one expired: only its record tells.
+void DiskTier::forget_expired(Values begin, Values end) {
+  for (auto each = begin; each != end; ++each) {
+    Place place;
+    {
+      const std::lock_guard lock(mutex_);
+      const Index::Id id = index_.find(each->value.key);
+      if (id == Index::kNone || !index_[id].expires) continue;
+      place = index_[id].place;
+    }
+    if (read_head(each->value.key, {})) continue;
+    const std::lock_guard lock(mutex_);
+    forget_at_locked(each->value.key, place);
+  }
 }
 
 // Those that are still to be stored, in order: not there yet, not removed since, and with their parent stored or before them.
@@ -218,6 +237,7 @@ std::vector<const DiskTier::Write*> DiskTier::wanted(Values begin, Values end) {
 }
 
 void DiskTier::write_values(Values begin, Values end) {
+  forget_expired(begin, end);
   std::vector<const Write*> chosen = wanted(begin, end);
   std::vector<RecordHeader> headers;
   std::vector<std::span<const std::byte>> bytes;
@@ -265,8 +285,9 @@ bool DiskTier::publish_locked(const Write& write, const Place& place) {
     ++counters_.dropped_puts;
     return false;
   }
-  insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent);
-  index_.touch(index_.find(value.key), tick_);
+  const Index::Id id = insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent);
+  index_[id].expires = value.expires_unix_ms != 0;
+  index_.touch(id, tick_);
   ++counters_.puts;
   counters_.accepted_bytes += value.bytes.size();
   return true;

@@ -131,6 +131,7 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
   WriteResult result;
   Draft draft = only_if ? Draft() : prepare(key, encoder, options);
   {
+    const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
     // Looked at before room is made for the next, which may take that of this one.
     if (const auto refused = only_if ? conflict(key, *only_if) : std::nullopt) {

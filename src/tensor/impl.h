@@ -66,7 +66,7 @@ struct TensorCache::Impl {
   const std::shared_ptr<tensor::Shared> shared;
   Key space;   // all zeros for a cache without a name
   std::uint64_t owner = 0;
-  std::shared_mutex clearing;   // shared while a computed value is stored, so that clear() is before or after that
+  std::shared_mutex clearing;   // shared while a value is stored, so that clear() is before or after that
   std::array<std::mutex, kStripes> stripes;
   tensor::EntryLimit limit;
   tensor::Computations computations;

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <stdexcept>
+#include <thread>
 
 #include "cache/testing.h"
 #include "tensor/tags.h"
@@ -291,6 +293,22 @@ TEST(CacheManager, EachCountsItsOwn) {
   ASSERT_TRUE(manager.cache("").add("c", text("3")));
   EXPECT_EQ(manager.cache("").size(), 1u);
   EXPECT_EQ(manager.cache("one").size(), 2u);
+}
+
+TEST(EntryLimit, HoldsWhereValuesAreAddedWhileAllAreCleared) {
+  TensorCache cache({.store = {}, .capacity_entries = 2});
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> writers;
+  for (int t = 0; t < 3; ++t) {
+    writers.emplace_back([&, t] {
+      for (int i = 0; !stop; ++i) (void)cache.add(std::to_string(100 * t + i % 50), text("v"));
+    });
+  }
+  for (int i = 0; i < 3000; ++i) cache.clear();
+  stop = true;
+  for (auto& writer : writers) writer.join();
+  for (int i = 0; i < 10; ++i) (void)cache.add("last " + std::to_string(i), text("v"));
+  EXPECT_EQ(cache.size(), 2u);
 }
 
 }   // namespace
