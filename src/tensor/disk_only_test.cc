@@ -65,8 +65,8 @@ TEST_F(DiskOnly, ACounterLosesNoStep) {
 
 TEST_F(DiskOnly, ALargeValueIsNotReadToBeRemovedOrAskedAbout) {
   start();
-  ASSERT_TRUE(add("large", std::string(5'000'000, 'x')));
-  const WriteResult tagged = cache_->add("tagged", TensorView::text(std::string(5'000'000, 'y')), {.tags = {"t"}});
+  ASSERT_TRUE(add("large", std::string(3'000'000, 'x')));
+  const WriteResult tagged = cache_->add("tagged", TensorView::text(std::string(3'000'000, 'y')), {.tags = {"t"}});
   ASSERT_TRUE(tagged);
   ASSERT_TRUE(cache_->flush(20s));
   start();
