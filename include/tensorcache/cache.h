@@ -4,7 +4,7 @@
 //   tensorcache::Handle hit = cache.get_or_compute(key, [&] { return encode(image); });
 //   use(hit.bytes());   // zero copy, pinned until `hit` goes
 //
-// Threads: every member may be called from any thread at any time.
+// Threads: every member but close() may be called from any thread at any time.
 // Failure: a miss is an empty Handle and a write reports a PutStatus; nothing throws on these paths but
 // std::bad_alloc and what a caller's own function throws. A wrong option throws std::invalid_argument that names it.
 #pragma once

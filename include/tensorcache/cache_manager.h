@@ -7,7 +7,7 @@
 //   (void)embeddings.add("a sentence", tensorcache::TensorView::text("..."));
 //   bool elsewhere = logits.contains("a sentence");   // false: names keep them apart
 //
-// Threads: every member may be called from any thread at any time.
+// Threads: every member but close() may be called from any thread at any time.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,7 @@
 //   const tensorcache::Hit counter = cache.get("counter");   // compare-and-swap: 0 is "nothing there"
 //   if (!cache.put_if_version("counter", counter.version(), tensorcache::TensorView::text("1"))) retry();
 //
-// Threads: every member may be called from any thread at any time. For each key alone, reads and writes are linearizable: a read sees
+// Threads: every member but close() may be called from any thread at any time. For each key alone, reads and writes are linearizable: a read sees
 // the last write that ended before it began, or one that overlaps it. A value may go at any time: it is a cache. One that is on disk only and
 // cannot be read now is a miss that says so (Hit::unavailable); put_if_version() refuses then.
 // Values are never changed in place; whoever holds a Hit keeps what it saw.
