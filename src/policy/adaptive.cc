@@ -201,6 +201,7 @@ class Adaptive final : public Policy {
       above = node->parent;
       traits.uses = node->uses;
       node->queue = ReuseModel::class_of(traits);
+      order_.end_present_spare(node->queue);   // else it could go back to where it was taken from, for ever
       order_.put_last(*node);
       traits.last = false;
     }

@@ -10,6 +10,8 @@ namespace {
 
 // Values are remembered for so many times the capacity beyond it: 4 times loses the gain at small sizes.
 constexpr double kRemembered = 16;
+// So many that must stay are passed over in search of one to forget; the next use goes on from there.
+constexpr int kMostPassedOver = 1024;
 // So many are looked at to tell how many wait to be used again.
 constexpr std::size_t kSample = 8192;
 
@@ -168,13 +170,16 @@ History::Known* History::create(const Use& use, Known* above) noexcept {
 }
 
 void History::forget_old() noexcept {
+  int passed_over = 0;
   while (known_bytes_ > (1 + kRemembered) * capacity_ && oldest_ != nullptr && oldest_ != lru_last_ && oldest_->used_at != now_) {
     Known& value = *oldest_;
     unlink(value);
     if (value.in_shadow || value.kids > 0) {   // it stays as long as it is there
       link_behind(lru_last_, value);
+      if (++passed_over == kMostPassedOver) return;   // perhaps all must stay
       continue;
     }
+    passed_over = 0;
     if (value.is_used) model_.forgotten(value.queue, model_.age_of(now_ - value.used_at));
     known_bytes_ -= value.bytes();
     known_.erase(value.hash);

@@ -321,6 +321,25 @@ TEST(Adaptive, ValuesByThemselvesArePlainUses) {
   EXPECT_EQ(policy->pop(), &nodes[0]);
 }
 
+// What the history knows of a chain's beginning is needed as long as its end is known, however small the capacity is.
+TEST(Adaptive, ASmallEndOfAChainKeepsItsLargeBeginning) {
+  const std::unique_ptr<Policy> policy = make_policy("adaptive");
+  policy->resize(1'000'000);
+  std::vector<PolicyNode> nodes(5);
+  policy->begin({.values = nodes.size()});
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    nodes[i].hash = 1000 + i;
+    nodes[i].charge_bytes = i + 1 < nodes.size() ? 100'000 : 10;
+    if (i > 0) nodes[i].parent = &nodes[i - 1];
+    policy->insert(nodes[i]);
+  }
+  policy->begin({.values = 1, .hits = 1});
+  policy->touch(nodes.back());
+  policy->begin({.values = 1});
+  policy->resize(1000);
+  for (std::size_t i = 0; i < nodes.size(); ++i) EXPECT_NE(policy->pop(), nullptr);
+}
+
 TEST(FlatMap, HoldsWhatAnOracleHolds) {
   FlatMap<int> map;
   std::unordered_map<std::uint64_t, int*> oracle;

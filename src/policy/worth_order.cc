@@ -147,6 +147,14 @@ PolicyNode* WorthOrder::present() {
   return batch != nullptr ? batch->next : nullptr;
 }
 
+void WorthOrder::end_present_spare(std::uint8_t value_class) noexcept {
+  if (spare_.next == nullptr || spare_.queue != ReuseModel::kPresent) return;
+  unlink(spare_);
+  if (newest_[spare_.queue] == &spare_) newest_[spare_.queue] = nullptr;
+  spare_.queue = value_class;
+  link(spare_, false);
+}
+
 void WorthOrder::keep_time(std::uint32_t now) {
   now_ = now;
   puts_ += kPutsOfRequest;

@@ -21,7 +21,7 @@ class WorthOrder {
   void use_memory(MemoryAccount& account) { pool_.use_memory(account); }   // before anything is put in
   void shed() noexcept { pool_.shed(); }
 
-  // Takes it in: of its batch the last to go, or the first.
+  // Takes it in: of its batch the last to go, or the first. Without memory for its batch it joins others, of whatever class.
   void put_last(PolicyNode& node) noexcept;
   void put_first(PolicyNode& node) noexcept;
   void take(PolicyNode& node) noexcept;
@@ -33,6 +33,8 @@ class WorthOrder {
   [[nodiscard]] PolicyNode* oldest();
   // Of those of the request at hand, the first to go; null if there is none.
   [[nodiscard]] PolicyNode* present();
+  // Those of the request at hand that had no batch of their own join this class: there may be no memory to part them.
+  void end_present_spare(std::uint8_t value_class) noexcept;
   // It is request `now` from here on.
   void keep_time(std::uint32_t now);
   // The model has learned.
