@@ -137,6 +137,23 @@ TEST(EngineRequests, TextTheTokenizerThrowsAtFailsAlone) {
   EXPECT_TRUE(engine.ask(random_tokens(5, 10), 1)->finish());
 }
 
+// llama.cpp rounds the context up, and cuts the batch to what was asked for: a prompt between the two ended the process.
+TEST(EngineRequests, FillAContextThatIsNoMultipleOfTheBatch) {
+  for (const int context : {128, 400, 1000}) {
+    TestEngine engine(TinyModel::kAttention, [&](LlamaOptions& options) {
+      one_place(options);
+      options.ctx_size = context;
+      options.batch_size = 2048;
+    });
+    const int whole = engine.engine().info().context_tokens;
+    EXPECT_GE(whole, context);
+    for (const int tokens : {context + 1, whole - 1}) {
+      const auto answered = engine.ask(random_tokens(6, static_cast<std::size_t>(tokens)), 1);
+      ASSERT_TRUE(answered->finish()) << context << " " << tokens;
+    }
+  }
+}
+
 TEST(EngineChat, RendersTheModelsOwnTemplate) {
   TestEngine engine(TinyModel::kAttention);
   Request chat = TestEngine::request({}, 4);
@@ -147,6 +164,30 @@ TEST(EngineChat, RendersTheModelsOwnTemplate) {
   const auto from_chat = engine.ask(chat), from_text = engine.ask(text);
   EXPECT_EQ(from_chat->finish()->usage.prompt_tokens, from_text->finish()->usage.prompt_tokens);
   EXPECT_EQ(from_chat->tokens(), from_text->tokens());
+}
+
+TEST(EngineChat, ANameOfABuiltInTemplateIsThatTemplate) {
+  TestEngine engine(TinyModel::kAttention, [](LlamaOptions& options) { options.chat_template = "llama3"; });
+  const auto prompt_tokens = [&](const std::string& content) {
+    Request chat = TestEngine::request({}, 1);
+    chat.kind = Request::Kind::kChat;
+    chat.messages = {{"user", content, ""}};
+    return engine.ask(chat)->finish()->usage.prompt_tokens;
+  };
+  EXPECT_EQ(prompt_tokens("hello") - prompt_tokens("hi"), 3);
+  EXPECT_GT(prompt_tokens("hi"), 40) << "with the template's own words around it";
+}
+
+TEST(EngineChat, TheTemplateSeesNames) {
+  TestEngine engine(TinyModel::kAttention,
+                    [](LlamaOptions& options) { options.chat_template = "{% for m in messages %}{{ m.name }}: {{ m.content }}\n{% endfor %}"; });
+  const auto prompt_tokens = [&](const std::string& name) {
+    Request chat = TestEngine::request({}, 1);
+    chat.kind = Request::Kind::kChat;
+    chat.messages = {{"user", "hi", name}};
+    return engine.ask(chat)->finish()->usage.prompt_tokens;
+  };
+  EXPECT_EQ(prompt_tokens("barbara") - prompt_tokens("bob"), 4);
 }
 
 TEST(EngineStart, NamesTheFileOrOptionThatIsWrong) {
@@ -174,6 +215,9 @@ TEST(EngineStart, NamesTheFileOrOptionThatIsWrong) {
   expect_said([&](auto& o) { o.model_path = good, o.flash_attn = "maybe"; }, "--flash-attn");
   expect_said([&](auto& o) { o.model_path = good, o.loras = {{"none.gguf", 1.0f}}; }, "none.gguf");
   expect_said([&](auto& o) { o.model_path = good, o.parallel = 0; }, "--parallel");
+  for (const char* text_without_messages : {"lama3", "/some/file.jinja", "{% if false %}{{ messages }}{% endif %}"}) {
+    expect_said([&](auto& o) { o.model_path = good, o.chat_template = text_without_messages; }, "--chat-template: the messages do not appear");
+  }
   expect_said([&](auto& o) { o.model_path = good, o.batch_size = 4; }, "--batch-size");
   expect_said([&](auto& o) { o.model_path = make_tiny_model(TinyModel::kRecurrent), o.deterministic = true; }, "--deterministic");
 }

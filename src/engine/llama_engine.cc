@@ -1,5 +1,6 @@
 #include "engine/llama_engine.h"
 
+#include <algorithm>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -27,7 +28,7 @@ class LlamaEngine final : public Engine {
         model_(options, progress),
         cache_(cache),
         store_(model_, cache, block_tokens(options), !options.deterministic),
-        scheduler_(model_, store_, scheduler_options(options), [this](const Sequence& s) { forget(s); }) {
+        scheduler_(model_, store_, scheduler_options(options, model_), [this](const Sequence& s) { forget(s); }) {
     fill_info();
     door_->engine = this;
     preparing_ = std::thread([this] { prepare_loop(); });
@@ -46,9 +47,9 @@ class LlamaEngine final : public Engine {
   void stop(std::chrono::steady_clock::time_point deadline) override;
 
  private:
-  static SchedulerOptions scheduler_options(const LlamaOptions& options) {
+  static SchedulerOptions scheduler_options(const LlamaOptions& options, const LlamaModel& model) {
     return {.block_tokens = static_cast<std::size_t>(block_tokens(options)),
-            .batch_tokens = static_cast<std::size_t>(options.batch_size),
+            .batch_tokens = std::min(static_cast<std::size_t>(options.batch_size), model.batch_tokens()),
             .parallel = options.parallel,
             .deterministic = options.deterministic,
             .attention_in_tiles = !llama_supports_gpu_offload() && options.flash_attn != "off",

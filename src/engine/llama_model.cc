@@ -73,6 +73,31 @@ llama_flash_attn_type flash_attn_type(const std::string& name) {
   throw std::runtime_error("--flash-attn: '" + name + "' is not one of on, off, auto");
 }
 
+std::vector<std::string> builtin_templates() {
+  std::vector<const char*> names(static_cast<std::size_t>(llama_chat_builtin_templates(nullptr, 0)));
+  llama_chat_builtin_templates(names.data(), names.size());
+  return {names.begin(), names.end()};
+}
+
+bool is_builtin_template(const std::string& name) {
+  const std::vector<std::string> names = builtin_templates();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string builtin_template_names() {
+  std::string all;
+  for (const std::string& name : builtin_templates()) all += (all.empty() ? "" : ", ") + name;
+  return all;
+}
+
+// As llama.cpp rounds up the context of each sequence. A context that is no such multiple gets larger than the batch that was cut to fit it,
+// and then a prompt between the two ends the process.
+std::uint32_t whole_context(std::uint32_t tokens, std::uint32_t sequences) {
+  constexpr std::uint32_t kGrain = 256;
+  const std::uint32_t each = (tokens + sequences - 1) / sequences;
+  return (each + kGrain - 1) / kGrain * kGrain * sequences;
+}
+
 std::uint64_t available_bytes() {
   return static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
@@ -160,15 +185,34 @@ void LlamaModel::load_model(const LlamaOptions& options, const std::function<voi
     throw std::runtime_error("--model: " + options.model_path + ": not a text generation model (it has an encoder)");
   }
   vocab_ = llama_model_get_vocab(model_.get());
+  load_template(options);
+  for (llama_token token = 0; token < vocab_tokens(); ++token) longest_token_bytes_ = std::max(longest_token_bytes_, piece(token).size());
+}
+
+// A template that leaves the messages out would give one prompt, and so one answer, to every question: it is refused.
+void LlamaModel::load_template(const LlamaOptions& options) {
+  const std::string option = options.chat_template.empty() ? "--model: the model's chat template" : "--chat-template";
+  builtin_template_ = is_builtin_template(options.chat_template);
+  const auto one_word = [](const char* word) {
+    Request request;
+    request.messages = {{"user", word, ""}};
+    return request;
+  };
+  std::string first, second;
   try {
     templates_.reset(common_chat_templates_init(model_.get(), options.chat_template).release());
     template_source_ = common_chat_templates_source(templates_.get());
+    first = render(one_word("apple"));
+    second = render(one_word("pear"));
   } catch (const std::exception& error) {
-    throw std::runtime_error(std::string(options.chat_template.empty() ? "--model: the model's chat template" : "--chat-template") +
-                             " cannot be used: " + error.what());
+    throw std::runtime_error(option + " cannot be used: " + error.what());
+  }
+  if (first == second) {
+    throw std::runtime_error(option + ": the messages do not appear in what it renders. Give a Jinja template, " +
+                             (options.chat_template.empty() ? "by --chat-template or --chat-template-file" : "its file by --chat-template-file") +
+                             ", or one of these names to --chat-template: " + builtin_template_names());
   }
   template_time_ = template_time(template_source_);
-  for (llama_token token = 0; token < vocab_tokens(); ++token) longest_token_bytes_ = std::max(longest_token_bytes_, piece(token).size());
 }
 
 void LlamaModel::load_adapters(const LlamaOptions& options) {
@@ -191,8 +235,8 @@ void LlamaModel::make_context(const LlamaOptions& options) {
     throw std::runtime_error("--batch-size: must be at least the block size, " + std::to_string(block));
   }
   llama_context_params params = llama_context_default_params();
-  params.n_ctx =
-      static_cast<std::uint32_t>(options.ctx_size > 0 ? options.ctx_size : default_context(model_.get(), options.parallel) * options.parallel);
+  const int tokens = options.ctx_size > 0 ? options.ctx_size : default_context(model_.get(), options.parallel) * options.parallel;
+  params.n_ctx = whole_context(static_cast<std::uint32_t>(tokens), static_cast<std::uint32_t>(options.parallel));
   params.n_batch = static_cast<std::uint32_t>(std::max(options.batch_size, options.parallel));
   params.n_ubatch = params.n_batch;
   params.n_seq_max = static_cast<std::uint32_t>(options.parallel);
@@ -265,8 +309,10 @@ std::string LlamaModel::render(const Request& request) const {
     common_chat_msg out;
     out.role = message.role == "developer" ? "system" : message.role;   // templates know it by its older name
     out.content = message.content;
+    out.tool_name = message.name;   // what templates see as message.name
     inputs.messages.push_back(std::move(out));
   }
+  inputs.use_jinja = !builtin_template_;
   inputs.add_bos = llama_vocab_get_add_bos(vocab_);
   inputs.add_eos = llama_vocab_get_add_eos(vocab_);
   return common_chat_templates_apply(templates_.get(), inputs).prompt;

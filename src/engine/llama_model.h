@@ -53,6 +53,9 @@ class LlamaModel {
   // "" or the time, for a chat template that prints it: part of what such an answer depends on.
   [[nodiscard]] std::string answer_salt() const;
 
+  // Prompt tokens that one llama_decode takes at most.
+  [[nodiscard]] std::size_t batch_tokens() const { return llama_n_batch(context_.get()); }
+
   // Whether a request cannot but be longer than that; a look at its size, where tokenize() would read all of it.
   [[nodiscard]] bool surely_longer(const Request& request, std::size_t tokens) const;
 
@@ -61,6 +64,7 @@ class LlamaModel {
 
  private:
   void load_model(const LlamaOptions& options, const std::function<void(float)>& progress);
+  void load_template(const LlamaOptions& options);
   void load_adapters(const LlamaOptions& options);
   void make_context(const LlamaOptions& options);
   void make_fingerprint(const LlamaOptions& options, const std::vector<Key>& digests);
@@ -72,6 +76,7 @@ class LlamaModel {
   std::unique_ptr<common_chat_templates, LlamaDeleter> templates_;
   const llama_vocab* vocab_ = nullptr;
   std::string template_source_;
+  bool builtin_template_ = false;   // template_source_ is llama.cpp's name of one
   TemplateTime template_time_ = TemplateTime::kNone;
   std::size_t longest_token_bytes_ = 1;
   std::atomic<bool> abort_{false};
