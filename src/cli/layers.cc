@@ -3,6 +3,10 @@
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
 
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +18,7 @@ namespace tensorcache {
 namespace {
 
 constexpr std::string_view kConfigOption = "config";
+constexpr const char *kCommandLine = "command line", *kVariableOrigin = "environment variable ";
 
 std::string under_home(const Surroundings& surroundings, const std::string& xdg_variable, const std::string& under_home_folder) {
   if (const auto folder = surroundings.variable(xdg_variable)) return *folder + "/tensorcache";
@@ -51,7 +56,7 @@ void read_environment(OptionSet& options, const Surroundings& surroundings) {
       append(arguments, *item, *value);
     }
     try {
-      options.parse(arguments, "environment variable " + name);
+      options.parse(arguments, kVariableOrigin + name);
     } catch (const UsageError& error) {
       const std::string message = error.what();
       const std::string own_name = "--" + item->name + ": ";
@@ -152,10 +157,16 @@ std::optional<std::string> config_argument(const std::vector<std::string>& argum
 
 Surroundings Surroundings::of_this_process() {
   return {[](const std::string& name) -> std::optional<std::string> {
-    const char* value = std::getenv(name.c_str());
-    if (value == nullptr || *value == '\0') return std::nullopt;
-    return value;
-  }};
+            const char* value = std::getenv(name.c_str());
+            if (value == nullptr || *value == '\0') return std::nullopt;
+            return value;
+          },
+          [] {
+            std::vector<std::string> names;
+            for (char** entry = environ; *entry != nullptr; ++entry)
+              names.emplace_back(std::string_view(*entry).substr(0, std::string_view(*entry).find('=')));
+            return names;
+          }};
 }
 
 std::string variable_name(const OptionSet& options, const std::string& option) {
@@ -182,7 +193,26 @@ void read_layers(OptionSet& options, const std::vector<std::string>& arguments, 
                  const std::vector<std::string>& sections) {
   if (const std::string path = config_path(arguments, surroundings); !path.empty()) read_file(options, path, sections);
   read_environment(options, surroundings);
-  options.parse(arguments, "command line");
+  options.parse(arguments, kCommandLine);
+}
+
+int layer_rank(const std::string& origin) { return origin == kCommandLine ? 2 : origin.starts_with(kVariableOrigin) ? 1 : 0; }
+
+std::vector<std::string> unknown_variables(const OptionSet& options, const Surroundings& surroundings) {
+  constexpr std::array<std::string_view, 4> kOthers{"TENSORCACHE_BIN", "TENSORCACHE_DEPS", "TENSORCACHE_NO_INSTALL", "TENSORCACHE_INTEROP"};
+  constexpr std::array<std::string_view, 2> kOtherPrefixes{"TENSORCACHE_BENCH_", "TENSORCACHE_TEST_"};
+  std::vector<std::string> known{"TENSORCACHE_CONFIG"}, warnings;
+  for (const auto& item : options.items()) {
+    if (!item->command_line_only) known.push_back(variable_name(options, item->name));
+  }
+  for (const std::string& name : surroundings.variable_names()) {
+    const auto begins = [&](std::string_view prefix) { return name.starts_with(prefix); };
+    if (!begins("TENSORCACHE_") || std::find(known.begin(), known.end(), name) != known.end()) continue;
+    if (std::find(kOthers.begin(), kOthers.end(), name) != kOthers.end() || std::any_of(kOtherPrefixes.begin(), kOtherPrefixes.end(), begins))
+      continue;
+    warnings.push_back("environment variable " + name + " is not known and has no effect" + did_you_mean(name, known));
+  }
+  return warnings;
 }
 
 }   // namespace tensorcache

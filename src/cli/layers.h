@@ -13,6 +13,7 @@ namespace tensorcache {
 // The outside world, replaceable in tests.
 struct Surroundings {
   std::function<std::optional<std::string>(const std::string& name)> variable;   // of the environment; nothing if unset or empty
+  std::function<std::vector<std::string>()> variable_names = [] { return std::vector<std::string>(); };
   [[nodiscard]] static Surroundings of_this_process();
 };
 
@@ -31,5 +32,11 @@ struct Surroundings {
 // ...". Keys are options' long names under [serve], [bench]; only the command's own section is read, but every section's name is checked.
 void read_layers(OptionSet& options, const std::vector<std::string>& arguments, const Surroundings& surroundings,
                  const std::vector<std::string>& sections);
+
+// Of options with two spellings, which origin (OptionSet::Item) goes first: the highest.
+[[nodiscard]] int layer_rank(const std::string& origin);
+
+// A warning for each TENSORCACHE_ variable that no command, script or example reads: it was probably misspelt.
+[[nodiscard]] std::vector<std::string> unknown_variables(const OptionSet& options, const Surroundings& surroundings);
 
 }   // namespace tensorcache

@@ -42,7 +42,7 @@ class Reload : public ::testing::Test {
     running.finish(surroundings);
     cache.emplace(running.cache);
     memory.emplace(*cache);
-    reloader.emplace(running, arguments, surroundings, *cache, *memory);
+    reloader.emplace(running, arguments, surroundings, *cache, *memory, [this](const std::vector<ApiKey>& taken) { keys = taken; });
   }
   bool becomes(std::uint64_t capacity) {
     for (int i = 0; i < 2'000 && cache->stats().capacity_bytes != capacity; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -56,6 +56,7 @@ class Reload : public ::testing::Test {
   std::optional<Cache> cache;
   std::optional<host::MemoryKeeper> memory;
   std::optional<Reloader> reloader;
+  std::vector<ApiKey> keys;   // that were taken at the last hangup with new ones
 };
 
 TEST_F(Reload, ChangesWhatCanChange) {
@@ -122,6 +123,40 @@ TEST_F(Reload, WhatTheFileDoesNotSayStaysAsPutHasSetIt) {
   memory->set(5 * kMiB);
   EXPECT_THAT(reloader->reload().changes, IsEmpty());
   EXPECT_TRUE(becomes(5 * kMiB));
+}
+
+TEST_F(Reload, WhatPutHasSetStaysWhereTheFileSaysWhatItSaid) {
+  write("memory = \"32MiB\"\ndisk-size = \"128MiB\"\n");
+  start({});
+  memory->set(5 * kMiB);
+  cache->resize_disk(96 * kMiB);
+  ASSERT_TRUE(becomes(5 * kMiB));
+  EXPECT_THAT(reloader->reload().changes, IsEmpty());
+  EXPECT_EQ(memory->state().capacity_bytes, 5 * kMiB);
+  EXPECT_EQ(cache->disk_stats().capacity_bytes, 96 * kMiB);
+  write("memory = \"16MiB\"\ndisk-size = \"128MiB\"\n");
+  EXPECT_THAT(reloader->reload().changes, ElementsAre("memory: 16MiB (was 5MiB)"));
+}
+
+TEST_F(Reload, TheKeyFileIsReadAgain) {
+  const std::string file = folder + "/keys";
+  const auto write_keys = [&](const std::string& text) {
+    std::ofstream(file) << text;
+    std::filesystem::permissions(file, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
+  };
+  write_keys("acme K1 admin\nacme K2\n");
+  start({"--disk", "off", "--api-key-file", file});   // there is no configuration file
+  EXPECT_THAT(reloader->reload().changes, IsEmpty());
+  write_keys("acme K1 admin\nbob K3\n");
+  EXPECT_THAT(reloader->reload().changes, ElementsAre("API keys: 1 new, 1 gone, 2 in all"));
+  EXPECT_THAT(keys, ElementsAre(ApiKey{"K1", "acme", true}, ApiKey{"K3", "bob", false}));
+  for (const char* bad : {"", "acme K1 boss\n", "acme K1\nbob K1\n"}) {
+    write_keys(bad);
+    EXPECT_THAT(reloader->reload().error, HasSubstr("--api-key-file: " + file)) << bad;
+    EXPECT_EQ(keys.size(), 2u) << "the old ones hold";
+  }
+  std::filesystem::remove(file);
+  EXPECT_THAT(reloader->reload().error, HasSubstr("cannot read " + file));
 }
 
 TEST_F(Reload, AutoIsTurnedOnAndOff) {

@@ -33,7 +33,8 @@ constexpr std::chrono::seconds kLastWrites{20};
 
 // Taken off every thread that starts after this, to be waited for.
 struct Signals {
-  sigset_t stop, all;   // SIGINT and SIGTERM; and SIGHUP
+  sigset_t stop, all;            // SIGINT and SIGTERM; and SIGHUP
+  bool hangup_ignored = false;   // by whoever started this, as nohup does
 };
 
 Signals hold_signals() {
@@ -44,6 +45,8 @@ Signals hold_signals() {
   sigaddset(&signals.stop, SIGTERM);
   signals.all = signals.stop;
   sigaddset(&signals.all, SIGHUP);
+  struct sigaction hangup{};
+  signals.hangup_ignored = ::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler == SIG_IGN;
   pthread_sigmask(SIG_BLOCK, &signals.all, nullptr);
   return signals;
 }
@@ -72,10 +75,13 @@ bool has_terminal() {
 // What SIGHUP does.
 class Hangup {
  public:
-  explicit Hangup(Reloader& reloader) : reloader_(reloader) {}
-  // Whether to stop: its terminal was closed. Otherwise the configuration is read again.
+  Hangup(Reloader& reloader, bool ignored) : reloader_(reloader), ignored_(ignored) {}
+  // Whether to stop: its terminal was closed, and it was not told to go on then. Otherwise the configuration is read again.
   [[nodiscard]] bool ends() {
-    if (had_terminal_ && !has_terminal()) return true;
+    if (had_terminal_ && !has_terminal()) {
+      had_terminal_ = false;
+      return !ignored_;
+    }
     const Reloaded done = reloader_.reload();
     if (!done.error.empty()) {
       spdlog::error("SIGHUP: nothing was changed: {}", done.error);
@@ -91,7 +97,8 @@ class Hangup {
 
  private:
   Reloader& reloader_;
-  const bool had_terminal_ = has_terminal();
+  const bool ignored_;
+  bool had_terminal_ = has_terminal();
 };
 
 std::string shown_url(const std::string& host, std::uint16_t port) {
@@ -153,11 +160,15 @@ host::KeeperOptions keeper_options(const ServeConfig& config) {
   return {.governor = {.share = config.memory_share_percent / 100.0}, .on_event = [](const std::string& event) { spdlog::info("{}", event); }};
 }
 
+void name_owners(const std::vector<ApiKey>& keys, Cache& cache) {
+  for (const ApiKey& key : keys) cache.name_owner(tenant_owner(key.tenant), key.tenant);
+}
+
 void name_all(const ServeConfig& config, const EngineInfo& info, Cache& cache) {
   cache.name_source(info.source, info.model_name);
   cache.name_owner(tenant_owner(""), "(shared by all)");
   cache.name_owner(tenant_owner("default"), "default");
-  for (const ApiKey& key : config.server.api_keys) cache.name_owner(tenant_owner(key.tenant), key.tenant);
+  name_owners(config.server.api_keys, cache);
 }
 
 void stop(const ServeConfig& config, const sigset_t& signals, Server& server, Engine& engine) {
@@ -189,12 +200,16 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
   Cache cache(std::move(cache_options));
   const auto memory = std::make_shared<host::MemoryKeeper>(cache, keeper_options(config));
   if (config.memory_auto) memory->set_automatic();
-  Reloader reloader(config, arguments, surroundings, cache, *memory);
-  Hangup hangup(reloader);
   ServerOptions server_options = config.server;
   server_options.drain_timeout += kLastReplies;
   server_options.memory = memory;
   Server server(server_options, cache);
+  const auto take_keys = [&](const std::vector<ApiKey>& keys) {
+    server.set_api_keys(keys);
+    name_owners(keys, cache);
+  };
+  Reloader reloader(config, arguments, surroundings, cache, *memory, take_keys);
+  Hangup hangup(reloader, signals.hangup_ignored);
   server.start();
   spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
   std::unique_ptr<Engine> engine;
@@ -223,7 +238,7 @@ std::string serve_help(std::size_t width) {
 Sizes are 8GiB, 512MiB, 100MB or bytes; times 10m, 250ms, 1h30m or seconds. The default stands in [brackets].
 Every option can also stand in the [serve] section of the TOML file (ctx-size = 8192) and in an environment
 variable (TENSORCACHE_CTX_SIZE=8192). The command line goes before the environment, that before the file.
-SIGHUP has the file read again: memory, memory-share, disk-size and log-level change at once.
+SIGHUP has the file and the API key file read again: keys, memory, memory-share, disk-size and log-level change at once.
 
 Examples:
   tensorcache serve -m model.gguf
@@ -246,6 +261,7 @@ int serve_command(const std::vector<std::string>& arguments) {
   if (config.llama.model_path.empty()) throw UsageError("--model: is needed: the GGUF file to serve");
   start_logging(config.log_level, config.log_format);
   for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
+  for (const std::string& warning : unknown_variables(config.options, surroundings)) spdlog::warn("{}", warning);
   std::shared_ptr<trace::Recorder> recorder;
   if (!config.record_path.empty()) {
     try {

@@ -77,7 +77,8 @@ void ServeConfig::declare_model() {
       "what the model was trained for, for each";
   options.add_list("--lora", "FILE", loras_, "LoRA adapter; may be repeated");
   options.add_list("--lora-scaled", "FILE:SCALE", scaled_loras_, "LoRA adapter with a scale; may be repeated");
-  options.add_text("--chat-template", "JINJA", llama.chat_template, "chat template").default_text = "the model's own";
+  options.add_text("--chat-template", "JINJA|NAME", llama.chat_template, "chat template, or llama.cpp's name of one it has built in").default_text =
+      "the model's own";
   options.add_text("--chat-template-file", "FILE", chat_template_file_, "the same, from a file");
   options.add_choice("-ctk,--cache-type-k", llama.cache_type_k, kv_types(), "type of the attention keys").meta = "TYPE";
   options.add_choice("-ctv,--cache-type-v", llama.cache_type_v, kv_types(), "type of the attention values").meta = "TYPE";
@@ -163,7 +164,33 @@ void ServeConfig::read_loras() {
   }
 }
 
+// Of the two options the one of the layer that goes first.
+void ServeConfig::read_chat_template() {
+  const int text_rank = layer_rank(options.find("chat-template")->origin), file_rank = layer_rank(options.find("chat-template-file")->origin);
+  if (!chat_template_file_.empty() && (llama.chat_template.empty() || file_rank > text_rank)) {
+    llama.chat_template = file_text(chat_template_file_);
+    return;
+  }
+  if (!chat_template_file_.empty() && file_rank == text_rank) throw UsageError("--chat-template-file: --chat-template is given too");
+  std::error_code not_a_path;
+  if (!llama.chat_template.empty() && std::filesystem::exists(llama.chat_template, not_a_path)) {
+    throw UsageError("--chat-template: " + llama.chat_template + " is a file; --chat-template-file takes one");
+  }
+}
+
+// A shell expands ~ only where a word begins with it, and no shell reads the file or the environment.
+void ServeConfig::expand_home(const Surroundings& surroundings) {
+  const std::optional<std::string> home = surroundings.variable("HOME");
+  const auto expand = [&](std::string& path) {
+    if (home && (path == "~" || path.starts_with("~/"))) path.replace(0, 1, *home);
+  };
+  for (std::string* path : {&llama.model_path, &disk_.directory, &record_path, &chat_template_file_, &api_key_file_}) expand(*path);
+  for (std::string& path : loras_) expand(path);
+  for (std::string& path : scaled_loras_) expand(path);
+}
+
 void ServeConfig::finish(const Surroundings& surroundings) {
+  expand_home(surroundings);
   server.port = static_cast<std::uint16_t>(port_);
   server.max_connections = static_cast<std::uint32_t>(max_connections_);
   if (max_header_bytes_ < 1024 || max_header_bytes_ > (1u << 30)) {
@@ -179,10 +206,7 @@ void ServeConfig::finish(const Surroundings& surroundings) {
   }
   check_memory();
   read_loras();
-  if (!chat_template_file_.empty()) {
-    if (!llama.chat_template.empty()) throw UsageError("--chat-template-file: --chat-template is given too");
-    llama.chat_template = file_text(chat_template_file_);
-  }
+  read_chat_template();
   try {
     server.api_keys = split_api_keys(api_keys_);
   } catch (const UsageError& error) {

@@ -37,7 +37,9 @@ struct ServeConfig {
   void declare_cache();
   void declare_memory();
   void declare_server();
+  void expand_home(const Surroundings& surroundings);
   void read_loras();
+  void read_chat_template();
   void check_memory();
   void finish_disk(const std::string& folder);
 

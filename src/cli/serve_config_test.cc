@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 namespace tensorcache {
 namespace {
 
@@ -105,6 +107,39 @@ TEST(ServeConfig, TheMemoryIsASizeOrAuto) {
   EXPECT_THAT(error_of({"--memory-share", "0"}), HasSubstr("--memory-share: 0 is out of range"));
   configure(much, {"--memory", "9000TiB"});
   EXPECT_THAT(much.warnings, ElementsAre(HasSubstr("--memory: ")));
+}
+
+TEST(ServeConfig, AHomeFolderIsMeantByATilde) {
+  ServeConfig config;
+  configure(config, {"--model", "~/m.gguf", "--lora", "~/a.gguf", "--record=~/trace"});
+  EXPECT_EQ(config.llama.model_path, "/home/me/m.gguf");
+  EXPECT_THAT(config.llama.loras, ElementsAre(Pair("/home/me/a.gguf", 1.0F)));
+  EXPECT_EQ(config.record_path, "/home/me/trace");
+}
+
+TEST(ServeConfig, TheCommandLineSaysWhichChatTemplate) {
+  const std::string file = ::testing::TempDir() + "template.jinja";
+  std::ofstream(file) << "from the file";
+  ServeConfig text, both, other_way;
+  text.options.parse({"--chat-template-file", file}, "config.toml");
+  configure(text, {"--chat-template", "llama3"});
+  EXPECT_EQ(text.llama.chat_template, "llama3");
+  other_way.options.parse({"--chat-template", "llama3"}, "environment variable TENSORCACHE_CHAT_TEMPLATE");
+  configure(other_way, {"--chat-template-file", file});
+  EXPECT_EQ(other_way.llama.chat_template, "from the file");
+  EXPECT_THAT(error_of({"--chat-template", "llama3", "--chat-template-file", file}), HasSubstr("--chat-template is given too"));
+  EXPECT_EQ(error_of({"--chat-template", file}), "--chat-template: " + file + " is a file; --chat-template-file takes one");
+}
+
+TEST(ServeConfig, AMisspeltVariableIsWarnedOf) {
+  Surroundings surroundings = kHome;
+  surroundings.variable_names = [] {
+    return std::vector<std::string>{
+        "PATH", "TENSORCACHE_MEMROY", "TENSORCACHE_MEMORY", "TENSORCACHE_DEPS", "TENSORCACHE_BENCH_URL", "TENSORCACHE_SOMETHING_ELSE"};
+  };
+  EXPECT_THAT(unknown_variables(ServeConfig().options, surroundings),
+              ElementsAre("environment variable TENSORCACHE_MEMROY is not known and has no effect; did you mean TENSORCACHE_MEMORY?",
+                          "environment variable TENSORCACHE_SOMETHING_ELSE is not known and has no effect"));
 }
 
 TEST(ServeConfig, TheDefaultBudgetIsBounded) {

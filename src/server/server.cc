@@ -166,6 +166,12 @@ std::uint16_t Server::port() const { return impl_->port; }
 
 void Server::set_engine(Engine& engine) { impl_->service.engine.store(&engine); }
 
+void Server::set_api_keys(const std::vector<ApiKey>& keys) {
+  const ServerOptions& options = impl_->service.options;
+  if (keys.empty() != options.api_keys.empty()) throw std::invalid_argument("api_keys: cannot be switched on or off while the server runs");
+  asio::post(impl_->io, [service = &impl_->service, tenants = Tenants(keys, options.share_across_tenants)] { service->tenants = tenants; });
+}
+
 void Server::stop() {
   const std::lock_guard lock(impl_->stop_mutex);
   if (!impl_->thread.joinable()) return;

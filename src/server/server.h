@@ -20,7 +20,10 @@ class MemoryKeeper;
 struct ApiKey {
   std::string key;
   std::string tenant = "default";
-  bool admin = false;   // may read /metrics and the whole /cache where there are several tenants
+  // May see and delete what all tenants have, and change the cache. With one tenant and no key so marked, every key may.
+  bool admin = false;
+
+  friend bool operator==(const ApiKey&, const ApiKey&) = default;
 };
 
 struct ServerOptions {
@@ -59,6 +62,10 @@ class Server {
 
   // From any thread, once. The engine must outlive the server or its stop().
   void set_engine(Engine& engine);
+
+  // Instead of those it was made with, from the next request on. Any thread. A server that was made with keys must get some, and one without
+  // none: throws std::invalid_argument.
+  void set_api_keys(const std::vector<ApiKey>& keys);
 
   // Stops accepting, lets what runs finish for `drain_timeout`, cuts off the rest, joins. Any thread; may be called twice.
   void stop();

@@ -20,7 +20,7 @@ struct Service {
   const ServerOptions options;
   Cache& cache;
   const std::shared_ptr<host::MemoryKeeper> memory;
-  const Tenants tenants;
+  Tenants tenants;         // the server's thread only
   const bool local_only;   // loopback without keys: see guard.h
   Metrics metrics;
   Flights flights;

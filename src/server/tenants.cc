@@ -29,6 +29,7 @@ bool equal_in_constant_time(const Key& a, const Key& b) {
 Tenants::Tenants(const std::vector<ApiKey>& keys, bool shared) : everybody_{shared ? "" : "default", true} {
   std::set<std::string> names;
   std::set<Key> digests;
+  bool marked = false;
   for (const ApiKey& key : keys) {
     if (key.key.empty()) throw std::invalid_argument("api_keys: a key is empty");
     if (key.tenant.empty()) throw std::invalid_argument("api_keys: a key has no tenant name");
@@ -36,10 +37,11 @@ Tenants::Tenants(const std::vector<ApiKey>& keys, bool shared) : everybody_{shar
     if (!digests.insert(digest).second) throw std::invalid_argument("api_keys: the same key is given twice (tenant " + key.tenant + ")");
     names.insert(key.tenant);
     entries_.push_back({digest, {shared ? "" : key.tenant, key.admin}});
+    marked = marked || key.admin;
   }
   several_ = names.size() > 1;
-  if (!several_)
-    for (Entry& entry : entries_) entry.caller.admin = true;   // there is nobody to hide anything from
+  if (several_ || marked) return;
+  for (Entry& entry : entries_) entry.caller.admin = true;   // there is nobody to hide anything from
 }
 
 std::optional<Caller> Tenants::identify(std::string_view authorization) const {

@@ -14,10 +14,10 @@ namespace tensorcache {
 
 struct Caller {
   std::string tenant;   // as it goes into keys; "" for all where answers are shared
-  bool admin = false;   // may see all tenants' figures
+  bool admin = false;   // may see and delete what all tenants have, and change the cache
 };
 
-// Keeps digests of the keys only. Immutable, so any thread.
+// Keeps digests of the keys only.
 class Tenants {
  public:
   // Throws std::invalid_argument for an empty or repeated key and an empty tenant name.

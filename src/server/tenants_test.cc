@@ -30,6 +30,12 @@ TEST(Tenants, OneTenantIsItsOwnAdmin) {
   EXPECT_TRUE(tenants.identify("Bearer k1")->admin);
 }
 
+TEST(Tenants, AMarkIsTakenAtItsWordWithOneTenantToo) {
+  const Tenants tenants({{"k1", "a", true}, {"k2", "a", false}}, false);
+  EXPECT_TRUE(tenants.identify("Bearer k1")->admin);
+  EXPECT_FALSE(tenants.identify("Bearer k2")->admin);
+}
+
 TEST(Tenants, SharedTenantsAreOneAndNoTenantCanBeNamedSo) {
   const Tenants tenants({{"k1", "a", false}, {"k2", "b", false}}, true);
   EXPECT_EQ(tenants.identify("Bearer k1")->tenant, tenants.identify("Bearer k2")->tenant);
