@@ -10,7 +10,7 @@
 namespace tensorcache {
 
 struct Hints {
-  static constexpr int kUsualPriority = 50;
+  static constexpr int kUsualPriority = 50, kHighestPriority = 100;
   int priority = kUsualPriority;                 // 0 to 100: what has a lower one goes first, whatever the policy says
   std::chrono::milliseconds keep_for{0};         // until then it goes only when nothing else can
   std::chrono::milliseconds expected_reuse{0};   // the same until it is used again, but only for so long and half as long again; then it goes next

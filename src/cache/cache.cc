@@ -61,6 +61,22 @@ std::string_view put_status_name(PutStatus status) {
   return "unknown";
 }
 
+namespace {
+
+void check(const Hints& hints) {
+  if (hints.priority >= 0 && hints.priority <= Hints::kHighestPriority) return;
+  throw std::invalid_argument("hints.priority: " + std::to_string(hints.priority) + " is out of range: it must be from 0 to " +
+                              std::to_string(Hints::kHighestPriority));
+}
+
+void check(const PutOptions& options) {
+  check(options.hints);
+  if (static_cast<std::size_t>(options.kind) >= kKindCount) throw std::invalid_argument("kind: is none of Kind's values");
+  if (!(options.cost_seconds >= 0)) throw std::invalid_argument("cost_seconds: must be a number, and not negative");
+}
+
+}   // namespace
+
 Cache::Cache(CacheOptions options) : flights_(std::make_unique<Flights>()) {
   const std::optional<DiskOptions> disk = options.disk;
   tier_ = make_tier(std::move(options));
@@ -71,6 +87,7 @@ Cache::Cache(CacheOptions options) : flights_(std::make_unique<Flights>()) {
 Cache::~Cache() { static_cast<void>(close(kLastWrites)); }
 
 PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
+  check(options);
   if (!lower_) return tier_->put(key, value, options);
   // Values do not change, and it may have expired: only reading it tells.
   if (!options.replaces && !tier_->contains(key) && lower_->disk.contains(key)) {
@@ -83,7 +100,10 @@ PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const Put
 
 PutStatus Cache::put(const Key& key, std::string_view value, const PutOptions& options) { return put(key, std::as_bytes(std::span(value)), options); }
 
-Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) { return tier_->reserve(key, value_bytes, options); }
+Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) {
+  check(options);
+  return tier_->reserve(key, value_bytes, options);
+}
 
 PutStatus Cache::commit(Draft draft) {
   if (!lower_) return tier_->commit(std::move(draft));
@@ -134,7 +154,10 @@ Run Cache::match(std::span<const Key> chain, Look look, std::size_t of) {
 
 void Cache::demote(std::span<const Key> chain) { tier_->demote(chain); }
 
-void Cache::advise(std::span<const Key> chain, const Hints& hints) { tier_->advise(chain, hints); }
+void Cache::advise(std::span<const Key> chain, const Hints& hints) {
+  check(hints);
+  tier_->advise(chain, hints);
+}
 
 std::size_t Cache::peek(std::span<const Key> chain, Look look) const {
   std::size_t run = tier_->peek(chain);
@@ -187,6 +210,7 @@ std::uint64_t Cache::clear() { return clear_both(std::nullopt); }
 std::uint64_t Cache::clear(std::uint64_t owner) { return clear_both(owner); }
 
 Handle Cache::get_or_compute(const Key& key, const Compute& compute, const PutOptions& options) {
+  check(options);
   Handle hit = get(key);
   return hit ? std::move(hit) : flights_->join(*this, key, compute, options);
 }

@@ -1,6 +1,8 @@
 // What cache.h promises of single values: storing, finding, forgetting, expiring, owners, lists and counts.
 #include "tensorcache/cache.h"
 
+#include <limits>
+
 #include "cache/testing.h"
 
 namespace tensorcache {
@@ -327,6 +329,38 @@ TEST(Cache, WrongOptionsAreNamed) {
   } catch (const std::invalid_argument& error) {
     EXPECT_NE(std::string(error.what()).find("clock"), std::string::npos);
   }
+}
+
+TEST(Cache, WrongPutOptionsAreNamedAndChangeNothing) {
+  Cache cache({.capacity_bytes = 64 << 10});
+  ASSERT_EQ(cache.put(key_of(1), "abc"), PutStatus::kStored);
+  const std::vector<Key> chain{key_of(1)};
+  const auto error_of = [](const auto& call) -> std::string {
+    try {
+      call();
+    } catch (const std::invalid_argument& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  for (const int priority : {-1, 101, 254, 255, 1000}) {
+    const Hints hints{.priority = priority};
+    EXPECT_EQ(error_of([&] { (void)cache.put(key_of(2), "abc", {.hints = hints}); }).find("hints.priority: "), 0u) << priority;
+    EXPECT_EQ(error_of([&] { (void)cache.reserve(key_of(2), 3, {.hints = hints}); }).find("hints.priority: "), 0u) << priority;
+    EXPECT_EQ(error_of([&] { cache.advise(chain, hints); }).find("hints.priority: "), 0u) << priority;
+    bool computed = false;
+    const auto compute = [&] {
+      computed = true;
+      return std::vector<std::byte>(3);
+    };
+    EXPECT_EQ(error_of([&] { (void)cache.get_or_compute(key_of(2), compute, {.hints = hints}); }).find("hints.priority: "), 0u) << priority;
+    EXPECT_FALSE(computed);
+  }
+  EXPECT_EQ(error_of([&] { (void)cache.put(key_of(2), "abc", {.kind = static_cast<Kind>(99)}); }).find("kind: "), 0u);
+  EXPECT_EQ(error_of([&] { (void)cache.put(key_of(2), "abc", {.cost_seconds = std::numeric_limits<float>::quiet_NaN()}); }).find("cost_seconds: "),
+            0u);
+  EXPECT_FALSE(cache.get(key_of(2)));
+  EXPECT_EQ(cache.get(key_of(1)).text(), "abc");
 }
 
 TEST(Cache, NamesKindsAndStatuses) {

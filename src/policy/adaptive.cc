@@ -48,6 +48,7 @@ class Adaptive final : public Policy {
     order_.keep_time(now_);
     history_->begin(now_);
   }
+  void end_run() override { close_run(); }
   void insert(PolicyNode& node) override {
     close_run();
     if (inserts_left_ == 0) go_beyond(node);

@@ -32,6 +32,7 @@ class Auto final : public Policy {
     for (Group& group : groups_) group.order->shed();
   }
   void begin(const RequestTraits& request) override { groups_[kBlocks].order->begin(request); }
+  void end_run() override { groups_[kBlocks].order->end_run(); }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_ = capacity_bytes;
     sample_.resize(capacity_);

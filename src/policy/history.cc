@@ -49,6 +49,7 @@ void History::use_run(std::span<const Use> run, const ReuseTraits& traits) {
   const std::span<Known*> values(present_.data() + first, run.size());
   Known* above = nullptr;
   for (std::size_t i = run.size(); i-- > 0;) {
+    if (values[i] == nullptr) values[i] = known_.find(run[i].hash);   // it may be in the run twice
     if (values[i] == nullptr) values[i] = create(run[i], above);
     if (values[i] != nullptr) above = values[i];
   }

@@ -66,6 +66,8 @@ class Policy {
   virtual void shed() {}
   // What is touched right after this, from the last value to the first, is the run that this request found.
   virtual void begin(const RequestTraits& request) { static_cast<void>(request); }
+  // That run is over, though fewer may have been touched than it found: what is touched next does not belong to it.
+  virtual void end_run() {}
   // The budget, at first and whenever it changes.
   virtual void resize(std::uint64_t capacity_bytes) { static_cast<void>(capacity_bytes); }
   // Room is going to be made for this node, which is not held; insert() may follow, or not. For those that say they want to know.

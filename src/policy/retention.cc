@@ -14,6 +14,7 @@ constexpr std::chrono::milliseconds kLongest = std::chrono::hours{24 * 365 * 20}
 }   // namespace
 
 void Retention::advise(PolicyNode& node, const Hints& hints) {
+  static_assert(Hints::kHighestPriority + 1 < kKept);
   const auto band = static_cast<std::uint8_t>(hints.priority == Hints::kUsualPriority ? kOrdered : hints.priority + 1);
   const bool kept = keeps(hints) && allowed_bytes_ >= kKeptBytes;
   if (!kept && band == node.band) return;
@@ -101,7 +102,7 @@ PolicyNode* Retention::pop_band(std::map<std::uint8_t, NodeList>::iterator band)
 PolicyNode* Retention::pop() {
   if (!kept_.empty()) {
     const std::int64_t now = now_().time_since_epoch().count();
-    while (!kept_.empty() && kept_.begin()->first.time <= now) let_go(kept_.begin()->second, false);
+    for (std::size_t i = 0; i < kMostChances && !kept_.empty() && kept_.begin()->first.time <= now; ++i) let_go(kept_.begin()->second, false);
   }
   if (!bands_.empty() && !goes_late(bands_.begin()->first)) return pop_band(bands_.begin());
   if (PolicyNode* node = order_->pop()) return node;

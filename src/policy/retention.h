@@ -24,6 +24,7 @@ class Retention final : public Policy {
   void use_memory(MemoryAccount& account) override { order_->use_memory(account); }
   void shed() override { order_->shed(); }
   void begin(const RequestTraits& request) override { order_->begin(request); }
+  void end_run() override { order_->end_run(); }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_bytes_ = capacity_bytes;
     order_->resize(capacity_bytes);

@@ -35,6 +35,27 @@ class RetentionTest : public ::testing::Test {
   std::array<PolicyNode, 6> nodes_;
 };
 
+// Else one put would wait for all that ends at once.
+TEST_F(RetentionTest, OnePopLetsGoOfABoundedNumberWhoseTimeIsOver) {
+  constexpr std::size_t kMany = 2 * kMostChances;
+  std::vector<PolicyNode> many(kMany);
+  retention_.resize(4 * kMany);
+  retention_.allow(kMany * Retention::kKeptBytes);
+  for (std::size_t i = 0; i < kMany; ++i) {
+    many[i].hash = 100 + i;
+    many[i].charge_bytes = 1;
+    retention_.insert(many[i]);
+    retention_.advise(many[i], {.keep_for = std::chrono::seconds(1)});
+  }
+  now_ += std::chrono::seconds(2);
+  EXPECT_EQ(retention_.pop(), &node('a'));
+  // The memory of each that was let go is allowed anew.
+  EXPECT_EQ(retention_.take_back() / Retention::kKeptBytes, 100 + kMostChances);
+  std::size_t popped = 1;
+  while (retention_.pop() != nullptr) ++popped;
+  EXPECT_EQ(popped, kMany + nodes_.size());
+}
+
 TEST_F(RetentionTest, WithoutHintsItIsTheOrderItself) {
   retention_.touch(node('a'));
   EXPECT_EQ(all(), "bcdefa");

@@ -101,6 +101,7 @@ void MemoryTier::tell(const Use& use) {
     entry->hits.store(entry->hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     touch(*entry);
   }
+  policy_->end_run();
 }
 
 void MemoryTier::touch(Entry& entry) {
