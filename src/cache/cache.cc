@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "base/call_back.h"
 #include "cache/flights.h"
 #include "cache/lower.h"
 #include "policy/policy.h"
@@ -242,7 +243,7 @@ void Cache::when_flushed(std::function<void(bool)> done) {
   if (lower_) {
     lower_->disk.when_written(std::move(done));
   } else {
-    done(true);
+    detail::call_back(done, true);
   }
 }
 

@@ -260,8 +260,11 @@ TEST_F(DiskLookup, CallbacksMayUseTheCacheThatIsClosedAndMayThrow) {
   ASSERT_EQ(cache_->put(key_of(6), "x"), PutStatus::kStored);
   Cache& closing = *cache_;
   cache_->when_flushed([&](bool) { found = static_cast<bool>(closing.get(key_of(0))); });
+  cache_->when_flushed([](bool) { throw std::runtime_error("the caller's own"); });
   cache_.reset();
   EXPECT_TRUE(found);
+  Cache in_memory({});
+  in_memory.when_flushed([](bool) { throw std::runtime_error("the caller's own"); });
   files_->set_write_delay(0ms);
   start();
   std::promise<void> called;

@@ -4,6 +4,7 @@
 #include <new>
 #include <utility>
 
+#include "base/call_back.h"
 #include "base/deadline.h"
 
 namespace tensorcache {
@@ -162,11 +163,7 @@ void Loader::finish(const std::shared_ptr<Job>& job, bool late) {
       ++stuck_;
     }
   }
-  if (!done) return;
-  try {
-    done();
-  } catch (...) {   // NOLINT: the caller's own affair; this thread has others to serve
-  }
+  if (done) detail::call_back(done);
 }
 
 void Loader::load_now(std::span<const Key> chain) {

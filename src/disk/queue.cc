@@ -4,6 +4,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/call_back.h"
 #include "disk/disk_tier.h"
 
 namespace tensorcache::disk {
@@ -80,7 +81,7 @@ void DiskTier::when_written(std::function<void(bool)> done) {
       return;
     }
   }
-  done(false);
+  detail::call_back(done, false);
 }
 
 // No record of a key is in the log if it is neither indexed nor being written, and every record without an entry is accounted for.

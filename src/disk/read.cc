@@ -152,6 +152,7 @@ bool DiskTier::check_and_count(Run& run, const Run::Record& record, const Record
   const bool good = header && header->type == RecordType::kValue && header->key == record.key && header->value_bytes == value.size() &&
                     header->payload_checksum == payload_checksum(value, run.salt, record.offset);
   const bool old = good && expired(*header, options_.unix_ms());
+  const bool erased = header && header->type == RecordType::kErased;   // a power cut may bring back the segment, but not what said so
   if (!good || old) {
     const std::lock_guard lock(mutex_);
     if (!holds_locked(record.key, place)) {   // removed or replaced while it was read
@@ -159,9 +160,9 @@ bool DiskTier::check_and_count(Run& run, const Run::Record& record, const Record
       run.end.reset();
       return false;
     }
-    ++(old ? counters_.expirations : counters_.corrupt_records);
+    if (!erased) ++(old ? counters_.expirations : counters_.corrupt_records);
     forget_at_locked(record.key, place);
-    run.end = old ? ReadEnd::kNotStored : ReadEnd::kFailed;
+    run.end = old || erased ? ReadEnd::kNotStored : ReadEnd::kFailed;
     return false;
   }
   const Verdict verdict = accept(i, *header, place);

@@ -50,6 +50,26 @@ TEST(DiskRecovery, AnEarlierClearDoesNotHideWhatWasStoredSince) {
   EXPECT_TRUE(tier.has(3));
 }
 
+// A power cut may bring back the segment, whose summary knows nothing of it, without the one that said what was removed: the mark in the
+// place of the value's header is left.
+TEST(DiskRecovery, AValueThatWasErasedWhereItStandsIsGoneAndNotCorrupt) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(tier.put(i, 20'000));
+  ASSERT_TRUE(tier.flush());
+  ASSERT_EQ(tier->stats().segments, 2u) << "the first is full, and has its summary";
+  EXPECT_TRUE(tier->remove(key_of(1)));
+  ASSERT_TRUE(tier.flush());
+  auto after = files->contents();
+  tier.stop();
+  std::erase_if(after, [](const auto& file) { return file.first.ends_with("2.tcs"); });
+  files->set_contents(after);
+  tier.start();
+  EXPECT_FALSE(tier.has(1));
+  EXPECT_TRUE(tier.has(2));
+  EXPECT_EQ(tier->stats().corrupt_records, 0u);
+}
+
 TEST(DiskRecovery, ASegmentOfManyRecordsIsReadInPieces) {
   const auto files = std::make_shared<FaultFiles>();
   TestTier tier(files, [](DiskTierOptions& options) {

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/call_back.h"
 #include "disk/disk_tier.h"
 
 namespace tensorcache::disk {
@@ -177,10 +178,7 @@ void DiskTier::answer(Values question, bool written) {
     const std::lock_guard lock(mutex_);
     writing_.values.erase(question);
   }
-  try {
-    tell(written);
-  } catch (...) {   // NOLINT: the caller's own affair, and not the disk's
-  }
+  detail::call_back(tell, written);
 }
 
 // Values and removals with smaller numbers: first what was removed, with one sync for all of it, then the values that were not removed
