@@ -23,8 +23,15 @@ constexpr double kMostInHistory = 8192;
 
 class Adaptive final : public Policy {
  public:
-  void use_memory(MemoryAccount& account) override { order_.use_memory(account); }
-  void shed() override { order_.shed(); }
+  void use_memory(MemoryAccount& account) override {
+    account_ = &account;
+    order_.use_memory(account);
+    history_->use_memory(account);
+  }
+  void shed() override {
+    order_.shed();
+    begin_history(share_);
+  }
   void resize(std::uint64_t capacity_bytes) override {
     capacity_ = static_cast<double>(capacity_bytes);
     choose_share();
@@ -119,11 +126,18 @@ class Adaptive final : public Policy {
     const double values = capacity_ / std::max(mean_charge_, 1.0);
     const int share = values <= kMostInHistory ? 0 : std::min(30, static_cast<int>(std::ceil(std::log2(values / kMostInHistory))));
     if (share == share_ || (share == share_ - 1 && share > 0)) return;
+    begin_history(share);
+  }
+
+  void begin_history(int share) {
+    std::unique_ptr<History> history;
     try {
-      history_ = std::make_unique<History>(model_, share == 0);
-    } catch (const std::bad_alloc&) {   // then it is larger than it need be
+      history = std::make_unique<History>(model_, share == 0);
+    } catch (const std::bad_alloc&) {   // then the present one is larger than it need be
       return;
     }
+    history_ = std::move(history);
+    if (account_ != nullptr) history_->use_memory(*account_);
     share_ = share;
     run_.clear();
     history_->resize(history_capacity());
@@ -208,6 +222,7 @@ class Adaptive final : public Policy {
     }
   }
 
+  MemoryAccount* account_ = nullptr;   // or there is none
   ReuseModel model_;
   WorthOrder order_{model_};   // of the real values, whichever is followed
   std::unique_ptr<History> history_ = std::make_unique<History>(model_, true);

@@ -26,9 +26,11 @@ std::vector<std::unique_ptr<Policy>> only_lru() {
 class Auto final : public Policy {
  public:
   void use_memory(MemoryAccount& account) override {
+    sample_.use_memory(account);
     for (Group& group : groups_) group.order->use_memory(account);
   }
   void shed() override {
+    sample_.shed();
     for (Group& group : groups_) group.order->shed();
   }
   void begin(const RequestTraits& request) override { groups_[kBlocks].order->begin(request); }

@@ -33,9 +33,11 @@ class Guarded final : public Policy {
  public:
   void use_memory(MemoryAccount& account) override {
     account_ = &account;
+    sample_.use_memory(account);
     order().use_memory(account);
   }
   void shed() override {
+    sample_.shed();
     order().shed();
     if (other()) other()->shed();
   }

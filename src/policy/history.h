@@ -33,6 +33,12 @@ class History {
   History(const History&) = delete;
   History& operator=(const History&) = delete;
 
+  // Before anything is used.
+  void use_memory(MemoryAccount& account) {
+    known_.use_memory(account);
+    pool_.use_memory(account);
+    order_.use_memory(account);
+  }
   void resize(double capacity_bytes);
   // What is used from here on belongs to the next request.
   void begin(std::uint32_t now);

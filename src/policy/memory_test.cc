@@ -2,6 +2,7 @@
 #include "policy/memory_account.h"
 
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <random>
 #include <set>
@@ -105,6 +106,41 @@ TEST_P(Memory, EveryPolicyKeepsAccountWithoutIt) {
       owner.pop_all();
     }
     EXPECT_EQ(account.taken_bytes(), 0u);
+  }
+}
+
+// What grows with the cache is asked for; what is not is less than a megabyte, whatever the cache.
+TEST(PolicyMemory, IsAllFromTheAccount) {
+  for (const PolicyInfo& info : policies()) {
+    SCOPED_TRACE(info.name);
+    Refusing account(0);
+    const std::size_t before = ::mallinfo2().uordblks;
+    std::vector<PolicyNode> nodes(60'000);
+    const std::size_t own_bytes = ::mallinfo2().uordblks - before;
+    const std::unique_ptr<Policy> policy = make_policy(info.name);
+    policy->use_memory(account);
+    policy->resize(4000 * 100);
+    std::size_t held = 0;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      nodes[i].hash = i * 0x9E3779B97F4A7C15u;
+      nodes[i].charge_bytes = 100;
+      nodes[i].kind = i % 2 == 0 ? Kind::kPrefixBlock : Kind::kTensor;
+      policy->announce(nodes[i]);
+      if (held == 4000) {
+        ASSERT_NE(policy->pop(), nullptr);
+      } else {
+        ++held;
+      }
+      policy->begin({.values = 1});
+      policy->insert(nodes[i]);
+    }
+    const std::uint64_t outside = ::mallinfo2().uordblks - before - own_bytes - std::min<std::uint64_t>(account.taken_bytes(), SIZE_MAX);
+    EXPECT_LT(static_cast<std::int64_t>(outside), 2 << 20) << account.taken_bytes() << " are from the account";
+    const std::uint64_t at_most = account.taken_bytes();
+    while (policy->pop() != nullptr) {
+    }
+    policy->shed();
+    EXPECT_LE(account.taken_bytes(), std::min<std::uint64_t>(at_most, 16 << 10));
   }
 }
 

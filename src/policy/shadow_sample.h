@@ -18,6 +18,12 @@ class ShadowSample {
   static constexpr std::size_t kMostNodes = 8192;   // of each policy's
 
   explicit ShadowSample(std::vector<std::unique_ptr<Policy>> policies);
+  ~ShadowSample() { shed(); }
+  ShadowSample(const ShadowSample&) = delete;
+  ShadowSample& operator=(const ShadowSample&) = delete;
+  void use_memory(MemoryAccount& account);   // before anything is used
+  // Gives all memory back: the sample begins anew.
+  void shed();
   void resize(std::uint64_t capacity_bytes);
   // False: its key is not in the sample, and nothing was done. Otherwise every shadow has used it, and found() says which had it.
   bool use(const PolicyNode& value);
@@ -34,14 +40,19 @@ class ShadowSample {
     bool found = false;
   };
   [[nodiscard]] bool takes(std::uint64_t hash) const;
-  void insert(Shadow& shadow, const PolicyNode& value) const;
-  void make_room(Shadow& shadow, std::uint64_t bytes) const;
-  static void forget(Shadow& shadow, std::uint64_t hash);
+  [[nodiscard]] bool has_memory();
+  void insert(Shadow& shadow, const PolicyNode& value);
+  void make_room(Shadow& shadow, std::uint64_t bytes);
+  void forget(Shadow& shadow, std::uint64_t hash);
   void halve();
+  void give_back_but(std::size_t nodes);
 
   std::vector<Shadow> shadows_;
   std::uint64_t capacity_ = 0;
-  int halvings_ = 0;   // how often the sample was halved
+  int halvings_ = 0;                      // how often the sample was halved
+  MemoryAccount* account_ = nullptr;      // or there is none
+  std::size_t nodes_ = 0, allowed_ = 0;   // of all shadows; that there is memory for from the account
+  std::size_t refused_ = 0;               // nodes, since it gave some
 };
 
 }   // namespace tensorcache
