@@ -88,7 +88,7 @@ def wait_until_written(url):
 
 
 def what_to_try(url, name):
-    question = '{"messages":[{"role":"user","content":"What is the capital of France?"}],"temperature":0}'
+    question = '{"messages":[{"role":"user","content":"What is the capital of France? Answer in one sentence."}],"temperature":0,"max_tokens":64}'
     say(f"""Serving {name} on {url}. Try, in another terminal (twice; -i shows Cache-Status, which says why it was fast):
 
   curl -i {url}/v1/chat/completions -H 'Content-Type: application/json' -d '{question}'
@@ -97,7 +97,10 @@ or with OpenAI's Python client (pip install openai):
 
   from openai import OpenAI
   client = OpenAI(base_url="{url}/v1", api_key="none")
-  print(client.chat.completions.create(model="{name}", messages=[{{"role": "user", "content": "Hello"}}]).choices[0].message.content)
+  for turn in "computed", "from the cache":
+      reply = client.chat.completions.with_raw_response.create(model="{name}", temperature=0, max_tokens=64,
+          messages=[{{"role": "user", "content": "What is the capital of France? Answer in one sentence."}}])
+      print(turn, reply.headers["Cache-Status"], reply.parse().choices[0].message.content)
 
 What is stored: curl {url}/cache     Figures: curl {url}/metrics     Stop: Ctrl-C""")
 

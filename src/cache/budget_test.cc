@@ -296,20 +296,19 @@ std::uint64_t resident_bytes() {
 // Small values lie among others in malloc's heaps, which keep what is freed unless they are trimmed.
 TEST(Resize, GivesMemoryBackToTheSystem) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-  const std::uint64_t least = 0;   // these do not give memory back
-#else
-  const std::uint64_t least = 40 << 20;
+  GTEST_SKIP() << "their malloc does not give memory back";
 #endif
+  constexpr std::uint64_t kLeast = 40 << 20;
   Cache cache({.capacity_bytes = 64 << 20});
   for (std::uint64_t i = 0; i < 8'000; ++i) ASSERT_EQ(cache.put(key_of(i), std::string(8'000, 'v')), PutStatus::kStored);
   const auto behind = std::make_unique<std::string>(20'000, 'b');   // the heap's end stays in use
   const std::uint64_t full = resident_bytes();
   cache.resize(4 << 20);
-  EXPECT_LE(resident_bytes() + least, full);
+  EXPECT_LE(resident_bytes() + kLeast, full);
   cache.resize(64 << 20);
   for (std::uint64_t i = 0; i < 8'000; ++i) ASSERT_NE(cache.put(key_of(i), std::string(8'000, 'v')), PutStatus::kNoSpace);
   cache.clear();
-  EXPECT_LE(resident_bytes() + least, full);
+  EXPECT_LE(resident_bytes() + kLeast, full);
 }
 
 }   // namespace

@@ -83,7 +83,8 @@ TEST(RealBytes, NeverPassTheCapacity) {
       }
     });
   }
-  for (int round = 0; round < 12; ++round) {
+  const auto saw_little = [&] { return allocations <= 5'000 || cache.stats().evictions <= 2'000; };   // a slow machine sees it later
+  for (int round = 0; round < 12 || (saw_little() && round < 500); ++round) {
     std::this_thread::sleep_for(milliseconds(60));
     const std::int64_t capacity = round % 2 == 0 ? kSmall : kLarge;
     if (capacity == kLarge) limit = kLarge;

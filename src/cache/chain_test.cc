@@ -245,12 +245,13 @@ TEST(Chain, WhatIsSaidToBeOverGoesFirstAndWhatIsSharedStays) {
 
 // Chains that come back, each with a long one in front of it that does not: lru never finds one.
 TEST(Chain, AdaptiveKeepsWhatComesBackFromWhatDoesNot) {
-  Cache cache({.capacity_bytes = 60 * charge_of(kBlockBytes) + (64 << 10), .policy = "adaptive"});
+  constexpr std::size_t kBlock = 16'000;   // what the policy remembers, some 250 KiB, is in the budget
+  Cache cache({.capacity_bytes = 60 * charge_of(kBlock) + (256 << 10), .policy = "adaptive"});
   std::size_t found = 0, not_taken_in = 0;
   const auto ask = [&](const std::vector<Key>& keys) {
     const auto run = cache.match(keys);
     for (std::size_t i = run.size(); i < keys.size(); ++i) {
-      const PutStatus status = cache.put(keys[i], value_of(i, kBlockBytes), block_options(keys, i));
+      const PutStatus status = cache.put(keys[i], value_of(i, kBlock), block_options(keys, i));
       if (status == PutStatus::kStored) continue;
       EXPECT_EQ(status, PutStatus::kNoSpace);
       ++not_taken_in;

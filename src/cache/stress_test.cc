@@ -182,6 +182,47 @@ TEST(StressOfEviction, NobodyIsRefusedWhileAnotherThreadIsEvicting) {
   EXPECT_EQ(refused, 0);
 }
 
+// A run whose values stand apart from the policy's order, for their hints, ends all the same. Else a value that is used twice right after it
+// was remembered twice, and forgetting one of the two left the policy with what the other one's memory had become.
+TEST(StressOfHints, WhatIsUsedAfterARunWithHintsIsRememberedOnce) {
+  for (const char* policy : {"adaptive", "auto"}) {
+    Cache cache({.capacity_bytes = 256 << 10, .policy = policy});
+    constexpr PutOptions kBlock{.kind = Kind::kPrefixBlock};
+    const std::string value(500, 'x');
+    std::uint64_t next = 1000;
+    const auto flow = [&](int count, const std::vector<Key>& used_again) {
+      for (int i = 0; i < count; ++i) {
+        (void)cache.put(key_of(next++), value, kBlock);
+        if (i % 2 == 1) (void)cache.get(key_of(next - 1 - static_cast<std::uint64_t>(i) % 60));
+        for (const Key& key : i % 500 == 0 ? used_again : std::vector<Key>()) {
+          (void)cache.get(key);
+          (void)cache.put(key_of(next++), value, kBlock);
+        }
+      }
+    };
+    const std::vector<Key> chain{key_of(1), key_of(2)};
+    ASSERT_EQ(cache.put(chain[0], value, kBlock), PutStatus::kStored);
+    ASSERT_EQ(cache.put(chain[1], value, {.kind = Kind::kPrefixBlock, .parent = chain[0]}), PutStatus::kStored);
+    cache.advise(chain, {.priority = 80});
+    for (int round = 0; round < 3; ++round) {
+      std::vector<Handle> held;
+      std::vector<Key> keys;
+      for (int i = 0; i < 60; ++i) {
+        keys.push_back(key_of(next++));
+        held.push_back(cache.get_or_compute(keys.back(), [] { return std::vector<std::byte>(500); }, kBlock));
+      }
+      flow(9000, {});   // they are pinned, and forgotten by the history
+      for (const Key& key : keys) {
+        EXPECT_EQ(cache.match(chain).size(), 2u);
+        for (int k = 0; k < 2; ++k) EXPECT_TRUE(cache.get(key));
+        (void)cache.put(key_of(next++), value, kBlock);
+      }
+      flow(30'000, keys);
+    }
+    EXPECT_LE(cache.stats().used_bytes, cache.stats().capacity_bytes);
+  }
+}
+
 // Several threads find at once that one shard's table is full, and others empty it meanwhile: every table is charged and given back once.
 TEST(TableGrowth, KeepsAccount) {
   std::vector<Key> keys;   // of one shard

@@ -29,7 +29,13 @@ class JsonFormatter final : public spdlog::formatter {
     boost::json::object line;
     line["time"] = time;
     line["level"] = boost::json::string_view(level.data(), level.size());
-    line["message"] = boost::json::string_view(message.payload.data(), message.payload.size());
+    const std::string_view payload(message.payload.data(), message.payload.size());
+    if (payload.starts_with(kJsonMembers)) {
+      const boost::json::value members = boost::json::parse(payload.substr(kJsonMembers.size()));
+      for (const auto& member : members.get_object()) line.insert(member);
+    } else {
+      line["message"] = payload;
+    }
     const std::string text = boost::json::serialize(line);
     out.append(text.data(), text.data() + text.size());
     out.push_back('\n');
@@ -49,7 +55,7 @@ void start_logging(const std::string& level, const std::string& format) {
   if (format == "json") {
     logger->set_formatter(std::make_unique<JsonFormatter>());
   } else {
-    logger->set_pattern("%H:%M:%S.%e %^%-7l%$ %v");
+    logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%-7l%$ %v");
   }
   logger->set_level(spdlog::level::from_str(level));
   logger->flush_on(spdlog::level::trace);

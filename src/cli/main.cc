@@ -15,6 +15,7 @@
 #include "cli/serve.h"
 #include "cli/simulate.h"
 #include "cli/suggest.h"
+#include "engine/llama_engine.h"
 
 namespace tensorcache {
 namespace {
@@ -78,7 +79,7 @@ int run(const std::vector<std::string>& words) {
   if (words.empty()) throw UsageError("a command is missing: serve, bench, simulate, policies, inspect, verify, purge, version or help");
   const std::vector<std::string> rest(words.begin() + 1, words.end());
   if (is_help(words[0])) return help_for(rest);
-  if (words[0] == "version" || words[0] == "--version") return print("tensorcache " TENSORCACHE_VERSION "\n");
+  if (words[0] == "version" || words[0] == "--version") return print("tensorcache " TENSORCACHE_VERSION TENSORCACHE_COMMIT "\n" + llama_build());
   const bool known = is_command(words[0]);
   if (!known && words[0].starts_with('-')) {
     throw UsageError(words[0] + ": options stand behind a command, for example: tensorcache serve " + words[0]);

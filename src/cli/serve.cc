@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "cli/access_log.h"
 #include "cli/commands.h"
 #include "cli/logging.h"
 #include "cli/reload.h"
@@ -203,6 +204,7 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
   ServerOptions server_options = config.server;
   server_options.drain_timeout += kLastReplies;
   server_options.memory = memory;
+  server_options.on_request = make_access_log(config.log_format);
   Server server(server_options, cache);
   const auto take_keys = [&](const std::vector<ApiKey>& keys) {
     server.set_api_keys(keys);

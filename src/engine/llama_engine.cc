@@ -299,6 +299,8 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
 
 }   // namespace
 
+std::string llama_build() { return std::string("llama.cpp ") + llama_version() + "\n" + llama_print_system_info() + "\n"; }
+
 std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress) {
   auto engine = std::make_unique<LlamaEngine>(options, cache, progress);
   if (!engine->info().prefix_reuse && options.prefix_cache) {

@@ -35,6 +35,9 @@ struct LlamaOptions {
   std::string fingerprint_cache_path;   // memoises the model file's digest by inode, size and times; empty: no memo
 };
 
+// llama.cpp's version and what it uses of this processor, each in a line.
+[[nodiscard]] std::string llama_build();
+
 // Loads the model (seconds to minutes; `progress` gets 0..1, from this thread) and starts the engine's threads.
 // Throws std::runtime_error that names the file or option. `cache` holds the prefix blocks and must outlive the engine.
 [[nodiscard]] std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress = {});

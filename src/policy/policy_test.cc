@@ -340,35 +340,6 @@ TEST(Adaptive, ASmallEndOfAChainKeepsItsLargeBeginning) {
   for (std::size_t i = 0; i < nodes.size(); ++i) EXPECT_NE(policy->pop(), nullptr);
 }
 
-// A run of which not all is touched, as what stands apart from the order is not, ends all the same; else a value that is used twice right
-// after it is taken for two values of that run, and forgetting one leaves the other without memory.
-TEST(Adaptive, WhatIsUsedAfterAnIncompleteRunDoesNotBelongToIt) {
-  for (const bool ended : {true, false}) {
-    const std::unique_ptr<Policy> policy = make_policy("adaptive");
-    policy->resize(100);
-    std::vector<PolicyNode> nodes(4000);
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-      nodes[i].hash = 1000 + i;
-      nodes[i].charge_bytes = 10;
-    }
-    policy->insert(nodes[0]);   // held all along, as if pinned, while the history forgets it
-    for (std::size_t i = 1; i < nodes.size(); ++i) {
-      policy->insert(nodes[i]);
-      if (i % 2 == 1) {
-        policy->begin({.values = 3, .hits = 3});
-        policy->touch(nodes[i]);
-        if (ended) policy->end_run();
-        for (int k = 0; k < 2 && i % 400 == 1; ++k) policy->touch(nodes[0]);
-      }
-      if (i >= 8) policy->erase(nodes[i - 7]);
-    }
-    policy->begin({});
-    std::size_t left = 0;
-    while (policy->pop() != nullptr && left < nodes.size()) ++left;
-    EXPECT_EQ(left, 8u);
-  }
-}
-
 TEST(FlatMap, HoldsWhatAnOracleHolds) {
   FlatMap<int> map;
   std::unordered_map<std::uint64_t, int*> oracle;

@@ -83,10 +83,15 @@ std::string cache_status_text(const CacheStatus& status) {
   }
   if (status.stored.value_or(false)) out += "; stored";
   if (status.collapsed) out += "; collapsed";
-  if (status.prefix_tokens == 0) return out + "; detail=miss";
-  out += "; detail=\"prefix; tokens=" + std::to_string(status.prefix_tokens);
-  out += status.fidelity == Fidelity::kExactKv ? "; fidelity=exact-kv\"" : "; fidelity=kv\"";
-  return out;
+  std::string detail;
+  if (status.forward == CacheStatus::Forward::kBypass) {
+    detail = status.bypass == CacheStatus::Bypass::kSampled ? "sampled: set temperature=0 or seed" : "answers are off";
+  }
+  if (status.prefix_tokens > 0) {
+    detail += (detail.empty() ? "prefix; tokens=" : "; prefix; tokens=") + std::to_string(status.prefix_tokens);
+    detail += status.fidelity == Fidelity::kExactKv ? "; fidelity=exact-kv" : "; fidelity=kv";
+  }
+  return out + (detail.empty() ? "; detail=miss" : "; detail=\"" + detail + "\"");
 }
 
 }   // namespace tensorcache

@@ -29,7 +29,10 @@ struct CacheStatus {
     kRequest,   // the request's own Cache-Control forbade what is stored
     kMiss,
   };
+  // Why, of kBypass.
+  enum class Bypass : std::uint8_t { kNone, kSampled, kAnswersOff };
   Forward forward = Forward::kNone;
+  Bypass bypass = Bypass::kNone;
   bool collapsed = false;           // follows a computation that another request began
   std::optional<bool> stored;       // where it is known before the headers go
   std::int32_t prefix_tokens = 0;   // of the prompt, not computed
@@ -37,7 +40,7 @@ struct CacheStatus {
 };
 
 // For example `TensorCache; hit; detail=answer`, `TensorCache; fwd=miss; detail=miss; stored` or
-// `TensorCache; fwd=miss; detail="prefix; tokens=960; fidelity=kv"`.
+// `TensorCache; fwd=miss; detail="prefix; tokens=960; fidelity=kv"` or `TensorCache; fwd=bypass; detail="sampled: set temperature=0 or seed"`.
 [[nodiscard]] std::string cache_status_text(const CacheStatus& status);
 
 }   // namespace tensorcache

@@ -179,10 +179,26 @@ Reply show_cache(const Service& service, const Caller& caller, std::string_view 
   return reply;
 }
 
-Reply clear_cache(Service& service, const Caller& caller) {
+Reply clear_cache(Service& service, const Caller& caller, std::string_view query) {
+  std::optional<std::string_view> tenant;
+  for (std::string_view rest = query; !rest.empty();) {
+    const std::string_view parameter = rest.substr(0, rest.find('&'));
+    rest.remove_prefix(std::min(parameter.size() + 1, rest.size()));
+    const std::string name(parameter.substr(0, parameter.find('=')));
+    if (name != "tenant") return problem_reply(bad_field(name, "unknown parameter '" + name + "'; there is: tenant", "unknown_parameter"));
+    tenant = parameter.substr(std::min(name.size() + 1, parameter.size()));
+    if (tenant->empty()) return problem_reply(bad_field("tenant", "tenant must name one"));
+  }
+  if (!caller.admin && service.options.share_across_tenants) {
+    return problem_reply({403, "tenants share what is stored, so deleting it needs an admin's API key", "", "admin_required", 0});
+  }
+  if (!caller.admin && tenant && *tenant != caller.tenant) {
+    return problem_reply({403, "what another tenant has needs an admin's API key", "tenant", "admin_required", 0});
+  }
+  const bool all = caller.admin && !tenant;
   Reply reply;
   reply.body = "{";
-  member(reply.body, "removed", service.cache.clear(tenant_owner(caller.tenant)));
+  member(reply.body, "removed", all ? service.cache.clear() : service.cache.clear(tenant_owner(tenant.value_or(caller.tenant))));
   reply.body += '}';
   return reply;
 }

@@ -12,8 +12,9 @@ namespace tensorcache {
 // recently used first (default 20, at most 1000).
 [[nodiscard]] Reply show_cache(const Service& service, const Caller& caller, std::string_view query);
 
-// Forgets what is stored for the caller's tenant, an admin's too. {"removed": n}
-[[nodiscard]] Reply clear_cache(Service& service, const Caller& caller);
+// Forgets what is stored for the caller's tenant; for an admin, of everybody, or with `?tenant=` of that one. Where tenants share what is
+// stored, only an admin may. {"removed": n}
+[[nodiscard]] Reply clear_cache(Service& service, const Caller& caller, std::string_view query);
 
 // How large the cache may be, for an admin: {"memory": bytes, "disk_size": bytes}.
 [[nodiscard]] Reply show_config(const Service& service, const Caller& caller);

@@ -52,11 +52,12 @@ TEST_F(CacheBehaviour, StreamedOrNotFromEitherKindOfFirstRequest) {
 TEST_F(CacheBehaviour, SampledAnswersAreNotReused) {
   start({}, FakeEngine::say({"x"}));
   const std::string sampled = R"({"messages":[{"role":"user","content":"hi"}],"temperature":1)";
-  EXPECT_EQ(post(sampled + "}").header("cache-status"), "TensorCache; fwd=bypass; detail=miss");
-  EXPECT_EQ(post(sampled + "}").header("cache-status"), "TensorCache; fwd=bypass; detail=miss");
+  EXPECT_EQ(post(sampled + "}").header("cache-status"), "TensorCache; fwd=bypass; detail=\"sampled: set temperature=0 or seed\"");
+  EXPECT_EQ(post(sampled + "}").header("cache-status"), "TensorCache; fwd=bypass; detail=\"sampled: set temperature=0 or seed\"");
   (void)post(sampled + R"(,"seed":7})");
   EXPECT_EQ(post(sampled + R"(,"seed":7})").header("cache-status"), "TensorCache; hit; detail=answer") << "a seed makes it repeatable";
   EXPECT_NE(post(sampled + R"(,"seed":8})").header("cache-status"), "TensorCache; hit; detail=answer");
+  EXPECT_EQ(metric("tensorcache_bypasses_total{reason=\"sampled\"}"), 2);
 }
 
 TEST_F(CacheBehaviour, SampledAnswersAreReusedOnRequest) {
@@ -73,7 +74,7 @@ TEST_F(CacheBehaviour, AnswersCanBeSwitchedOff) {
   options.cache_answers = false;
   start(options, FakeEngine::say({"x"}));
   (void)post(chat_body("hi"));
-  EXPECT_EQ(post(chat_body("hi")).header("cache-status"), "TensorCache; fwd=bypass; detail=miss");
+  EXPECT_EQ(post(chat_body("hi")).header("cache-status"), "TensorCache; fwd=bypass; detail=\"answers are off\"");
 }
 
 TEST_F(CacheBehaviour, NoCacheComputesAnewAndStores) {
@@ -211,6 +212,41 @@ TEST_F(CacheBehaviour, TenantsSeeNothingOfEachOther) {
   EXPECT_EQ(post(chat_body("hi"), kB).header("cache-status"), "TensorCache; hit; detail=answer");
   EXPECT_EQ(get("/metrics", kA).status, 403);
   EXPECT_EQ(get("/metrics", kRoot).status, 200);
+}
+
+TEST_F(CacheBehaviour, AnAdminDeletesWhatAnyTenantHas) {
+  start(two_tenants(), FakeEngine::say({"x"}));
+  const auto fill = [&] {
+    for (const std::string_view key : {kA, kB}) (void)post(chat_body("hi"), key);
+  };
+  fill();
+  EXPECT_EQ(get("/cache?tenant=b", kA, "DELETE").status, 403);
+  EXPECT_EQ(get("/cache?tenant=a", kA, "DELETE").json().at("removed"), 1);
+  EXPECT_EQ(get("/cache?tenant=b", kRoot, "DELETE").json().at("removed"), 1);
+  fill();
+  for (const char* wrong : {"/cache?tenant=", "/cache?tenants=a", "/cache?tenant=a&x"}) EXPECT_EQ(get(wrong, kRoot, "DELETE").status, 400) << wrong;
+  EXPECT_EQ(get("/cache?tenant=nobody", kRoot, "DELETE").json().at("removed"), 0);
+  EXPECT_EQ(get("/cache", kRoot, "DELETE").json().at("removed"), 2);
+}
+
+TEST_F(CacheBehaviour, WhatIsSharedOnlyAnAdminDeletes) {
+  ServerOptions options = two_tenants();
+  options.share_across_tenants = true;
+  start(options, FakeEngine::say({"x"}));
+  (void)post(chat_body("hi"), kA);
+  EXPECT_EQ(get("/cache", kB, "DELETE").status, 403);
+  EXPECT_EQ(get("/cache", kRoot, "DELETE").json().at("removed"), 1);
+}
+
+TEST_F(CacheBehaviour, KeysCanBeChangedWhileItRuns) {
+  start(two_tenants(), FakeEngine::say({"x"}));
+  server_->set_api_keys({{"key-b", "b", false}, {"key-new", "a", false}});
+  EXPECT_EQ(post(chat_body("hi"), kA).status, 401);
+  EXPECT_EQ(post(chat_body("hi"), kB).status, 200);
+  EXPECT_EQ(post(chat_body("hi"), "Authorization: Bearer key-new\r\n").status, 200);
+  EXPECT_THROW(server_->set_api_keys({}), std::invalid_argument);
+  EXPECT_THROW(server_->set_api_keys({{"k", "a", false}, {"k", "b", false}}), std::invalid_argument);
+  EXPECT_EQ(post(chat_body("hi"), kB).status, 200);
 }
 
 TEST_F(CacheBehaviour, TenantsInFlightAreNotShared) {

@@ -1,5 +1,7 @@
 #include "server/completion.h"
 
+#include <spdlog/spdlog.h>
+
 #include <atomic>
 #include <utility>
 #include <variant>
@@ -33,9 +35,12 @@ struct Completion {
   void saw_token() {
     if (first_token == Connection::Clock::time_point{}) first_token = Connection::Clock::now();
   }
-  void count() {
+  void count(const Usage& usage) {
     saw_token();
     exchange.service.metrics.count_answer(source, first_token - exchange.received, Connection::Clock::now() - exchange.received);
+    exchange.record.source = Metrics::source_name(source);
+    exchange.record.usage = usage;
+    exchange.record.first_token_seconds = std::chrono::duration<double>(first_token - exchange.received).count();
   }
   // Who follows another's computation had nothing of its prompt computed.
   [[nodiscard]] Usage usage(Usage usage) const {
@@ -58,6 +63,7 @@ class EventStream {
     framing_ = {completion_.exchange.keep_alive(), false, bare_};
     wire_ = render_stream_head(headers + completion_.exchange.id_line, framing_);
     completion_.exchange.service.metrics.count_reply(completion_.exchange.route, 200);
+    completion_.exchange.record.status = 200;
     reply_.begin(events_);
   }
   // Sends what has come together; with `last`, the end of the stream too. False: the client has gone.
@@ -81,13 +87,17 @@ class EventStream {
   std::string events_, wire_;
 };
 
+CacheStatus::Bypass bypass_of(const ServerOptions& options, const ParsedRequest& parsed) {
+  if (!options.cache_answers) return CacheStatus::Bypass::kAnswersOff;
+  return parsed.request->sampling.repeatable() || options.cache_sampled ? CacheStatus::Bypass::kNone : CacheStatus::Bypass::kSampled;
+}
+
 Flights::Order make_order(const ServerOptions& options, const CacheControl& control, const ParsedRequest& parsed, const Engine& engine,
-                          bool& eligible) {
+                          bool eligible) {
   const std::shared_ptr<Request>& request = parsed.request;
   const bool no_store = control.no_store || parsed.no_store;
   request->use_prefix_cache = !control.no_cache;
   request->store_prefix = !no_store;
-  eligible = options.cache_answers && (request->sampling.repeatable() || options.cache_sampled);
   Flights::Order order;
   if (eligible) {
     order.salt = engine.answer_salt();
@@ -117,7 +127,7 @@ Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
     reply.headers = headers;
     reply.body = whole.finish(answer.reason, answer.usage);
     answer.deltas.clear();   // the client may take long to read
-    completion.count();
+    completion.count(answer.usage);
     co_return co_await send(completion.exchange, std::move(reply));
   }
   EventStream stream(completion);
@@ -127,7 +137,7 @@ Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
     if (stream.events().size() >= kFlushBytes && !co_await stream.flush(false)) co_return false;
   }
   stream.reply().finish(stream.events(), answer.reason, answer.usage);
-  completion.count();
+  completion.count(answer.usage);
   const bool written = co_await stream.flush(true);
   co_return written&& stream.keep_alive();
 }
@@ -163,8 +173,9 @@ Task<bool> reply_whole(Completion& completion, Follower& follower) {
   } else {
     completion.status.stored = events.stored;
     reply.headers = completion.cache_status_line();
-    reply.body = whole.finish(events.finish->reason, completion.usage(events.finish->usage));
-    completion.count();
+    const Usage usage = completion.usage(events.finish->usage);
+    reply.body = whole.finish(events.finish->reason, usage);
+    completion.count(usage);
   }
   co_return co_await send(completion.exchange, std::move(reply));
 }
@@ -189,8 +200,9 @@ Task<bool> reply_streamed(Completion& completion, Follower& follower) {
       co_return false;   // cut without [DONE] and without a last chunk, so that nobody takes it for whole
     }
     if (events.finish) {
-      stream.reply().finish(stream.events(), events.finish->reason, completion.usage(events.finish->usage));
-      completion.count();
+      const Usage usage = completion.usage(events.finish->usage);
+      stream.reply().finish(stream.events(), events.finish->reason, usage);
+      completion.count(usage);
       if (!co_await stream.flush(true)) co_return false;
       co_return stream.keep_alive();
     }
@@ -248,6 +260,14 @@ Task<void> bring_answer(Exchange& exchange, const Flights::Order& order) {
   co_await wait_for(exchange.connection, begin);
 }
 
+void note_bypass(Service& service, CacheStatus::Bypass bypass) {
+  service.metrics.count_bypass(bypass == CacheStatus::Bypass::kSampled ? Metrics::Bypass::kSampled : Metrics::Bypass::kAnswersOff);
+  if (bypass != CacheStatus::Bypass::kSampled || std::exchange(service.told_of_sampled, true)) return;
+  spdlog::info(
+      "a request is sampled (temperature above 0, no seed), so its answer is neither taken from the cache nor stored; "
+      "temperature 0 or a seed makes it repeatable, --cache-sampled on stores it all the same. This is said once");
+}
+
 CacheStatus::Forward forward_of(bool eligible, const CacheControl& control, const Flights::Outcome& outcome) {
   if (outcome.hit) return CacheStatus::Forward::kNone;
   if (!eligible) return CacheStatus::Forward::kBypass;
@@ -279,7 +299,9 @@ Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
   parsed.request->tenant = caller.tenant;
   completion.head = {parsed.request->kind, info.model_name, fingerprint, 0, parsed.request->logprobs};
   const CacheControl control = parse_cache_control(exchange.request.cache_control);
-  bool eligible = false;
+  completion.status.bypass = bypass_of(service.options, parsed);
+  const bool eligible = completion.status.bypass == CacheStatus::Bypass::kNone;
+  if (!eligible) note_bypass(service, completion.status.bypass);
   const Flights::Order order = make_order(service.options, control, parsed, *engine, eligible);
   co_await bring_answer(exchange, order);
   Flights::Outcome outcome = service.flights.enter(order, *engine, [connection = exchange.connection] { Connection::wake(connection); });

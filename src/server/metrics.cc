@@ -123,11 +123,18 @@ Metrics::Metrics()
       last_byte_(histograms(registry_, "tensorcache_answer_seconds", "From the request's last byte to the answer's last")),
       clients_gone_(counters(registry_, "tensorcache_clients_gone_total", "Clients that left before their answer").Add({})),
       refused_connections_(counters(registry_, "tensorcache_refused_connections_total", "Connections over the limit").Add({})) {
-  constexpr std::string_view kNames[] = {"stored", "collapsed", "computed"};
-  for (std::size_t i = 0; i < std::size(kNames); ++i) {
-    const prometheus::Labels labels{{"source", std::string(kNames[i])}};
+  auto& bypasses = counters(registry_, "tensorcache_bypasses_total", "Requests whose answers are neither looked up nor stored, by reason");
+  bypasses_[0] = &bypasses.Add({{"reason", "sampled"}});
+  bypasses_[1] = &bypasses.Add({{"reason", "answers-off"}});
+  for (std::size_t i = 0; i < std::size(sources_); ++i) {
+    const prometheus::Labels labels{{"source", std::string(source_name(static_cast<Source>(i)))}};
     sources_[i] = {&answers_.Add(labels), &first_byte_.Add(labels, kSeconds), &last_byte_.Add(labels, kSeconds)};
   }
+}
+
+std::string_view Metrics::source_name(Source source) {
+  constexpr std::string_view kNames[] = {"stored", "collapsed", "computed"};
+  return kNames[static_cast<std::size_t>(source)];
 }
 
 void Metrics::count_reply(Route route, int status) {

@@ -24,11 +24,15 @@ class Metrics {
  public:
   // How an answer came about.
   enum class Source : std::uint8_t { kStored, kCollapsed, kComputed };
+  [[nodiscard]] static std::string_view source_name(Source source);
+  // Why an answer was neither looked up nor stored.
+  enum class Bypass : std::uint8_t { kSampled, kAnswersOff };
 
   Metrics();
 
   void count_reply(Route route, int status);
   void count_answer(Source source, std::chrono::duration<double> to_first_byte, std::chrono::duration<double> to_last_byte);
+  void count_bypass(Bypass bypass) { bypasses_[static_cast<std::size_t>(bypass)]->Increment(); }
   void count_client_gone() { clients_gone_.Increment(); }
   void count_refused_connection() { refused_connections_.Increment(); }
   int connections = 0;
@@ -40,6 +44,7 @@ class Metrics {
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>& replies_;
   prometheus::Family<prometheus::Counter>& answers_;
+  prometheus::Counter* bypasses_[2];
   prometheus::Family<prometheus::Histogram>& first_byte_;
   prometheus::Family<prometheus::Histogram>& last_byte_;
   prometheus::Counter& clients_gone_;

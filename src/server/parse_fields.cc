@@ -54,7 +54,12 @@ MaybeProblem boolean(std::string_view name, const json::value& value, bool& into
 }
 
 MaybeProblem temperature(RequestDraft& d, std::string_view n, const json::value& v) {
-  return number_in(n, v, 0, 2, d.request().sampling.temperature);
+  // What is smaller than this picks the likeliest token as 0 does; dividing by it would overflow.
+  constexpr float kLeast = 1e-5f;
+  float& into = d.request().sampling.temperature;
+  MaybeProblem problem = number_in(n, v, 0, 2, into);
+  if (into < kLeast) into = 0;
+  return problem;
 }
 MaybeProblem top_p(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.top_p); }
 MaybeProblem min_p(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.min_p); }

@@ -60,6 +60,9 @@ TEST(ParseRequest, EveryFieldArrives) {
 TEST(ParseRequest, DefaultsAreTheEngines) {
   const Request request = good(with(R"("temperature":null,"max_tokens":null,"stop":null,"stream_options":null,"logit_bias":null)")), fresh;
   EXPECT_EQ(request.sampling.temperature, fresh.sampling.temperature);
+  for (const char* tiny : {"1e-40", "1e-9", "0"}) {
+    EXPECT_EQ(good(with("\"temperature\":" + std::string(tiny))).sampling.temperature, 0) << "the likeliest token, and so repeatable";
+  }
   EXPECT_EQ(request.max_tokens, -1);
   EXPECT_FALSE(request.sampling.seed);
 }

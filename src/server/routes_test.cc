@@ -1,6 +1,9 @@
 // The routes, and what a client sees of wrong requests.
 #include <boost/json/parse.hpp>
 
+#include <mutex>
+#include <thread>
+
 #include "server/test_client.h"
 
 namespace tensorcache {
@@ -14,6 +17,10 @@ TEST_F(Routes, AWholeChatAnswerHasOpenAisShape) {
   ASSERT_EQ(reply.status, 200);
   EXPECT_EQ(reply.header("content-type"), "application/json");
   EXPECT_EQ(reply.header("x-request-id").substr(0, 4), "req_");
+  EXPECT_EQ(get("/health", "X-Request-Id: job-7.a_B\r\n").header("x-request-id"), "job-7.a_B");
+  for (const std::string& wild : {std::string(129, 'x'), std::string("a b"), std::string("a\"b"), std::string("\xC3\xA9")}) {
+    EXPECT_EQ(get("/health", "X-Request-Id: " + wild + "\r\n").header("x-request-id").substr(0, 4), "req_") << wild;
+  }
   EXPECT_NE(reply.header("date"), "");
   const boost::json::value json = reply.json();
   EXPECT_EQ(json.at("object"), "chat.completion");
@@ -230,6 +237,59 @@ TEST_F(Routes, MetricsCountWhatHappened) {
   EXPECT_EQ(metric("tensorcache_engine_requests_total"), 1);
   EXPECT_EQ(metric("tensorcache_ready"), 1);
   EXPECT_EQ(metric("tensorcache_connections"), 1) << "the one that asks";
+}
+
+TEST_F(Routes, TwoHostHeadersAreRefused) {
+  start({}, FakeEngine::say({"x"}));
+  EXPECT_EQ(get("/v1/models", "Host: localhost\r\n").status, 400);
+}
+
+TEST_F(Routes, EachRequestIsToldToTheLog) {
+  struct Line {
+    std::string id, tenant, method, target, route, source;
+    int status;
+    Usage usage;
+    double first, total;
+  };
+  std::mutex mutex;
+  std::vector<Line> lines;
+  ServerOptions options;
+  options.api_keys = {{"key-a", "acme", false}};
+  options.on_request = [&](const RequestRecord& r) {
+    const std::lock_guard lock(mutex);
+    lines.push_back({std::string(r.id), std::string(r.tenant), std::string(r.method), std::string(r.target), std::string(r.route),
+                     std::string(r.source), r.status, r.usage, r.first_token_seconds, r.total_seconds});
+    throw std::runtime_error("a log that fails is not the client's affair");
+  };
+  start(options, FakeEngine::say({"x"}));
+  const std::string key = "Authorization: Bearer key-a\r\nX-Request-Id: mine\r\n";
+  EXPECT_EQ(post(chat_body("hi"), key).status, 200);
+  EXPECT_EQ(post(chat_body("hi", R"("stream":true)"), key).status, 200);
+  EXPECT_EQ(get("/v1/models?a=b", "").status, 401);
+  EXPECT_EQ(post("{", key).status, 400);
+  const auto count = [&] {
+    const std::lock_guard lock(mutex);
+    return lines.size();
+  };
+  for (int i = 0; i < 500 && count() < 4; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  server_->stop();
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0].id, "mine");
+  EXPECT_EQ(lines[0].tenant, "acme");
+  EXPECT_EQ(lines[0].method + " " + lines[0].target, "POST /v1/chat/completions");
+  EXPECT_EQ(lines[0].status, 200);
+  EXPECT_EQ(lines[0].source, "computed");
+  EXPECT_GT(lines[0].usage.prompt_tokens, 0);
+  EXPECT_EQ(lines[0].usage.completion_tokens, 1);
+  EXPECT_GT(lines[0].first, 0);
+  EXPECT_GE(lines[0].total, lines[0].first);
+  EXPECT_EQ(lines[1].source, "stored");
+  EXPECT_EQ(lines[1].usage.cached_tokens, lines[1].usage.prompt_tokens);
+  EXPECT_EQ(lines[2].target, "/v1/models");
+  EXPECT_EQ(lines[2].status, 401);
+  EXPECT_EQ(lines[2].tenant, "");
+  EXPECT_EQ(lines[3].status, 400);
+  EXPECT_EQ(lines[3].source, "");
 }
 
 }   // namespace

@@ -3,8 +3,10 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "engine/engine.h"
@@ -26,6 +28,19 @@ struct ApiKey {
   friend bool operator==(const ApiKey&, const ApiKey&) = default;
 };
 
+// One request that was answered, for a log; never a word of what was asked or answered. The views hold during the call.
+struct RequestRecord {
+  std::string_view id, tenant;       // tenant: "" where nobody was known
+  std::string_view method, target;   // target: without its query
+  std::string_view route;
+  int status = 0;   // 499: the client left before there was a reply
+  // Of a completion; else empty and 0.
+  std::string_view source;   // "stored", "collapsed" or "computed"
+  Usage usage = {};
+  double first_token_seconds = 0;   // from the request's last byte
+  double total_seconds = 0;
+};
+
 struct ServerOptions {
   std::string host = "127.0.0.1";
   std::uint16_t port = 8080;           // 0: any free one; see Server::port()
@@ -45,6 +60,8 @@ struct ServerOptions {
   std::chrono::milliseconds drain_timeout{10'000};        // after stop(): what runs may finish for this long
   // Of the cache, for PUT /cache/config. Null: the server makes one, which leaves the size as it is until it is told otherwise.
   std::shared_ptr<host::MemoryKeeper> memory = nullptr;
+  // Called after each reply, on the server's thread: it must not block. Empty: nothing is.
+  std::function<void(const RequestRecord&)> on_request = {};
 };
 
 class Server {

@@ -26,6 +26,7 @@ struct Service {
   Flights flights;
   std::atomic<Engine*> engine{nullptr};   // null while the model loads
   bool draining = false;                  // the server's thread only
+  bool told_of_sampled = false;           // likewise
 };
 
 }   // namespace tensorcache

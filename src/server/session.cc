@@ -5,10 +5,12 @@
 #include <boost/beast/http/string_body.hpp>
 #include <boost/beast/http/error.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <optional>
 #include <utility>
 
+#include "base/call_back.h"
 #include "server/cache_routes.h"
 #include "server/completion.h"
 #include "server/guard.h"
@@ -85,6 +87,8 @@ void read_head_into(HttpRequest& request, const Parser& parser) {
   request.host = message[http::field::host];
   request.origin = message[http::field::origin];
   request.authorization = message[http::field::authorization];
+  request.request_id = message["X-Request-Id"];
+  request.several_hosts = message.count(http::field::host) > 1;
   const auto [first, last] = message.equal_range(http::field::cache_control);
   for (auto field = first; field != last; ++field) {
     if (field != first) request.cache_control += ',';
@@ -96,6 +100,7 @@ void read_head_into(HttpRequest& request, const Parser& parser) {
 
 std::optional<Problem> refusal(const Exchange& exchange, const RouteMatch& match) {
   const HttpRequest& request = exchange.request;
+  if (request.several_hosts) return Problem{400, "there is more than one Host header", "", "malformed_request", 0};
   if (request.host.empty() && !request.http_1_0) return Problem{400, "the Host header is missing", "", "malformed_request", 0};
   if (exchange.service.local_only) {
     if (auto problem = check_local(request.host, request.origin)) return problem;
@@ -176,16 +181,40 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& call
     case Route::kMetrics:
       return metrics_page(service, *caller);
     case Route::kCache:
-      return request.method == "DELETE" ? clear_cache(service, *caller) : show_cache(service, *caller, match.query);
+      return request.method == "DELETE" ? clear_cache(service, *caller, match.query) : show_cache(service, *caller, match.query);
     default:
       return models(service, match);
   }
+}
+
+// A client's own id goes into the reply and the log as it is.
+bool is_sane_id(std::string_view id) {
+  constexpr std::size_t kMostBytes = 128;
+  const auto sane = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.';
+  };
+  return !id.empty() && id.size() <= kMostBytes && std::all_of(id.begin(), id.end(), sane);
+}
+
+void tell_log(const Exchange& exchange, const std::optional<Caller>& caller) {
+  constexpr int kClientLeft = 499;   // as nginx logs it
+  if (!exchange.service.options.on_request) return;
+  RequestRecord record = exchange.record;
+  record.id = exchange.id;
+  if (caller) record.tenant = caller->tenant;
+  record.method = exchange.request.method;
+  record.target = exchange.request.target.substr(0, exchange.request.target.find('?'));
+  record.route = route_name(exchange.route);
+  if (record.status == 0) record.status = kClientLeft;
+  record.total_seconds = std::chrono::duration<double>(Connection::Clock::now() - exchange.received).count();
+  detail::call_back(exchange.service.options.on_request, record);
 }
 
 }   // namespace
 
 Task<bool> send(Exchange& exchange, Reply reply) {
   exchange.service.metrics.count_reply(exchange.route, reply.status);
+  exchange.record.status = reply.status;
   reply.headers += exchange.id_line;
   const Framing framing{exchange.keep_alive(), exchange.request.method == "HEAD", exchange.request.http_1_0};
   const std::string bytes = render(reply, framing);
@@ -225,11 +254,12 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
     if (read == Read::kClosed) break;
     HttpRequest request;
     Exchange exchange{connection, service, request};
-    exchange.id_line = "X-Request-Id: " + random_id("req_") + "\r\n";
     std::optional<Caller> caller;
     std::optional<Reply> reply;
+    if (read == Read::kRequest) read_head_into(request, parser);
+    exchange.id = is_sane_id(request.request_id) ? std::string(request.request_id) : random_id("req_");
+    exchange.id_line = "X-Request-Id: " + exchange.id + "\r\n";
     if (read == Read::kRequest) {
-      read_head_into(request, parser);
       reply = plain_reply(exchange, caller);
       // A body that nobody wants, or from nobody known, is not read: what is behind it cannot be either.
       if (reply && !parser.is_done()) request.keep_alive = false;
@@ -252,6 +282,7 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
     } else {
       again = co_await answer_completion(exchange, *caller);
     }
+    tell_log(exchange, caller);
     patience = service.options.keep_alive_timeout;
   }
   if (!connection->gone() && !service.draining) co_await connection->linger_and_close();

@@ -18,7 +18,8 @@ struct Exchange {
   HttpRequest& request;
   Route route = Route::kNone;
   Connection::Clock::time_point received = Connection::Clock::now();
-  std::string id_line = {};   // "X-Request-Id: ...\r\n"
+  std::string id = {}, id_line = {};   // id_line: "X-Request-Id: ...\r\n"
+  RequestRecord record = {};           // what a log is told, but for what is known here
 
   [[nodiscard]] bool keep_alive() const { return request.keep_alive && !service.draining; }
 };
