@@ -133,6 +133,26 @@ TEST(DiskRemoval, APurgeLeavesNoByteOfIt) {
   for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(tier.has(i), !gone(i)) << i;
 }
 
+TEST(DiskRemoval, ClearingAnOwnerOverwritesWhatItHas) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files);
+  for (std::uint64_t i = 0; i < 60; ++i) ASSERT_TRUE(tier.put(i, i == 7 ? 200'000 : 5'000, [i](DiskTier::Value& value) { value.owner = i % 2; }));
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(tier->clear(1), 30u);
+  ASSERT_TRUE(tier.flush());
+  for (const auto& [path, bytes] : files->contents()) {
+    for (std::uint64_t i = 0; i < 60; ++i) {
+      const auto value = value_of(i, i == 7 ? 200'000 : 5'000);
+      for (const std::size_t at : {std::size_t{0}, value.size() - 64}) {
+        const auto part = std::span(value).subspan(at, 64);
+        EXPECT_FALSE(std::search(bytes.begin(), bytes.end(), part.begin(), part.end()) != bytes.end() && i % 2 == 1) << i << " in " << path;
+      }
+    }
+  }
+  tier.restart();
+  for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(tier.has(i), i % 2 == 0) << i;
+}
+
 TEST(DiskRemoval, APurgeBesideARemovalUndoesNoRemoval) {
   const auto files = std::make_shared<FaultFiles>();
   TestTier tier(files);

@@ -1,5 +1,6 @@
 // What was removed: said in the log, marked where it stands, and kept in mind until that is done.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <iterator>
 
@@ -13,6 +14,16 @@ template <class Pending, class Name>
 void settle(Pending& pending, const Name& name, std::uint64_t number) {
   const auto found = pending.find(name);
   if (found != pending.end() && found->second == number) pending.erase(found);
+}
+
+bool wipe_bytes(File& file, std::uint64_t offset, std::uint64_t bytes) {
+  static constexpr std::array<std::byte, 64 << 10> kZeros{};
+  for (std::uint64_t done = 0; done < bytes;) {
+    const auto part = std::span(kZeros).first(std::min<std::uint64_t>(bytes - done, kZeros.size()));
+    if (write_fully(file, offset + done, part) != 0) return false;
+    done += part.size();
+  }
+  return true;
 }
 
 }   // namespace
@@ -34,7 +45,7 @@ bool DiskTier::log_removals(std::span<const RecordHeader> removals) {
 // Removals leave the queue once they are logged, and stay in it if that fails.
 void DiskTier::write_removals(Removals begin, Removals end) {
   std::vector<RecordHeader> headers;
-  std::vector<Place> erased;
+  std::vector<Place> erased, wiped;   // wiped: what an owner had
   for (auto removal = begin; removal != end; ++removal) {
     RecordHeader header;
     header.type = removal->type;
@@ -42,7 +53,8 @@ void DiskTier::write_removals(Removals begin, Removals end) {
     header.owner = removal->owner;
     header.created_unix_ms = options_.unix_ms();
     headers.push_back(header);
-    erased.insert(erased.end(), removal->erased.begin(), removal->erased.end());
+    std::vector<Place>& places = removal->type == RecordType::kClearOwner ? wiped : erased;
+    places.insert(places.end(), removal->erased.begin(), removal->erased.end());
   }
   if (!log_removals(headers)) {
     lost_some_ = true;
@@ -51,7 +63,7 @@ void DiskTier::write_removals(Removals begin, Removals end) {
     return;
   }
   // The log may lose the segment that says so; the values are unreadable then, too.
-  if (!late() && !erase_records(erased)) lost_some_ = true;
+  if (!late() && (!erase_records(erased) || !erase_records(wiped, true))) lost_some_ = true;
   std::list<Removal> done;
   {
     const std::lock_guard lock(mutex_);
@@ -100,7 +112,7 @@ bool DiskTier::erase_records(std::span<const Place> places, bool wipe) {
     erased.type = RecordType::kErased;
     erased.value_bytes = place.value_bytes;
     all &= write_fully(*file, offset, encode_record_header(erased, salt, offset)) == 0;
-    if (wipe) all &= write_fully(*file, offset + kRecordHeaderBytes, std::vector<std::byte>(place.value_bytes)) == 0;
+    if (wipe) all &= wipe_bytes(*file, offset + kRecordHeaderBytes, place.value_bytes);
     touched[place.segment] = std::move(file);
   }
   for (const auto& [segment, file] : touched) all &= file->sync() == 0;
