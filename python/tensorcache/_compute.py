@@ -5,6 +5,7 @@ import asyncio
 import inspect
 import logging
 import threading
+import warnings
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
 
 from . import _arguments, _core, _values
@@ -21,6 +22,17 @@ ComputeMany = Callable[[List[Any]], Sequence[Any]]   # the missing keys in, as m
 _MISSING = object()
 _NOT_REFRESHED = "a stale value could not be refreshed"
 _log = logging.getLogger("tensorcache")
+
+
+_warned_of: Set[type] = set()
+
+
+def _warn_of_type(value: Any, error: Exception) -> None:
+    """Once for a type: what was computed must not be lost because it cannot be stored."""
+    if type(value) in _warned_of:
+        return
+    _warned_of.add(type(value))
+    warnings.warn(f"a computed value is returned and not stored, so it is computed each time: {error}", RuntimeWarning, stacklevel=2)
 
 
 class Asked(NamedTuple):
@@ -45,8 +57,8 @@ class Computing:
 
         However many threads ask, one computes and the others wait for it. An exception reaches all of them and nothing is stored; after a
         KeyboardInterrupt one of those who wait computes in its place. A stale value is returned at once while one thread refreshes it; a refresh that
-        fails is logged, and the stale value stays. None is "there is nothing", remembered for ``negative_ttl`` seconds. A value too large for the cache
-        is returned all the same. RuntimeError if ``compute`` asks for its own key here.
+        fails is logged, and the stale value stays. None is "there is nothing", remembered for ``negative_ttl`` seconds. A value too large for the cache,
+        or of a type that cannot be stored, is returned all the same; of the type there is one RuntimeWarning. RuntimeError if ``compute`` asks for its own key here.
         """
         result: T = self._get_or_compute(_core.digest(key), key, lambda _: [compute()], self._asked(negative_ttl, options))
         return result
@@ -104,7 +116,11 @@ class Computing:
     def _store(self, flight: Flight, value: Any, asked: Asked, as_of: int) -> Any:
         """Stores what was computed, unless the key was written or removed meanwhile; the value as all get it."""
         options = asked.options._replace(as_of=as_of)
-        parts, structure = ([], "") if value is None else _values.flatten(value, self._allow_pickle)
+        try:
+            parts, structure = ([], "") if value is None else _values.flatten(value, self._allow_pickle)
+        except (TypeError, ValueError) as error:
+            _warn_of_type(value, error)
+            return value
         try:
             with flight.lock:
                 if flight.forgotten:

@@ -1,5 +1,6 @@
 """get_or_compute and its batches."""
 import _thread
+import asyncio
 import gc
 import linecache
 import logging
@@ -7,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -84,10 +86,22 @@ def test_an_exception_reaches_everybody_and_nothing_is_stored(cache):
     assert cache.get_or_compute("k", lambda: "v") == "v"
 
 
-def test_a_value_that_cannot_be_stored_is_an_exception_too(cache):
-    with pytest.raises(TypeError, match="tuple"):
-        cache.get_or_compute("k", lambda: [1, 2])
-    assert len(cache) == 0
+class Result:
+    """A type of the program's own."""
+
+
+def test_a_computed_value_that_cannot_be_stored_is_not_lost(cache):
+    computed = Result()
+    with pytest.warns(RuntimeWarning, match="Result"):
+        assert cache.get_or_compute("k", lambda: computed) is computed
+    with warnings.catch_warnings():   # once for a type
+        warnings.simplefilter("error")
+        assert cache.get_or_compute("k", lambda: computed) is computed
+        assert cache.get_or_compute_many(["a", "b"], lambda keys: [computed, "b"]) == [computed, "b"]
+        assert asyncio.run(cache.aget_or_compute("k", lambda: computed)) is computed
+    assert len(cache) == 1 and cache.get("b") == "b"
+    with pytest.raises(TypeError, match="Result"):   # what is added is the caller's to choose
+        cache.add("k", computed)
 
 
 def test_keyboard_interrupt_hands_over(cache):
