@@ -26,7 +26,9 @@ std::string seconds_text(double seconds) {
   return text;
 }
 
-bool is_monitoring(const RequestRecord& record) { return record.status == 200 && (record.route == "health" || record.route == "metrics"); }
+bool is_monitoring(const RequestRecord& record) {
+  return (record.status == 200 || record.status == 503) && (record.route == "health" || record.route == "metrics");
+}
 
 }   // namespace
 
