@@ -93,18 +93,18 @@ TEST_F(TensorDisk, ATornNoteOfATagIsPassedOver) {
 
 // An invalidation is of now, and what it is for may be of a later time, by a clock that was wrong.
 TEST_F(TensorDisk, AClockThatWasSetBackKeepsNoneFromBeingInvalidated) {
-  std::atomic<std::int64_t> clock_ms{std::chrono::milliseconds(10'000h).count()};
+  const auto clock_ms = std::make_shared<std::atomic<std::int64_t>>(std::chrono::milliseconds(10'000h).count());   // the cache outlives this function
   const auto open = [&] {
     cache_.reset();
     TensorCacheOptions opened = options();
-    opened.store.disk->unix_ms = [&clock_ms] { return clock_ms.load(); };
+    opened.store.disk->unix_ms = [clock_ms] { return clock_ms->load(); };
     cache_ = std::make_unique<TensorCache>(opened);
   };
   open();
   put("a", "1", {.tags = {"t"}});
   const std::uint64_t version = cache_->peek("a").version();
   ASSERT_TRUE(cache_->flush(20s));
-  clock_ms = std::chrono::milliseconds(9'000h).count();
+  *clock_ms = std::chrono::milliseconds(9'000h).count();
   open();
   EXPECT_TRUE(cache_->invalidate("t"));
   EXPECT_EQ(text("a"), "(nothing)");
