@@ -63,7 +63,10 @@ void DiskTier::write_removals(Removals begin, Removals end) {
     return;
   }
   // The log may lose the segment that says so; the values are unreadable then, too.
-  if (!late() && (!erase_records(erased) || !erase_records(wiped, true))) lost_some_ = true;
+  if (!late()) {
+    const bool all_erased = erase_records(erased), all_wiped = erase_records(wiped, true);   // each is tried, whatever became of the other
+    if (!all_erased || !all_wiped) lost_some_ = true;
+  }
   std::list<Removal> done;
   {
     const std::lock_guard lock(mutex_);
