@@ -25,10 +25,10 @@ TEST(AccessLog, ALineOfText) {
             "POST /v1/chat/completions 200 tenant=acme prompt=916 cached=896 output=24 ttft=0.290s total=0.310s answer=computed id=req_1");
   RequestRecord other;
   other.method = "GET";
-  other.target = "/a\x1b[2J\nPOST";
+  other.target = "/a\x1b[2J\n\xffPOST";
   other.status = 404;
   other.id = "req_2";
-  EXPECT_EQ(access_text(other), "GET /a?[2J?POST 404 total=0.000s id=req_2");
+  EXPECT_EQ(access_text(other), "GET /a?[2J??POST 404 total=0.000s id=req_2");
 }
 
 TEST(AccessLog, AJsonObject) {
