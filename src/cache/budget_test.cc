@@ -293,6 +293,22 @@ std::uint64_t resident_bytes() {
   return resident * 4096;
 }
 
+// What aligning a block costs must be in its charge: a block of 200 bytes once took a quarter more than that.
+TEST(BudgetOf, SmallValuesIsWhatTheProcessTakes) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "their malloc takes more";
+#endif
+  for (const std::size_t size : {std::size_t{16}, std::size_t{200}, std::size_t{1000}}) {
+    SCOPED_TRACE(size);
+    Cache cache({.capacity_bytes = 64 << 20});
+    const std::uint64_t before = resident_bytes();
+    const std::string value(size, 'v');
+    for (std::uint64_t i = 0; i < 400'000; ++i) ASSERT_EQ(cache.put(key_of(i), value), PutStatus::kStored);
+    const std::uint64_t taken = resident_bytes() - before;
+    EXPECT_LE(taken, cache.stats().used_bytes * 108 / 100);
+  }
+}
+
 // Small values lie among others in malloc's heaps, which keep what is freed unless they are trimmed.
 TEST(Resize, GivesMemoryBackToTheSystem) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)

@@ -41,7 +41,8 @@ struct PolicyNode {
   std::uint32_t uses = 0;
   std::uint8_t queue = 0, age = 0;
   std::uint8_t band = 0;          // Retention's
-  Kind kind = Kind::kOther;       // the owner's, from here on
+  Kind kind : 4 = Kind::kOther;   // the owner's, from here on
+  std::uint8_t shift : 4 = 0;     // see tier/layout.h
   float cost_seconds = 1;         // of computing it again
   std::uint32_t source = 0;       // no policy's business
   PolicyNode* parent = nullptr;   // what it is chained behind, which lives as long as it does; null: nothing

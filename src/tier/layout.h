@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 
 #include "tier/buffer_pool.h"
 #include "tier/entry.h"
@@ -15,7 +16,7 @@ namespace tensorcache::detail {
 
 class Layout {
  public:
-  static constexpr std::size_t kLineBytes = 64;
+  static constexpr std::size_t kLineBytes = 64, kMallocBytes = 16;   // malloc's own alignment
 
   // `pooled`: a large value gets a buffer of its own.
   explicit Layout(std::size_t value_bytes, bool pooled)
@@ -24,14 +25,24 @@ class Layout {
   explicit Layout(std::size_t value_bytes) : Layout(value_bytes, value_bytes >= BufferPool::kSmallestBytes) {}
   static Layout of(const Entry& entry) { return Layout(entry.value_bytes(), entry.has(kPooled)); }
 
-  // Null if there is no memory. Goes back with std::free. Not from operator new, which makes the size a multiple of the alignment: malloc puts
-  // eight bytes before each block, and with an entry of 120 they make whole lines, so that one aligned block can follow another without a gap.
+  // Null if there is no memory. Goes back with std::free. Room for the first line is asked for here: what glibc's posix_memalign cuts off an
+  // aligned block, 96 bytes in all, stays in its lists of small chunks, and no budget sees it.
   [[nodiscard]] void* new_block() const {
     void* block = nullptr;
-    return ::posix_memalign(&block, kLineBytes, block_bytes()) == 0 ? block : nullptr;
+    return ::posix_memalign(&block, kMallocBytes, block_bytes()) == 0 ? block : nullptr;
+  }
+  [[nodiscard]] static std::byte* first_line(void* block) {
+    const auto address = reinterpret_cast<std::uintptr_t>(block);
+    return static_cast<std::byte*>(block) + (0 - address) % kLineBytes;
   }
   [[nodiscard]] static std::uint64_t taken_by(void* block) { return ::malloc_usable_size(block) + sizeof(void*); }
-  [[nodiscard]] std::size_t block_bytes() const { return entry_at + sizeof(Entry); }
+  [[nodiscard]] Entry* place_entry(void* block) const {
+    auto* entry = new (first_line(block) + entry_at) Entry;
+    entry->shift = static_cast<std::uint8_t>((first_line(block) - static_cast<std::byte*>(block)) / kMallocBytes) & 0xf;
+    return entry;
+  }
+  [[nodiscard]] void* block_of(Entry& entry) const { return reinterpret_cast<std::byte*>(&entry) - entry_at - entry.shift * kMallocBytes; }
+  [[nodiscard]] std::size_t block_bytes() const { return entry_at + sizeof(Entry) + kLineBytes - kMallocBytes; }
   [[nodiscard]] std::uint64_t block_charge() const { return block_bytes() + sizeof(void*); }
   [[nodiscard]] std::uint64_t charge() const { return block_charge() + buffer_bytes; }
 

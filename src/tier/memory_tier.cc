@@ -214,15 +214,15 @@ PutStatus MemoryTier::put(const Key& key, std::span<const std::byte> value, cons
 
 Handle MemoryTier::detached(std::span<const std::byte> value, const PutOptions& options) {
   const Layout layout(value.size(), false);
-  auto* block = static_cast<std::byte*>(layout.new_block());
+  void* block = layout.new_block();
   if (block == nullptr) throw std::bad_alloc();
-  auto* entry = new (block + layout.entry_at) Entry;
+  Entry* entry = layout.place_entry(block);
   let_live(1);
   entry->kind = options.kind;
   entry->charge_bytes = layout.charge();
   entry->slack_bytes = static_cast<std::uint32_t>(layout.charge() - value.size());
   entry->state.set_trait(kGone | kDetached);
-  if (!value.empty()) std::memcpy(block, value.data(), value.size());
+  if (!value.empty()) std::memcpy(Layout::first_line(block), value.data(), value.size());
   entry->lifetime = Lifetime(clock_(), {});
   return pin(*entry);
 }

@@ -104,10 +104,10 @@ Entry* MemoryTier::allocate(const Layout& layout) {
     return nullptr;
   }
   let_live(1);
-  auto* entry = new (static_cast<std::byte*>(block) + layout.entry_at) Entry;
+  Entry* entry = layout.place_entry(block);
   entry->charge_bytes = Layout::taken_by(block) + layout.buffer_bytes;
   if (buffer != nullptr) {
-    std::memcpy(block, &buffer, sizeof buffer);
+    std::memcpy(Layout::first_line(block), &buffer, sizeof buffer);
     entry->state.set_trait(kPooled);
   }
   return entry;
@@ -117,8 +117,8 @@ void MemoryTier::free_memory(Entry* entry, Spare spare) {
   const Layout layout = Layout::of(*entry);
   if (layout.buffer_bytes != 0) pool_.put(data_of(*entry), layout.buffer_bytes);
   const std::uint64_t charged = entry->has(kDetached) ? 0 : entry->charge_bytes - layout.buffer_bytes;
+  void* const block = layout.block_of(*entry);
   entry->~Entry();
-  void* const block = reinterpret_cast<std::byte*>(entry) - layout.entry_at;
   if (spare == Spare::kYes && charged != 0 && spares_.keep(block, layout.block_bytes())) return;
   std::free(block);
   budget_.give_back(charged);   // the bytes are free before they may be charged again
