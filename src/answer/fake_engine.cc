@@ -7,6 +7,8 @@ namespace {
 constexpr std::chrono::seconds kPatience{5};
 }
 
+void FakeEngine::Job::accept() const { sink->on_accepted(); }
+
 void FakeEngine::Job::begin(std::int32_t prompt_tokens, std::int32_t cached_tokens, Fidelity fidelity) const {
   sink->on_begin({prompt_tokens, cached_tokens, fidelity});
 }

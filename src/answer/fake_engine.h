@@ -21,6 +21,7 @@ class FakeEngine final : public Engine {
     std::shared_ptr<const Request> request;
     std::shared_ptr<Sink> sink;
 
+    void accept() const;
     void begin(std::int32_t prompt_tokens = 7, std::int32_t cached_tokens = 0, Fidelity fidelity = Fidelity::kComputed) const;
     void say(std::string text) const;   // one token; with logprobs if the request asked for them
     void finish(FinishReason reason = FinishReason::kStop, std::int32_t prompt_tokens = 7, std::int32_t completion_tokens = 2) const;

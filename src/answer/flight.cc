@@ -73,21 +73,28 @@ class Flight final : public Sink {
     if (cancel) engine_.cancel(*cancel);
   }
 
-  bool read(std::uint64_t id, Follower::Events& events, std::size_t& cursor, bool& saw_begin, bool& saw_end, std::size_t max_deltas) {
-    events = {nullptr, std::move(events.deltas), nullptr, nullptr, false};
+  bool read(std::uint64_t id, Follower::Events& events, Follower::Seen& seen, std::size_t max_deltas) {
+    events = {.deltas = std::move(events.deltas)};
     events.deltas.clear();
     const std::lock_guard lock(mutex_);
-    if (begin_ && !std::exchange(saw_begin, true)) events.begin = &*begin_;
-    for (; cursor < deltas_.size() && events.deltas.size() < max_deltas; ++cursor) events.deltas.push_back(&deltas_[cursor]);
-    if (ended_ && cursor == deltas_.size() && !std::exchange(saw_end, true)) {
+    events.accepted = accepted_ && !std::exchange(seen.accepted, accepted_);
+    if (begin_ && !std::exchange(seen.begin, true)) events.begin = &*begin_;
+    for (; seen.deltas < deltas_.size() && events.deltas.size() < max_deltas; ++seen.deltas) events.deltas.push_back(&deltas_[seen.deltas]);
+    if (ended_ && seen.deltas == deltas_.size() && !std::exchange(seen.end, true)) {
       events.finish = finish_ ? &*finish_ : nullptr;
       events.failure = failure_ ? &*failure_ : nullptr;
       events.stored = stored_;
     }
-    if (events.begin || !events.deltas.empty() || events.finish || events.failure) return true;
+    if (events.accepted || events.has_more()) return true;
     for (Entry& entry : followers_)
       if (entry.id == id) entry.waiting = true;
     return false;
+  }
+
+  void on_accepted() override {
+    const std::lock_guard lock(mutex_);
+    accepted_ = true;
+    static_cast<void>(wake_all());
   }
 
   void on_begin(const Begin& begin) override {
@@ -198,7 +205,7 @@ class Flight final : public Sink {
   std::vector<Entry> followers_;
   std::uint64_t last_id_ = 0;
   std::optional<Engine::Id> engine_id_;
-  bool abandoned_ = false, ended_ = false, stored_ = false;
+  bool abandoned_ = false, accepted_ = false, ended_ = false, stored_ = false;
   std::optional<Begin> begin_;
   std::deque<Delta> deltas_;   // a deque, because its elements stay where they are
   std::optional<Finish> finish_;
@@ -212,13 +219,11 @@ Follower& Follower::operator=(Follower&& other) noexcept {
   leave();
   flight_ = std::move(other.flight_);
   id_ = other.id_;
-  cursor_ = other.cursor_;
-  saw_begin_ = other.saw_begin_;
-  saw_end_ = other.saw_end_;
+  seen_ = other.seen_;
   return *this;
 }
 
-bool Follower::next(Events& events, std::size_t max_deltas) { return flight_->read(id_, events, cursor_, saw_begin_, saw_end_, max_deltas); }
+bool Follower::next(Events& events, std::size_t max_deltas) { return flight_->read(id_, events, seen_, max_deltas); }
 
 std::int64_t Follower::created_unix_s() const { return flight_->created_unix_s(); }
 

@@ -32,11 +32,13 @@ class Follower {
  public:
   // Pointers stay valid while the Follower lives.
   struct Events {
-    const Begin* begin = nullptr;   // with the first batch, unless the flight failed before it began
+    bool accepted = false;          // mostly before the rest: only the place is awaited now
+    const Begin* begin = nullptr;   // with the first batch behind that, unless the flight failed before it began
     std::vector<const Delta*> deltas;
-    const Finish* finish = nullptr;     // with the last batch, after all deltas
-    const Failure* failure = nullptr;   // instead of `finish`
-    bool stored = false;                // with `finish`: the answer is in the cache now
+    const Finish* finish = nullptr;                                                                 // with the last batch, after all deltas
+    const Failure* failure = nullptr;                                                               // instead of `finish`
+    bool stored = false;                                                                            // with `finish`: the answer is in the cache now
+    [[nodiscard]] bool has_more() const { return begin || !deltas.empty() || finish || failure; }   // than `accepted`
   };
 
   Follower() = default;
@@ -56,11 +58,14 @@ class Follower {
 
  private:
   friend class Flights;
+  friend class Flight;
   Follower(std::shared_ptr<Flight> flight, std::uint64_t id) : flight_(std::move(flight)), id_(id) {}
   std::shared_ptr<Flight> flight_;
   std::uint64_t id_ = 0;
-  std::size_t cursor_ = 0;
-  bool saw_begin_ = false, saw_end_ = false;
+  struct Seen {
+    std::size_t deltas = 0;
+    bool accepted = false, begin = false, end = false;
+  } seen_;
 };
 
 class Flights {

@@ -1,10 +1,13 @@
 #include "cli/disk_commands.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <map>
+#include <set>
 #include <stdexcept>
 #include <tuple>
 
@@ -13,6 +16,7 @@
 #include "cli/layers.h"
 #include "cli/logging.h"
 #include "cli/option_set.h"
+#include "cli/running_server.h"
 #include "disk/disk_tier.h"
 #include "disk/survey.h"
 #include "server/json_text.h"
@@ -36,7 +40,7 @@ struct VerifyConfig {
   VerifyConfig() { options.add_flag("--json", json, "an object for programs instead of sentences"); }
 };
 struct PurgeConfig {
-  std::string model, tenant;
+  std::string model, tenant, url, api_key;
   std::chrono::milliseconds older_than{0};
   bool all = false;
   OptionSet options{"purge"};
@@ -45,6 +49,8 @@ struct PurgeConfig {
     options.add_text("--tenant", "NAME", tenant, "what is stored for this tenant");
     options.add_duration("--older-than", older_than, "what was stored longer ago than this").default_text = "";
     options.add_flag("--all", all, "everything");
+    options.add_text("--url", "URL", url, "the server that uses the directory").default_text = "as it says itself";
+    options.add_text("--api-key", "KEY", api_key, "an admin's key, for a server that wants one").default_text = "TENSORCACHE_API_KEY";
   }
 };
 
@@ -119,6 +125,11 @@ void print_table(const std::string& directory, const Survey& survey) {
                      std::to_string(row.entries), format_size(row.bytes), std::to_string(row.hits), short_age(row.newest_unix_ms),
                      short_age(row.oldest_unix_ms)});
   }
+  if (survey.entries.empty()) {
+    std::printf("%s: empty (%llu segments, %s)\n", directory.c_str(), static_cast<unsigned long long>(survey.segments),
+                format_size(survey.file_bytes).c_str());
+    return;
+  }
   std::vector<std::size_t> widths(lines[0].size());
   for (const auto& line : lines) {
     for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
@@ -186,6 +197,28 @@ void print_json(const std::string& directory, const Survey& survey) {
   std::printf("%s]}\n", out.c_str());
 }
 
+// A misspelt name must not read as "nothing was stored".
+void check_name(const char* option, const char* what, const std::string& name, const std::set<std::string>& there) {
+  if (name.empty() || there.contains(name)) return;
+  std::string list;
+  for (const std::string& each : there) list += (list.empty() ? "" : ", ") + each;
+  throw UsageError(std::string(option) + ": there is no " + what + " '" + name + "' here; " +
+                   (list.empty() ? "nothing is stored" : "there are " + list));
+}
+
+void check_names(const PurgeConfig& config, const Survey& survey) {
+  std::set<std::string> models, tenants;
+  for (const auto& [group, row] : rows_of(survey)) {
+    const auto& [source, kind, owner] = group;
+    models.insert(name_in(survey.names.sources, source));
+    tenants.insert(name_in(survey.names.owners, owner));
+  }
+  const bool number = std::any_of(survey.entries.begin(), survey.entries.end(),
+                                  [&](const auto& item) { return hex(item.second.record.header.source) == config.model; });
+  if (!number) check_name("--model", "model", config.model, models);
+  check_name("--tenant", "tenant", config.tenant, tenants);
+}
+
 bool selected(const PurgeConfig& config, const Survey& survey, const disk::RecordHeader& header) {
   if (config.all) return true;
   if (!config.model.empty() && name_in(survey.names.sources, header.source) != config.model && hex(header.source) != config.model) return false;
@@ -238,6 +271,68 @@ int verify_command(const std::vector<std::string>& arguments) {
   return good ? kExitOk : kExitFailure;
 }
 
+namespace {
+
+// True if another process has the directory.
+bool is_in_use(disk::FileSystem& files, const std::string& directory) {
+  int error = 0;
+  return files.lock(directory + "/LOCK", &error) == nullptr && error == EWOULDBLOCK;
+}
+
+std::string query_of(const PurgeConfig& config) {
+  std::string query;
+  const auto add = [&](const char* name, const std::string& value) {
+    if (!value.empty()) query += (query.empty() ? "" : "&") + std::string(name) + "=" + percent_encoded(value);
+  };
+  add("model", config.model);
+  add("tenant", config.tenant);
+  add("older_than", config.older_than.count() == 0 ? "" : format_duration(config.older_than));
+  return query;
+}
+
+int purge_through_server(const PurgeConfig& config, const std::string& directory) {
+  const std::optional<std::string> known = serving_url(directory);
+  if (config.url.empty() && !known) {
+    throw std::runtime_error(directory + ": another process uses it: stop that, or name the server with --url");
+  }
+  const std::string url = config.url.empty() ? *known : config.url;
+  const char* variable = std::getenv("TENSORCACHE_API_KEY");
+  const std::string key = config.api_key.empty() && variable != nullptr ? variable : config.api_key;
+  const Deleted deleted = delete_through(url, key, query_of(config));
+  std::printf("%llu values deleted by the server at %s%s\n", static_cast<unsigned long long>(deleted.entries), url.c_str(),
+              deleted.on_disk ? "; nothing of them is left on disk" : ", which goes on overwriting them on disk");
+  return kExitOk;
+}
+
+int purge_directory(const PurgeConfig& config, const std::string& directory, disk::FileSystem& files) {
+  disk::DiskTierOptions options;
+  options.directory = directory;
+  options.capacity_bytes = UINT64_MAX / 4;
+  options.segment_bytes = std::uint64_t{64} << 20;
+  options.unix_ms = now_ms;
+  disk::DiskTier tier(options);
+  if (!tier.wait_ready(std::chrono::minutes(10))) throw std::runtime_error(directory + ": cannot be read");
+  const Survey survey = look(files, directory);
+  check_names(config, survey);
+  const std::uint64_t before = tier.stats().used_bytes;
+  std::uint64_t gone = 0, gone_bytes = 0;
+  std::vector<Key> keys;
+  for (const auto& [key, entry] : survey.entries) {
+    if (!selected(config, survey, entry.record.header)) continue;
+    keys.push_back(key);
+    gone_bytes += entry.record.header.value_bytes;
+  }
+  gone = config.all ? tier.clear(std::nullopt) : tier.purge(keys);
+  if (!tier.flush(std::chrono::minutes(10))) throw std::runtime_error(directory + ": not everything could be deleted: " + tier.stats().reason);
+  const std::uint64_t after = tier.stats().used_bytes;
+  std::printf("%llu values deleted, %s erased; %s freed on disk, the rest is used again later; %llu values are left\n",
+              static_cast<unsigned long long>(gone), format_size(gone_bytes).c_str(), format_size(before - std::min(before, after)).c_str(),
+              static_cast<unsigned long long>(tier.stats().entries));
+  return kExitOk;
+}
+
+}   // namespace
+
 int purge_command(const std::vector<std::string>& arguments) {
   PurgeConfig config;
   std::vector<std::string> rest = arguments;
@@ -247,30 +342,7 @@ int purge_command(const std::vector<std::string>& arguments) {
   if (config.all == some) throw UsageError("say what to delete: --model, --tenant and --older-than (all that are given must fit), or --all");
   const auto files = disk::real_file_system();
   static_cast<void>(look(*files, directory));   // before a tier would make one
-  disk::DiskTierOptions options;
-  options.directory = directory;
-  options.capacity_bytes = UINT64_MAX / 4;
-  options.segment_bytes = std::uint64_t{64} << 20;
-  options.unix_ms = now_ms;
-  disk::DiskTier tier(options);
-  if (!tier.wait_ready(std::chrono::minutes(10))) throw std::runtime_error(directory + ": cannot be read");
-  const Survey survey = look(*files, directory);
-  const std::uint64_t before = tier.stats().used_bytes;
-  std::uint64_t gone = 0;
-  if (config.all) {
-    gone = tier.clear(std::nullopt);
-  } else {
-    std::vector<Key> keys;
-    for (const auto& [key, entry] : survey.entries) {
-      if (selected(config, survey, entry.record.header)) keys.push_back(key);
-    }
-    gone = tier.purge(keys);
-  }
-  if (!tier.flush(std::chrono::minutes(10))) throw std::runtime_error(directory + ": not everything could be deleted: " + tier.stats().reason);
-  const std::uint64_t after = tier.stats().used_bytes;
-  std::printf("%llu values deleted, %s freed; %llu values are left\n", static_cast<unsigned long long>(gone),
-              format_size(before - std::min(before, after)).c_str(), static_cast<unsigned long long>(tier.stats().entries));
-  return kExitOk;
+  return is_in_use(*files, directory) ? purge_through_server(config, directory) : purge_directory(config, directory, *files);
 }
 
 std::string inspect_help(std::size_t width) {
@@ -289,7 +361,7 @@ std::string verify_help(std::size_t width) {
 
 std::string purge_help(std::size_t width) {
   const PurgeConfig config;
-  return "Delete from a cache directory. Not while a server uses it: there, DELETE /cache does it.\n\n"
+  return "Delete from a cache directory. While a server uses it, the server is asked to (DELETE /cache).\n\n"
          "Usage: tensorcache purge [DIR] [OPTIONS]\n" +
          config.options.help(width) +
          "\nSegments that hold what is deleted are written anew without it, so that no byte of it is left in them.\n\n"

@@ -128,7 +128,10 @@ void read_file(OptionSet& options, const std::string& path, const std::vector<st
   try {
     root = toml::parse(text.str(), path);
   } catch (const toml::parse_error& error) {
-    throw UsageError(path + ":" + std::to_string(error.source().begin.line) + ": " + std::string(error.description()));
+    const std::string description(error.description());
+    const bool bare_value = description.find("while parsing decimal integer") != std::string::npos;
+    throw UsageError(path + ":" + std::to_string(error.source().begin.line) + ": " + description +
+                     (bare_value ? "; sizes, times and other text need quotes: memory = \"1GiB\"" : ""));
   }
   for (const auto& [key, node] : root) {
     const std::string name(key.str());

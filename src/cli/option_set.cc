@@ -336,7 +336,7 @@ std::string OptionSet::print_config() const {
     if (item->secret && item->origin != "default") value = item->shape == Shape::kList ? "[\"********\"]" : "\"********\"";
     std::string line = item->name + " = " + value;
     line.resize(std::max<std::size_t>(line.size() + 2, 44), ' ');
-    out += line + "# " + item->origin + "\n";
+    out += line + "# " + item->origin + (item->effective.empty() ? "" : ": " + item->effective) + "\n";
   }
   return out;
 }

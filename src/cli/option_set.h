@@ -34,6 +34,7 @@ class OptionSet {
     std::string group, meta, help;
     std::string default_text;         // shown in the help; empty: not shown
     std::string origin = "default";   // who set the present value
+    std::string effective = {};       // what that comes to here, for print_config; empty: the value says it
     Shape shape = Shape::kValue;
     bool secret = false;
     bool command_line_only = false;                             // neither in a file nor in the environment
@@ -68,6 +69,7 @@ class OptionSet {
   void parse(const std::vector<std::string>& arguments, const std::string& origin);
 
   [[nodiscard]] const Item* find(std::string_view name) const;   // by long name, without dashes
+  [[nodiscard]] Item& item(std::string_view name) { return const_cast<Item&>(*find(name)); }
   // Takes the one argument out that is neither an option nor an option's value, wherever it stands; empty if there is none. Throws UsageError
   // for a second one, which calls it a `what`.
   [[nodiscard]] std::string take_argument(std::vector<std::string>& arguments, std::string_view what) const;

@@ -61,7 +61,7 @@ Reloaded Reloader::reload() {
     if (path.empty() && keys_.empty()) throw UsageError(usual.empty() ? "there is no configuration file" : usual + ": there is no such file");
     if (!path.empty() && !std::filesystem::exists(path)) throw UsageError(path + ": there is no such file");
     ServeConfig config;
-    read_layers(config.options, arguments_, surroundings_, config_sections());
+    config.read(arguments_, surroundings_);
     try {
       config.finish(surroundings_);
     } catch (const UsageError& error) {

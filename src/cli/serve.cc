@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <future>
+#include <optional>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -21,6 +22,7 @@
 #include "cli/commands.h"
 #include "cli/logging.h"
 #include "cli/reload.h"
+#include "cli/running_server.h"
 #include "cli/serve_config.h"
 #include "host/memory_keeper.h"
 #include "trace/recorder.h"
@@ -107,16 +109,26 @@ std::string shown_url(const std::string& host, std::uint16_t port) {
   return "http://" + (bare_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
-void announce(const ServeConfig& config, const EngineInfo& info, std::uint64_t memory_bytes, std::uint16_t port) {
-  const std::string memory = format_size(memory_bytes) + " of memory" + (config.memory_auto ? " (auto)" : "");
-  spdlog::info("model {}, {} requests at once, {} tokens of context for each", info.model_name, config.llama.parallel, info.context_tokens);
+void announce_disk(const DiskStats& disk) {
+  if (disk.directory.empty()) return;
+  const std::string found = !disk.ready         ? "what it holds is still being read"
+                            : disk.entries == 0 ? "nothing found"
+                                                : std::to_string(disk.entries) + " entries, " + format_size(disk.used_bytes) + " found";
+  spdlog::info("disk cache {}: {}, {} at most", disk.directory, found, format_size(disk.capacity_bytes));
+  spdlog::info("prompts' KV cache and answers are written there unencrypted (--disk off keeps them in memory only)");
+}
+
+void announce(const ServeConfig& config, const EngineInfo& info, const Cache& cache, std::uint64_t memory_bytes, std::uint16_t port) {
+  const std::string memory = format_size(memory_bytes) + " of memory" + (config.memory_auto ? " (auto)" : "") + ", policy " + config.cache.policy;
+  spdlog::info("model {}, {} requests at once, {} tokens of context for each, {} threads", info.model_name, config.llama.parallel,
+               info.context_tokens, info.threads);
   if (info.prefix_reuse) {
     spdlog::info("cache {}, prefix reuse on, answers {}", memory, config.server.cache_answers ? "kept" : "not kept");
   } else {
     spdlog::warn("no prefix reuse: {}; cache {}, answers {}", info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note, memory,
                  config.server.cache_answers ? "kept" : "not kept");
   }
-  if (config.cache.disk) spdlog::info("disk cache {} of {} at most", config.cache.disk->directory, format_size(config.cache.disk->capacity_bytes));
+  announce_disk(cache.disk_stats());
   spdlog::info("listening on {}", shown_url(config.server.host, port));
 }
 
@@ -191,7 +203,7 @@ void stop(const ServeConfig& config, const sigset_t& signals, Server& server, En
   }).detach();
 }
 
-int run(const ServeConfig& config, const std::vector<std::string>& arguments, const Surroundings& surroundings) {
+int run(const ServeConfig& config, const std::vector<std::string>& arguments, const Surroundings& surroundings, trace::Recorder* recorder) {
   const Signals signals = hold_signals();
   CacheOptions cache_options = config.cache;
   if (config.memory_auto) {
@@ -222,8 +234,11 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
     throw;
   }
   name_all(config, engine->info(), cache);
+  if (recorder != nullptr) recorder->set_block_bytes(engine->info().block_bytes);
   server.set_engine(*engine);
-  announce(config, engine->info(), memory->state().capacity_bytes, server.port());
+  std::optional<ServingNote> note;
+  if (const DiskStats disk = cache.disk_stats(); !disk.directory.empty()) note.emplace(disk.directory, shown_url(config.server.host, server.port()));
+  announce(config, engine->info(), cache, memory->state().capacity_bytes, server.port());
   while (wait_for_signal(signals.all) == SIGHUP && !hangup.ends()) {
   }
   stop(config, signals.stop, server, *engine);
@@ -235,7 +250,7 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
 std::string serve_help(std::size_t width) {
   const ServeConfig config;
   return "Serve a GGUF model over the OpenAI API, reusing what was computed before.\n\n"
-         "Usage: tensorcache serve --model FILE [OPTIONS]\n" +
+         "Usage: tensorcache serve FILE [OPTIONS]\n" +
          config.options.help(width) + R"(
 Sizes are 8GiB, 512MiB, 100MB or bytes; times 10m, 250ms, 1h30m or seconds. The default stands in [brackets].
 Every option can also stand in the [serve] section of the TOML file (ctx-size = 8192) and in an environment
@@ -243,24 +258,23 @@ variable (TENSORCACHE_CTX_SIZE=8192). The command line goes before the environme
 SIGHUP has the file and the API key file read again: keys, memory, memory-share, disk-size and log-level change at once.
 
 Examples:
-  tensorcache serve -m model.gguf
-  tensorcache serve -m model.gguf -c 16384 -np 4 --memory 4GiB
-  tensorcache serve -m model.gguf --host 0.0.0.0 --api-key-file keys.txt
-  tensorcache serve -m model.gguf --deterministic --print-config
+  tensorcache serve model.gguf
+  tensorcache serve model.gguf -c 16384 -np 4 --memory 4GiB
+  tensorcache serve model.gguf --host 0.0.0.0 --api-key-file keys.txt
+  tensorcache serve model.gguf --deterministic --print-config
 )";
 }
 
 int serve_command(const std::vector<std::string>& arguments) {
   ServeConfig config;
   const Surroundings surroundings = Surroundings::of_this_process();
-  const std::vector<std::string> joined = join_lora_scales(arguments);
-  read_layers(config.options, joined, surroundings, config_sections());
+  config.read(arguments, surroundings);
   if (config.print_config) {
-    std::fputs(config.options.print_config().c_str(), stdout);
+    std::fputs(config.config_text(surroundings).c_str(), stdout);
     return kExitOk;
   }
   config.finish(surroundings);
-  if (config.llama.model_path.empty()) throw UsageError("--model: is needed: the GGUF file to serve");
+  config.prepare();
   start_logging(config.log_level, config.log_format);
   for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   for (const std::string& warning : unknown_variables(config.options, surroundings)) spdlog::warn("{}", warning);
@@ -274,7 +288,7 @@ int serve_command(const std::vector<std::string>& arguments) {
     config.llama.record = [recorder](std::span<const Key> blocks, std::size_t input, std::size_t output) { recorder->add(blocks, input, output); };
   }
   try {
-    const int code = run(config, joined, surroundings);
+    const int code = run(config, arguments, surroundings, recorder.get());
     if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests could not be written to {}", recorder->lost(), config.record_path);
     return code;
   } catch (const std::invalid_argument& error) {

@@ -1,16 +1,22 @@
 #include "cli/serve_config.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <stdexcept>
+#include <thread>
 
 #include "base/units.h"
 #include "cli/api_keys.h"
+#include "cli/commands.h"
+#include "cli/llama_server_options.h"
 #include "cli/logging.h"
 #include "disk/file.h"
+#include "host/memory_governor.h"
 #include "host/memory_reading.h"
 #include "policy/policy.h"
 
@@ -50,15 +56,6 @@ std::uint64_t default_cache_bytes() {
   const auto machine = host::make_memory_reader()->read();
   const std::uint64_t available = machine ? std::min(machine->available_bytes, 2 * kMost) : 2 * kMost;
   return std::max(available / 2 / kMiB, std::uint64_t{64}) * kMiB;   // whole MiB read better
-}
-
-std::vector<std::string> join_lora_scales(std::vector<std::string> arguments) {
-  for (std::size_t i = 0; i + 2 < arguments.size(); ++i) {
-    if (arguments[i] != "--lora-scaled" || !scale_in(arguments[i + 2])) continue;
-    arguments[i + 1] += ":" + arguments[i + 2];
-    arguments.erase(arguments.begin() + static_cast<std::ptrdiff_t>(i) + 2);
-  }
-  return arguments;
 }
 
 ServeConfig::ServeConfig() : options("serve") {
@@ -136,6 +133,8 @@ void ServeConfig::declare_server() {
 
   options.group("Limits");
   options.add_int("--max-queue", "N", llama.max_queue, "requests that may wait for a place; others get 503");
+  options.add_int("--max-queue-per-tenant", "N", max_queue_per_tenant_, "of them, one tenant's").default_text =
+      "a quarter of --max-queue where there are several tenants";
   options.add_int("--max-connections", "N", max_connections_, "open connections", 1);
   options.add_size("--max-body-size", server.max_body_bytes, "largest request body");
   options.add_size("--max-header-size", max_header_bytes_, "largest request header");
@@ -221,9 +220,57 @@ void ServeConfig::finish(const Surroundings& surroundings) {
     }
     if (!warning.empty()) warnings.push_back("--api-key-file: " + warning);
   }
+  finish_queue();
   const std::string folder = cache_folder(surroundings);
   if (!folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
   finish_disk(folder);
+}
+
+void ServeConfig::read(const std::vector<std::string>& arguments, const Surroundings& surroundings) {
+  std::vector<std::string> rest = from_llama_server(arguments, warnings);
+  if (const std::string model = options.take_argument(rest, "model"); !model.empty()) {
+    const bool named = std::any_of(rest.begin(), rest.end(), [](const std::string& word) { return word == "-m" || word.starts_with("--model"); });
+    if (named) throw UsageError(model + ": unexpected argument; --model names the model already");
+    rest.push_back("--model=" + model);
+  }
+  read_layers(options, rest, surroundings, config_sections());
+}
+
+void ServeConfig::prepare() {
+  if (llama.model_path.empty()) throw UsageError("--model: is needed: the GGUF file to serve");
+  std::ifstream model(llama.model_path, std::ios::binary);
+  if (!model) throw std::runtime_error("--model: " + llama.model_path + ": cannot be loaded: " + std::strerror(errno));
+  if (!cache.disk || !own_disk_folder_) return;
+  const int error = disk::real_file_system()->make_directory(cache.disk->directory);
+  if (error == 0) return;   // a home that nobody can write to is no reason not to serve
+  warnings.push_back("--disk: " + cache.disk->directory + ": " + std::strerror(error) +
+                     "; nothing is kept on disk (--cache-dir names another place)");
+  cache.disk.reset();
+}
+
+// What an option that nobody gave a value means here.
+void ServeConfig::show_effective(const Surroundings& surroundings) {
+  const auto show = [this](const char* name, std::string text) { options.item(name).effective = std::move(text); };
+  const std::string cores = std::to_string(std::max(1U, std::thread::hardware_concurrency()));
+  if (llama.threads == 0) show("threads", cores);
+  if (llama.threads_batch == 0) show("threads-batch", llama.threads == 0 ? cores : std::to_string(llama.threads));
+  if (llama.ctx_size == 0) show("ctx-size", "what the model was trained for, for each request at once, as far as memory allows");
+  if (llama.block_tokens == 0) show("block-size", llama.deterministic ? "64" : "32");
+  if (llama.gpu_layers < 0) show("gpu-layers", "as many as fit");
+  if (llama.chat_template.empty() && chat_template_file_.empty()) show("chat-template", "the model's own");
+  if (llama.alias.empty() && !llama.model_path.empty()) show("alias", std::filesystem::path(llama.model_path).filename().string());
+  if (max_queue_per_tenant_ == 0) show("max-queue-per-tenant", "a quarter of max-queue where there are several tenants");
+  if (memory_auto)
+    show("memory", std::to_string(memory_share_percent) + " % of what is available, now " +
+                       format_size(host::MemoryGovernor({.share = memory_share_percent / 100.0}).first(host::make_memory_reader()->read())));
+  if (server.answer_time_to_live.count() == 0) show("answer-ttl", "never forgotten for its age");
+  if (disk_.directory.empty()) show("cache-dir", cache_folder(surroundings) + "/store");
+}
+
+std::string ServeConfig::config_text(const Surroundings& surroundings) {
+  expand_home(surroundings);
+  show_effective(surroundings);
+  return options.print_config();
 }
 
 void ServeConfig::check_memory() {
@@ -239,6 +286,12 @@ void ServeConfig::check_memory() {
                      " there are; when the cache is full, the system will swap or kill");
 }
 
+void ServeConfig::finish_queue() {
+  const auto other = [this](const ApiKey& key) { return key.tenant != server.api_keys.front().tenant; };
+  const bool several = std::any_of(server.api_keys.begin(), server.api_keys.end(), other) && !server.share_across_tenants;
+  llama.max_queue_per_tenant = max_queue_per_tenant_ > 0 || !several ? max_queue_per_tenant_ : std::max(1, llama.max_queue / 4);
+}
+
 void ServeConfig::finish_disk(const std::string& folder) {
   if (!disk_on_ || !cache_on_) return;
   if (disk_.directory.empty() && folder.empty()) {
@@ -247,10 +300,7 @@ void ServeConfig::finish_disk(const std::string& folder) {
   }
   if (disk_.directory.empty()) {
     disk_.directory = folder + "/store";
-    if (const int error = disk::real_file_system()->make_directory(disk_.directory)) {   // a home that nobody can write to
-      warnings.push_back("--disk: " + disk_.directory + ": " + std::strerror(error) + "; nothing is kept on disk (--cache-dir names another place)");
-      return;
-    }
+    own_disk_folder_ = true;
   }
   if (disk_.capacity_bytes < (std::uint64_t{64} << 20)) {
     throw UsageError("--disk-size: " + exact_size(disk_.capacity_bytes) + " is too small: it must be at least 64MiB (or --disk off)");

@@ -29,8 +29,15 @@ struct ServeConfig {
   OptionSet options;
   std::vector<std::string> warnings;   // to be logged once logging has begun
 
+  // Reads all layers. `arguments` are those of the command line, with llama-server's spellings, and with the model's file as a bare word or not.
+  // Throws UsageError.
+  void read(const std::vector<std::string>& arguments, const Surroundings& surroundings);
+  // Every option with where its value came from, and what that comes to here.
+  [[nodiscard]] std::string config_text(const Surroundings& surroundings);
   // After the layers were read: reads the files the options name, and checks what several options say together. Throws UsageError.
   void finish(const Surroundings& surroundings);
+  // The last before the start: the model must be there before anything is made on disk. Throws UsageError, and std::runtime_error.
+  void prepare();
 
  private:
   void declare_model();
@@ -42,11 +49,14 @@ struct ServeConfig {
   void read_chat_template();
   void check_memory();
   void finish_disk(const std::string& folder);
+  void finish_queue();
+  void show_effective(const Surroundings& surroundings);
 
   bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;
+  bool own_disk_folder_ = false;   // named by nobody
   DiskOptions disk_;
   std::string disk_sync_ = "segment";
-  int port_ = 8080, max_connections_ = 1024;
+  int port_ = 8080, max_connections_ = 1024, max_queue_per_tenant_ = 0;
   std::uint64_t max_header_bytes_ = 32u << 10;
   std::string chat_template_file_, api_key_file_, config_path_;
   std::vector<std::string> loras_, scaled_loras_, api_keys_;
@@ -57,8 +67,5 @@ inline constexpr std::uint64_t kLeastMemory = std::uint64_t{1} << 20;
 
 // The smaller of 8GiB and half of the memory that is available now (to this container, if it has a limit).
 [[nodiscard]] std::uint64_t default_cache_bytes();
-
-// `--lora-scaled FILE SCALE` as `--lora-scaled FILE:SCALE`: llama-server has known both.
-[[nodiscard]] std::vector<std::string> join_lora_scales(std::vector<std::string> arguments);
 
 }   // namespace tensorcache

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 
 namespace tensorcache {
@@ -16,7 +17,7 @@ const Surroundings kHome{
     [](const std::string& name) -> std::optional<std::string> { return name == "HOME" ? std::optional<std::string>("/home/me") : std::nullopt; }};
 
 void configure(ServeConfig& config, const std::vector<std::string>& arguments) {
-  config.options.parse(join_lora_scales(arguments), "command line");
+  config.read(arguments, kHome);
   config.finish(kHome);
 }
 
@@ -55,6 +56,65 @@ TEST(ServeConfig, LoraScalesInBothForms) {
   EXPECT_THAT(config.llama.loras, ElementsAre(Pair("a.gguf", 1.0F), Pair("b.gguf", 0.5F), Pair("c.gguf", 0.25F)));
   EXPECT_EQ(config.llama.parallel, 2);
   EXPECT_THAT(error_of({"--lora-scaled", "b.gguf"}), HasSubstr("--lora-scaled: 'b.gguf' is not FILE:SCALE"));
+}
+
+TEST(ServeConfig, TheModelMayStandAlone) {
+  ServeConfig alone, after;
+  configure(alone, {"model.gguf", "--port", "0"});
+  EXPECT_EQ(alone.llama.model_path, "model.gguf");
+  configure(after, {"-np", "2", "model.gguf"});
+  EXPECT_EQ(after.llama.model_path, "model.gguf");
+  EXPECT_THAT(error_of({"model.gguf", "-m", "other.gguf"}), HasSubstr("model.gguf: unexpected argument; --model names the model already"));
+  EXPECT_THAT(error_of({"one.gguf", "two.gguf"}), HasSubstr("two.gguf: one model at a time"));
+}
+
+TEST(ServeConfig, WhatElseLlamaServerTakesIsTakenOrExplained) {
+  ServeConfig config;
+  configure(config, {"--n-gpu-layers", "99", "--jinja", "-v"});
+  EXPECT_EQ(config.llama.gpu_layers, 99);
+  EXPECT_EQ(config.log_level, "debug");
+  EXPECT_THAT(config.warnings, ::testing::Contains(HasSubstr("--jinja has no effect")));
+  EXPECT_THAT(error_of({"-hf", "some/model"}), HasSubstr("-hf: downloads are not built in"));
+  EXPECT_THAT(error_of({"--temp=0"}), HasSubstr("--temp: how to sample is said by each request"));
+}
+
+TEST(ServeConfig, SeveralTenantsShareTheQueue) {
+  const std::string file = ::testing::TempDir() + "queue-keys";
+  std::ofstream(file) << "alice one\nbob two\n";
+  ServeConfig one, several, own;
+  configure(one, {"--api-key", "one", "--max-queue", "100"});
+  EXPECT_EQ(one.llama.max_queue_per_tenant, 0);
+  configure(several, {"--api-key-file", file, "--max-queue", "100"});
+  EXPECT_EQ(several.llama.max_queue_per_tenant, 25);
+  configure(own, {"--api-key-file", file, "--max-queue-per-tenant", "7"});
+  EXPECT_EQ(own.llama.max_queue_per_tenant, 7);
+}
+
+TEST(ServeConfig, WhatIsPrintedIsWhatHolds) {
+  ServeConfig config;
+  config.read({"--threads-batch", "3", "m.gguf"}, kHome);
+  const std::string shown = config.config_text(kHome);
+  EXPECT_THAT(shown, ::testing::ContainsRegex("threads = 0 +# default: [1-9]"));
+  EXPECT_THAT(shown, ::testing::ContainsRegex("threads-batch = 3 +# command line\n"));
+  EXPECT_THAT(shown, ::testing::ContainsRegex("block-size = 0 +# default: 32\n"));
+  EXPECT_THAT(shown, ::testing::ContainsRegex("alias = \"\" +# default: m.gguf\n"));
+  EXPECT_THAT(shown, HasSubstr("/home/me/.cache/tensorcache/store"));
+}
+
+TEST(ServeConfig, AModelThatIsNotThereMakesNothingOnDisk) {
+  const std::string home = ::testing::TempDir() + "no-model-home";
+  const Surroundings surroundings{
+      [&](const std::string& name) -> std::optional<std::string> { return name == "HOME" ? std::optional(home) : std::nullopt; }};
+  ServeConfig config;
+  config.read({"/nonexistent.gguf"}, surroundings);
+  config.finish(surroundings);
+  try {
+    config.prepare();
+    ADD_FAILURE();
+  } catch (const std::runtime_error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("--model: /nonexistent.gguf: cannot be loaded"));
+  }
+  EXPECT_FALSE(std::filesystem::exists(home));
 }
 
 TEST(ServeConfig, CacheOffIsBothCachesOff) {

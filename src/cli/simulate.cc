@@ -90,7 +90,8 @@ void check_prefixes(const SimulateConfig& config) {
   }
 }
 
-std::uint64_t size_of(const std::string& text, const SimulateConfig& config, const Recording& recording, const std::string& unit) {
+// 0: a share that comes to nothing.
+std::uint64_t size_of(const std::string& text, std::uint64_t block_bytes, const Recording& recording, const std::string& unit) {
   const auto refuse = [&](const std::string& why) -> UsageError { return UsageError("--size: '" + text + "' " + why); };
   std::uint64_t size = 0;
   double number = 0;
@@ -105,11 +106,28 @@ std::uint64_t size_of(const std::string& text, const SimulateConfig& config, con
   } else {
     const auto bytes = parse_size(text);
     if (!bytes) throw refuse(bytes.error);
-    if (unit != "bytes" && config.block_bytes == 0) throw refuse("is in bytes, and the trace has none; --block-bytes says what a block takes");
-    size = unit == "bytes" ? *bytes : *bytes / config.block_bytes;
+    if (unit != "bytes" && block_bytes == 0) throw refuse("is in bytes, and the trace has none; --block-bytes says what a block takes");
+    size = unit == "bytes" ? *bytes : *bytes / block_bytes;
+    if (size == 0) throw refuse("is less than a block takes");
   }
-  if (size == 0) throw refuse("holds nothing");
   return size;
+}
+
+// Of a short recording some of the usual shares come to nothing, or to the same: those are left out. One that was asked for is an error.
+void add_findings(const SimulateConfig& config, const Recording& recording, Report* report) {
+  const bool asked = config.options.find("size")->origin != "default";
+  std::vector<std::uint64_t> done;
+  for (const std::string& text : config.sizes) {
+    const std::uint64_t size = size_of(text, report->block_bytes, recording, report->unit);
+    if (size == 0 && asked) {
+      throw UsageError("--size: the trace has " + std::to_string(recording.distinct_bytes()) + " " + report->unit + "; " + text +
+                       " of that is none: try --size 50%, or a number of " + report->unit);
+    }
+    if (size == 0 || (!asked && std::find(done.begin(), done.end(), size) != done.end())) continue;
+    done.push_back(size);
+    for (const std::string& policy : config.policies)
+      report->findings.push_back({{policy, size, policy == "min" ? 0 : config.hint_recall}, text, {}, 0});
+  }
 }
 
 // One moving line on a terminal.
@@ -186,6 +204,8 @@ Report simulated(const SimulateConfig& config, const std::string& trace) {
   if (read.bad_lines > 0)
     std::fprintf(stderr, "tensorcache: %llu broken lines left out, the first: %s\n", static_cast<unsigned long long>(read.bad_lines),
                  read.first_bad.c_str());
+  if (config.format == "auto" && read.format == Format::kKeys)
+    std::fputs("tensorcache: the trace is read as a key in each line; --format says otherwise\n", stderr);
   if (recording.chained()) check_prefixes(config);
   Report report;
   report.trace = trace.substr(trace.find_last_of('/') + 1);
@@ -196,11 +216,8 @@ Report simulated(const SimulateConfig& config, const std::string& trace) {
   report.distinct_size = recording.distinct_bytes();
   report.bad_lines = read.bad_lines;
   if (config.tokens_per_second > 0) report.tokens_per_second = config.tokens_per_second;
-  for (const std::string& text : config.sizes) {
-    const std::uint64_t size = size_of(text, config, recording, report.unit);
-    for (const std::string& policy : config.policies)
-      report.findings.push_back({{policy, size, policy == "min" ? 0 : config.hint_recall}, text, {}, 0});
-  }
+  report.block_bytes = config.block_bytes > 0 ? config.block_bytes : read.block_bytes;
+  add_findings(config, recording, &report);
   const int threads = config.threads > 0 ? config.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   simulate_all(recording, threads, &progress, &report);
   return report;

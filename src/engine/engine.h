@@ -80,11 +80,13 @@ struct Failure {
   std::string param;
 };
 
-// Receives one answer: on_begin, any number of on_delta, then exactly one of on_finish and on_failure (which may also come first).
+// Receives one answer: on_accepted, on_begin, any number of on_delta, then exactly one of on_finish and on_failure (which may also come first).
 // Called on the engine's threads, one call at a time. Must not block and must not call back into the engine.
 class Sink {
  public:
   virtual ~Sink() = default;
+  // Nothing about the request itself can refuse it any more; it may still wait for a place.
+  virtual void on_accepted() {}
   virtual void on_begin(const Begin& begin) = 0;
   virtual void on_delta(Delta delta) = 0;
   virtual void on_finish(const Finish& finish) = 0;
@@ -98,12 +100,15 @@ struct EngineInfo {
   std::int64_t created_unix_s = 0;   // of the model file
   std::int32_t context_tokens = 0;   // for one request: prompt and answer
   std::int32_t vocab_tokens = 0;
+  std::int32_t threads = 0;        // for decoding
+  std::uint64_t block_bytes = 0;   // of a prefix block; 0: there are none
   bool prefix_reuse = false;
   std::string prefix_reuse_note;   // why not, where it is off
 };
 
 struct EngineStats {
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0;
+  std::uint64_t too_long = 0, overloaded = 0;   // refused: for the context's length, for a full queue
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, prefilled_tokens = 0, generated_tokens = 0;
   std::uint64_t prefix_waits = 0;   // requests that waited for a prefix another was computing
   std::uint64_t blocks_saved = 0, blocks_restored = 0;

@@ -96,6 +96,42 @@ TEST(EngineRequests, BeyondTheQueueAreRefused) {
   EXPECT_TRUE(queued->wait_end().finish() && running->wait_end().finish());
 }
 
+Request of_tenant(const char* tenant, unsigned seed, int tokens) {
+  Request request = TestEngine::request(random_tokens(seed, 10), tokens);
+  request.tenant = tenant;
+  return request;
+}
+
+TEST(EngineRequests, OneTenantFillsItsOwnQueueOnlyAndTenantsTakeTurns) {
+  TestEngine engine(TinyModel::kAttention, [](LlamaOptions& options) {
+    one_place(options);
+    options.max_queue = 8;
+    options.max_queue_per_tenant = 3;
+  });
+  const auto running = engine.submit(of_tenant("a", 20, 1500));
+  running->wait_begun();
+  std::vector<SinkPtr> waiting;
+  for (unsigned i = 0; i < 3; ++i) waiting.push_back(engine.submit(of_tenant("a", 21 + i, 200)));
+  const auto refused = engine.submit(of_tenant("a", 30, 2));
+  ASSERT_TRUE(refused->failure());
+  EXPECT_EQ(refused->failure()->code, Failure::Code::kOverloaded);
+  const auto other = engine.submit(of_tenant("b", 31, 2));
+  EXPECT_TRUE(other->wait_end().finish()) << "there is room for another's";
+  EXPECT_FALSE(waiting[1]->finish()) << "it waited for all of the first one's";
+  for (const auto& sink : waiting) EXPECT_TRUE(sink->wait_end().finish());
+  EXPECT_EQ(engine.engine().stats().overloaded, 1u);
+  EXPECT_TRUE(engine.submit(of_tenant("a", 32, 2))->wait_end().finish()) << "its places are free again";
+}
+
+TEST(EngineRequests, TooLongOnesAreCounted) {
+  TestEngine engine(TinyModel::kAttention, one_place);
+  const auto refused = engine.submit(TestEngine::request(random_tokens(33, 5000), 2));
+  ASSERT_TRUE(refused->wait_end().failure());
+  EXPECT_EQ(refused->failure()->code, Failure::Code::kContextOverflow);
+  EXPECT_EQ(engine.engine().stats().too_long, 1u);
+  EXPECT_EQ(engine.engine().stats().failed, 0u);
+}
+
 TEST(EngineRequests, OfAllLengthsEndThoughOneIsVeryLong) {
   TestEngine engine(TinyModel::kAttention);
   const auto longest = engine.submit(TestEngine::request(random_tokens(13, 2000), 4));

@@ -56,9 +56,11 @@ class LlamaEngine final : public Engine {
             .record = options.record};
   }
   void fill_info();
+  [[nodiscard]] std::optional<Failure> refusal(const std::string& tenant) const;
   void prepare_loop();
-  [[nodiscard]] bool prepare_or_fail(Sequence& sequence) const;
-  [[nodiscard]] bool prepare(Sequence& sequence) const;
+  [[nodiscard]] SequencePtr take_unprepared();
+  [[nodiscard]] bool prepare_or_fail(Sequence& sequence);
+  [[nodiscard]] bool prepare(Sequence& sequence);
   [[nodiscard]] bool load(const SequencePtr& sequence);
   [[nodiscard]] std::chrono::milliseconds time_to_compute(std::size_t tokens) const;
   void hand_over(SequencePtr sequence);
@@ -76,10 +78,12 @@ class LlamaEngine final : public Engine {
   mutable std::mutex mutex_;
   std::condition_variable changed_;              // any of the below
   std::unordered_map<Id, SequencePtr> active_;   // from submit() to the last event
+  std::unordered_map<std::string, int> active_by_tenant_;
+  std::string last_prepared_;   // tenant
   std::deque<SequencePtr> unprepared_, prepared_;
   EngineStats stats_;   // the scheduler's, as of its last step
   Id next_id_ = 1;
-  std::uint64_t refused_ = 0;
+  std::uint64_t refused_ = 0, too_long_ = 0, overloaded_ = 0;
   bool refusing_ = false;      // stop() has begun
   bool cutting_off_ = false;   // its deadline has come
   // What the cache calls when a prefix has come from disk; it may be late.
@@ -101,30 +105,44 @@ void LlamaEngine::fill_info() {
   info_.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(model_.context()));
   info_.vocab_tokens = model_.vocab_tokens();
   info_.source = model_.source();
+  info_.threads = llama_n_threads(model_.context());
   info_.prefix_reuse = options_.prefix_cache && store_.usable();
+  if (info_.prefix_reuse) info_.block_bytes = store_.block_bytes();
   info_.prefix_reuse_note = options_.prefix_cache ? store_.note() : "switched off";
 }
 
 Engine::Id LlamaEngine::submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) {
-  Failure refusal;
+  std::optional<Failure> refused;
   {
     const std::lock_guard lock(mutex_);
-    if (refusing_) {
-      refusal = {Failure::Code::kShuttingDown, "the server is shutting down", ""};
-    } else if (active_.size() >= static_cast<std::size_t>(options_.parallel + options_.max_queue)) {
-      refusal = {Failure::Code::kOverloaded, "the queue is full (" + std::to_string(options_.max_queue) + " requests wait); try again later", ""};
-    } else {
+    refused = refusal(request->tenant);
+    if (!refused) {
       const Id id = next_id_++;
+      ++active_by_tenant_[request->tenant];
       auto sequence = std::make_shared<Sequence>(id, std::move(request), std::move(sink));
       active_.emplace(id, sequence);
       unprepared_.push_back(std::move(sequence));
       changed_.notify_all();
       return id;
     }
-    ++refused_;
+    ++(refused->code == Failure::Code::kOverloaded ? overloaded_ : refused_);
   }
-  sink->on_failure(refusal);
+  sink->on_failure(*refused);
   return 0;
+}
+
+std::optional<Failure> LlamaEngine::refusal(const std::string& tenant) const {
+  if (refusing_) return Failure{Failure::Code::kShuttingDown, "the server is shutting down", ""};
+  if (active_.size() >= static_cast<std::size_t>(options_.parallel + options_.max_queue)) {
+    return Failure{Failure::Code::kOverloaded, "the queue is full (" + std::to_string(options_.max_queue) + " requests wait); try again later", ""};
+  }
+  const auto own = active_by_tenant_.find(tenant);
+  if (options_.max_queue_per_tenant > 0 && own != active_by_tenant_.end() && own->second >= options_.parallel + options_.max_queue_per_tenant) {
+    return Failure{Failure::Code::kOverloaded,
+                   "the queue is full for this tenant (" + std::to_string(options_.max_queue_per_tenant) + " of its requests wait); try again later",
+                   ""};
+  }
+  return std::nullopt;
 }
 
 void LlamaEngine::cancel(Id id) {
@@ -138,6 +156,8 @@ void LlamaEngine::cancel(Id id) {
 void LlamaEngine::forget(const Sequence& sequence) {
   const std::lock_guard lock(mutex_);
   active_.erase(sequence.id);
+  const auto own = active_by_tenant_.find(sequence.request->tenant);
+  if (own != active_by_tenant_.end() && --own->second == 0) active_by_tenant_.erase(own);
   changed_.notify_all();
 }
 
@@ -148,16 +168,28 @@ void LlamaEngine::prepare_loop() {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return cutting_off_ || !unprepared_.empty(); });
       if (cutting_off_) return;   // the context thread ends what is left
-      sequence = std::move(unprepared_.front());
-      unprepared_.pop_front();
+      sequence = take_unprepared();
     }
     // A cancelled one goes on to the context thread too, which ends it.
-    if (!sequence->cancelled.load(std::memory_order_relaxed) && !prepare_or_fail(*sequence)) {
-      forget(*sequence);
-      continue;
+    if (!sequence->cancelled.load(std::memory_order_relaxed)) {
+      if (!prepare_or_fail(*sequence)) {
+        forget(*sequence);
+        continue;
+      }
+      sequence->sink->on_accepted();
     }
     if (!load(sequence)) hand_over(std::move(sequence));
   }
+}
+
+// Tenants take turns here too: long prompts take long.
+SequencePtr LlamaEngine::take_unprepared() {
+  auto next = std::find_if(unprepared_.begin(), unprepared_.end(), [this](const SequencePtr& s) { return s->request->tenant != last_prepared_; });
+  if (next == unprepared_.end()) next = unprepared_.begin();
+  SequencePtr sequence = std::move(*next);
+  unprepared_.erase(next);
+  last_prepared_ = sequence->request->tenant;
+  return sequence;
 }
 
 void LlamaEngine::hand_over(SequencePtr sequence) {
@@ -193,35 +225,44 @@ std::chrono::milliseconds LlamaEngine::time_to_compute(std::size_t tokens) const
   return std::clamp(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)), std::chrono::milliseconds(1), kMost);
 }
 
-bool LlamaEngine::prepare_or_fail(Sequence& s) const {
+bool LlamaEngine::prepare_or_fail(Sequence& s) {
   try {
     return prepare(s);
   } catch (const std::exception& error) {   // llama.cpp's tokenizers throw at text they have no token for
+    {
+      const std::lock_guard lock(mutex_);
+      ++refused_;
+    }
     s.sink->on_failure({Failure::Code::kInternal, std::string("the prompt cannot be read: ") + error.what(), ""});
     return false;
   }
 }
 
-bool LlamaEngine::prepare(Sequence& s) const {
+bool LlamaEngine::prepare(Sequence& s) {
   const std::string context = std::to_string(info_.context_tokens);
+  const auto refuse = [&](const Failure& failure) {
+    {
+      const std::lock_guard lock(mutex_);
+      ++(failure.code == Failure::Code::kContextOverflow ? too_long_ : refused_);
+    }
+    s.sink->on_failure(failure);
+    return false;
+  };
   const char* const param = s.request->kind == Request::Kind::kChat ? "messages" : "prompt";
   if (model_.surely_longer(*s.request, static_cast<std::size_t>(info_.context_tokens))) {
-    s.sink->on_failure(
+    return refuse(
         {Failure::Code::kContextOverflow, "the prompt is far longer than the model's context for one request, " + context + " tokens", param});
-    return false;
   }
   PromptError error;
   s.tokens = model_.tokenize(*s.request, &error);
   if (s.tokens.empty()) {
-    s.sink->on_failure({Failure::Code::kBadRequest, error.message, error.param});
-    return false;
+    return refuse({Failure::Code::kBadRequest, error.message, error.param});
   }
   if (s.tokens.size() >= static_cast<std::size_t>(info_.context_tokens)) {
-    s.sink->on_failure({Failure::Code::kContextOverflow,
-                        "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " + context +
-                            " with at least one for the answer (--ctx-size is shared by --parallel requests)",
-                        param});
-    return false;
+    return refuse({Failure::Code::kContextOverflow,
+                   "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " + context +
+                       " with at least one for the answer (--ctx-size is shared by --parallel requests)",
+                   param});
   }
   s.prompt_tokens = s.tokens.size();
   if (info_.prefix_reuse && (s.request->use_prefix_cache || s.request->store_prefix)) {
@@ -267,6 +308,8 @@ EngineStats LlamaEngine::stats() const {
   const std::lock_guard lock(mutex_);
   EngineStats stats = stats_;
   stats.failed += refused_;
+  stats.too_long = too_long_;
+  stats.overloaded = overloaded_;
   stats.queued = std::max(0, static_cast<std::int32_t>(active_.size()) - stats.running);
   return stats;
 }

@@ -26,7 +26,8 @@ struct LlamaOptions {
   std::string flash_attn = "auto";   // "on", "off", "auto"
   int gpu_layers = -1;               // -1: as many as fit
   bool mmap = true;
-  int max_queue = 256;   // requests that wait for a place; more are refused with kOverloaded
+  int max_queue = 256;            // requests that wait for a place; more are refused with kOverloaded
+  int max_queue_per_tenant = 0;   // of them, one tenant's; 0: all of them may be
   // Called on the context's thread for each request that ended well and may be kept: its prompt's blocks, and tokens in and out.
   std::function<void(std::span<const Key> blocks, std::size_t input_tokens, std::size_t output_tokens)> record;
   int block_tokens = 0;   // tokens in a prefix block; 0: 32, or 64 with `deterministic`

@@ -70,41 +70,26 @@ void Scheduler::step() {
 
 void Scheduler::drop_cancelled() {
   const Failure cancelled{Failure::Code::kCancelled, "cancelled", ""};
-  for (std::size_t i = 0; i < waiting_.size();) {
-    if (!waiting_[i]->cancelled.load(std::memory_order_relaxed)) {
-      ++i;
-      continue;
-    }
-    const auto sequence = waiting_[i];
-    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
-    fail(*sequence, cancelled);
-  }
+  const auto is_cancelled = [](const Sequence& sequence) { return sequence.cancelled.load(std::memory_order_relaxed); };
+  while (const auto sequence = waiting_.take_if(is_cancelled)) fail(*sequence, cancelled);
   for (const auto& slot : slots_) {
     if (slot && slot->cancelled.load(std::memory_order_relaxed)) fail(*slot, cancelled);
   }
 }
 
 void Scheduler::end_all(const Failure& failure) {
-  while (!waiting_.empty()) {
-    const auto sequence = waiting_.front();
-    waiting_.pop_front();
-    fail(*sequence, failure);
-  }
+  while (const auto sequence = waiting_.take_if([](const Sequence&) { return true; })) fail(*sequence, failure);
   for (const auto& slot : slots_) {
     if (slot) fail(*slot, failure);
   }
 }
 
 void Scheduler::admit() {
-  for (std::size_t i = 0; i < waiting_.size();) {
+  for (;;) {
     const auto free_slot = std::find(slots_.begin(), slots_.end(), nullptr);
-    if (free_slot == slots_.end()) return;
-    if (prefix_is_coming(*waiting_[i])) {
-      ++i;   // whoever is behind may go first
-      continue;
-    }
-    auto sequence = std::move(waiting_[i]);
-    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (free_slot == slots_.end() || waiting_.empty()) return;
+    auto sequence = waiting_.take(slots_, [this](Sequence& next) { return !prefix_is_coming(next); });
+    if (!sequence) return;
     start(std::move(sequence), static_cast<llama_seq_id>(free_slot - slots_.begin()));
   }
 }

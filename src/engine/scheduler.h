@@ -1,13 +1,13 @@
 // Continuous batching: which request takes which step of the context. Belongs to the thread that owns the context.
 #pragma once
 
-#include <deque>
 #include <functional>
 #include <memory>
 #include <tuple>
 #include <vector>
 
 #include "engine/batch.h"
+#include "engine/fair_queue.h"
 #include "engine/prefill_cost.h"
 #include "engine/prefix_store.h"
 #include "engine/sequence.h"
@@ -29,8 +29,8 @@ class Scheduler {
 
   Scheduler(const LlamaModel& model, PrefixStore& store, const SchedulerOptions& options, OnEnd on_end);
 
-  // Behind those that wait already.
-  void enqueue(std::shared_ptr<Sequence> sequence) { waiting_.push_back(std::move(sequence)); }
+  // Behind those of its tenant that wait already.
+  void enqueue(std::shared_ptr<Sequence> sequence) { waiting_.push(std::move(sequence)); }
   [[nodiscard]] bool idle() const { return waiting_.empty() && running_count() == 0; }
 
   // One round: drops what was cancelled, gives free places away, computes one prefill step and one token for each decoding request.
@@ -72,7 +72,7 @@ class Scheduler {
   std::size_t context_tokens_;
   std::size_t save_every_tokens_ = 0;   // with a sliding window; 0: once, at the end
   Batch batch_;
-  std::deque<std::shared_ptr<Sequence>> waiting_;
+  FairQueue waiting_;
   std::vector<std::shared_ptr<Sequence>> slots_;   // by sequence id; null is free
   EngineStats stats_;
 };

@@ -196,4 +196,13 @@ asio::awaitable<std::string> Client::get(std::string path, Clock::time_point dea
   co_return whole;
 }
 
+asio::awaitable<std::string> Client::remove(std::string path, Clock::time_point deadline, int& status, std::string& error) {
+  const Request message = impl_->request(http::verb::delete_, path, {});
+  std::string whole;
+  const auto on_piece = [&](std::string_view bytes) { whole += bytes; };
+  error = co_await impl_->exchange(message, deadline, on_piece);
+  status = static_cast<int>(impl_->status);
+  co_return whole;
+}
+
 }   // namespace tensorcache::load

@@ -37,6 +37,9 @@ class Client {
   // The reply's body, or an empty one with `error` set.
   boost::asio::awaitable<std::string> get(std::string path, Clock::time_point deadline, std::string& error);
 
+  // Sends a DELETE. The reply's body whatever its status, or an empty one with `error` set.
+  boost::asio::awaitable<std::string> remove(std::string path, Clock::time_point deadline, int& status, std::string& error);
+
  private:
   struct Impl;
   std::unique_ptr<Impl> impl_;

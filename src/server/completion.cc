@@ -9,6 +9,7 @@
 #include "answer/answer_key.h"
 #include "answer/flight.h"
 #include "server/cache_control.h"
+#include "server/elsewhere.h"
 #include "server/openai_json.h"
 #include "server/parse_request.h"
 
@@ -19,7 +20,8 @@ namespace {
 
 constexpr std::size_t kDeltasAtOnce = 64;
 constexpr std::size_t kFlushBytes = 64 << 10;
-constexpr std::chrono::seconds kDiskPatience{1};   // for a stored answer; computing it takes seconds too
+constexpr std::chrono::seconds kDiskPatience{1};           // for a stored answer; computing it takes seconds too
+constexpr std::chrono::milliseconds kPlacePatience{500};   // until a stream's headers go without what was reused of the prompt
 
 // One completion on its way: what the request said and how it is answered.
 struct Completion {
@@ -180,9 +182,31 @@ Task<bool> reply_whole(Completion& completion, Follower& follower) {
   co_return co_await send(completion.exchange, std::move(reply));
 }
 
+// The first events; none, if the request waits longer for its place, but nothing can refuse it any more. False if the client has gone.
+Task<bool> first_events(Completion& completion, Follower& follower, Follower::Events& events) {
+  const auto connection = completion.exchange.connection;
+  const auto late = std::make_shared<bool>(false);
+  Timer patience(connection->socket().get_executor());
+  while (!connection->gone()) {
+    const bool came = follower.next(events, kDeltasAtOnce);
+    if (events.has_more() || *late) co_return true;
+    if (came) {
+      patience.expires_after(kPlacePatience);
+      patience.async_wait([connection, late](boost::system::error_code error) {
+        if (error) return;
+        *late = true;
+        Connection::wake(connection);
+      });
+    } else {
+      co_await connection->wait();
+    }
+  }
+  co_return false;
+}
+
 Task<bool> reply_streamed(Completion& completion, Follower& follower) {
   Follower::Events events;
-  if (!co_await next_events(completion.connection(), follower, events)) co_return false;
+  if (!co_await first_events(completion, follower, events)) co_return false;
   if (events.failure && !events.begin) {   // nothing was sent yet: a plain error with its own status
     co_await completion.connection().unwatch();
     Reply reply = problem_reply(problem_of(*events.failure));
@@ -227,17 +251,52 @@ Task<bool> reply_from_flight(Completion& completion, Follower& follower) {
   co_return again && !completion.connection().gone();
 }
 
-// Why the body cannot be answered.
-std::optional<Problem> read_body(Completion& completion, const Engine* engine) {
-  if (!engine) return loading_problem();
-  const EngineInfo& info = engine->info();
-  const auto kind = completion.exchange.route == Route::kChat ? Request::Kind::kChat : Request::Kind::kCompletion;
-  auto checked = parse_request(kind, completion.exchange.request.body, info.vocab_tokens);
-  if (Problem* problem = std::get_if<Problem>(&checked)) return std::move(*problem);
-  completion.parsed = std::get<ParsedRequest>(std::move(checked));
-  const std::string& model = completion.parsed.model;
-  if (!model.empty() && model != info.model_name) return unknown_model_problem(model, info);
-  return std::nullopt;
+// What is made of a body before anything is looked up: whatever takes longer the longer the body is.
+struct Prepared {
+  ParsedRequest parsed;
+  CacheControl control;
+  CacheStatus::Bypass bypass = CacheStatus::Bypass::kNone;
+  Flights::Order order;
+  std::optional<Problem> problem;   // then nothing else counts
+
+  [[nodiscard]] bool eligible() const { return bypass == CacheStatus::Bypass::kNone; }
+};
+
+struct Preparation {
+  const ServerOptions& options;
+  const Engine& engine;
+  Request::Kind kind;
+  std::string tenant, cache_control, body;
+
+  Prepared operator()() const {
+    Prepared prepared;
+    auto checked = parse_request(kind, body, engine.info().vocab_tokens);
+    if (Problem* problem = std::get_if<Problem>(&checked)) {
+      prepared.problem = std::move(*problem);
+      return prepared;
+    }
+    prepared.parsed = std::get<ParsedRequest>(std::move(checked));
+    const std::string& model = prepared.parsed.model;
+    if (!model.empty() && model != engine.info().model_name) {
+      prepared.problem = unknown_model_problem(model, engine.info());
+      return prepared;
+    }
+    prepared.parsed.request->tenant = tenant;
+    prepared.control = parse_cache_control(cache_control);
+    prepared.bypass = bypass_of(options, prepared.parsed);
+    prepared.order = make_order(options, prepared.control, prepared.parsed, engine, prepared.eligible());
+    return prepared;
+  }
+};
+
+Task<Prepared> prepare(Exchange& exchange, const Engine& engine, const Caller& caller) {
+  HttpRequest& request = exchange.request;
+  const auto kind = exchange.route == Route::kChat ? Request::Kind::kChat : Request::Kind::kCompletion;
+  const bool large = request.body.size() >= kLargeBodyBytes;
+  Preparation preparation{exchange.service.options, engine, kind, caller.tenant, request.cache_control, std::exchange(request.body, {})};
+  if (!large) co_return preparation();
+  auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(preparation));
+  co_return co_await std::move(waiting);
 }
 
 // Waits while `begin` says that it began something, until it calls its argument or `patience` is over, as it promises.
@@ -286,26 +345,25 @@ Problem unknown_model_problem(std::string_view name, const EngineInfo& info) {
 Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
   Service& service = exchange.service;
   Engine* engine = service.engine.load();
-  Completion completion{exchange, {}, {}, {}};
-  const std::optional<Problem> problem = read_body(completion, engine);
-  exchange.request.body = std::string();   // parsed: an answer may take long
-  if (problem) {
-    Reply reply = problem_reply(*problem);
+  Prepared prepared;
+  if (engine)
+    prepared = co_await prepare(exchange, *engine, caller);
+  else
+    prepared.problem = loading_problem();
+  if (prepared.problem) {
+    Reply reply = problem_reply(*prepared.problem);
     co_return co_await send(exchange, std::move(reply));
   }
   const EngineInfo& info = engine->info();
+  Completion completion{exchange, std::move(prepared.parsed), {}, {}};
   const std::string fingerprint = fingerprint_text(info.answer_fingerprint);
-  ParsedRequest& parsed = completion.parsed;
-  parsed.request->tenant = caller.tenant;
-  completion.head = {parsed.request->kind, info.model_name, fingerprint, 0, parsed.request->logprobs};
-  const CacheControl control = parse_cache_control(exchange.request.cache_control);
-  completion.status.bypass = bypass_of(service.options, parsed);
-  const bool eligible = completion.status.bypass == CacheStatus::Bypass::kNone;
-  if (!eligible) note_bypass(service, completion.status.bypass);
-  const Flights::Order order = make_order(service.options, control, parsed, *engine, eligible);
-  co_await bring_answer(exchange, order);
-  Flights::Outcome outcome = service.flights.enter(order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
-  completion.status.forward = forward_of(eligible, control, outcome);
+  const Request& request = *completion.parsed.request;
+  completion.head = {request.kind, info.model_name, fingerprint, 0, request.logprobs};
+  completion.status.bypass = prepared.bypass;
+  if (!prepared.eligible()) note_bypass(service, prepared.bypass);
+  co_await bring_answer(exchange, prepared.order);
+  Flights::Outcome outcome = service.flights.enter(prepared.order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
+  completion.status.forward = forward_of(prepared.eligible(), prepared.control, outcome);
   completion.status.collapsed = outcome.collapsed;
   if (outcome.hit) co_return co_await reply_from_store(completion, *outcome.hit);
   if (outcome.follower) co_return co_await reply_from_flight(completion, outcome.follower);

@@ -1,4 +1,9 @@
 // Start, stop, and options that are refused.
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <future>
 #include <stdexcept>
 #include <thread>
@@ -138,6 +143,47 @@ TEST_F(Lifecycle, StopUnderLoad) {
   done = true;
   server_->stop();
   for (std::thread& thread : clients) thread.join();
+}
+
+bool connects(const char* address, std::uint16_t port) {
+  const bool v6 = std::string_view(address).find(':') != std::string_view::npos;
+  const int fd = ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  sockaddr_in6 six{};
+  sockaddr_in four{};
+  six.sin6_family = AF_INET6;
+  four.sin_family = AF_INET;
+  six.sin6_port = four.sin_port = htons(port);
+  ::inet_pton(v6 ? AF_INET6 : AF_INET, address, v6 ? static_cast<void*>(&six.sin6_addr) : static_cast<void*>(&four.sin_addr));
+  const int error =
+      v6 ? ::connect(fd, reinterpret_cast<sockaddr*>(&six), sizeof six) : ::connect(fd, reinterpret_cast<sockaddr*>(&four), sizeof four);
+  ::close(fd);
+  return error == 0;
+}
+
+bool has_loopback_v6() {
+  const int fd = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  const bool has = fd >= 0 && ::bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+  if (fd >= 0) ::close(fd);
+  return has;
+}
+
+TEST_F(Lifecycle, LocalhostIsAllOfItsAddresses) {
+  ServerOptions options;
+  options.host = "localhost";
+  start(options);
+  EXPECT_TRUE(connects("127.0.0.1", server_->port()));
+  addrinfo hints{};
+  hints.ai_family = AF_INET6;
+  addrinfo* found = nullptr;
+  const bool named = ::getaddrinfo("localhost", nullptr, &hints, &found) == 0;
+  if (named) ::freeaddrinfo(found);
+  if (named && has_loopback_v6()) {
+    EXPECT_TRUE(connects("::1", server_->port()));
+  }
 }
 
 }   // namespace

@@ -1,5 +1,7 @@
 // Sizes, times and counts a client must keep to.
+#include <atomic>
 #include <thread>
+#include <vector>
 
 #include "server/test_client.h"
 
@@ -195,6 +197,53 @@ TEST_F(Limits, TooManyConnections) {
     std::this_thread::sleep_for(20ms);
   }
   ADD_FAILURE() << "the place of a closed connection is free again";
+}
+
+// Each of them, not only the first few: a reset tells nobody to come back later.
+TEST_F(Limits, HundredsTooManyAreAllTold) {
+  ServerOptions options;
+  options.max_connections = 1;
+  start(options);
+  Client one = client();
+  one.request("GET", "/health");
+  EXPECT_EQ(one.read().status, 200);
+  std::vector<Client> more;
+  for (int i = 0; i < 400; ++i) {
+    more.push_back(client());
+    more.back().request("GET", "/health");
+  }
+  int told = 0;
+  for (Client& each : more) {
+    told += each.read().status == 503 ? 1 : 0;
+    each.close();
+  }
+  EXPECT_EQ(told, 400);
+}
+
+// Half a million small messages take a second to parse.
+TEST_F(Limits, ALargeBodyHoldsUpNobodyElse) {
+  start({}, FakeEngine::say({"x"}));
+  std::string body = R"({"model":"","temperature":0,"messages":[)";
+  while (body.size() < (15u << 20)) body += R"({"role":"user","content":"x"},)";
+  body.back() = ']';
+  body += '}';
+  std::atomic<bool> answered{false};
+  std::atomic<int> status{0};
+  const auto begin = std::chrono::steady_clock::now();
+  std::thread large([&] {
+    status = post(body).status;
+    answered = true;
+  });
+  std::chrono::steady_clock::duration longest{0};
+  while (!answered) {
+    const auto asked = std::chrono::steady_clock::now();
+    EXPECT_EQ(get("/health").status, 200);
+    longest = std::max(longest, std::chrono::steady_clock::now() - asked);
+  }
+  large.join();
+  const auto all = std::chrono::steady_clock::now() - begin;
+  EXPECT_EQ(status, 200);
+  EXPECT_LT(longest * 4, all) << "somebody waited for most of it";
 }
 
 TEST_F(Limits, MalformedHttp) {

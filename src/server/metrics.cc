@@ -101,6 +101,8 @@ void add_engine(Page& page, const EngineStats& stats) {
   page.counter("tensorcache_engine_finished_total", "Requests the engine finished", number(stats.finished));
   page.counter("tensorcache_engine_cancelled_total", "Requests whose clients left", number(stats.cancelled));
   page.counter("tensorcache_engine_failed_total", "Requests that failed in the engine", number(stats.failed));
+  page.counter("tensorcache_engine_too_long_total", "Requests refused because their prompts do not fit the context", number(stats.too_long));
+  page.counter("tensorcache_engine_overloaded_total", "Requests refused because the queue was full", number(stats.overloaded));
   page.counter("tensorcache_engine_prompt_tokens_total", "Tokens of prompts", number(stats.prompt_tokens));
   page.counter("tensorcache_engine_cached_tokens_total", "Tokens of prompts that were not computed", number(stats.cached_tokens));
   page.counter("tensorcache_engine_prefilled_tokens_total", "Tokens of prompts that were computed", number(stats.prefilled_tokens));

@@ -56,6 +56,8 @@ std::string_view route_name(Route route) {
   return kNames[static_cast<std::size_t>(route)];
 }
 
+std::string_view known_paths() { return "/v1/chat/completions, /v1/completions, /v1/models, /health, /metrics, /cache and /cache/config"; }
+
 RouteMatch match_route(std::string_view method, std::string_view target) {
   // The absolute form of a target, as clients send it to proxies: only its path counts.
   if (target.starts_with("http://")) {

@@ -23,6 +23,9 @@ struct RouteMatch {
 // Of the request line's method and target.
 [[nodiscard]] RouteMatch match_route(std::string_view method, std::string_view target);
 
+// All of them, for people.
+[[nodiscard]] std::string_view known_paths();
+
 // The first value of `name` in a query, as it stands there.
 [[nodiscard]] std::optional<std::string_view> query_value(std::string_view query, std::string_view name);
 

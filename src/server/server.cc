@@ -12,6 +12,7 @@
 #include <thread>
 #include <unordered_set>
 #include <utility>
+#include <vector>
 
 #include "server/connection.h"
 #include "server/service.h"
@@ -23,26 +24,27 @@ namespace {
 using Tcp = asio::ip::tcp;
 using Acceptor = asio::basic_socket_acceptor<Tcp, Executor>;
 
-constexpr std::chrono::milliseconds kTick{20};           // how exact deadlines are
-constexpr std::chrono::milliseconds kNoFilesPause{50};   // out of file descriptors: some will close
-constexpr std::size_t kMaxRefusals = 64;                 // connections over the limit that still get a reply
+constexpr std::chrono::milliseconds kTick{20};   // how exact deadlines are
+constexpr std::chrono::milliseconds kNoRoomPause{20};
+constexpr std::size_t kMaxRefusals = 256;   // connections over the limit that are told so at once
 
 }   // namespace
 
 struct Server::Impl {
-  Impl(ServerOptions options, Cache& cache) : service(std::move(options), cache), acceptor(io), ticker(io) {}
+  Impl(ServerOptions options, Cache& cache) : service(std::move(options), cache), ticker(io) {}
 
   void listen();
+  static boost::system::error_code open(Acceptor& acceptor, const Tcp::endpoint& endpoint, bool one_of_several);
   void run();
-  Task<void> accept();
+  Task<void> accept(Acceptor& acceptor);
   Task<void> tick();
   void add(Socket socket);
   void drain();
   void close_all(bool only_idle);
 
   Service service;
-  asio::io_context io{1};   // after service: the coroutines it destroys use that
-  Acceptor acceptor;
+  asio::io_context io{1};            // after service: the coroutines it destroys use that
+  std::vector<Acceptor> acceptors;   // not changed once they accept
   Timer ticker;
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::size_t refusals = 0;   // those of them that only get told that they are too many: they take no place
@@ -52,6 +54,7 @@ struct Server::Impl {
   std::mutex stop_mutex;
 };
 
+// On every address that the host's name stands for and this machine has: clients of "localhost" try ::1 or 127.0.0.1 first.
 void Server::Impl::listen() {
   const ServerOptions& options = service.options;
   const auto require = [&](boost::system::error_code error) {
@@ -63,34 +66,48 @@ void Server::Impl::listen() {
   if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
   const auto found = resolver.resolve(host, std::to_string(options.port), Tcp::resolver::passive, error);
   require(error);
-  const Tcp::endpoint endpoint = *found.begin();
-  acceptor.open(endpoint.protocol(), error);
-  require(error);
-  acceptor.set_option(asio::socket_base::reuse_address(true), error);
-  require(error);
-  acceptor.bind(endpoint, error);
-  require(error);
-  acceptor.listen(asio::socket_base::max_listen_connections, error);
-  require(error);
-  port = acceptor.local_endpoint().port();
+  for (const auto& entry : found) {
+    Tcp::endpoint endpoint = entry.endpoint();
+    if (port != 0) endpoint.port(port);   // any free one, found for the first address
+    Acceptor acceptor(io);
+    error = open(acceptor, endpoint, found.size() > 1);
+    const bool not_here = error == asio::error::address_family_not_supported || error == boost::system::errc::address_not_available;
+    if (error && not_here && found.size() > 1) continue;
+    if (error && options.port == 0 && port != 0) continue;   // somebody else's there
+    require(error);
+    port = acceptor.local_endpoint().port();
+    acceptors.push_back(std::move(acceptor));
+  }
+  if (acceptors.empty()) require(error);
 }
 
-Task<void> Server::Impl::accept() {
+boost::system::error_code Server::Impl::open(Acceptor& acceptor, const Tcp::endpoint& endpoint, bool one_of_several) {
+  boost::system::error_code error;
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error && one_of_several && endpoint.address().is_v6()) acceptor.set_option(asio::ip::v6_only(true), error);
+  if (!error) acceptor.bind(endpoint, error);
+  if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
+  return error;
+}
+
+Task<void> Server::Impl::accept(Acceptor& acceptor) {
   for (;;) {
     auto [error, socket] = co_await acceptor.async_accept(kNoThrow);
     if (service.draining || !acceptor.is_open()) co_return;
-    if (!error) {
-      add(std::move(socket));
-    } else if (error == asio::error::no_descriptors || error == asio::error::no_memory || error == asio::error::no_buffer_space) {
-      Timer pause(io, kNoFilesPause);
+    const bool no_room = error == asio::error::no_descriptors || error == asio::error::no_memory || error == asio::error::no_buffer_space;
+    if (!error) add(std::move(socket));
+    // Out of files, or of places to say so to those that are too many: some will close, and what comes meanwhile waits in the system's queue.
+    while ((no_room || refusals >= kMaxRefusals) && acceptor.is_open()) {
+      Timer pause(io, kNoRoomPause);
       co_await pause.async_wait(kNoThrow);
+      if (no_room) break;
     }
   }
 }
 
 void Server::Impl::add(Socket socket) {
   const bool too_many = connections.size() - refusals >= service.options.max_connections;
-  if (too_many && refusals >= kMaxRefusals) return;
   boost::system::error_code ignored;
   socket.set_option(Tcp::no_delay(true), ignored);
   socket.set_option(asio::socket_base::keep_alive(true), ignored);   // a machine that vanished is noticed in the end
@@ -130,7 +147,7 @@ void Server::Impl::drain() {
   service.draining = true;
   cut_off = Connection::Clock::now() + service.options.drain_timeout;
   boost::system::error_code ignored;
-  acceptor.close(ignored);
+  for (Acceptor& acceptor : acceptors) acceptor.close(ignored);
   close_all(true);
   ticker.cancel();
 }
@@ -157,7 +174,7 @@ Server::~Server() { stop(); }
 
 void Server::start() {
   impl_->listen();
-  asio::co_spawn(impl_->io, impl_->accept(), [](std::exception_ptr) {});
+  for (Acceptor& acceptor : impl_->acceptors) asio::co_spawn(impl_->io, impl_->accept(acceptor), [](std::exception_ptr) {});
   asio::co_spawn(impl_->io, impl_->tick(), [](std::exception_ptr) {});
   impl_->thread = std::thread([impl = impl_.get()] { impl->run(); });
 }

@@ -1,11 +1,14 @@
 // What all sessions share.
 #pragma once
 
+#include <boost/asio/thread_pool.hpp>
+
 #include <atomic>
 #include <memory>
 
 #include "answer/flight.h"
 #include "host/memory_keeper.h"
+#include "server/connection.h"
 #include "server/metrics.h"
 #include "server/server.h"
 #include "server/tenants.h"
@@ -27,6 +30,7 @@ struct Service {
   std::atomic<Engine*> engine{nullptr};   // null while the model loads
   bool draining = false;                  // the server's thread only
   bool told_of_sampled = false;           // likewise
+  asio::thread_pool workers{2};           // see elsewhere.h; last, so that it ends before what its jobs use
 };
 
 }   // namespace tensorcache

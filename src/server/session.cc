@@ -13,6 +13,7 @@
 #include "base/call_back.h"
 #include "server/cache_routes.h"
 #include "server/completion.h"
+#include "server/elsewhere.h"
 #include "server/guard.h"
 #include "server/json_text.h"
 #include "server/openai_json.h"
@@ -106,7 +107,8 @@ std::optional<Problem> refusal(const Exchange& exchange, const RouteMatch& match
     if (auto problem = check_local(request.host, request.origin)) return problem;
   }
   const std::string what = std::string(request.method) + " " + std::string(request.target.substr(0, 200));
-  if (match.route == Route::kNone) return Problem{404, "there is nothing at " + what, "", "unknown_url", 0};
+  if (match.route == Route::kNone)
+    return Problem{404, "there is nothing at " + what + "; there are " + std::string(known_paths()), "", "unknown_url", 0};
   if (!match.method_allowed)
     return Problem{405, what + ": this method is not allowed, only " + std::string(match.allow), "", "method_not_allowed", 0};
   return std::nullopt;
@@ -157,7 +159,7 @@ Reply metrics_page(const Service& service, const Caller& caller) {
   return reply;
 }
 
-// The reply to everything but a completion, for which `caller` is who asks.
+// The reply to what needs neither a body nor long, and refusals. Otherwise `caller` is who asks.
 std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& caller) {
   const HttpRequest& request = exchange.request;
   Service& service = exchange.service;
@@ -174,14 +176,13 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& call
   switch (match.route) {
     case Route::kChat:
     case Route::kCompletion:
+    case Route::kCache:
       return std::nullopt;
     case Route::kCacheConfig:
       if (request.method == "PUT") return std::nullopt;
       return show_config(service, *caller);
     case Route::kMetrics:
       return metrics_page(service, *caller);
-    case Route::kCache:
-      return request.method == "DELETE" ? clear_cache(service, *caller, match.query) : show_cache(service, *caller, match.query);
     default:
       return models(service, match);
   }
@@ -244,6 +245,21 @@ Task<void> until_forgotten(Exchange& exchange, Reply& reply) {
   if (!state->written.load()) reply.body.insert(reply.body.size() - 1, R"(,"on_disk":"pending")");
 }
 
+// Of what walks over all that is stored, or parses a body. These take their time elsewhere.
+Task<Reply> slow_reply(Exchange& exchange, const Caller& caller) {
+  Service& service = exchange.service;
+  const std::string method(exchange.request.method);
+  const std::string query(match_route(exchange.request.method, exchange.request.target).query);
+  auto job = [&service, caller, method, query, route = exchange.route, body = std::exchange(exchange.request.body, {})] {
+    if (route == Route::kCacheConfig) return change_config(service, caller, body);
+    return method == "DELETE" ? clear_cache(service, caller, query) : show_cache(service, caller, query);
+  };
+  auto waiting = elsewhere(exchange.connection, service.workers, std::move(job));
+  Reply reply = co_await std::move(waiting);
+  if (exchange.route == Route::kCache && method == "DELETE" && reply.status == 200) co_await until_forgotten(exchange, reply);
+  co_return reply;
+}
+
 Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
   std::chrono::milliseconds patience = service.options.request_timeout;   // a new connection has to say something soon
   bool again = true;
@@ -275,8 +291,10 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
       reply = problem_reply(problem);
     }
     connection->expire_never();
-    if (!reply && exchange.route == Route::kCacheConfig) reply = change_config(service, *caller, request.body);
-    if (reply && exchange.route == Route::kCache && request.method == "DELETE" && reply->status == 200) co_await until_forgotten(exchange, *reply);
+    if (!reply && (exchange.route == Route::kCacheConfig || exchange.route == Route::kCache)) {
+      auto waiting = slow_reply(exchange, *caller);
+      reply = co_await std::move(waiting);
+    }
     if (reply) {
       again = co_await send(exchange, std::move(*reply));
     } else {

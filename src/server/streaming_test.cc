@@ -176,5 +176,25 @@ TEST_F(Streaming, AClientThatDripsALongReplyIsCutOff) {
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 12s);
 }
 
+// Proxies give up where no header comes; a request that waits for its place can only fail for the server's sake.
+TEST_F(Streaming, OneThatWaitsForItsPlaceHasItsHeadersAlready) {
+  start();
+  Client waiting = client();
+  waiting.post(chat_body("hi", R"("stream":true)"));
+  FakeEngine::Job job = engine_->job(0);
+  ASSERT_TRUE(job.request);
+  job.accept();
+  EXPECT_TRUE(waiting.read_until("\"role\":\"assistant\"")) << "before anything is computed";
+  job.begin(7, 3);
+  job.say("x");
+  job.finish();
+  EXPECT_EQ(waiting.read().text(), "x");
+
+  Client refused = client();
+  refused.post(chat_body("ho", R"("stream":true)"));
+  engine_->job(1).fail(Failure::Code::kOverloaded);
+  EXPECT_EQ(refused.read().status, 503) << "what can be refused keeps its own status";
+}
+
 }   // namespace
 }   // namespace tensorcache

@@ -44,12 +44,14 @@ bool parse_sized(const std::string& line, bool first, std::uint64_t* key, std::u
   return true;
 }
 
-void add_line(const std::string& line, bool first, Format format, Recording* recording) {
+void add_line(const std::string& line, bool first, Format format, ReadResult* result) {
+  Recording* const recording = &result->recording;
   std::uint64_t key = 0, bytes = 1;
   switch (format) {
     case Format::kMooncake: {
       const trace::Request request = trace::parse_mooncake(line);
       recording->add(request.blocks, request.input_tokens, request.output_tokens);
+      if (request.block_bytes > 0) result->block_bytes = request.block_bytes;
       return;
     }
     case Format::kSized:
@@ -132,7 +134,7 @@ ReadResult read_recording(const ReadOptions& options) {
     if (line.empty()) continue;
     if (result.format == Format::kAuto) result.format = guess(line);
     try {
-      add_line(line, std::exchange(first, false), result.format, &result.recording);
+      add_line(line, std::exchange(first, false), result.format, &result);
     } catch (const std::runtime_error& error) {
       if (!options.skip_bad) throw std::runtime_error(at(number) + error.what());
       if (result.bad_lines++ == 0) result.first_bad = "line " + std::to_string(number) + ": " + error.what();

@@ -83,7 +83,8 @@ struct ReadResult {
   Recording recording;
   Format format = Format::kAuto;
   std::uint64_t bad_lines = 0;
-  std::string first_bad;   // "line 7: ..."
+  std::string first_bad;           // "line 7: ..."
+  std::uint64_t block_bytes = 0;   // as a line says; 0: none does
 };
 // Throws std::runtime_error that names file and line: one that is broken (unless they are skipped), an empty trace, a file that ends early.
 [[nodiscard]] ReadResult read_recording(const ReadOptions& options);

@@ -56,6 +56,14 @@ std::optional<double> seconds_saved(const Report& report, const Outcome& outcome
   return static_cast<double>(outcome.tokens - outcome.missed_tokens) / *report.tokens_per_second;
 }
 
+// What to start a server with, where it is known how many bytes that takes.
+std::string options_for(const Report& report, const Setting& setting) {
+  if (report.unit == "keys" || (report.unit == "blocks" && report.block_bytes == 0)) return "";
+  constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
+  const std::uint64_t bytes = report.unit == "bytes" ? setting.size : setting.size * report.block_bytes;
+  return " (--memory " + std::to_string(std::max<std::uint64_t>(1, (bytes + kMiB - 1) / kMiB)) + "MiB --policy " + setting.policy + ")";
+}
+
 std::string saved_text(double seconds) {
   if (seconds >= 7200) return format("%.1f hours", seconds / 3600);
   return seconds >= 120 ? format("%.0f minutes", seconds / 60) : format("%.1f s", seconds);
@@ -210,7 +218,8 @@ std::string advice(const Report& report) {
     if (best != nullptr && chosen == nullptr && best->outcome.miss_ratio() <= least + kWorthwhile) chosen = best;
   }
   if (chosen == nullptr) return "Nothing to choose from: only min was simulated.";
-  std::string text = "Choose " + label(chosen->setting) + " with " + grouped(chosen->setting.size) + " " + report.unit + ": " +
+  std::string text = "Choose " + label(chosen->setting) + " with " + grouped(chosen->setting.size) + " " + report.unit +
+                     options_for(report, chosen->setting) + ": " +
                      format("%.1f %% of the accesses are found", 100 * (1 - chosen->outcome.miss_ratio()));
   if (const auto saved = seconds_saved(report, chosen->outcome)) {
     text += ", which saves " + saved_text(*saved) + " of prefill";

@@ -19,6 +19,7 @@ struct Finding {
 struct Report {
   std::string trace, unit;   // what sizes count: "blocks", "keys" or "bytes"
   std::uint64_t requests = 0, accesses = 0, distinct = 0, distinct_size = 0, bad_lines = 0;
+  std::uint64_t block_bytes = 0;                            // what a block takes; 0: not known
   std::optional<double> tokens_per_second = std::nullopt;   // of prefill: what a token that is found saves
   std::vector<Finding> findings = {};                       // size after size, the policies in the order they were asked for
 };

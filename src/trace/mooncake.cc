@@ -24,6 +24,7 @@ Request parse_mooncake(const std::string& line) {
   if (failed || !value.is_object()) throw std::runtime_error("is not a JSON object");
   const json::object& object = value.get_object();
   Request request{count_in(object, "timestamp"), count_in(object, "input_length"), count_in(object, "output_length"), {}};
+  if (object.contains("block_bytes")) request.block_bytes = count_in(object, "block_bytes");
   const json::value* ids = object.if_contains("hash_ids");
   if (ids == nullptr || !ids->is_array()) throw std::runtime_error("hash_ids is missing or no list");
   for (const json::value& id : ids->get_array()) {

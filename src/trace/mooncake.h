@@ -11,6 +11,7 @@ namespace tensorcache::trace {
 struct Request {
   std::uint64_t timestamp_ms = 0, input_tokens = 0, output_tokens = 0;
   std::vector<std::uint64_t> blocks;
+  std::uint64_t block_bytes = 0;   // what each takes; 0: not said. Our own field
 };
 
 // Throws std::runtime_error that says what is wrong with the line.

@@ -50,8 +50,9 @@ Recorder::Recorder(const std::string& path) {
 
 void Recorder::add(std::span<const Key> blocks, std::uint64_t input_tokens, std::uint64_t output_tokens) {
   const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
-  std::string line = "{\"timestamp\":" + std::to_string(now) + ",\"input_length\":" + std::to_string(input_tokens) +
-                     ",\"output_length\":" + std::to_string(output_tokens) + ",\"hash_ids\":[";
+  const std::uint64_t block_bytes = block_bytes_.load();
+  std::string line = "{\"timestamp\":" + std::to_string(now) + (block_bytes == 0 ? "" : ",\"block_bytes\":" + std::to_string(block_bytes)) +
+                     ",\"input_length\":" + std::to_string(input_tokens) + ",\"output_length\":" + std::to_string(output_tokens) + ",\"hash_ids\":[";
   for (std::size_t i = 0; i < blocks.size(); ++i) line += (i > 0 ? "," : "") + std::to_string(digest(secret_, blocks[i]));
   line += "]}\n";
   const std::lock_guard lock(mutex_);

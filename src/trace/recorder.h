@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
@@ -24,6 +25,8 @@ class Recorder {
   // One request: a line. Where it cannot be written it is lost, and lost() says how many were. ~0.5 us a block.
   void add(std::span<const Key> blocks, std::uint64_t input_tokens, std::uint64_t output_tokens);
   [[nodiscard]] std::uint64_t lost() const;
+  // What a block takes in a cache, written into each line from now on, so that a simulation can speak of bytes.
+  void set_block_bytes(std::uint64_t bytes) { block_bytes_.store(bytes); }
 
  private:
   struct Closer {
@@ -33,6 +36,7 @@ class Recorder {
   std::unique_ptr<std::FILE, Closer> file_;
   std::array<std::uint8_t, 32> secret_{};
   std::uint64_t lost_ = 0;
+  std::atomic<std::uint64_t> block_bytes_{0};
 };
 
 }   // namespace tensorcache::trace

@@ -38,11 +38,13 @@ def test_what_is_stored_is_shown_checked_and_deleted(tmp_path):
     assert checked.returncode == 1
     assert len(json.loads(checked.stdout)["bad_values"]) == 1
 
-    assert run_binary("purge", str(store), "--tenant", "nobody").stdout.startswith("0 values deleted")
+    misspelt = run_binary("purge", str(store), "--tenant", "nobody")
+    assert misspelt.returncode == 2 and "there is no tenant 'nobody' here; there are default" in misspelt.stderr
     assert run_binary("purge", str(store), "--older-than", "1h").stdout.startswith("0 values deleted")
     gone = run_binary("purge", str(store), "--model", groups[0]["model"], "--tenant", "default")
     assert gone.returncode == 0 and gone.stdout.rstrip().endswith("0 values are left")
     assert json.loads(run_binary("inspect", str(store), "--json").stdout)["groups"] == []
+    assert "empty" in run_binary("inspect", str(store)).stdout
 
 
 def test_wrong_use_is_named(tmp_path):

@@ -1,0 +1,83 @@
+#include "cli/running_server.h"
+
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/io_context.hpp>
+#include <boost/json.hpp>
+
+#include <cstdio>
+#include <exception>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+
+#include "load/client.h"
+
+namespace tensorcache {
+namespace {
+
+constexpr std::chrono::minutes kPatience{10};   // walking over much takes long
+
+std::string note_path(const std::string& directory) { return directory + "/serving"; }
+
+std::string message_of(const boost::json::value& reply) {
+  boost::system::error_code missing;
+  const boost::json::value* message = reply.find_pointer("/error/message", missing);
+  return message != nullptr && message->is_string() ? std::string(message->get_string()) : "";
+}
+
+}   // namespace
+
+ServingNote::ServingNote(const std::string& directory, const std::string& url) : path_(note_path(directory)) {
+  std::ofstream(path_, std::ios::trunc) << url << "\n";
+}
+
+ServingNote::~ServingNote() {
+  std::error_code ignored;
+  std::filesystem::remove(path_, ignored);
+}
+
+std::optional<std::string> serving_url(const std::string& directory) {
+  std::ifstream file(note_path(directory));
+  std::string url;
+  if (!std::getline(file, url) || !load::parse_url(url)) return std::nullopt;
+  return url;
+}
+
+Deleted delete_through(const std::string& url, const std::string& api_key, const std::string& query) {
+  const std::optional<load::Url> where = load::parse_url(url);
+  if (!where) throw std::runtime_error(url + ": is not a server's address");
+  boost::asio::io_context io;
+  load::Headers headers;
+  if (!api_key.empty()) headers.emplace_back("Authorization", "Bearer " + api_key);
+  const load::Endpoints endpoints = load::resolve(io, *where);
+  load::Client client(io, endpoints, *where, headers);
+  std::string body, error;
+  int status = 0;
+  const auto ask = [&]() -> boost::asio::awaitable<void> {
+    body = co_await client.remove(query.empty() ? "/cache" : "/cache?" + query, load::Client::Clock::now() + kPatience, status, error);
+  };
+  boost::asio::co_spawn(io, ask(), [](std::exception_ptr failure) {
+    if (failure) std::rethrow_exception(failure);
+  });
+  io.run();
+  if (!error.empty()) throw std::runtime_error(url + ": " + error);
+  boost::system::error_code failed;
+  const boost::json::value reply = boost::json::parse(body, failed);
+  if (failed || status != 200) throw std::runtime_error(url + ": " + (failed ? "HTTP " + std::to_string(status) : message_of(reply)));
+  const boost::json::value* removed = reply.find_pointer("/removed", failed);
+  if (removed == nullptr) throw std::runtime_error(url + ": is no TensorCache server");
+  return {removed->to_number<std::uint64_t>(), reply.find_pointer("/on_disk", failed) == nullptr};
+}
+
+std::string percent_encoded(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    const bool plain = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.' || c == '~';
+    char escaped[4];
+    std::snprintf(escaped, sizeof escaped, "%%%02X", static_cast<unsigned>(static_cast<unsigned char>(c)));
+    out += plain ? std::string(1, c) : escaped;
+  }
+  return out;
+}
+
+}   // namespace tensorcache
