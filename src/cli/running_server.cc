@@ -53,8 +53,10 @@ Deleted delete_through(const std::string& url, const std::string& api_key, const
   load::Client client(io, endpoints, *where, headers);
   std::string body, error;
   int status = 0;
+  // GCC 12 miscompiles some temporaries within a co_await expression.
+  const std::string path = query.empty() ? "/cache" : "/cache?" + query;
   const auto ask = [&]() -> boost::asio::awaitable<void> {
-    body = co_await client.remove(query.empty() ? "/cache" : "/cache?" + query, load::Client::Clock::now() + kPatience, status, error);
+    body = co_await client.remove(path, load::Client::Clock::now() + kPatience, status, error);
   };
   boost::asio::co_spawn(io, ask(), [](std::exception_ptr failure) {
     if (failure) std::rethrow_exception(failure);

@@ -279,6 +279,7 @@ struct Preparation {
     const std::string& model = prepared.parsed.model;
     if (!model.empty() && model != engine.info().model_name) {
       prepared.problem = unknown_model_problem(model, engine.info());
+      prepared.parsed = {};   // a large one takes long to free, too
       return prepared;
     }
     prepared.parsed.request->tenant = tenant;
@@ -345,6 +346,7 @@ Problem unknown_model_problem(std::string_view name, const EngineInfo& info) {
 Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
   Service& service = exchange.service;
   Engine* engine = service.engine.load();
+  FreedElsewhere<const Request> freed(service.workers, exchange.request.body.size() >= kLargeBodyBytes);
   Prepared prepared;
   if (engine)
     prepared = co_await prepare(exchange, *engine, caller);
@@ -354,6 +356,7 @@ Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
     Reply reply = problem_reply(*prepared.problem);
     co_return co_await send(exchange, std::move(reply));
   }
+  freed.hold(prepared.parsed.request);
   const EngineInfo& info = engine->info();
   Completion completion{exchange, std::move(prepared.parsed), {}, {}};
   const std::string fingerprint = fingerprint_text(info.answer_fingerprint);

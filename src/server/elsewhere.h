@@ -7,6 +7,7 @@
 #include <atomic>
 #include <exception>
 #include <memory>
+#include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -45,5 +46,29 @@ template <class Job>
   if (state->failure) std::rethrow_exception(state->failure);
   co_return std::move(*state->result);
 }
+
+// Holds a large object until the end of its scope, and then lets go of it on one of `workers`.
+template <class Object>
+class FreedElsewhere {
+ public:
+  FreedElsewhere(asio::thread_pool& workers, bool large) : workers_(workers), large_(large) {}
+  ~FreedElsewhere() {
+    if (!object_) return;
+    try {
+      asio::post(workers_, [object = std::move(object_)]() mutable { object.reset(); });
+    } catch (const std::bad_alloc&) {   // then here
+    }
+  }
+  FreedElsewhere(const FreedElsewhere&) = delete;
+  FreedElsewhere& operator=(const FreedElsewhere&) = delete;
+  void hold(std::shared_ptr<Object> object) {
+    if (large_) object_ = std::move(object);
+  }
+
+ private:
+  asio::thread_pool& workers_;
+  const bool large_;
+  std::shared_ptr<Object> object_;
+};
 
 }   // namespace tensorcache

@@ -151,7 +151,9 @@ class Bench {
  private:
   static CacheOptions options(const std::string& directory) {
     CacheOptions options{.capacity_bytes = 1u << 30};
-    options.disk = DiskOptions{.directory = directory, .capacity_bytes = 4ull << 30};
+    options.disk.emplace();
+    options.disk->directory = directory;
+    options.disk->capacity_bytes = 4ull << 30;
     return options;
   }
   static ServerOptions server_options() {

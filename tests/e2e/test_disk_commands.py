@@ -1,7 +1,7 @@
 """inspect, verify and purge, on what a real server stored."""
 import json
 
-from conftest import run_binary, serving
+from conftest import MODEL, run_binary, serving
 from test_restart import ask, document, wait_until_written
 
 
@@ -12,6 +12,7 @@ def filled(tmp_path):
         wait_until_written(server)
         # Also while the server has it.
         assert run_binary("inspect", str(store)).returncode == 0
+        (store / "serving").unlink()
         refused = run_binary("purge", str(store), "--all")
         assert refused.returncode == 1 and "another process uses it" in refused.stderr
     return store
@@ -56,7 +57,7 @@ def test_wrong_use_is_named(tmp_path):
                                   (("inspect", "--jsn", str(tmp_path)), 2, "--json"),
                                   (("serve", "-m", "x", "--disk-size", "1MiB"), 2, "--disk-size"),
                                   (("serve", "-m", "x", "--disk-sync", "sometimes"), 2, "--disk-sync"),
-                                  (("serve", "-m", "x", "--cache-dir", "/dev/null/x"), 1, "/dev/null/x")]:
+                                  (("serve", "-m", MODEL, "--cache-dir", "/dev/null/x"), 1, "/dev/null/x")]:
         done = run_binary(*arguments)
         assert done.returncode == code and said in done.stderr, (arguments, done)
     for command in ("inspect", "verify", "purge"):
