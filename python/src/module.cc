@@ -235,6 +235,7 @@ PYBIND11_MODULE(_core, module) {
       .def_property_readonly("version", [](const HeldHit& hit) { return hit.value.version(); })
       .def_property_readonly("stale", [](const HeldHit& hit) { return hit.value.stale(); })
       .def_property_readonly("negative", [](const HeldHit& hit) { return hit.value.negative(); })
+      .def_property_readonly("structure", [](const HeldHit& hit) { return std::string(hit.value.structure()); })
       .def_property_readonly("age", [](const HeldHit& hit) { return static_cast<double>(hit.value.age().count()) / 1000; })
       .def("value", [](const HeldHit& hit, const py::object& build) { return value_of(hit.value, build); });
   define_cache(module);

@@ -12,10 +12,11 @@ from importlib.metadata import PackageNotFoundError, version as _version
 from ._cache import Entry, Lease, TensorCache
 from ._manager import CacheManager
 from ._memoize import memoize
+from ._types import register_type
 
 try:
     __version__ = _version("tensorcache")
 except PackageNotFoundError:   # run from a source tree
     __version__ = "0"
 
-__all__ = ["CacheManager", "Entry", "Lease", "TensorCache", "memoize", "__version__"]
+__all__ = ["CacheManager", "Entry", "Lease", "TensorCache", "memoize", "register_type", "__version__"]

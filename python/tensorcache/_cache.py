@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from . import _arguments, _core, _values
+from ._classes import Unreadable
 from ._compute import Computing
 from ._flights import Flights
 
@@ -173,7 +174,10 @@ class TensorCache(Computing):
     def get(self, key: Any, default: Any = None, *, share: Optional[bool] = None) -> Any:
         """The value, or ``default``. Arrays of NumPy and JAX are read-only views of the cache's memory. torch knows no read-only memory: its tensors
         are copies, or with ``share=True`` (default: the cache's own ``share``) the cache's memory, which must then not be written."""
-        return self._core.get(key, self._build if share is None else self._builds[bool(share)], default)
+        try:
+            return self._core.get(key, self._build if share is None else self._builds[bool(share)], default)
+        except Unreadable:   # of a class that is not here, or has other fields now: a miss
+            return default
 
     def remove(self, key: Any) -> bool:
         """Forgets a key. True if there was something."""
@@ -192,7 +196,7 @@ class TensorCache(Computing):
 
     def get_many(self, keys: Iterable[Any]) -> List[Any]:
         """``get`` for each key, in their order; None where there is nothing."""
-        return [self._core.get(key, self._build, None) for key in keys]
+        return [self.get(key) for key in keys]
 
     def add_many(self, items: Union[Mapping[Any, Any], Iterable[Tuple[Any, Any]]], **options: "Unpack[_arguments.AddOptions]") -> None:
         """``add`` for each (key, value)."""
@@ -220,13 +224,18 @@ class TensorCache(Computing):
     def entry(self, key: Any) -> Optional[Entry]:
         """The value with its version, age and freshness; None on a miss."""
         hit = self._core.lookup(key, True)
-        return None if hit is None else Entry(hit, self._build)
+        return Entry(hit, self._build) if hit is not None and _values.is_readable(hit.structure) else None
 
     def put_if_version(self, key: Any, version: int, value: Any, **options: "Unpack[_arguments.AddOptions]") -> Optional[int]:
         """Stores only if ``version`` is what is stored (0: nothing is). The new version, or None: somebody else was faster. OSError: what is stored
         cannot be read now."""
         parts, structure = _values.flatten(value, self._allow_pickle)
-        stored, new = self._core.put_if_version(key, _arguments.whole(version, "version"), parts, structure, self._options(options))
+        digest, to_store = _core.digest(key), (parts, structure, self._options(options))
+        stored, new = self._core.put_if_version(digest, _arguments.whole(version, "version"), *to_store)
+        if not stored and version == 0:
+            hit = self._core.lookup(digest, False)
+            if hit is not None and not _values.is_readable(hit.structure):   # which entry() takes for nothing, too
+                stored, new = self._core.put_if_version(digest, hit.version, *to_store)
         return new if stored else None
 
     def invalidate(self, tag: str) -> bool:

@@ -6,9 +6,11 @@ import inspect
 import logging
 import threading
 import warnings
+import weakref
 from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
 
 from . import _arguments, _core, _values
+from ._classes import Unreadable
 from ._flights import Flight, Flights
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ _NOT_REFRESHED = "a stale value could not be refreshed"
 _log = logging.getLogger("tensorcache")
 
 
-_warned_of: Set[type] = set()
+_warned_of: "weakref.WeakSet[type]" = weakref.WeakSet()
 
 
 def _warn_of_type(value: Any, error: Exception) -> None:
@@ -75,10 +77,11 @@ class Computing:
         stale: Dict[Flight, Any] = {}
         for digest, key in dict(zip(digests, keys)).items():
             hit = self._core.lookup(digest, True)
-            if hit is None:
+            value = self._value(hit)
+            if hit is None or value is _MISSING:
                 missing[digest] = key
                 continue
-            found[digest] = self._value(hit)
+            found[digest] = value
             if hit.stale:
                 stale[Flight(digest, asked.options.tags, hit.version)] = key
         if stale:
@@ -105,20 +108,31 @@ class Computing:
     def _options(self, given: Mapping[str, Any]) -> _arguments.Options:
         return _arguments.options(given, self._ttl) if given or self._ttl is not None else _arguments.PLAIN
 
-    def _value(self, hit: Hit) -> Any:
-        return None if hit.negative else hit.value(self._build)
+    def _value(self, hit: Optional[Hit]) -> Any:
+        """_MISSING where nothing was found, or a value of a class that is not as it was."""
+        if hit is None:
+            return _MISSING
+        try:
+            return None if hit.negative else hit.value(self._build)
+        except Unreadable:
+            return _MISSING
 
     def _stored_since(self, flight: Flight) -> Any:
-        """What somebody stored since the flight's maker looked; _MISSING if nobody did."""
+        """What somebody stored since the flight's maker looked; _MISSING if nobody did, or it cannot be read and is to be replaced."""
         hit = self._core.lookup(flight.digest, False)
-        return _MISSING if hit is None or hit.version == flight.replaces else self._value(hit)
+        if hit is None or hit.version == flight.replaces:
+            return _MISSING
+        value = self._value(hit)
+        if value is _MISSING:
+            flight.replaces = hit.version
+        return value
 
     def _store(self, flight: Flight, value: Any, asked: Asked, as_of: int) -> Any:
         """Stores what was computed, unless the key was written or removed meanwhile; the value as all get it."""
         options = asked.options._replace(as_of=as_of)
         try:
             parts, structure = ([], "") if value is None else _values.flatten(value, self._allow_pickle)
-        except (TypeError, ValueError) as error:
+        except Exception as error:   # a to_tree of the program's own may raise anything
             _warn_of_type(value, error)
             return value
         try:
@@ -130,7 +144,8 @@ class Computing:
                 elif asked.negative_ttl and self._stored_since(flight) is _MISSING:
                     self._core.add_negative(flight.digest, options._replace(ttl=asked.negative_ttl, stale=0.0))
             stored = self._core.lookup(flight.digest, False)
-            return value if stored is None or stored.negative else self._value(stored)
+            found = _MISSING if stored is None or stored.negative else self._value(stored)
+            return value if found is _MISSING else found
         except (ValueError, MemoryError, OSError) as error:
             # No room, not known what is stored, or closed meanwhile: computed all the same.
             if isinstance(error, (_core.TooLarge, MemoryError, OSError)) or self._core.closed:
@@ -142,10 +157,11 @@ class Computing:
     def _get_or_compute(self, digest: Any, key: Any, compute: ComputeMany, asked: Asked) -> Any:
         while True:
             hit = self._core.lookup(digest, True)
-            if hit is not None:
+            value = self._value(hit)
+            if hit is not None and value is not _MISSING:
                 if hit.stale:
                     self._refresh({Flight(digest, asked.options.tags, hit.version): key}, compute, asked)
-                return self._value(hit)
+                return value
             mine = Flight(digest, asked.options.tags)
             try:
                 flight = self._flights.join(mine)
@@ -217,10 +233,11 @@ class Computing:
     async def _aget_or_compute(self, digest: Any, compute: Callable[[], Any], asked: Asked) -> Any:
         while True:
             hit = await self._aside(self._core.lookup, digest, True)
-            if hit is not None:
+            value = self._value(hit)
+            if hit is not None and value is not _MISSING:
                 if hit.stale:
                     self._arefresh(Flight(digest, asked.options.tags, hit.version), compute, asked)
-                return self._value(hit)
+                return value
             mine = Flight(digest, asked.options.tags)
             try:
                 flight = self._flights.join(mine)

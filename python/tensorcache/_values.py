@@ -4,17 +4,21 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+from collections import OrderedDict
 from importlib import import_module
 from typing import Any, Callable, Dict, List, Tuple
 
 import numpy as np
 
-from . import _core
+from . import _classes, _core, _types
+from ._classes import Unreadable
 
 MOST_DEPTH = 64
 MOST_PARTS = 65535
-ALLOWED = ("A value may be bytes, str, bool, int, float, a NumPy array or scalar, anything with DLPack (torch, JAX) or the buffer protocol, or a tuple or "
-           "dict of those")
+MOST_NODES = 200_000   # beside numbers. Fifty lists that each hold the one before twice are 2**50
+_LONG_LIST = 16   # a list of so many floats, or of so many ints, is stored as an array
+ALLOWED = ("A value may be bytes, str, bool, int, float, a NumPy array or scalar, anything with DLPack (torch, JAX) or the buffer protocol, a tuple, "
+           "list, dict, dataclass or named tuple of those, or of a type that tensorcache.register_type was told of")
 
 
 # In.
@@ -26,36 +30,75 @@ def flatten(value: Any, allow_pickle: bool) -> Tuple[List[Any], str]:
         return [value], ""
     if value is None:
         raise TypeError("None cannot be stored: get() returns it for a miss. To remember that there is nothing, use add_nothing(key, ttl=...)")
-    parts: List[Any] = []
-    structure = _node(value, parts, allow_pickle, 0)
-    if len(parts) > MOST_PARTS:
-        raise ValueError(f"a value may have {MOST_PARTS} arrays and texts in it, and this one has {len(parts)}; join some into one array")
-    return parts or [b""], json.dumps(structure, separators=(",", ":"))
+    taken = _Taken(allow_pickle)
+    structure = taken.node(value, 0)
+    return taken.parts or [b""], json.dumps(structure, separators=(",", ":"))
 
 
-def _node(value: Any, parts: List[Any], allow_pickle: bool, depth: int) -> Any:
-    if depth > MOST_DEPTH:
-        raise ValueError(f"the value is nested deeper than {MOST_DEPTH}; flatten it")
-    if value is None or value is True or value is False:
-        return value
-    kind = type(value)
-    if kind is tuple:
-        return {"t": [_node(item, parts, allow_pickle, depth + 1) for item in value]}
-    if kind is dict:
-        return {"d": [[_key(key), _node(item, parts, allow_pickle, depth + 1)] for key, item in value.items()]}
-    if kind is int:
-        return {"i": str(value) if value.bit_length() <= 64 else hex(value)}   # Python makes no decimals of long ones
-    if kind is float:
-        return {"f": value.hex()}
-    try:
-        part, origin = _leaf(value)
-    except TypeError:
-        if not allow_pickle:
-            raise
-        parts.append(pickle.dumps(value, protocol=5))
-        return {"k": len(parts) - 1}
-    parts.append(part)
-    return {"p": len(parts) - 1, "as": origin} if origin else {"p": len(parts) - 1}
+class _Taken:
+    """A value that is being taken apart."""
+
+    def __init__(self, allow_pickle: bool) -> None:
+        self.parts: List[Any] = []
+        self._allow_pickle = allow_pickle
+        self._left = MOST_NODES
+
+    def node(self, value: Any, depth: int) -> Any:
+        if depth > MOST_DEPTH:
+            raise ValueError(f"the value is nested deeper than {MOST_DEPTH}, or contains itself; flatten it")
+        if value is None or value is True or value is False:
+            return value
+        kind = type(value)
+        if kind is int:
+            return {"i": str(value) if value.bit_length() <= 64 else hex(value)}   # Python makes no decimals of long ones
+        if kind is float:
+            return {"f": value.hex()}
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"a value may have {MOST_NODES:,} tuples, texts and other objects in it, and this one has more; use an array")
+
+        def encode(item: Any) -> Any:
+            return self.node(item, depth + 1)
+
+        if kind is tuple:
+            return {"t": [encode(item) for item in value]}
+        if kind is dict:
+            return {"d": [[_key(key), encode(item)] for key, item in value.items()]}
+        found = _types.node(value, encode)
+        if found is not None:
+            return found
+        if self._allow_pickle:   # keeps what the rest would not, as two names for one list
+            return self._leaf_or_pickle(value)
+        if kind is list:
+            return self._list(value, encode)
+        if kind is OrderedDict:
+            return {"o": [[_key(key), encode(item)] for key, item in value.items()]}
+        found = _classes.node(value, encode, _key)
+        return self._part(*_leaf(value)) if found is None else found
+
+    def _list(self, value: List[Any], encode: Callable[[Any], Any]) -> Any:
+        kinds = set(map(type, value)) if len(value) >= _LONG_LIST else ()
+        if kinds == {float}:
+            return self._part(np.array(value, np.float64), "list")
+        if kinds == {int}:
+            try:
+                return self._part(np.array(value, np.int64), "list")
+            except OverflowError:
+                pass
+        return {"l": [encode(item) for item in value]}
+
+    def _leaf_or_pickle(self, value: Any) -> Any:
+        try:
+            return self._part(*_leaf(value))
+        except TypeError:
+            self.parts.append(pickle.dumps(value, protocol=5))
+            return {"k": len(self.parts) - 1}
+
+    def _part(self, part: Any, origin: str) -> Any:
+        self.parts.append(part)
+        if len(self.parts) > MOST_PARTS:
+            raise ValueError(f"a value may have {MOST_PARTS:,} arrays and texts in it, and this one has more; join some into one array")
+        return {"p": len(self.parts) - 1, "as": origin} if origin else {"p": len(self.parts) - 1}
 
 
 def _key(key: Any) -> Any:
@@ -75,9 +118,10 @@ def _leaf(value: Any) -> Tuple[Any, str]:
         return _from_numpy(value), ""
     if isinstance(value, np.generic) and not isinstance(value, (str, bytes)):
         return _from_numpy(np.asarray(value)), "scalar"
-    if isinstance(value, (str, bytes, int, float, tuple, dict)):
-        plain = next(base for base in (str, bytes, int, float, tuple, dict) if isinstance(value, base)).__name__
-        raise TypeError(f"a value of type {kind.__name__} cannot be stored, as it would come back as a plain {plain}; use {plain}(value)")
+    if isinstance(value, (str, bytes, int, float, tuple, list, dict)):
+        plain = next(base for base in (str, bytes, int, float, tuple, list, dict) if isinstance(value, base)).__name__
+        raise TypeError(f"a value of type {kind.__name__} cannot be stored, as it would come back as a plain {plain}; use {plain}(value), or "
+                        "tensorcache.register_type")
     if kind is bytearray:
         return bytes(value), "bytearray"
     torch = sys.modules.get("torch")
@@ -136,7 +180,7 @@ def _from_buffer(value: Any) -> Any:
     try:
         view = memoryview(value)
     except TypeError:
-        advice = "use tuple(value), or numpy.array(value)" if isinstance(value, (list, set, frozenset)) else "convert it, or open the cache with allow_pickle=True"
+        advice = "use tuple(value)" if isinstance(value, (set, frozenset)) else "see tensorcache.register_type, or open the cache with allow_pickle=True"
         raise TypeError(f"a value of type {type(value).__name__} cannot be stored; {advice}. {ALLOWED}") from None
     native = view.format.lstrip("@=<")
     if native.isalpha() or native == "?":
@@ -150,11 +194,38 @@ def _from_buffer(value: Any) -> Any:
 # Out.
 
 def build(structure: str, parts: List[Any], allow_pickle: bool, share: bool) -> Any:
-    """The value again. ``share``: torch looks at the cache's memory instead of a copy of it."""
-    return _build(json.loads(structure), parts, allow_pickle, share)
+    """The value again. ``share``: torch looks at the cache's memory instead of a copy of it. Raises Unreadable."""
+    try:
+        return _build(json.loads(structure), parts, allow_pickle, share)
+    except RecursionError:   # nothing that flatten() makes
+        raise Unreadable("it is nested too deep") from None
+
+
+def is_readable(structure: str) -> bool:
+    """Whether its classes are here and have the fields they had. Builds nothing."""
+    if '{"c":' not in structure and '{"r":' not in structure:   # within text a quote has a backslash before it
+        return True
+    try:
+        _require_readable(json.loads(structure))
+    except (Unreadable, RecursionError):
+        return False
+    return True
+
+
+def _require_readable(node: Any) -> None:
+    if isinstance(node, dict):
+        if "c" in node:
+            _classes.require_readable(node)
+        elif "r" in node:
+            _types.require_readable(node)
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _require_readable(item)
 
 
 def _build(node: Any, parts: List[Any], allow_pickle: bool, share: bool) -> Any:
+    def decode(item: Any) -> Any:
+        return _build(item, parts, allow_pickle, share)
+
     if node is None or node is True or node is False:
         return node
     if "p" in node:
@@ -162,13 +233,21 @@ def _build(node: Any, parts: List[Any], allow_pickle: bool, share: bool) -> Any:
         if origin in _ORIGINS:
             return _ORIGINS[origin](parts[node["p"]], share)
     elif "t" in node:
-        return tuple(_build(item, parts, allow_pickle, share) for item in node["t"])
+        return tuple(decode(item) for item in node["t"])
+    elif "l" in node:
+        return [decode(item) for item in node["l"]]
     elif "d" in node:
-        return {_plain_key(key): _build(item, parts, allow_pickle, share) for key, item in node["d"]}
+        return {_plain_key(key): decode(item) for key, item in node["d"]}
+    elif "o" in node:
+        return OrderedDict((_plain_key(key), decode(item)) for key, item in node["o"])
     elif "i" in node:
         return int(node["i"], 0)
     elif "f" in node:
         return float.fromhex(node["f"])
+    elif "c" in node:
+        return _classes.build(node, decode, _plain_key)
+    elif "r" in node:
+        return _types.build(node, decode)
     elif "k" in node:
         if not allow_pickle:
             raise ValueError("this value was stored with pickle; only a cache opened with allow_pickle=True reads it (and trusts who wrote it)")
@@ -206,6 +285,7 @@ def _to_jax_bfloat16(part: Any, share: bool) -> Any:
 _ORIGINS: Dict[str, Callable[[Any, bool], Any]] = {
     "": lambda part, share: part,
     "scalar": lambda part, share: part[()],
+    "list": lambda part, share: part.tolist(),
     "bytearray": lambda part, share: bytearray(part),
     "memoryview": lambda part, share: memoryview(part),
     "torch": _to_torch,

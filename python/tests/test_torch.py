@@ -130,3 +130,17 @@ def test_kinds_of_tensors(cache):
                         (torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8), "dequantize")):
         with pytest.raises(TypeError, match=says):
             cache.add("k", value)
+
+
+def test_what_models_return(cache):
+    """Lists of tensors, named tuples of torch's own, and outputs as transformers has them."""
+    from test_classes import CausalLMOutput
+    logits = torch.arange(6.0).reshape(2, 3)
+    output = CausalLMOutput(logits=logits, hidden_states=(logits, logits.to(torch.bfloat16)))
+    found = cache.get_or_compute("k", lambda: [output, torch.topk(logits, 2), logits.max(dim=1)])
+    for _ in range(2):
+        assert type(found) is list and type(found[0]) is CausalLMOutput and found[0]["logits"] is found[0].logits
+        assert torch.equal(found[0].logits, logits) and found[0].hidden_states[1].dtype is torch.bfloat16 and found[0].loss is None
+        assert type(found[1]) is torch.return_types.topk and torch.equal(found[1].indices, torch.topk(logits, 2).indices)
+        assert type(found[2]) is torch.return_types.max and torch.equal(found[2].values, logits.max(dim=1).values)
+        found = cache.get_or_compute("k", lambda: 1 / 0)

@@ -142,7 +142,6 @@ def deep(depth):
 
 @pytest.mark.parametrize("value, error, says", [
     (object(), TypeError, "allow_pickle=True"),
-    ([1, 2], TypeError, "tuple"),
     ({1, 2}, TypeError, "tuple"),
     (None, TypeError, "add_nothing"),
     (np.array([1, "a", None], dtype=object), TypeError, "numeric dtype"),
@@ -151,19 +150,19 @@ def deep(depth):
     (np.zeros(2, [("a", "i4"), ("b", "f4")]), TypeError, "cannot be stored"),
     (np.arange(3, dtype=">i4"), TypeError, "newbyteorder"),
     (np.ma.masked_array([1, 2], [True, False]), TypeError, "filled"),
-    ((1, [2]), TypeError, "list"),
+    ((1, [{2}]), TypeError, "set"),
     ({1.5: 2}, TypeError, "key of type float"),
     (deep(100), ValueError, "nested deeper"),
     (lambda: 0, TypeError, "function"),
     (np.zeros(3).view(np.recarray), TypeError, "asarray"),
     (np.zeros(2, "V0"), TypeError, "cannot be stored"),
     (np.str_("x"), TypeError, "str(value)"),
-    (collections.OrderedDict(a=1), TypeError, "dict(value)"),
+    (collections.defaultdict(int, a=1), TypeError, "dict(value)"),
     (collections.namedtuple("Pair", "a b")(1, 2), TypeError, "tuple(value)"),
     (np.datetime64("2020-01-01"), TypeError, "int64"),
     (memoryview(bytes(8)).cast("P"), TypeError, "'P'"),
     ("\ud800", UnicodeEncodeError, "surrogates"),
-    (tuple(b"x" for _ in range(70_000)), ValueError, "70000"),
+    (tuple(b"x" for _ in range(70_000)), ValueError, "65,535"),
     (np.zeros((1,) * 17), ValueError, "17 axes"),
 ])
 def test_what_cannot_be_stored_says_so(cache, value, error, says):

@@ -1,0 +1,208 @@
+"""Dataclasses and named tuples as values: taken apart by their fields, and made again without running any code of theirs.
+
+A stored value names its class by module and qualified name. Only a class that a loaded module has under that name, and that has the same fields,
+is made again: nothing is imported, and neither ``__init__`` nor ``__new__``, ``__post_init__`` or a setter is called. Everything else is a miss.
+"""
+from __future__ import annotations
+
+import dataclasses
+import functools
+import sys
+import types
+from collections import OrderedDict
+from enum import Enum
+from typing import Any, Callable, Dict, List, Optional
+
+_UNSET = object()
+_NOT_STATE = ("__orig_class__",)   # typing's note on an instance of Box[int]
+
+
+class Unreadable(LookupError):
+    """The stored value is of a class that is not here, or has other fields now: a miss."""
+
+
+def find(module: str, qualname: str) -> Optional[type]:
+    """The class that a loaded module has under this name, looked up without running code."""
+    holder = sys.modules.get(module)
+    if not isinstance(holder, types.ModuleType):
+        return None
+    found: Any = holder
+    for name in qualname.split("."):
+        if not isinstance(found, (types.ModuleType, type)):
+            return None
+        found = vars(found).get(name)
+    return found if isinstance(found, type) and (found.__module__, found.__qualname__) == (module, qualname) else None
+
+
+def node(value: Any, encode: Callable[[Any], Any], key: Callable[[Any], Any]) -> Optional[Dict[str, Any]]:
+    """The structure of a dataclass instance or a named tuple; None if it is neither. TypeError if its class cannot be made again."""
+    cls = type(value)
+    kind = _kind(cls)
+    if kind is None:
+        return None
+    reason = _obstacle(cls)
+    if reason:
+        raise _refusal(cls, reason)
+    name = [cls.__module__, cls.__qualname__]
+    if kind != "dataclass":
+        names = _names(cls, kind)
+        if tuple.__len__(value) != len(names) or _other_state(value, names):
+            raise _refusal(cls, "it has more in it than its fields")
+        return {"c": name, kind: names, "values": [encode(item) for item in tuple.__iter__(value)]}
+    fields = _field_names(cls)
+    own = {field: _attribute(value, field) for field in fields}
+    more = _other_state(value, fields)
+    made: Dict[str, Any] = {"c": name, kind: [[field] if item is _UNSET else [field, encode(item)] for field, item in own.items()]}
+    if more:
+        made["more"] = [[attribute, encode(item)] for attribute, item in more.items()]
+    mapping = _mapping(cls)
+    if mapping is not object:
+        own.update(more)   # most items of a ModelOutput are its attributes: the same objects, stored once
+        made["items"] = [[key(k)] if type(k) is str and own.get(k, _UNSET) is item else [key(k), encode(item)] for k, item in list(mapping.items(value))]
+    return made
+
+
+def build(node: Dict[str, Any], decode: Callable[[Any], Any], key: Callable[[Any], Any]) -> Any:
+    """The instance again. Raises Unreadable."""
+    cls = require_readable(node)
+    kind = _kind(cls)
+    if kind != "dataclass":
+        values = [decode(item) for item in node["values"]]
+        return tuple.__new__(cls, values) if kind == "tuple" else cls(values)   # the second is a constructor in C
+    made = _new(cls)
+    own: Dict[str, Any] = {}
+    for name, *item in [*node["dataclass"], *node.get("more", ())]:
+        if item:
+            own[name] = decode(item[0])
+            _set(made, name, own[name])
+    mapping = _mapping(cls)
+    if mapping is not object:
+        for stored_key, *item in node.get("items", ()):
+            mapping.__setitem__(made, key(stored_key), decode(item[0]) if item else own[stored_key])
+    return made
+
+
+def require_readable(node: Dict[str, Any]) -> type:
+    """The class of a node that can be made again; of its own fields, not of those inside. Raises Unreadable."""
+    try:
+        module, qualname = node["c"]
+        cls = find(module, qualname)
+        if cls is None:
+            raise Unreadable(f"there is no class {qualname} in a loaded module {module}")
+        kind = _kind(cls)
+        if kind is None or kind not in node or _obstacle(cls):
+            raise Unreadable(f"{module}.{qualname} is of another kind now")
+        stored: List[Any] = node[kind]
+        if kind != "dataclass":
+            fits = stored == _names(cls, kind) and len(node["values"]) == len(stored)
+        else:
+            items = node.get("items", ())
+            attributes = {name for name, *item in [*stored, *node.get("more", ())] if item}
+            fits = ([name for name, *_ in stored] == _field_names(cls) and all(_may_be_set(cls, name) for name in attributes)
+                    and (not items or _mapping(cls) is not object)
+                    and all(len(item) == 2 or len(item) == 1 and type(item[0]) is str and item[0] in attributes for item in items))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"a class is described wrongly: {error}") from None
+    if not fits:
+        raise Unreadable(f"{module}.{qualname} has other fields now")
+    return cls
+
+
+# Of a class.
+
+def _kind(cls: type) -> Optional[str]:
+    if issubclass(cls, Enum):
+        return None
+    if issubclass(cls, tuple):
+        names = getattr(cls, "_fields", None)
+        if isinstance(names, tuple) and all(type(name) is str for name in names):
+            return "tuple"
+        counts = [getattr(cls, name, None) for name in ("n_fields", "n_sequence_fields", "n_unnamed_fields")]
+        of_c = isinstance(vars(cls).get("__new__"), types.BuiltinFunctionType) and "__init__" not in vars(cls)
+        return "sequence" if of_c and type(counts[0]) is int and counts[0] == counts[1] and counts[2] == 0 else None   # as of torch.topk
+    return "dataclass" if dataclasses.is_dataclass(cls) else None
+
+
+def _names(cls: Any, kind: str) -> List[str]:
+    if kind == "tuple":
+        return list(cls._fields)
+    return [name for name, attribute in vars(cls).items() if isinstance(attribute, types.MemberDescriptorType)]
+
+
+def _field_names(cls: Any) -> List[str]:
+    return [field.name for field in dataclasses.fields(cls)]
+
+
+def _mapping(cls: type) -> Any:
+    """What its instances are beside their attributes."""
+    return OrderedDict if issubclass(cls, OrderedDict) else dict if issubclass(cls, dict) else object
+
+
+def _new(cls: type) -> Any:
+    return _mapping(cls).__new__(cls)
+
+
+def _obstacle(cls: type) -> str:
+    """Why an instance cannot be made from its fields alone; "" if it can."""
+    if find(cls.__module__, cls.__qualname__) is not cls:
+        return f"its class is not found again as {cls.__module__}.{cls.__qualname__}; define it at the top of a module"
+    if hasattr(cls, "__del__"):
+        return "its class has a __del__"
+    if issubclass(cls, tuple):
+        return ""
+    hidden = [name for name in _field_names(cls) if not _may_be_set(cls, name)]
+    if hidden:
+        return f"its field {hidden[0]} is a property or another descriptor"
+    try:
+        _new(cls)
+    except TypeError as error:   # abstract, or an exception, a list, ...
+        return str(error)
+    return ""
+
+
+def _in_class(cls: type, name: str) -> Any:
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), _UNSET)
+
+
+def _may_be_set(cls: type, name: str) -> bool:
+    """Whether an instance may have this attribute: it runs no code and takes the place of no method."""
+    found = _in_class(cls, name)
+    return isinstance(found, types.MemberDescriptorType) or not hasattr(type(found), "__get__")
+
+
+# Of an instance.
+
+def _attribute(value: Any, name: str) -> Any:
+    try:
+        return object.__getattribute__(value, name)
+    except AttributeError:
+        return _UNSET
+
+
+def _set(made: Any, name: str, item: Any) -> None:
+    try:
+        object.__setattr__(made, name, item)
+    except (AttributeError, TypeError) as error:   # it has slots, and none of this name
+        raise Unreadable(str(error)) from None
+
+
+def _other_state(value: Any, fields: List[str]) -> Dict[str, Any]:
+    """Attributes that are no fields, as ``__post_init__`` sets them. What a cached_property keeps is computed again."""
+    cls = type(value)
+    found = _attribute(value, "__dict__")
+    state = dict(found) if type(found) is dict else {}
+    for base in cls.__mro__:
+        for name, attribute in vars(base).items():
+            if isinstance(attribute, types.MemberDescriptorType):
+                state[name] = _attribute(value, name)
+    for name, item in list(state.items()):
+        if name in fields or name in _NOT_STATE or item is _UNSET or isinstance(_in_class(cls, name), functools.cached_property):
+            del state[name]
+        elif not _may_be_set(cls, name):
+            raise _refusal(cls, f"its attribute {name} hides one of its class's")
+    return state
+
+
+def _refusal(cls: type, reason: str) -> TypeError:
+    plain = " Or store tuple(value)." if issubclass(cls, tuple) else " Or store a dict of its fields."
+    return TypeError(f"a value of type {cls.__name__} cannot be stored: {reason}. tensorcache.register_type says how to store it.{plain}")

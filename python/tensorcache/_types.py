@@ -1,0 +1,88 @@
+"""register_type: how values of further types are stored."""
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Callable, Dict, NamedTuple, Optional, Type, TypeVar
+
+from ._classes import Unreadable
+
+T = TypeVar("T")
+
+_BUILT_IN = (bool, bytearray, bytes, complex, dict, float, int, list, memoryview, object, str, tuple, type, type(None))
+_log = logging.getLogger("tensorcache")
+
+
+class _Registered(NamedTuple):
+    cls: type
+    name: str
+    to_tree: Callable[[Any], Any]
+    from_tree: Callable[[Any], Any]
+
+
+_lock = threading.Lock()
+_by_type: Dict[type, _Registered] = {}
+_by_name: Dict[str, _Registered] = {}
+
+
+def register_type(cls: Type[T], to_tree: Callable[[T], Any], from_tree: Callable[[Any], T], name: Optional[str] = None) -> None:
+    """Stores values of exactly this class, in every cache of this process.
+
+        register_type(Fraction, to_tree=lambda value: (value.numerator, value.denominator), from_tree=lambda tree: Fraction(*tree))
+
+    to_tree: makes of a value something that can be stored: arrays, text, numbers, lists, tuples and dicts of those.
+    from_tree: makes the value again. It gets what the cache's files say: whoever can write these chooses its argument. Where it raises an exception,
+        the stored value is a miss.
+    name: what the values are stored under; without it, the class's module and name. A class inside a function needs one. Change it when
+        ``to_tree`` changes what it makes.
+
+    A class that was registered under the name and is defined anew (as a notebook does) gives way; another class's name is a ValueError.
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"register_type needs a class; it was given {cls!r}")
+    if cls in _BUILT_IN or cls.__module__ == "numpy":
+        raise ValueError(f"{cls.__name__} cannot be registered: the cache has its own way with it")
+    if not callable(to_tree) or not callable(from_tree):
+        raise TypeError("register_type needs two functions, to_tree and from_tree")
+    own = f"{cls.__module__}.{cls.__qualname__}"
+    if name is None and "<" in own:
+        raise ValueError(f"{own} may be the name of several classes; give this one its own: register_type(..., name=...)")
+    if name is not None and not (isinstance(name, str) and name):
+        raise TypeError(f"name must be a str that is not empty; it is {name!r}")
+    entry = _Registered(cls, own if name is None else name, to_tree, from_tree)
+    with _lock:
+        other = _by_name.get(entry.name)
+        if other is not None and f"{other.cls.__module__}.{other.cls.__qualname__}" != own:
+            raise ValueError(f"{entry.name!r} is the name of {other.cls!r} already; give {cls!r} another: register_type(..., name=...)")
+        if other is not None:
+            _by_type.pop(other.cls, None)
+        earlier = _by_type.pop(cls, None)
+        if earlier is not None:
+            _by_name.pop(earlier.name, None)
+        _by_type[cls] = _by_name[entry.name] = entry
+
+
+def node(value: Any, encode: Callable[[Any], Any]) -> Optional[Dict[str, Any]]:
+    """The structure of a value of a registered type; None if its type is not."""
+    entry = _by_type.get(type(value))
+    return None if entry is None else {"r": entry.name, "tree": encode(entry.to_tree(value))}
+
+
+def build(node: Dict[str, Any], decode: Callable[[Any], Any]) -> Any:
+    """The value again. Raises Unreadable."""
+    entry = require_readable(node)
+    tree = decode(node.get("tree"))
+    try:
+        return entry.from_tree(tree)
+    except Exception as error:
+        _log.warning("from_tree of %r failed, so the stored value is a miss", entry.name, exc_info=error)
+        raise Unreadable(f"from_tree of {entry.name!r} failed: {error}") from error
+
+
+def require_readable(node: Dict[str, Any]) -> _Registered:
+    """How a node's type is made again. Raises Unreadable."""
+    name = node["r"]
+    entry = _by_name.get(name) if type(name) is str else None
+    if entry is None:
+        raise Unreadable(f"no type is registered as {name!r}")
+    return entry
