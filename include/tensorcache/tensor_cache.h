@@ -154,6 +154,7 @@ struct TensorCacheOptions {
 
 struct TensorCacheStats {
   std::uint64_t hits = 0, stale_hits = 0, negative_hits = 0, misses = 0;   // stale and negative hits are hits too
+  std::uint64_t waits = 0;   // lookups that got what another caller was computing: neither hits nor misses
   std::uint64_t writes = 0, rejected_writes = 0, conflicts = 0;
   std::uint64_t computations = 0, refreshes = 0, failed_computations = 0;   // refreshes are computations too
   std::uint64_t entry_limit_evictions = 0;
@@ -186,6 +187,7 @@ class TensorCache {
 
   [[nodiscard]] Hit get(const ItemKey& key);
   [[nodiscard]] Hit peek(const ItemKey& key);        // the same; counts as a use, but neither as a hit nor as a miss
+  [[nodiscard]] Hit probe(const ItemKey& key);       // the same; counts a hit, not a miss: for who shares computations by other means
   [[nodiscard]] bool contains(const ItemKey& key);   // a value, fresh or stale. Reads no value from disk, and counts as no use
   bool remove(const ItemKey& key);                   // true: there was something
   std::uint64_t clear();                             // how many entries went

@@ -187,6 +187,7 @@ TC_API tc_status tc_flush(tc_cache* cache, uint64_t time_ms);
 typedef struct tc_stats {
   size_t size; /* sizeof(tc_stats), set by the caller */
   uint64_t entries, used_bytes, capacity_bytes, hits, stale_hits, misses, writes, evictions, computations, refreshes, disk_entries, disk_bytes;
+  uint64_t waits; /* lookups that got what another caller was computing: neither hits nor misses */
 } tc_stats;
 TC_API tc_status tc_get_stats(const tc_cache* cache, tc_stats* stats);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -42,6 +43,15 @@ class CoreCache {
   // all removals, so what was removed or replaced may come back at the next start. Again: the same answer.
   bool close();
 
+  // What the Python half counts: lookups whose end the library does not see, and computations. With the GIL held.
+  struct Counts {
+    std::int64_t hits = 0, misses = 0, waits = 0, computations = 0;
+  };
+  void count(const Counts& more) {
+    counts_.hits += more.hits, counts_.misses += more.misses, counts_.waits += more.waits, counts_.computations += more.computations;
+  }
+  [[nodiscard]] const Counts& counts() const { return counts_; }
+
  private:
   struct Inside {
     Inside(const CoreCache& cache, bool unlocked) : core(cache), without_gil(unlocked) {
@@ -63,8 +73,9 @@ class CoreCache {
   TensorCache* cache_ = nullptr;
   const std::uint64_t forks_ = forks();
   const bool disk_;
-  bool closed_ = false;                    // changed with the GIL held
-  bool nothing_comes_back_ = true;         // close()
+  bool closed_ = false;              // changed with the GIL held
+  bool nothing_comes_back_ = true;   // close()
+  Counts counts_;
   mutable std::atomic<int> users_{0};      // calls that are inside
   mutable std::atomic<int> unlocked_{0};   // those of them that let go of the GIL
 };

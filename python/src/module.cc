@@ -45,10 +45,11 @@ py::object get(const CoreCache& core, py::handle key, const py::object& build, c
   return hit ? value_of(hit, build) : otherwise;
 }
 
-// The hit, or None. `counts`: as a hit or a miss.
-py::object lookup(const CoreCache& core, py::handle key, bool counts) {
+// The hit, or None. `look`: TensorCache's get, probe or peek.
+template <Hit (TensorCache::*look)(const ItemKey&)>
+py::object lookup(const CoreCache& core, py::handle key) {
   const Key digest = digest_of(key);
-  Hit hit = core.call(core.has_disk(), [&](TensorCache& cache) { return counts ? cache.get(digest) : cache.peek(digest); });
+  Hit hit = core.call(core.has_disk(), [&](TensorCache& cache) { return (cache.*look)(digest); });
   if (hit.version() == 0) return py::none();
   return py::cast(HeldHit(std::move(hit)));
 }
@@ -132,10 +133,13 @@ py::dict stats(const CoreCache& core) {
   to["used_bytes"] = from.store.used_bytes;
   to["capacity_bytes"] = from.store.capacity_bytes;
   to["peak_bytes"] = from.store.peak_bytes;
-  to["hits"] = from.hits;
+  const CoreCache::Counts& more = core.counts();
+  to["hits"] = static_cast<std::int64_t>(from.hits) + more.hits;
   to["stale_hits"] = from.stale_hits;
   to["negative_hits"] = from.negative_hits;
-  to["misses"] = from.misses;
+  to["misses"] = static_cast<std::int64_t>(from.misses) + more.misses;
+  to["waits"] = more.waits;
+  to["computations"] = more.computations;
   to["writes"] = from.writes;
   to["rejected_writes"] = from.rejected_writes;
   to["conflicts"] = from.conflicts;
@@ -194,7 +198,15 @@ void define_cache(py::module_& module) {
       .def_property_readonly("closed", &CoreCache::is_closed)
       .def_property_readonly("has_disk", &CoreCache::has_disk)
       .def("get", &get)
-      .def("lookup", &lookup)
+      .def("lookup", &lookup<&TensorCache::get>)
+      .def("probe", &lookup<&TensorCache::probe>)
+      .def("peek", &lookup<&TensorCache::peek>)
+      .def(
+          "count",
+          [](CoreCache& core, std::int64_t hits, std::int64_t misses, std::int64_t waits, std::int64_t computations) {
+            core.count({hits, misses, waits, computations});
+          },
+          py::kw_only(), py::arg("hits") = 0, py::arg("misses") = 0, py::arg("waits") = 0, py::arg("computations") = 0)
       .def("contains", &contains)
       .def("add", &add)
       .def("put_if_version", &put_if_version)

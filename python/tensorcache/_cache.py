@@ -176,7 +176,8 @@ class TensorCache(Computing):
         are copies, or with ``share=True`` (default: the cache's own ``share``) the cache's memory, which must then not be written."""
         try:
             return self._core.get(key, self._build if share is None else self._builds[bool(share)], default)
-        except Unreadable:   # of a class that is not here, or has other fields now: a miss
+        except Unreadable:   # of a class that is not here, or has other fields now
+            self._core.count(hits=-1, misses=1)
             return default
 
     def remove(self, key: Any) -> bool:
@@ -223,8 +224,11 @@ class TensorCache(Computing):
 
     def entry(self, key: Any) -> Optional[Entry]:
         """The value with its version, age and freshness; None on a miss."""
-        hit = self._core.lookup(key, True)
-        return Entry(hit, self._build) if hit is not None and _values.is_readable(hit.structure) else None
+        hit = self._core.lookup(key)
+        if hit is not None and not _values.is_readable(hit.structure):
+            self._core.count(hits=-1, misses=1)
+            return None
+        return None if hit is None else Entry(hit, self._build)
 
     def put_if_version(self, key: Any, version: int, value: Any, **options: "Unpack[_arguments.AddOptions]") -> Optional[int]:
         """Stores only if ``version`` is what is stored (0: nothing is). The new version, or None: somebody else was faster. OSError: what is stored
@@ -233,7 +237,7 @@ class TensorCache(Computing):
         digest, to_store = _core.digest(key), (parts, structure, self._options(options))
         stored, new = self._core.put_if_version(digest, _arguments.whole(version, "version"), *to_store)
         if not stored and version == 0:
-            hit = self._core.lookup(digest, False)
+            hit = self._core.peek(digest)
             if hit is not None and not _values.is_readable(hit.structure):   # which entry() takes for nothing, too
                 stored, new = self._core.put_if_version(digest, hit.version, *to_store)
         return new if stored else None
@@ -271,7 +275,11 @@ class TensorCache(Computing):
         return self._core.size()
 
     def stats(self) -> Dict[str, Any]:
-        """Counters and sizes: hits, misses, entries, used_bytes, capacity_bytes, evictions, ...; with a path also disk_*."""
+        """Counters and sizes: hits, misses, waits, computations, entries, used_bytes, capacity_bytes, evictions, ...; with a path also disk_*.
+
+        Each key that is asked for counts once: as a hit, as a miss, or as a wait, which got what another thread or task was computing. ``computations``
+        are the values that were computed here, refreshes of stale ones included.
+        """
         return self._core.stats()
 
     def resize(self, cache_size: Union[int, str]) -> None:

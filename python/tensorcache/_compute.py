@@ -7,7 +7,7 @@ import logging
 import threading
 import warnings
 import weakref
-from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Awaitable, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar, Union
 
 from . import _arguments, _core, _values
 from ._classes import Unreadable
@@ -76,9 +76,8 @@ class Computing:
         missing: Dict[Any, Any] = {}
         stale: Dict[Flight, Any] = {}
         for digest, key in dict(zip(digests, keys)).items():
-            hit = self._core.lookup(digest, True)
-            value = self._value(hit)
-            if hit is None or value is _MISSING:
+            hit, value = self._probe(digest)
+            if hit is None:
                 missing[digest] = key
                 continue
             found[digest] = value
@@ -117,9 +116,18 @@ class Computing:
         except Unreadable:
             return _MISSING
 
+    def _probe(self, digest: Any) -> Tuple[Optional[Hit], Any]:
+        """What is stored and its value, counted; (None, _MISSING) is for the caller to count, as a miss or a wait."""
+        hit = self._core.probe(digest)
+        value = self._value(hit)
+        if hit is not None and value is _MISSING:
+            self._core.count(hits=-1)   # it was taken for one
+            return None, _MISSING
+        return hit, value
+
     def _stored_since(self, flight: Flight) -> Any:
         """What somebody stored since the flight's maker looked; _MISSING if nobody did, or it cannot be read and is to be replaced."""
-        hit = self._core.lookup(flight.digest, False)
+        hit = self._core.peek(flight.digest)
         if hit is None or hit.version == flight.replaces:
             return _MISSING
         value = self._value(hit)
@@ -143,7 +151,7 @@ class Computing:
                     self._core.put_if_version(flight.digest, flight.replaces, parts, structure, options)
                 elif asked.negative_ttl and self._stored_since(flight) is _MISSING:
                     self._core.add_negative(flight.digest, options._replace(ttl=asked.negative_ttl, stale=0.0))
-            stored = self._core.lookup(flight.digest, False)
+            stored = self._core.peek(flight.digest)
             found = _MISSING if stored is None or stored.negative else self._value(stored)
             return value if found is _MISSING else found
         except (ValueError, MemoryError, OSError) as error:
@@ -156,9 +164,8 @@ class Computing:
 
     def _get_or_compute(self, digest: Any, key: Any, compute: ComputeMany, asked: Asked) -> Any:
         while True:
-            hit = self._core.lookup(digest, True)
-            value = self._value(hit)
-            if hit is not None and value is not _MISSING:
+            hit, value = self._probe(digest)
+            if hit is not None:
                 if hit.stale:
                     self._refresh({Flight(digest, asked.options.tags, hit.version): key}, compute, asked)
                 return value
@@ -166,12 +173,14 @@ class Computing:
             try:
                 flight = self._flights.join(mine)
                 if flight is mine:
+                    self._core.count(misses=1)
                     return self._lead({mine: key}, compute, asked)[0]
             except BaseException as error:
                 self._flights.fail(mine, error)
                 raise
             outcome = flight.wait()
             if not outcome.abandoned and not flight.invalidated:
+                self._core.count(waits=1)
                 return outcome.get()
 
     def _lead_missing(self, keys: Mapping[Any, Any], compute: ComputeMany, asked: Asked) -> Dict[Any, Any]:
@@ -179,6 +188,7 @@ class Computing:
         mine = {Flight(digest, asked.options.tags): key for digest, key in keys.items()}
         try:
             led = {flight: key for flight, key in mine.items() if self._flights.join(flight) is flight}
+            self._core.count(misses=len(led))
             results = self._lead(led, compute, asked)
         except BaseException as error:
             for flight in mine:
@@ -194,6 +204,7 @@ class Computing:
         missing = [flight for flight, result in results.items() if result is _MISSING]
         if missing:
             as_of = self._core.now()
+            self._core.count(computations=len(missing))
             values = compute([flights[flight] for flight in missing])
             if len(values) != len(missing):
                 raise ValueError(f"compute was given {len(missing)} keys and returned {len(values)} values")
@@ -232,9 +243,8 @@ class Computing:
 
     async def _aget_or_compute(self, digest: Any, compute: Callable[[], Any], asked: Asked) -> Any:
         while True:
-            hit = await self._aside(self._core.lookup, digest, True)
-            value = self._value(hit)
-            if hit is not None and value is not _MISSING:
+            hit, value = await self._aside(self._probe, digest)
+            if hit is not None:
                 if hit.stale:
                     self._arefresh(Flight(digest, asked.options.tags, hit.version), compute, asked)
                 return value
@@ -242,12 +252,14 @@ class Computing:
             try:
                 flight = self._flights.join(mine)
                 if flight is mine:
+                    self._core.count(misses=1)
                     return await self._alead(mine, compute, asked)
             except BaseException as error:
                 self._flights.fail(mine, error)
                 raise
             outcome = await flight.wait_async()
             if not outcome.abandoned and not flight.invalidated:
+                self._core.count(waits=1)
                 return outcome.get()
 
     async def _alead(self, flight: Flight, compute: Callable[[], Any], asked: Asked) -> Any:
@@ -255,6 +267,7 @@ class Computing:
         result = await self._aside(self._stored_since, flight)
         if result is _MISSING:
             as_of = self._core.now()
+            self._core.count(computations=1)
             value = compute()
             if inspect.isawaitable(value):
                 value = await value

@@ -364,7 +364,8 @@ tc_status tc_get_stats(const tc_cache* cache, tc_stats* stats) {
                          from.computations,
                          from.refreshes,
                          from.disk.entries,
-                         from.disk.used_bytes};
+                         from.disk.used_bytes,
+                         from.waits};
     std::memcpy(stats, &to, std::min(size, sizeof to));
     return TC_OK;
   });

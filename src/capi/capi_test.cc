@@ -154,6 +154,7 @@ TEST_F(CApi, ManyAtOnceAndStatistics) {
   EXPECT_EQ(stats.entries, 1u);
   EXPECT_EQ(stats.hits, 1u);
   EXPECT_EQ(stats.misses, 1u);
+  EXPECT_EQ(stats.waits, 0u);
   EXPECT_EQ(stats.capacity_bytes, 1u << 20);
   // A caller that was compiled against an older, shorter struct.
   std::uint64_t room[sizeof(tc_stats) / sizeof(std::uint64_t)];

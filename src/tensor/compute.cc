@@ -101,13 +101,15 @@ Hit TensorCache::get_or_compute(const ItemKey& item, const Compute& compute, con
   require_valid(options);
   if (options.negative_time_to_live.count() < 0) throw std::invalid_argument("negative_time_to_live: must not be negative");
   const Key key = impl_->in_store(item.key());
-  Hit hit = impl_->get(key);
+  Hit hit = impl_->probe(key);
   if (hit.version() != 0) {
     if (hit.stale()) impl_->refresh_later(key, compute, hit.version(), options);
     return hit;
   }
   auto joined = impl_->join(key);
-  if (auto* landed = std::get_if<Impl::ValuePtr>(&joined)) return Hit(std::move(*landed));
+  auto* landed = std::get_if<Impl::ValuePtr>(&joined);
+  (landed != nullptr ? impl_->counters.waits : impl_->counters.misses).fetch_add(1, std::memory_order_relaxed);
+  if (landed != nullptr) return Hit(std::move(*landed));
   auto& lead = std::get<Impl::Lead>(joined);
   // Somebody may have stored it between this caller's miss and its turn.
   if (Impl::ValuePtr stored = impl_->look(key); stored && stored != Impl::unavailable()) {
@@ -136,6 +138,11 @@ struct TensorCache::Impl::Batch {
     return true;
   }
 
+  // Once for each index: where "there is nothing" was remembered, it was counted as a hit.
+  void count(std::size_t i, std::atomic<std::uint64_t>& counter) const {
+    if (hits[i].version() == 0) counter.fetch_add(1, std::memory_order_relaxed);
+  }
+
   static std::vector<Tensor> computed(const ComputeMany& compute, std::span<const std::size_t> missing) {
     std::vector<Tensor> tensors = compute(missing);
     if (tensors.size() != missing.size()) throw std::invalid_argument("compute: must return one tensor for each index it was given");
@@ -161,7 +168,9 @@ struct TensorCache::Impl::Batch {
 
   void follow(std::size_t i) {
     auto joined = impl.join(key(i));
-    if (auto* landed = std::get_if<ValuePtr>(&joined)) {
+    auto* landed = std::get_if<ValuePtr>(&joined);
+    count(i, landed != nullptr ? impl.counters.waits : impl.counters.misses);
+    if (landed != nullptr) {
       hits[i] = Hit(std::move(*landed));
     } else if (auto& lead = std::get<Lead>(joined); !is_stored(i, lead)) {
       run(std::span(&i, 1), std::span(&lead, 1));
@@ -171,7 +180,9 @@ struct TensorCache::Impl::Batch {
 
 std::vector<Hit> TensorCache::get_or_compute_many(std::span<const ItemKey> items, const ComputeMany& compute, const AddOptions& options) {
   require_valid(options);
-  Impl::Batch batch{*impl_, items, compute, {options, {}}, get_many(items)};
+  Impl::Batch batch{*impl_, items, compute, {options, {}}, {}};
+  batch.hits.reserve(items.size());
+  for (const ItemKey& item : items) batch.hits.push_back(probe(item));
   std::unordered_map<Key, std::size_t> first;   // where a key stands that is missing
   std::vector<std::size_t> led, followed, repeated;
   std::vector<Impl::Lead> leads;
@@ -180,9 +191,12 @@ std::vector<Hit> TensorCache::get_or_compute_many(std::span<const ItemKey> items
       if (batch.hits[i].stale()) batch.refresh_later(i);
     } else if (!first.emplace(items[i].key(), i).second) {
       repeated.push_back(i);
+      batch.count(i, impl_->counters.waits);
     } else if (std::optional<Impl::Lead> lead = impl_->computations.lead(batch.key(i)); !lead) {
       followed.push_back(i);
-    } else if (!batch.is_stored(i, *lead)) {
+    } else {
+      batch.count(i, impl_->counters.misses);
+      if (batch.is_stored(i, *lead)) continue;
       led.push_back(i);
       leads.push_back(std::move(*lead));
     }

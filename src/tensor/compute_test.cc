@@ -37,6 +37,48 @@ TEST(Compute, OneComputesAndAllGetIt) {
   EXPECT_EQ(right, 8);
 }
 
+TEST(Compute, WhoWaitsIsCountedApartFromMisses) {
+  TensorCache cache({});
+  std::promise<void> go;
+  const std::shared_future<void> gone = go.get_future().share();
+  std::atomic<int> asked{0};
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 12; ++i) {
+    threads.emplace_back([&, i] {
+      const std::string key = "k" + std::to_string(i % 3);
+      ++asked;
+      (void)cache.get_or_compute(key, [&] {
+        gone.wait();
+        return Tensor::text("v");
+      });
+    });
+  }
+  EXPECT_TRUE(soon([&] { return asked == 12 && cache.stats().computations == 3; }));
+  std::this_thread::sleep_for(50ms);   // those that wait are waiting; one that is late finds a hit
+  go.set_value();
+  for (auto& thread : threads) thread.join();
+  TensorCacheStats stats = cache.stats();
+  EXPECT_EQ(stats.misses, 3u);
+  EXPECT_EQ(stats.computations, 3u);
+  EXPECT_EQ(stats.hits + stats.waits, 9u);
+  EXPECT_GT(stats.waits, 0u);
+
+  const std::uint64_t lookups = stats.hits + stats.misses + stats.waits;
+  const std::vector<ItemKey> keys = {"k0", "new", "new", "other"};
+  (void)cache.get_or_compute_many(keys, [](std::span<const std::size_t> missing) {
+    std::vector<Tensor> made;
+    for (std::size_t i = 0; i < missing.size(); ++i) made.push_back(Tensor::text("v"));
+    return made;
+  });
+  stats = cache.stats();
+  EXPECT_EQ(stats.misses, 5u);
+  EXPECT_EQ(stats.hits + stats.misses + stats.waits, lookups + keys.size()) << "each key that is asked for counts once";
+  EXPECT_FALSE(cache.probe("nothing"));
+  EXPECT_TRUE(cache.probe("new"));
+  EXPECT_EQ(cache.stats().misses, 5u);
+  EXPECT_EQ(cache.stats().hits, stats.hits + 1);
+}
+
 TEST(Compute, AFailedOneIsHandedOver) {
   TensorCache cache({});
   std::atomic<int> calls{0}, failures{0}, right{0};

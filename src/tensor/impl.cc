@@ -98,14 +98,19 @@ std::optional<tensor::ValueHead> TensorCache::Impl::head(const Key& key) const {
   return head && !shared->tags->is_gone(*head) ? std::move(head) : std::nullopt;
 }
 
-Hit TensorCache::Impl::counted(const ValuePtr& value) {
+Hit TensorCache::Impl::probe(const Key& key) {
   const auto count = [](std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); };
-  const bool found = value && value != unavailable();
-  count(found ? counters.hits : counters.misses);
-  if (value && !found) count(counters.unavailable);
+  ValuePtr value = look(key);
+  if (value) count(value == unavailable() ? counters.unavailable : counters.hits);
   if (value && value->stale) count(counters.stale_hits);
   if (value && value->head.negative) count(counters.negative_hits);
-  return Hit(value);
+  return Hit(std::move(value));
+}
+
+Hit TensorCache::Impl::get(const Key& key) {
+  Hit hit = probe(key);
+  if (hit.version() == 0) counters.misses.fetch_add(1, std::memory_order_relaxed);
+  return hit;
 }
 
 // Room for the value, and its bytes in it.

@@ -41,8 +41,9 @@ struct TensorCache::Impl {
   // What is known without reading a whole value from disk; see Cache::head. With the key's stripe held, nothing is certain.
   [[nodiscard]] std::optional<tensor::ValueHead> head(const Key& key) const;
   [[nodiscard]] static const ValuePtr& unavailable();
-  [[nodiscard]] Hit counted(const ValuePtr& value);
-  [[nodiscard]] Hit get(const Key& key) { return counted(look(key)); }
+  // Counts a hit; probe() leaves a miss to be counted, as a miss or as a wait for another's computation.
+  [[nodiscard]] Hit probe(const Key& key);
+  [[nodiscard]] Hit get(const Key& key);
 
   // `only_if`: the version that must be stored, 0 for nothing.
   WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if = std::nullopt);
@@ -72,8 +73,8 @@ struct TensorCache::Impl {
   tensor::Computations computations;
   std::shared_ptr<tensor::Leases> leases = std::make_shared<tensor::Leases>();
   struct Counters {
-    std::atomic<std::uint64_t> hits{0}, stale_hits{0}, negative_hits{0}, misses{0}, writes{0}, rejected_writes{0}, conflicts{0}, computations{0},
-        refreshes{0}, failed_computations{0}, entry_limit_evictions{0}, unavailable{0}, dropped_refreshes{0};
+    std::atomic<std::uint64_t> hits{0}, stale_hits{0}, negative_hits{0}, misses{0}, waits{0}, writes{0}, rejected_writes{0}, conflicts{0},
+        computations{0}, refreshes{0}, failed_computations{0}, entry_limit_evictions{0}, unavailable{0}, dropped_refreshes{0};
   } counters;
   tensor::Refresher refresher;   // last: its thread goes first
 };

@@ -54,6 +54,8 @@ WriteResult TensorCache::add_negative(const ItemKey& key, const AddOptions& opti
 
 Hit TensorCache::get(const ItemKey& key) { return impl_->get(impl_->in_store(key.key())); }
 
+Hit TensorCache::probe(const ItemKey& key) { return impl_->probe(impl_->in_store(key.key())); }
+
 Hit TensorCache::peek(const ItemKey& key) { return Hit(impl_->look(impl_->in_store(key.key()))); }
 
 bool TensorCache::contains(const ItemKey& item) {
@@ -152,6 +154,7 @@ TensorCacheStats TensorCache::stats() const {
                          .stale_hits = from.stale_hits,
                          .negative_hits = from.negative_hits,
                          .misses = from.misses,
+                         .waits = from.waits,
                          .writes = from.writes,
                          .rejected_writes = from.rejected_writes,
                          .conflicts = from.conflicts,
