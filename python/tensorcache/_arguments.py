@@ -1,12 +1,15 @@
 """What may be said to a cache, checked: every error names its argument."""
 from __future__ import annotations
 
+import inspect
 import operator
 import os
 from numbers import Real
-from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, TypedDict, Union
+from typing import Any, Callable, Mapping, NamedTuple, Optional, Sequence, Tuple, TypedDict, TypeVar, Union
 
 from . import _core
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 MOST_TAGS = 16
 _LARGEST = 2**63 - 1
@@ -34,6 +37,17 @@ class Options(NamedTuple):
 
 
 PLAIN = Options()
+_SHOWN = {"ttl": ("Optional[float]", None), "stale": ("float", 0.0), "tags": ("Sequence[str]", ()), "cost": ("float", 1.0), "as_of": ("int", 0)}
+
+
+def shows_options(function: Function) -> Function:
+    """For ``help()`` and editors: where the source has ``**options``, the signature has each of AddOptions with its default."""
+    written = inspect.signature(function)
+    named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+             for name, (annotation, default) in _SHOWN.items()]
+    others = [parameter for parameter in written.parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
+    setattr(function, "__signature__", written.replace(parameters=others + named))
+    return function
 
 
 def seconds(value: Any, name: str, positive: bool = False) -> float:

@@ -97,6 +97,7 @@ class Lease:
         """False once it ran out or was given back."""
         return self._lease.held()
 
+    @_arguments.shows_options
     def add(self, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
         """``TensorCache.add`` for its key, only if the lease is still held; else raises TimeoutError and stores nothing."""
         parts, structure = _values.flatten(value, self._cache._allow_pickle)
@@ -161,6 +162,7 @@ class TensorCache(Computing):
 
     # The classic four.
 
+    @_arguments.shows_options
     def add(self, key: Any, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
         """Stores a copy of ``value`` in place of what is there, and returns its version.
 
@@ -199,6 +201,7 @@ class TensorCache(Computing):
         """``get`` for each key, in their order; None where there is nothing."""
         return [self.get(key) for key in keys]
 
+    @_arguments.shows_options
     def add_many(self, items: Union[Mapping[Any, Any], Iterable[Tuple[Any, Any]]], **options: "Unpack[_arguments.AddOptions]") -> None:
         """``add`` for each (key, value)."""
         for key, value in items.items() if isinstance(items, Mapping) else items:
@@ -208,6 +211,7 @@ class TensorCache(Computing):
         """``get``; a disk is read on another thread."""
         return await self._aside(functools.partial(self.get, key, default, share=share))
 
+    @_arguments.shows_options
     async def aadd(self, key: Any, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
         """``add`` on another thread, as the copy may be long."""
         return await asyncio.to_thread(functools.partial(self.add, key, value, **options))
@@ -230,6 +234,7 @@ class TensorCache(Computing):
             return None
         return None if hit is None else Entry(hit, self._build)
 
+    @_arguments.shows_options
     def put_if_version(self, key: Any, version: int, value: Any, **options: "Unpack[_arguments.AddOptions]") -> Optional[int]:
         """Stores only if ``version`` is what is stored (0: nothing is). The new version, or None: somebody else was faster. OSError: what is stored
         cannot be read now."""

@@ -54,6 +54,7 @@ class Computing:
     _ttl: Optional[float]
     _allow_pickle: bool
 
+    @_arguments.shows_options
     def get_or_compute(self, key: Any, compute: Callable[[], T], *, negative_ttl: float = 0.0, **options: "Unpack[_arguments.AddOptions]") -> T:
         """What is stored, or what ``compute()`` returns, which is then stored with ``options`` (see ``add``).
 
@@ -65,6 +66,7 @@ class Computing:
         result: T = self._get_or_compute(_core.digest(key), key, lambda _: [compute()], self._asked(negative_ttl, options))
         return result
 
+    @_arguments.shows_options
     def get_or_compute_many(self, keys: Iterable[Any], compute: ComputeMany, *, negative_ttl: float = 0.0,
                             **options: "Unpack[_arguments.AddOptions]") -> List[Any]:
         """The values of ``keys`` in their order. ``compute`` gets the list of those that are missing and that nobody else computes, and returns as
@@ -92,6 +94,7 @@ class Computing:
                 found[digest] = self._get_or_compute(digest, key, compute, asked)
         return [found[digest] for digest in digests]
 
+    @_arguments.shows_options
     async def aget_or_compute(self, key: Any, compute: Callable[[], Union[T, Awaitable[T]]], *, negative_ttl: float = 0.0,
                               **options: "Unpack[_arguments.AddOptions]") -> T:
         """``get_or_compute`` for a coroutine function (or a plain one, which then runs in the event loop). One computation a key among all tasks and

@@ -1,6 +1,7 @@
 """CacheManager: several named caches under one budget."""
 from __future__ import annotations
 
+import inspect
 import threading
 from typing import TYPE_CHECKING, Any, Dict, List, Optional, Union
 
@@ -39,6 +40,7 @@ class CacheManager:
         """The names in use; "" is the default cache's."""
         return sorted(self._caches)
 
+    @_arguments.shows_options
     def add(self, key: Any, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
         """``TensorCache.add`` of the cache without a name."""
         return self._default.add(key, value, **options)
@@ -93,3 +95,6 @@ class CacheManager:
 
     def __repr__(self) -> str:
         return f"<CacheManager of {', '.join(repr(cache) for cache in list(self._caches.values()))}>"
+
+
+setattr(CacheManager.__init__, "__signature__", inspect.signature(TensorCache.__init__))   # what its **options are

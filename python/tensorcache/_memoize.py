@@ -5,7 +5,7 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from . import _core
+from . import _arguments, _core
 from ._cache import TensorCache
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         def forget(self, *args: P.args, **kwargs: P.kwargs) -> bool: ...
 
 
+@_arguments.shows_options
 def memoize(cache: TensorCache, *, key: Optional[Callable[..., Any]] = None, name: Optional[str] = None, negative_ttl: float = 0.0,
             **options: "Unpack[AddOptions]") -> "Callable[[Callable[P, R]], Memoized[P, R]]":
     """Keeps a function's results in ``cache``, one computation per key; a coroutine function's too.
