@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version as _version
 from ._cache import Entry, Lease, TensorCache
 from ._manager import CacheManager
 from ._memoize import memoize
+from ._paths import PathInUseError
 from ._types import register_type
 
 try:
@@ -19,4 +20,4 @@ try:
 except PackageNotFoundError:   # run from a source tree
     __version__ = "0"
 
-__all__ = ["CacheManager", "Entry", "Lease", "TensorCache", "memoize", "register_type", "__version__"]
+__all__ = ["CacheManager", "Entry", "Lease", "PathInUseError", "TensorCache", "memoize", "register_type", "__version__"]

@@ -9,7 +9,7 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
-from . import _arguments, _core, _values
+from . import _arguments, _core, _paths, _values
 from ._classes import Unreadable
 from ._compute import Computing
 from ._flights import Flights
@@ -121,7 +121,7 @@ class TensorCache(Computing):
     """A cache of tensors, bytes and text under keys of tokens, text or anything made of those.
 
     cache_size: at most so many entries (an int; the least recently used go first), or so many bytes of memory, everything counted ("2GiB").
-    path: keep the values on disk too, in this folder, which one process at a time may use; disk_size bounds it.
+    path: keep the values on disk too, in this folder, which one process at a time may use (others get PathInUseError); disk_size bounds it.
     memory: with a number of entries, also a limit in bytes (default: half of the machine's memory, which is not taken before it is needed).
     policy: which value goes first when the memory is full: "lru", "gdsf" (weighs ``cost`` and size), "s3fifo", ...
     name: caches of different names never see each other's entries, on one disk either; at most 200 bytes.
@@ -140,7 +140,7 @@ class TensorCache(Computing):
                  memory: Union[int, str, None] = None, policy: str = "lru", name: str = "", ttl: Optional[float] = None,
                  share: bool = False, allow_pickle: bool = False) -> None:
         entries, size = _arguments.limits(cache_size, memory)
-        core = _core.Cache({
+        core = _paths.open_core({
             "entries": entries, "memory": size, "policy": _arguments.text(policy, "policy"), "name": _arguments.text(name, "name"),
             "path": _arguments.path(path), "disk_size": _arguments.size(disk_size, "disk_size")})
         self._set_up(core, _Settings(name, policy, _arguments.default_ttl(ttl), bool(share), bool(allow_pickle)))
