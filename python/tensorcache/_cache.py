@@ -130,8 +130,8 @@ class TensorCache(Computing):
     allow_pickle: values of other types are pickled, and pickles that are found are loaded. Only for files that nobody else can write.
 
     Keys are bytes, str, int, float, bool, None, NumPy integer arrays, and tuples of those. Values are bytes, str, numbers, NumPy arrays,
-    anything with DLPack or the buffer protocol, and tuples and dicts of those. An array that comes out is a read-only view of the cache's
-    memory, which stays as long as the array does.
+    anything with DLPack or the buffer protocol, and tuples, lists, dicts, dataclasses and named tuples of those; ``register_type`` adds
+    others. An array that comes out is a read-only view of the cache's memory, which stays as long as the array does.
 
     Every method may be called from any thread. After a fork the child must open a cache of its own.
     """

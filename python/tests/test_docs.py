@@ -1,5 +1,7 @@
 """The Python on docs/python.md and in the README runs as it stands there."""
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -11,14 +13,31 @@ def blocks(path):
     return re.findall(r"^```python\n(.*?)^```", (ROOT / path).read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_docs_python(capsys):
+@pytest.fixture
+def namespace(monkeypatch):
+    """Of a module, where classes are found again."""
+    module = types.ModuleType("docs_page")
+    monkeypatch.setitem(sys.modules, "docs_page", module)
+    return vars(module)
+
+
+def test_docs_python(capsys, namespace):
     code = blocks("docs/python.md")
     assert len(code) >= 8
-    namespace = {}
     for block in code:
         exec(compile(block, "docs/python.md", "exec"), namespace)
     (shown,) = re.findall(r"^print\(cache\) +# (.*)$", "\n".join(code), re.MULTILINE)
     assert re.match(re.escape(shown).replace(r"\.\.\.", ".*"), capsys.readouterr().out)
+
+
+def test_docs_python_with_torch(namespace):
+    pytest.importorskip("torch")
+    (code,) = re.findall(r"^```py\n(.*?)^```", (ROOT / "docs/python.md").read_text(), re.MULTILINE | re.DOTALL)
+    from tensorcache import TensorCache
+    with TensorCache("64MiB") as namespace["cache"]:
+        for _ in range(2):
+            exec(compile(code, "docs/python.md", "exec"), namespace)
+        assert namespace["cache"].stats()["computations"] == 1
 
 
 def test_readme():
