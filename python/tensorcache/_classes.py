@@ -114,13 +114,13 @@ def _kind(cls: type) -> Optional[str]:
     if issubclass(cls, Enum):
         return None
     if issubclass(cls, tuple):
-        names = getattr(cls, "_fields", None)
+        names = _in_class(cls, "_fields")
         if isinstance(names, tuple) and all(type(name) is str for name in names):
             return "tuple"
-        counts = [getattr(cls, name, None) for name in ("n_fields", "n_sequence_fields", "n_unnamed_fields")]
+        counts = [_in_class(cls, name) for name in ("n_fields", "n_sequence_fields", "n_unnamed_fields")]
         of_c = isinstance(vars(cls).get("__new__"), types.BuiltinFunctionType) and "__init__" not in vars(cls)
         return "sequence" if of_c and type(counts[0]) is int and counts[0] == counts[1] and counts[2] == 0 else None   # as of torch.topk
-    return "dataclass" if dataclasses.is_dataclass(cls) else None
+    return "dataclass" if type(_in_class(cls, "__dataclass_fields__")) is dict else None
 
 
 def _names(cls: Any, kind: str) -> List[str]:
@@ -146,7 +146,7 @@ def _obstacle(cls: type) -> str:
     """Why an instance cannot be made from its fields alone; "" if it can."""
     if find(cls.__module__, cls.__qualname__) is not cls:
         return f"its class is not found again as {cls.__module__}.{cls.__qualname__}; define it at the top of a module"
-    if hasattr(cls, "__del__"):
+    if _in_class(cls, "__del__") is not _UNSET:
         return "its class has a __del__"
     if issubclass(cls, tuple):
         return ""
@@ -161,13 +161,14 @@ def _obstacle(cls: type) -> str:
 
 
 def _in_class(cls: type, name: str) -> Any:
+    """Its attribute, found without running code of a metaclass or a descriptor."""
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), _UNSET)
 
 
 def _may_be_set(cls: type, name: str) -> bool:
     """Whether an instance may have this attribute: it runs no code and takes the place of no method."""
     found = _in_class(cls, name)
-    return isinstance(found, types.MemberDescriptorType) or not hasattr(type(found), "__get__")
+    return isinstance(found, types.MemberDescriptorType) or _in_class(type(found), "__get__") is _UNSET
 
 
 # Of an instance.

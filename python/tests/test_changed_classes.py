@@ -125,6 +125,7 @@ OUTPUT = {"c": ["changing", "Output"], "dataclass": FIELDS}
     {**OUTPUT, "c": ["changing", "Output.__class__"]}, {**OUTPUT, "c": ["changing", "Output.method"]}, {**OUTPUT, "c": ["changing", "sys.modules"]},
     {**OUTPUT, "c": ["changing", "alias"]}, {**OUTPUT, "c": ["changing", ""]}, {**OUTPUT, "c": ["changing", 5]}, {**OUTPUT, "c": [["x"], "y"]}, {**OUTPUT, "c": 5},
     {**OUTPUT, "c": None}, {**OUTPUT, "c": ["changing", "Deleting"]}, {**OUTPUT, "c": ["changing", "Lazy.sub"]},
+    {**OUTPUT, "c": ["changing", "Lazy"]}, {"c": ["changing", "LazyTuple"], "tuple": [], "values": []}, {"c": ["changing", "LazyTuple"], "sequence": [], "values": []},
     {**OUTPUT, "more": [["method", 5]]}, {**OUTPUT, "more": [["__class__", 5]]}, {**OUTPUT, "more": [["__dict__", {"d": []}]]}, {**OUTPUT, "more": [[5, None]]},
     {**OUTPUT, "more": [["name", None, None, None]], "items": 5}, {**OUTPUT, "items": [["a", None]]}, {**OUTPUT, "dataclass": FIELDS[:1]}, {**OUTPUT, "dataclass": 5},
     {**OUTPUT, "dataclass": [*FIELDS, ["__del__", None]]}, {**OUTPUT, "dataclass": [[], []]}, {"c": ["changing", "Pair"], "tuple": ["a", "b"], "values": [None]},
@@ -147,6 +148,7 @@ class Deleting(Output):
 class Meta(type):
     def __getattr__(cls, name): raise SystemExit
 class Lazy(metaclass=Meta): pass
+class LazyTuple(tuple, metaclass=Meta): pass
 def __getattr__(name): raise SystemExit
 """)
     forged(cache, structure)
