@@ -54,12 +54,12 @@ def register_type(cls: Type[T], to_tree: Callable[[T], Any], from_tree: Callable
         other = _by_name.get(entry.name)
         if other is not None and f"{other.cls.__module__}.{other.cls.__qualname__}" != own:
             raise ValueError(f"{entry.name!r} is the name of {other.cls!r} already; give {cls!r} another: register_type(..., name=...)")
-        if other is not None:
+        earlier = _by_type.get(cls)
+        _by_type[cls] = _by_name[entry.name] = entry   # first, as others look it up without the lock
+        if other is not None and other.cls is not cls:
             _by_type.pop(other.cls, None)
-        earlier = _by_type.pop(cls, None)
-        if earlier is not None:
+        if earlier is not None and earlier.name != entry.name:
             _by_name.pop(earlier.name, None)
-        _by_type[cls] = _by_name[entry.name] = entry
 
 
 def node(value: Any, encode: Callable[[Any], Any]) -> Optional[Dict[str, Any]]:

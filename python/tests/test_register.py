@@ -80,6 +80,8 @@ def test_names():
     defined_anew = type("Thing", (), {"__module__": __name__})
     register_type(defined_anew, str, str)
     assert set(_types._by_type) == {Local, defined_anew}
+    register_type(Local, str, str, name="renamed")
+    assert "local" not in _types._by_name and "renamed" in _types._by_name
 
 
 @pytest.mark.parametrize("arguments, error", [((5, str, str), TypeError), ((list, str, list), ValueError), ((np.ndarray, str, str), ValueError),

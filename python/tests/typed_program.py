@@ -1,10 +1,11 @@
 """What a type checker is to make of the package (test_types.py); it is not run."""
+from decimal import Decimal
 from typing import Any, List, Optional
 
 import numpy as np
 from typing_extensions import assert_type
 
-from tensorcache import CacheManager, Entry, TensorCache, memoize
+from tensorcache import CacheManager, Entry, TensorCache, memoize, register_type
 from tensorcache.python.tensorcache import TensorCache as Classic
 
 cache = TensorCache("2GiB", policy="gdsf", ttl=60)
@@ -19,6 +20,7 @@ with cache.lease("k") as lease:
 with CacheManager("1GiB", path="folder") as manager:
     assert_type(manager.cache("x"), TensorCache)
     manager.add("k", "v", tags=("a",))
+register_type(Decimal, to_tree=str, from_tree=lambda tree: Decimal(tree))
 
 
 @memoize(cache, ttl=5)
@@ -48,3 +50,4 @@ cache.add("k", "v", ttl="5")   # type: ignore[arg-type]
 area("3")   # type: ignore[arg-type]
 TensorCache(1.5)   # type: ignore[arg-type]
 memoize(5)   # type: ignore[arg-type]
+register_type(Decimal, 5, Decimal)   # type: ignore[arg-type]
