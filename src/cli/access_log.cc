@@ -3,10 +3,11 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <boost/json.hpp>
-#include <cstdio>
+#include <cstdint>
 
+#include "cli/log_sink.h"
 #include "cli/logging.h"
+#include "server/json_text.h"
 
 namespace tensorcache {
 namespace {
@@ -21,10 +22,28 @@ std::string printable(std::string_view text) {
   return out;
 }
 
-std::string seconds_text(double seconds) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3fs", seconds);
-  return text;
+// To the millisecond. Not by printf, which takes longer than all the rest of a line.
+void append_seconds(std::string& out, double seconds) {
+  const auto ms = static_cast<std::uint64_t>(std::clamp(seconds, 0.0, 1e9) * 1000 + 0.5);
+  const std::string below = std::to_string(ms % 1000);
+  out += std::to_string(ms / 1000);
+  out += '.';
+  out.append(3 - below.size(), '0');
+  out += below;
+}
+
+void append_member(std::string& out, std::string_view name, std::string_view text) {
+  out += ",\"";
+  out += name;
+  out += "\":";
+  append_json_string(out, text);
+}
+
+void append_member(std::string& out, std::string_view name, std::int64_t number) {
+  out += ",\"";
+  out += name;
+  out += "\":";
+  out += std::to_string(number);
 }
 
 bool is_monitoring(const RequestRecord& record) {
@@ -34,42 +53,58 @@ bool is_monitoring(const RequestRecord& record) {
 }   // namespace
 
 std::string access_text(const RequestRecord& record) {
-  std::string out = printable(record.method) + " " + printable(record.target) + " " + std::to_string(record.status);
+  std::string out;
+  out.reserve(256);
+  out += printable(record.method) + ' ' + printable(record.target) + ' ' + std::to_string(record.status);
   if (!record.tenant.empty()) out += " tenant=" + printable(record.tenant);
   if (!record.source.empty()) {
     out += " prompt=" + std::to_string(record.usage.prompt_tokens) + " cached=" + std::to_string(record.usage.cached_tokens) +
-           " output=" + std::to_string(record.usage.completion_tokens) + " ttft=" + seconds_text(record.first_token_seconds);
+           " output=" + std::to_string(record.usage.completion_tokens) + " ttft=";
+    append_seconds(out, record.first_token_seconds);
+    out += 's';
   }
-  out += " total=" + seconds_text(record.total_seconds);
-  if (!record.source.empty()) out += " answer=" + std::string(record.source);
-  return out + " id=" + std::string(record.id);
+  out += " total=";
+  append_seconds(out, record.total_seconds);
+  out += 's';
+  if (!record.source.empty()) {
+    out += " answer=";
+    out += record.source;
+  }
+  out += " id=";
+  out += record.id;
+  return out;
 }
 
 std::string access_json(const RequestRecord& record) {
-  boost::json::object line;
-  line["message"] = "request";
-  line["id"] = boost::json::string_view(record.id);
-  line["tenant"] = boost::json::string_view(record.tenant);
-  line["method"] = printable(record.method);
-  line["target"] = printable(record.target);
-  line["route"] = boost::json::string_view(record.route);
-  line["status"] = record.status;
-  line["total_seconds"] = record.total_seconds;
+  std::string out;
+  out.reserve(384);
+  out += R"({"message":"request")";
+  append_member(out, "id", record.id);
+  append_member(out, "tenant", record.tenant);
+  append_member(out, "method", printable(record.method));
+  append_member(out, "target", printable(record.target));
+  append_member(out, "route", record.route);
+  append_member(out, "status", record.status);
+  out += ",\"total_seconds\":";
+  append_seconds(out, record.total_seconds);
   if (!record.source.empty()) {
-    line["prompt_tokens"] = record.usage.prompt_tokens;
-    line["cached_tokens"] = record.usage.cached_tokens;
-    line["output_tokens"] = record.usage.completion_tokens;
-    line["first_token_seconds"] = record.first_token_seconds;
-    line["answer"] = boost::json::string_view(record.source);
+    append_member(out, "prompt_tokens", record.usage.prompt_tokens);
+    append_member(out, "cached_tokens", record.usage.cached_tokens);
+    append_member(out, "output_tokens", record.usage.completion_tokens);
+    out += ",\"first_token_seconds\":";
+    append_seconds(out, record.first_token_seconds);
+    append_member(out, "answer", record.source);
   }
-  return boost::json::serialize(line);
+  out += '}';
+  return out;
 }
 
 std::function<void(const RequestRecord&)> make_access_log(const std::string& format) {
-  return [json = format == "json"](const RequestRecord& record) {
+  const auto logger = spdlog::get(kRequestLogger);
+  return [logger, json = format == "json"](const RequestRecord& record) {
     const auto level = is_monitoring(record) ? spdlog::level::debug : spdlog::level::info;
-    if (!spdlog::should_log(level)) return;
-    spdlog::log(level, "{}", json ? std::string(kJsonMembers) + access_json(record) : access_text(record));
+    if (!logger->should_log(level)) return;
+    logger->log(level, json ? std::string(kJsonMembers) + access_json(record) : access_text(record));
   };
 }
 

@@ -1,6 +1,15 @@
 #include "cli/access_log.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+#include <vector>
+
+#include "cli/log_sink.h"
 
 namespace tensorcache {
 namespace {
@@ -32,10 +41,61 @@ TEST(AccessLog, ALineOfText) {
 }
 
 TEST(AccessLog, AJsonObject) {
-  EXPECT_EQ(
-      access_json(completion()),
-      R"({"message":"request","id":"req_1","tenant":"acme","method":"POST","target":"/v1/chat/completions","route":"chat","status":200,)"
-      R"("total_seconds":3.104E-1,"prompt_tokens":916,"cached_tokens":896,"output_tokens":24,"first_token_seconds":2.9E-1,"answer":"computed"})");
+  EXPECT_EQ(access_json(completion()),
+            R"({"message":"request","id":"req_1","tenant":"acme","method":"POST","target":"/v1/chat/completions","route":"chat","status":200,)"
+            R"("total_seconds":0.310,"prompt_tokens":916,"cached_tokens":896,"output_tokens":24,"first_token_seconds":0.290,"answer":"computed"})");
+}
+
+// What reads the other end of a pipe.
+struct Pipe {
+  Pipe() { EXPECT_EQ(::pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0); }
+  ~Pipe() {
+    ::close(ends[0]);
+    ::close(ends[1]);
+  }
+  [[nodiscard]] std::string read() const {
+    std::string text(1 << 20, 0);
+    const ssize_t count = ::read(ends[0], text.data(), text.size());
+    return text.substr(0, static_cast<std::size_t>(std::max<ssize_t>(0, count)));
+  }
+  int ends[2];
+};
+
+TEST(LogSink, GathersRequestsForAMomentAndNothingElse) {
+  const Pipe pipe;
+  const auto sink = std::make_shared<LogSink>(pipe.ends[1]);
+  sink->set_pattern("%v");
+  spdlog::logger requests(kRequestLogger, sink), others("tensorcache", sink);
+  requests.info("one");
+  others.info("two");
+  EXPECT_EQ(pipe.read(), "one\ntwo\n") << "in order, and at once";
+  requests.info("three");
+  std::string later;
+  for (int i = 0; i < 200 && later.empty(); ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    later = pipe.read();
+  }
+  EXPECT_EQ(later, "three\n");
+}
+
+TEST(LogSink, ManyThreadsLoseNoLine) {
+  const Pipe pipe;
+  int lines = 0;
+  {
+    const auto sink = std::make_shared<LogSink>(pipe.ends[1]);
+    sink->set_pattern("%v");
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 4; ++t) {
+      threads.emplace_back([&] {
+        spdlog::logger requests(kRequestLogger, sink);
+        for (int i = 0; i < 1000; ++i) requests.info("a line");
+      });
+    }
+  }
+  const std::string text = pipe.read();
+  for (std::size_t at = 0; (at = text.find("a line\n", at)) != std::string::npos; at += 7) ++lines;
+  EXPECT_EQ(lines, 4000);
+  EXPECT_EQ(text.size(), 28'000u);
 }
 
 }   // namespace

@@ -1,15 +1,16 @@
 #include "cli/logging.h"
 
 #include <spdlog/formatter.h>
-#include <spdlog/sinks/ansicolor_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <algorithm>
-#include <boost/json.hpp>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
+
+#include "cli/log_sink.h"
+#include "server/json_text.h"
 
 namespace tensorcache {
 namespace {
@@ -26,17 +27,15 @@ class JsonFormatter final : public spdlog::formatter {
     const std::size_t length = std::strftime(time, sizeof time, "%Y-%m-%dT%H:%M:%S", &utc);
     std::snprintf(time + length, sizeof time - length, ".%03dZ", static_cast<int>(since_epoch.count() % 1000));
     const auto level = spdlog::level::to_string_view(message.level);
-    boost::json::object line;
-    line["time"] = time;
-    line["level"] = boost::json::string_view(level.data(), level.size());
+    std::string text = R"({"time":")" + std::string(time) + R"(","level":")" + std::string(level.data(), level.size()) + "\",";
     const std::string_view payload(message.payload.data(), message.payload.size());
     if (payload.starts_with(kJsonMembers)) {
-      const boost::json::value members = boost::json::parse(payload.substr(kJsonMembers.size()));
-      for (const auto& member : members.get_object()) line.insert(member);
+      text += payload.substr(kJsonMembers.size() + 1);   // without its opening brace
     } else {
-      line["message"] = payload;
+      text += "\"message\":";
+      append_json_string(text, payload);
+      text += '}';
     }
-    const std::string text = boost::json::serialize(line);
     out.append(text.data(), text.data() + text.size());
     out.push_back('\n');
   }
@@ -51,15 +50,17 @@ const std::vector<std::string>& log_levels() {
 }
 
 void start_logging(const std::string& level, const std::string& format) {
-  auto logger = std::make_shared<spdlog::logger>("tensorcache", std::make_shared<spdlog::sinks::ansicolor_stderr_sink_mt>());
+  const auto sink = std::make_shared<LogSink>(STDERR_FILENO);
+  auto logger = std::make_shared<spdlog::logger>("tensorcache", sink);
   if (format == "json") {
-    logger->set_formatter(std::make_unique<JsonFormatter>());
+    sink->set_formatter(std::make_unique<JsonFormatter>());
   } else {
-    logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%-7l%$ %v");
+    sink->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%-7l%$ %v");
   }
-  logger->set_level(spdlog::level::from_str(level));
-  logger->flush_on(spdlog::level::trace);
+  spdlog::drop(kRequestLogger);
+  spdlog::register_logger(std::make_shared<spdlog::logger>(kRequestLogger, sink));
   spdlog::set_default_logger(std::move(logger));
+  set_log_level(level);
 }
 
 void set_log_level(const std::string& level) { spdlog::set_level(spdlog::level::from_str(level)); }
