@@ -344,6 +344,8 @@ class Cache {
   // What an `owner` or a `source` is called, for `tensorcache inspect`.
   void name_owner(std::uint64_t owner, const std::string& name);
   void name_source(std::uint32_t source, const std::string& name);
+  // All that were called so, of this and earlier processes. Empty without a disk tier.
+  [[nodiscard]] std::vector<std::uint32_t> sources_named(const std::string& name) const;
 
   // How large a file of the caller's own in DiskOptions::directory is, or is about to become: it counts in the disk's capacity.
   void account_file(const std::string& name, std::uint64_t bytes);

@@ -110,7 +110,7 @@ class Flight final : public Sink {
   }
 
   void on_finish(const Finish& finish) override {
-    const std::string encoded = encoded_answer(finish);
+    const std::string encoded = ended_for_the_context(finish) ? std::string() : encoded_answer(finish);
     const std::lock_guard table_lock(table_->mutex);
     const bool kept = !encoded.empty() && keep(encoded, finish.prefill + finish.decode);
     table_->take_off(key_, this);
@@ -157,6 +157,11 @@ class Flight final : public Sink {
   void end() {
     ended_ = true;
     for (int tries = 1; !wake_all() && tries < kLastWakeTries; ++tries) std::this_thread::sleep_for(kWakeAgainAfter);
+  }
+
+  // With another --ctx-size it would be another answer, and the key does not say which it was.
+  [[nodiscard]] bool ended_for_the_context(const Finish& finish) const {
+    return finish.reason == FinishReason::kLength && (request_->max_tokens <= 0 || finish.usage.completion_tokens < request_->max_tokens);
   }
 
   // Empty: it is not to be stored, or there is no memory for it. Only this thread writes deltas_, so it may read them without the lock.
@@ -252,6 +257,8 @@ std::optional<Flights::Hit> Flights::stored(const Order& order, bool& too_old) {
     table_->cache->remove(order.key);
     return std::nullopt;
   }
+  const std::int64_t tokens = std::int64_t{answer->usage.prompt_tokens} + answer->usage.completion_tokens;
+  if (order.context_tokens > 0 && tokens > order.context_tokens) return std::nullopt;
   return Hit{std::move(*answer), handle.age()};
 }
 

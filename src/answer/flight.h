@@ -79,6 +79,7 @@ class Flights {
     bool join = true;                                   // a running computation will do
     bool compute = true;                                // false: only what is stored
     bool store = true;                                  // keep the answer, and let others join while it runs
+    std::int32_t context_tokens = 0;                    // a stored answer that is longer with its prompt would end sooner now; 0: any will do
     std::chrono::milliseconds time_to_live{0};
   };
   struct Hit {

@@ -75,6 +75,33 @@ TEST_F(FlightTest, AFollowerReadsFromTheStartAndTheAnswerIsStored) {
   EXPECT_EQ(engine_.submitted(), 1u);
 }
 
+// The context's size is in no key: the default may change with the machine, and most answers have nothing to do with it.
+TEST_F(FlightTest, AnAnswerIsThereForEveryContextThatHoldsIt) {
+  auto wide = order("a");
+  wide.context_tokens = 4096;
+  auto outcome = enter(wide);
+  engine_.job(0).begin(7);
+  engine_.job(0).finish(FinishReason::kStop, 7, 2);
+  EXPECT_TRUE(drain(outcome.follower).stored);
+  wide.context_tokens = 9;
+  EXPECT_TRUE(enter(wide).hit);
+  wide.context_tokens = 8;
+  EXPECT_FALSE(enter(wide).hit) << "there it would have been cut short";
+}
+
+TEST_F(FlightTest, AnAnswerThatTheContextEndedIsNotStored) {
+  auto cut = enter(order("a"));
+  engine_.job(0).begin();
+  engine_.job(0).finish(FinishReason::kLength);
+  EXPECT_FALSE(drain(cut.follower).stored);
+  auto request = std::make_shared<Request>();
+  request->max_tokens = 2;
+  auto limited = enter({.request = request, .key = Key::of("b"), .salt = "", .max_age = std::nullopt});
+  engine_.job(1).begin();
+  engine_.job(1).finish(FinishReason::kLength, 7, 2);
+  EXPECT_TRUE(drain(limited.follower).stored) << "the request ended it";
+}
+
 TEST_F(FlightTest, AnAnswerOverMidnightIsNotStored) {
   auto outcome = enter(order("a"));
   const FakeEngine::Job job = engine_.job(0);

@@ -255,6 +255,13 @@ void Cache::name_source(std::uint32_t source, const std::string& name) {
   if (lower_) lower_->disk.name_source(source, name);
 }
 
+std::vector<std::uint32_t> Cache::sources_named(const std::string& name) const {
+  std::vector<std::uint32_t> sources;
+  if (!lower_) return sources;
+  for (const std::uint64_t source : lower_->disk.sources_named(name)) sources.push_back(static_cast<std::uint32_t>(source));
+  return sources;
+}
+
 void Cache::account_file(const std::string& name, std::uint64_t bytes) {
   if (lower_) lower_->disk.account_sidecar(name, bytes);
 }

@@ -193,4 +193,14 @@ DiskStats DiskTier::stats() const {
   return stats;
 }
 
+std::vector<std::uint64_t> DiskTier::sources_named(const std::string& name) const {
+  const std::string text = printable_name(name);
+  std::vector<std::uint64_t> sources;
+  const std::lock_guard lock(mutex_);
+  for (const auto& [source, known] : names_.sources) {
+    if (known == text) sources.push_back(source);
+  }
+  return sources;
+}
+
 }   // namespace tensorcache::disk

@@ -135,6 +135,7 @@ class DiskTier {
   // Beyond kMostNames of each they are dropped, and counted.
   void name_owner(std::uint64_t owner, const std::string& name);
   void name_source(std::uint64_t source, const std::string& name);
+  [[nodiscard]] std::vector<std::uint64_t> sources_named(const std::string& name) const;
   void resize(std::uint64_t capacity_bytes);
   // Memory of the index, at most. Beyond it the oldest segments are evicted; at recovery only their entries.
   void limit_index(std::uint64_t bytes);

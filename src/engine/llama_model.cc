@@ -14,9 +14,9 @@
 #include <mutex>
 #include <stdexcept>
 #include <thread>
-#include <unistd.h>
 
 #include "engine/file_digest.h"
+#include "host/memory_reading.h"
 
 namespace tensorcache {
 namespace {
@@ -98,20 +98,28 @@ std::uint32_t whole_context(std::uint32_t tokens, std::uint32_t sequences) {
   return (each + kGrain - 1) / kGrain * kGrain * sequences;
 }
 
-std::uint64_t available_bytes() {
-  return static_cast<std::uint64_t>(::sysconf(_SC_AVPHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
-}
-
-// Tokens of context for one request where none were asked for: the model's own, as far as a quarter of the free memory goes.
-int default_context(const llama_model* model, int parallel) {
+// Tokens of context for one request where none were asked for: the model's own, as far as a quarter of the machine's memory goes (or the
+// container's). Not of what is free just now: the same command must have the same context after each start.
+int default_context(const llama_model* model, int parallel, std::uint64_t memory_bytes) {
   constexpr int kMost = 32768, kLeast = 2048;
   const std::uint64_t heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model)));
   const std::uint64_t token_bytes = 4ULL * static_cast<std::uint64_t>(llama_model_n_layer(model)) *
                                     static_cast<std::uint64_t>(llama_model_n_embd(model)) * static_cast<std::uint64_t>(llama_model_n_head_kv(model)) /
                                     heads;
   int context = std::min(kMost, llama_model_n_ctx_train(model));
-  while (context > kLeast && static_cast<std::uint64_t>(context) * static_cast<std::uint64_t>(parallel) * token_bytes > available_bytes() / 4) {
+  while (context > kLeast && static_cast<std::uint64_t>(context) * static_cast<std::uint64_t>(parallel) * token_bytes > memory_bytes / 4) {
     context /= 2;
+  }
+  return context;
+}
+
+int chosen_context(const llama_model* model, int parallel) {
+  const auto memory = host::make_memory_reader()->read();
+  const int context = default_context(model, parallel, memory ? memory->total_bytes : UINT64_MAX);
+  if (context < llama_model_n_ctx_train(model)) {
+    spdlog::info(
+        "context of {} tokens for each request, of the model's {}: what a quarter of the memory holds for {} at once, 32768 at most (--ctx-size)",
+        context, llama_model_n_ctx_train(model), parallel);
   }
   return context;
 }
@@ -235,7 +243,7 @@ void LlamaModel::make_context(const LlamaOptions& options) {
     throw std::runtime_error("--batch-size: must be at least the block size, " + std::to_string(block));
   }
   llama_context_params params = llama_context_default_params();
-  const int tokens = options.ctx_size > 0 ? options.ctx_size : default_context(model_.get(), options.parallel) * options.parallel;
+  const int tokens = options.ctx_size > 0 ? options.ctx_size : chosen_context(model_.get(), options.parallel) * options.parallel;
   params.n_ctx = whole_context(static_cast<std::uint32_t>(tokens), static_cast<std::uint32_t>(options.parallel));
   params.n_batch = static_cast<std::uint32_t>(std::max(options.batch_size, options.parallel));
   params.n_ubatch = params.n_batch;
@@ -286,10 +294,9 @@ void LlamaModel::make_fingerprint(const LlamaOptions& options, const std::vector
 }
 
 Key LlamaModel::answer_fingerprint() const {
-  return KeyBuilder("answer-model/1")
+  return KeyBuilder("answer-model/2")
       .field("kv", kv_fingerprint_)
       .field("chat_template", template_source_)
-      .field("context_tokens", static_cast<std::int64_t>(llama_n_ctx_seq(context_.get())))
       .field("rows_per_decode", rows_per_decode_)
       .field("prefill_step", prefill_step_)
       .build();

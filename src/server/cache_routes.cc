@@ -121,6 +121,49 @@ Reply config_reply(const Service& service, std::uint64_t disk_size) {
   return reply;
 }
 
+// What DELETE /cache names.
+struct Deletion {
+  std::optional<std::string> tenant, model;
+  std::optional<std::chrono::milliseconds> older_than;
+};
+
+std::optional<Problem> read_deletion(std::string_view query, Deletion& wanted) {
+  while (!query.empty()) {
+    const std::string_view parameter = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(parameter.size() + 1, query.size()));
+    const std::string name(parameter.substr(0, parameter.find('=')));
+    const std::string value = percent_decoded(parameter.substr(std::min(name.size() + 1, parameter.size())));
+    if (name != "tenant" && name != "model" && name != "older_than") {
+      return bad_field(name, "unknown parameter '" + name + "'; there are tenant, model and older_than", "unknown_parameter");
+    }
+    if (value.empty()) return bad_field(name, name + " must not be empty");
+    std::optional<std::string>& text = name == "tenant" ? wanted.tenant : wanted.model;
+    if (name == "older_than" ? wanted.older_than.has_value() : text.has_value()) return bad_field(name, name + " is given twice");
+    if (name != "older_than") {
+      text = value;
+      continue;
+    }
+    const auto time = parse_duration(value);
+    if (!time) return bad_field(name, name + ": " + time.error);
+    wanted.older_than = *time;
+  }
+  return std::nullopt;
+}
+
+// All under which this model stored something: it has one for each of its settings. By its name, or a number as `tensorcache inspect` shows it.
+std::vector<std::uint32_t> sources_of(const Service& service, const std::string& model) {
+  std::vector<std::uint32_t> sources = service.cache.sources_named(model);
+  const auto add = [&](std::uint32_t source) {
+    if (std::find(sources.begin(), sources.end(), source) == sources.end()) sources.push_back(source);
+  };
+  const Engine* engine = service.engine.load();
+  if (engine && engine->info().model_name == model) add(engine->info().source);
+  std::uint32_t number = 0;
+  const auto end = std::from_chars(model.data(), model.data() + model.size(), number, 16);
+  if (sources.empty() && end.ec == std::errc{} && end.ptr == model.data() + model.size()) add(number);
+  return sources;
+}
+
 }   // namespace
 
 Reply show_config(const Service& service, const Caller& caller) {
@@ -180,25 +223,31 @@ Reply show_cache(const Service& service, const Caller& caller, std::string_view 
 }
 
 Reply clear_cache(Service& service, const Caller& caller, std::string_view query) {
-  std::optional<std::string_view> tenant;
-  for (std::string_view rest = query; !rest.empty();) {
-    const std::string_view parameter = rest.substr(0, rest.find('&'));
-    rest.remove_prefix(std::min(parameter.size() + 1, rest.size()));
-    const std::string name(parameter.substr(0, parameter.find('=')));
-    if (name != "tenant") return problem_reply(bad_field(name, "unknown parameter '" + name + "'; there is: tenant", "unknown_parameter"));
-    tenant = parameter.substr(std::min(name.size() + 1, parameter.size()));
-    if (tenant->empty()) return problem_reply(bad_field("tenant", "tenant must name one"));
-  }
+  Deletion wanted;
+  if (const auto problem = read_deletion(query, wanted)) return problem_reply(*problem);
   if (!caller.admin && service.options.share_across_tenants) {
     return problem_reply({403, "tenants share what is stored, so deleting it needs an admin's API key", "", "admin_required", 0});
   }
-  if (!caller.admin && tenant && *tenant != caller.tenant) {
+  if (!caller.admin && wanted.tenant && *wanted.tenant != caller.tenant) {
     return problem_reply({403, "what another tenant has needs an admin's API key", "tenant", "admin_required", 0});
   }
-  const bool all = caller.admin && !tenant;
+  if (!caller.admin) wanted.tenant = caller.tenant;
+  Selection what{.older_than = wanted.older_than};
+  if (wanted.tenant) what.owner = tenant_owner(*wanted.tenant);
+  std::uint64_t removed = 0;
+  if (wanted.model) {
+    const std::vector<std::uint32_t> sources = sources_of(service, *wanted.model);
+    if (sources.empty()) return problem_reply({404, "nothing is known of a model '" + *wanted.model + "' here", "model", "model_not_found", 0});
+    for (const std::uint32_t source : sources) {
+      what.source = source;
+      removed += service.cache.clear(what);
+    }
+  } else {
+    removed = service.cache.clear(what);
+  }
   Reply reply;
   reply.body = "{";
-  member(reply.body, "removed", all ? service.cache.clear() : service.cache.clear(tenant_owner(tenant.value_or(caller.tenant))));
+  member(reply.body, "removed", removed);
   reply.body += '}';
   return reply;
 }

@@ -226,6 +226,12 @@ TEST_F(CacheBehaviour, AnAdminDeletesWhatAnyTenantHas) {
   fill();
   for (const char* wrong : {"/cache?tenant=", "/cache?tenants=a", "/cache?tenant=a&x"}) EXPECT_EQ(get(wrong, kRoot, "DELETE").status, 400) << wrong;
   EXPECT_EQ(get("/cache?tenant=nobody", kRoot, "DELETE").json().at("removed"), 0);
+  for (const char* wrong : {"/cache?model=", "/cache?older_than=", "/cache?older_than=soon", "/cache?older_than=1h&older_than=2h"}) {
+    EXPECT_EQ(get(wrong, kRoot, "DELETE").status, 400) << wrong;
+  }
+  EXPECT_EQ(get("/cache?model=no%20such", kRoot, "DELETE").error("code"), "model_not_found");
+  EXPECT_EQ(get("/cache?older_than=1h", kRoot, "DELETE").json().at("removed"), 0);
+  EXPECT_EQ(get("/cache?tenant=nobody&older_than=0s", kRoot, "DELETE").json().at("removed"), 0);
   EXPECT_EQ(get("/cache", kRoot, "DELETE").json().at("removed"), 2);
 }
 

@@ -110,6 +110,7 @@ Flights::Order make_order(const ServerOptions& options, const CacheControl& cont
   order.compute = !control.only_if_cached;
   order.store = eligible && !no_store;
   order.time_to_live = options.answer_time_to_live;
+  order.context_tokens = engine.info().context_tokens;
   order.request = request;
   return order;
 }

@@ -35,6 +35,8 @@ bool listed(std::string_view list, std::string_view method) {
   return false;
 }
 
+}   // namespace
+
 std::string percent_decoded(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -48,8 +50,6 @@ std::string percent_decoded(std::string_view text) {
   }
   return out;
 }
-
-}   // namespace
 
 std::string_view route_name(Route route) {
   constexpr std::string_view kNames[kRouteCount] = {"other", "chat", "completion", "models", "model", "health", "metrics", "cache", "cache_config"};

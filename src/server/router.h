@@ -26,6 +26,9 @@ struct RouteMatch {
 // All of them, for people.
 [[nodiscard]] std::string_view known_paths();
 
+// `text` with its %XX as the bytes they stand for.
+[[nodiscard]] std::string percent_decoded(std::string_view text);
+
 // The first value of `name` in a query, as it stands there.
 [[nodiscard]] std::optional<std::string_view> query_value(std::string_view query, std::string_view name);
 
