@@ -238,6 +238,7 @@ struct DiskStats {
   std::uint64_t corrupt_records = 0, lost_bytes = 0, damaged_segments = 0, unknown_segments = 0;
   std::uint64_t read_errors = 0, write_errors = 0;
   std::uint64_t queued_removals = 0;       // wait to be logged; bounded, see collapsed_logs
+  std::uint64_t pending_wipes = 0;         // deletions by clear() whose bytes are not all overwritten yet; flush() waits for them
   std::uint64_t collapsed_logs = 0;        // times that too many removals waited, so that the whole log was dropped instead
   std::uint64_t unlisted_records = 0;      // values in the log that have no entry; while there are any, each removal is logged
   std::uint64_t sidecar_bytes = 0;         // of the files beside the segments; part of used_bytes

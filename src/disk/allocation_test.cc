@@ -66,6 +66,11 @@ const Work kWorks[] = {
        tier->clear(0);
        static_cast<void>(tier.flush());
      }},
+    {"ClearByAge",
+     [](TestTier& tier, FaultFiles&) {
+       tier->clear(Selected{{}, {}, tier.now_ms(), {}});
+       static_cast<void>(tier.flush());
+     }},
     {"Purge",
      [](TestTier& tier, FaultFiles&) {
        tier->purge(std::vector<Key>{key_of(1), key_of(9)});
@@ -152,8 +157,12 @@ TEST(CallersThread, AMemberThatThrowsChangesNothing) {
     std::function<void()> run;
   };
   const std::vector<Member> members{
-      {"put", [&] { static_cast<void>(put()); }},          {"remove", [&] { tier->remove(removed); }}, {"purge", [&] { tier->purge(purged); }},
-      {"name_owner", [&] { tier->name_owner(77, name); }}, {"clear", [&] { tier->clear(0); }},
+      {"put", [&] { static_cast<void>(put()); }},
+      {"remove", [&] { tier->remove(removed); }},
+      {"purge", [&] { tier->purge(purged); }},
+      {"name_owner", [&] { tier->name_owner(77, name); }},
+      {"clear by age", [&] { tier->clear(Selected{99, {}, tier.now_ms(), {}}); }},
+      {"clear", [&] { tier->clear(0); }},
   };
   for (const Member& member : members) {
     ASSERT_TRUE(tier.flush());

@@ -118,7 +118,11 @@ int DiskTier::append_piece(std::span<const RecordHeader> headers, std::span<cons
   const std::lock_guard lock(mutex_);
   used_ += offset - log_.end;
   counters_.written_bytes += offset - log_.end;
-  segments_.at(log_.segment).file_bytes = offset;
+  Segment& segment = segments_.at(log_.segment);
+  segment.file_bytes = offset;
+  for (const RecordHeader& header : headers) {
+    if (header.type == RecordType::kValue) segment.saw(header.created_unix_ms);
+  }
   log_.end = offset;
   health_.pause = {};
   return 0;

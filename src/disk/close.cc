@@ -36,7 +36,7 @@ bool DiskTier::removals_wait() const {
 void DiskTier::write_last_removals() {
   {
     const std::lock_guard lock(mutex_);
-    for (Write& write : values_waiting_) write.forgotten |= removed_since_locked(write.value.key, write.value.owner, write.number);
+    for (Write& write : values_waiting_) write.forgotten |= removed_since_locked(write);
   }
   if (broken() && removals_wait() && !late()) heal();
   std::size_t left = SIZE_MAX;
@@ -67,6 +67,7 @@ void DiskTier::write_last_values() {
   seal_segment();
   if (!late()) save_names();
   if (!late() && recovered_) save_usage();
+  while (sweep_is_due() && !late()) sweep_some();
 }
 
 void DiskTier::finish() noexcept {
@@ -77,6 +78,7 @@ void DiskTier::finish() noexcept {
   std::list<Write> left;
   {
     const std::lock_guard lock(mutex_);
+    left.splice(left.end(), parked_);
     for (auto write = writing_.values.begin(); write != writing_.values.end();) {
       const auto each = write++;
       if (each->written) {

@@ -7,7 +7,7 @@
 // evicts and recovers; reads happen on the caller's. `mutex_` guards what is in memory and is never held during I/O or a callback.
 //
 // Memory: the index and the records of the open segment are charged. Values that wait are bounded by `queue_bytes`, removals that wait by
-// kMostRemovals (about 200 bytes each), segments by kMostSegments (about 300 bytes each).
+// kMostRemovals (about 200 bytes each), segments by kMostSegments (about 300 bytes each). Overwriting what was deleted takes some 2 MiB.
 //
 // Exceptions: std::bad_alloc from put(), remove(), clear(), purge() or name_*() leaves everything as it was. On the writing thread it is a
 // failure of the disk: the batch is dropped, removals are retried.
@@ -28,31 +28,12 @@
 #include <unordered_map>
 #include <vector>
 
-#include "disk/file.h"
-#include "disk/format.h"
-#include "disk/index.h"
 #include "disk/open_files.h"
 #include "disk/segment_reader.h"
 #include "disk/sidecar.h"
-#include "tensorcache/cache.h"
+#include "disk/tier_state.h"
 
 namespace tensorcache::disk {
-
-struct DiskTierOptions {
-  std::string directory;
-  std::uint64_t capacity_bytes = std::uint64_t{20} << 30;   // all files together
-  DiskSync sync = DiskSync::kSegment;
-  std::uint64_t queue_bytes = std::uint64_t{64} << 20;   // values that wait to be written; more are dropped
-  std::uint64_t segment_bytes = 0;                       // 0: 64 MiB, or what suits the capacity
-  std::uint64_t index_bytes_limit = UINT64_MAX;          // memory of the index; see limit_index()
-  std::chrono::milliseconds retry_pause{1000};           // after the disk failed; doubles up to a minute
-  std::shared_ptr<FileSystem> files = real_file_system();
-  std::function<std::int64_t()> unix_ms;       // now, wall time
-  std::function<bool(std::uint64_t)> charge;   // so many bytes more are needed; false: they must not be taken. On the writing thread
-  std::function<void(std::uint64_t)> give_back;
-  std::function<bool(const Key&)> in_memory;          // in use there, though not read from here
-  std::function<void(const std::string&)> on_event;   // a sentence for the log: trouble begins, is over, something was ignored
-};
 
 class DiskTier {
  public:
@@ -64,15 +45,7 @@ class DiskTier {
   DiskTier(const DiskTier&) = delete;
   DiskTier& operator=(const DiskTier&) = delete;
 
-  struct Value {
-    Key key;
-    std::span<const std::byte> bytes;
-    std::shared_ptr<const void> holder;   // keeps `bytes` alive
-    Kind kind = Kind::kOther;
-    std::uint64_t owner = 0, source = 0;
-    std::optional<Key> parent;
-    std::int64_t created_unix_ms = 0, expires_unix_ms = 0;
-  };
+  using Value = disk::Value;
   // Queues a value. Never waits; false: it was dropped (the queue is full, the disk does not work, it is too large) and counted.
   bool put(Value value);
   // Whether a put() of so many bytes would be queued now.
@@ -128,8 +101,11 @@ class DiskTier {
   // Back-pressure for remove(): waits while half of kMostRemovals wait and the disk works. To be called with no lock held. False: they
   // still do after `time`.
   bool wait_for_room(std::chrono::milliseconds time) const;
-  // One owner's: walks the index, in slices. What is put of it meanwhile may be cleared, too.
-  std::uint64_t clear(std::optional<std::uint64_t> owner);
+  // What is selected, and what is chained behind it: walks the index, in slices, and reads the ages of what some segments hold. What is put
+  // meanwhile may be cleared, too. `meanwhile` is called, with no lock of use to it held, once nothing of it is found here any more; what is
+  // put before that returns is cleared. Afterwards (flush) no byte of it is left, nor of what was selected and replaced or removed before.
+  std::uint64_t clear(Selected what, const std::function<void()>& meanwhile = {});
+  std::uint64_t clear(std::optional<std::uint64_t> owner) { return clear(Selected{owner, {}, {}, {}}); }
   // Forgets these and what is chained behind them, and writes the rest of their segments anew: afterwards (flush) no byte of them is left.
   std::uint64_t purge(std::span<const Key> keys);
   // Beyond kMostNames of each they are dropped, and counted.
@@ -163,55 +139,8 @@ class DiskTier {
   [[nodiscard]] DiskStats stats() const;
 
  private:
-  struct Segment {
-    std::uint64_t file_bytes = 0;
-    std::uint64_t live = 0;       // entries of the index that point here
-    std::uint64_t unlisted = 0;   // values in it that have no entry and that recovery may find again, at least
-    bool has_removals = false;    // which hold for what older segments say
-    std::shared_ptr<File> file;   // null: of another version, or not readable; only its bytes count
-    SegmentHeader header;
-  };
-  struct Write {   // a value, or a question
-    Value value;
-    std::uint64_t number = 0;
-    bool forgotten = false;              // removed before it was written
-    std::function<void(bool)> written;   // set: only a question
-  };
-  struct Removal {
-    RecordType type = RecordType::kRemove;
-    bool clear_all = false;   // kClearOwner of every owner
-    bool complete = false;    // `erased` names every record of it
-    Key key;
-    std::uint64_t owner = 0;
-    std::uint64_t number = 0;
-    std::vector<Key> purged;   // a purge of these
-    std::vector<Place> erased;
-  };
-  struct Batch {
-    std::list<Write> values;
-    std::list<Removal> removals;
-  };
   using Values = std::list<Write>::iterator;
   using Removals = std::list<Removal>::iterator;
-  struct Queued {   // values of one key in the queue, or being written
-    std::uint32_t count = 0;
-    std::uint64_t last = 0;   // number of the last one
-    bool expires = false;     // that one does
-  };
-  struct Log {                   // the open segment; the writing thread's own
-    std::uint32_t segment = 0;   // 0: none is open
-    std::shared_ptr<File> file;
-    SegmentHeader header;
-    std::uint64_t end = 0;
-    std::vector<Located> records;   // for the summary
-    std::uint64_t charged = 0;      // for these
-  };
-  struct Health {   // of writing
-    bool broken = false;
-    std::string reason;
-    std::chrono::steady_clock::time_point retry_at{};
-    std::chrono::milliseconds pause{0};
-  };
   using Publish = std::function<bool(std::size_t i, const Place& place)>;   // false: there is no entry for it
 
   // disk_tier.cc
@@ -221,20 +150,35 @@ class DiskTier {
   void set_name(std::map<std::uint64_t, std::string> Names::* names, std::uint64_t number, const std::string& name);
 
   // queue.cc: under mutex_
-  [[nodiscard]] bool removed_since_locked(const Key& key, std::uint64_t owner, std::uint64_t number) const;
-  [[nodiscard]] bool removal_waits_locked(const Key& key, std::uint64_t owner) const;
+  [[nodiscard]] bool removed_since_locked(const Write& write) const;
+  [[nodiscard]] bool removal_waits_locked(const RecordHeader& header) const;
+  [[nodiscard]] bool is_cleared_locked(const RecordHeader& header) const;
   [[nodiscard]] bool must_log_removal_locked(const Key& key, Index::Id id) const;
   [[nodiscard]] std::size_t waiting_removals_locked() const { return removals_waiting_.size() + writing_.removals.size(); }
   void remove_locked(const Key& key, Index::Id id, std::list<Removal>& removal);
-  std::uint64_t erase_owner(std::uint64_t owner, std::vector<Place>& erased) noexcept;
-  std::uint64_t clear_all_locked(std::list<Removal>& removal, Index& gone) noexcept;
   void enqueue_locked(std::list<Removal>& removal) noexcept;
+
+  // clear.cc
+  struct Dropped {   // freed without the lock
+    Index index;
+    std::list<Removal> removals;
+  };
+  std::uint64_t clear_all_locked(std::list<Removal>& removal, Dropped& dropped) noexcept;
+  std::uint64_t clear_all(std::list<Removal>& removal, const std::function<void()>& meanwhile);
+  struct Walk;   // of one clear()
+  void choose_segments(Walk& walk);
+  void erase_of_class(Walk& walk) noexcept;
+  void erase_by_age(Walk& walk, std::uint32_t segment) noexcept;
+  void make_room_for_places(Walk& walk) noexcept;
+  std::uint64_t erase_some_locked(Walk& walk, Index::Id id, std::size_t most) noexcept;
 
   // entries.cc: the index, with what counts its entries
   Index::Id insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);
   void move_locked(Index::Id id, const Place& place);
   // By a removal; `places` has room for some or all. With what hangs behind it, or `most` of that.
-  std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr, std::size_t most = SIZE_MAX) noexcept;
+  // `seen` gets the class of each.
+  std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr, std::size_t most = SIZE_MAX,
+                             const std::function<void(const EntryClass&)>& seen = {}) noexcept;
   // Otherwise: the records are still in the log. Those of `going` go with their segment.
   std::uint64_t forget_locked(Index::Id id, std::uint32_t going = 0) noexcept;
   void unlist_locked(std::uint32_t segment, std::uint64_t records) noexcept;
@@ -255,7 +199,6 @@ class DiskTier {
   };
   [[nodiscard]] bool recover();
   void forget_directory() noexcept;
-  [[nodiscard]] int drop_stale(std::vector<std::uint64_t>* ids);
   [[nodiscard]] int recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents, std::vector<Located>* records);
   void recover_records(std::uint32_t segment, std::span<const Located> records, Orphans* orphans);
   void recover_value(std::uint32_t segment, const Located& located, Orphans* orphans);
@@ -266,6 +209,13 @@ class DiskTier {
   void reserve_recovered(std::span<const EntryClass> classes);
   [[nodiscard]] Index::Id orphan_locked(const Key& key) const;
   void resume_log(std::uint32_t id, std::uint64_t end, std::vector<Located> records);
+
+  // recover_wipes.cc
+  [[nodiscard]] int recover_wipes(const std::vector<std::string>& files, std::vector<std::uint64_t>* ids);
+  void apply_wipes_until(const LogPosition& position, Orphans* orphans);
+  void apply_wipe(std::size_t i, Orphans* orphans);
+  [[nodiscard]] EntryClass recovered_class(std::uint32_t segment, const Located& located) const;
+  [[nodiscard]] int drop_segments(std::vector<std::uint64_t>* ids, const char* mark);
 
   // read.cc
   struct Run {   // records side by side in one segment
@@ -332,11 +282,29 @@ class DiskTier {
   // removals.cc
   [[nodiscard]] bool log_removals(std::span<const RecordHeader> removals);
   void write_removals(Removals begin, Removals end);
-  [[nodiscard]] bool erase_records(std::span<const Place> places, bool wipe = false);
+  [[nodiscard]] bool erase_records(std::span<const Place> places);
   void clear_log(Removals clearing);
   void write_purge(Removals purge);
   void settle_locked(const Removal& removal);
   [[nodiscard]] bool rewrite_segment(std::uint32_t segment);
+
+  // scrub.cc: the bytes of what was cleared
+  [[nodiscard]] bool add_wipes(Removals begin, Removals end);
+  [[nodiscard]] bool save_wipes(const std::vector<Wipe>& wipes);
+  void set_wipes(std::vector<Wipe> wipes);
+  [[nodiscard]] bool wipes_before(std::uint64_t number) const;
+  void sweep_some();
+  void sweep_failed(int error);
+  [[nodiscard]] bool sweep_is_due() const;
+  [[nodiscard]] bool find_dead();
+  [[nodiscard]] int find_dead_in(File& file, const SegmentHeader& header);
+  [[nodiscard]] bool add_dead(std::span<const Located> records, std::uint64_t* end);
+  void add_gap(std::uint64_t begin, std::uint64_t end);
+  [[nodiscard]] bool is_dead_locked(const Located& located);
+  [[nodiscard]] int overwrite_some(File& file, const Salt& salt);
+  void note_overwritten(const Located& located);
+  void finish_sweep();
+  void answer_parked(bool failed);
 
   // segments.cc: the log's files
   [[nodiscard]] int open_segment();
@@ -386,7 +354,7 @@ class DiskTier {
   std::unique_ptr<File> lock_;   // writing thread only, after construction
   OpenFiles open_files_;
 
-  std::mutex clearing_mutex_;   // taken before mutex_: one owner is cleared at a time
+  std::mutex clearing_mutex_;   // taken before mutex_: one clear() at a time
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;
   std::uint64_t capacity_, segment_bytes_;
@@ -408,8 +376,14 @@ class DiskTier {
   std::uint64_t next_number_ = 1;
   std::unordered_map<Key, std::uint64_t> removals_;              // not in the log yet: numbers of the writes
   std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner; UINT64_MAX: is going on
-  std::size_t clearing_walks_ = 0;                               // while there are any, no entry moves to another number
-  std::uint64_t cleared_all_ = 0;
+  struct Clearing {
+    Selected what;
+    std::uint64_t number;
+  };
+  std::list<Clearing> selections_;     // likewise, of other selections than by owner
+  std::size_t timed_wipes_ = 0;        // of wipes_, those by age
+  std::size_t clearing_walks_ = 0;     // while there are any, no entry moves to another number
+  std::uint64_t cleared_all_ = 0;      // UINT64_MAX: is going on
   std::uint64_t clear_waits_ = 0;      // number of a clear_all that is not done yet
   std::uint64_t erased_waiting_ = 0;   // places in all removals
   Names names_;
@@ -423,7 +397,14 @@ class DiskTier {
 
   // The writing thread's own.
   Log log_;
-  std::uint64_t unpublished_ = 0;   // values of the piece that is being written
+  std::vector<Wipe> wipes_;   // as the file says; its size is counters_.pending_wipes
+  std::size_t applied_ = 0;   // of these, while recovering: their place in the log was passed
+  Sweep sweep_;
+  std::uint32_t tried_in_ = 0;                         // the segment in which overwriting failed last
+  int tries_ = 0;                                      // and how often
+  std::chrono::steady_clock::time_point sweep_at_{};   // not before that
+  std::list<Write> parked_;                            // questions that wait for wipes
+  std::uint64_t unpublished_ = 0;                      // values of the piece that is being written
   std::uint64_t orphans_charged_ = 0;
   std::uint32_t last_segment_ = 0;   // the highest id that was seen in the directory
   std::uint64_t hits_saved_ = 0;     // as of the last save_usage()

@@ -30,9 +30,11 @@ void DiskTier::move_locked(Index::Id id, const Place& place) {
   ++to.live;
 }
 
-std::uint64_t DiskTier::erase_locked(Index::Id id, std::vector<Place>* places, std::size_t most) noexcept {
+std::uint64_t DiskTier::erase_locked(Index::Id id, std::vector<Place>* places, std::size_t most,
+                                     const std::function<void(const EntryClass&)>& seen) noexcept {
   std::uint64_t gone = 0;
   index_.erase(id, most, [&](const Index& index, Index::Id each) {
+    if (seen) seen(index.class_of(each));
     const Place& place = index[each].place;
     if (places != nullptr && places->size() < places->capacity()) places->push_back(place);
     counters_.value_bytes -= place.value_bytes;

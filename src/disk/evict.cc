@@ -151,7 +151,7 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
     const bool all = append(headers, spans, false, [&](std::size_t i, const Place& place) {
       const std::lock_guard lock(mutex_);
       const Index::Id id = index_.find(headers[i].key);
-      if (id == Index::kNone || index_[id].place.segment != victim) return false;
+      if (id == Index::kNone || index_[id].place.segment != victim || is_cleared_locked(headers[i])) return false;
       move_locked(id, place);
       index_[id].used = 0;
       ++counters_.written_again;

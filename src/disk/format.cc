@@ -15,7 +15,7 @@ static_assert(std::endian::native == std::endian::little, "the format is little 
 
 constexpr std::string_view kSegmentMagic = "TCACHSEG", kFooterMagic = "TCACHSUM";
 constexpr std::uint32_t kRecordMagic = 0x43455254;   // "TREC"
-constexpr std::uint8_t kChained = 1;
+constexpr std::uint8_t kChained = 1, kOverwritten = 1;
 
 template <class T>
 void put(std::span<std::byte> bytes, std::size_t at, const T& value) {
@@ -35,6 +35,7 @@ void put_fields(std::span<std::byte> bytes, const RecordHeader& header) {
   put(bytes, 4, header.type);
   put(bytes, 5, header.kind);
   put(bytes, 6, header.chained ? kChained : std::uint8_t{0});
+  put(bytes, 7, header.overwritten ? kOverwritten : std::uint8_t{0});
   put(bytes, 8, header.value_bytes);
   put(bytes, 16, header.created_unix_ms);
   put(bytes, 24, header.expires_unix_ms);
@@ -51,6 +52,7 @@ std::optional<RecordHeader> get_fields(std::span<const std::byte> bytes) {
   header.type = static_cast<RecordType>(type);
   header.kind = static_cast<Kind>(kind);
   header.chained = flags == kChained;
+  header.overwritten = header.type == RecordType::kErased && get<std::uint8_t>(bytes, 7) == kOverwritten;
   header.value_bytes = get<std::uint64_t>(bytes, 8);
   header.created_unix_ms = get<std::int64_t>(bytes, 16);
   header.expires_unix_ms = get<std::int64_t>(bytes, 24);

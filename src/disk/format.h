@@ -39,13 +39,14 @@ enum class RecordType : std::uint8_t {
   kValue = 1,
   kRemove = 2,       // forgets `key` and what is chained behind it
   kClearOwner = 3,   // forgets everything of `owner`
-  kErased = 4,       // was a value; written over its header when it was removed
+  kErased = 4,       // was a value; written over its header when it was removed or replaced
 };
 
 struct RecordHeader {
   RecordType type = RecordType::kValue;
   Kind kind = Kind::kOther;
-  bool chained = false;   // `parent` counts
+  bool chained = false;       // `parent` counts
+  bool overwritten = false;   // of an erased one: its value is, too
   std::uint64_t value_bytes = 0;
   std::int64_t created_unix_ms = 0;
   std::int64_t expires_unix_ms = 0;   // 0: never

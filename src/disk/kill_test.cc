@@ -4,7 +4,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <random>
 
 #include "disk/disk_testing.h"
@@ -82,6 +84,82 @@ TEST(DiskKill, EveryRestartServesRightValuesAndWhatWasDurable) {
   }
   EXPECT_GT(served, static_cast<std::uint64_t>(rounds) / 2);
   EXPECT_GT(in_the_middle, 0u) << "some were killed with values written and not yet said to be durable";
+  std::filesystem::remove_all(directory);
+}
+
+constexpr std::uint64_t kDeleted = 60;
+const std::string kPlanted = "PLANTED-TEXT-OF-WHAT-IS-DELETED.";
+
+// Values of owner 5, each in two versions, among others; then clears them, and waits to be killed.
+[[noreturn]] void clear_owner(const std::string& directory, int say) {
+  TestTier tier(real_file_system(), change, directory);
+  std::string text;
+  for (int i = 0; i < 600; ++i) text += kPlanted;
+  for (std::uint64_t number = 0; number < 2 * kDeleted; ++number) {
+    const std::uint64_t key = number % kDeleted;
+    if (number == kDeleted) {
+      static_cast<void>(tier.flush());
+      for (std::uint64_t each = 0; each < kDeleted; ++each) tier->remove(key_of(each));
+    }
+    static_cast<void>(tier.put(key, 1, [&](DiskTier::Value& value) {
+      value.bytes = std::as_bytes(std::span(text).first(text.size() - (number < kDeleted ? 1000 : 0)));
+      value.owner = 5;
+      value.source = 9;
+    }));
+    if (number < kDeleted) static_cast<void>(tier.put(1000 + number, 3000));
+  }
+  if (tier.flush()) {
+    if (::write(say, "f", 1) != 1) ::_exit(1);
+    tier->clear(Selected{{}, 9, {}, {}});
+    if (tier.flush() && ::write(say, "c", 1) != 1) ::_exit(1);
+  }
+  for (;;) ::pause();
+}
+
+bool holds_planted(const std::string& directory) {
+  bool found = false;
+  for (const auto& entry : std::filesystem::directory_iterator(directory)) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+    found = found || bytes.find(kPlanted) != std::string::npos;
+  }
+  return found;
+}
+
+TEST(DiskKill, AClearIsFinishedByTheNextStart) {
+  const std::string directory = ::testing::TempDir() + "disk-kill-clear-" + std::to_string(::getpid());
+  std::mt19937 random(12);
+  int unfinished = 0;
+  for (int round = 0; round < 40; ++round) {
+    std::filesystem::remove_all(directory);
+    int ends[2];
+    ASSERT_EQ(::pipe(ends), 0);
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) clear_owner(directory, ends[1]);
+    ::close(ends[1]);
+    char said = 0;
+    ASSERT_EQ(::read(ends[0], &said, 1), 1);
+    ::usleep(random() % 6000);
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    const bool cleared = ::read(ends[0], &said, 1) == 1;
+    ::close(ends[0]);
+    const bool logged = std::filesystem::exists(directory + "/wiping") || cleared;
+    unfinished += logged && !cleared;
+    if (cleared) {
+      ASSERT_FALSE(holds_planted(directory)) << round;
+    }
+    TestTier tier(real_file_system(), change, directory);
+    ASSERT_TRUE(tier.flush()) << round;
+    std::uint64_t there = 0;
+    for (std::uint64_t i = 0; i < kDeleted; ++i) there += tier->read_head(key_of(i), {}).has_value();
+    ASSERT_TRUE(there == 0 || (there == kDeleted && !logged)) << round << ": " << there;
+    ASSERT_EQ(holds_planted(directory), there > 0) << round;
+    for (std::uint64_t i = 0; i < kDeleted; ++i) ASSERT_TRUE(tier.has(1000 + i)) << round << ": " << i;
+  }
+  EXPECT_GT(unfinished, 0) << "none was killed in the middle";
   std::filesystem::remove_all(directory);
 }
 

@@ -1,7 +1,6 @@
 // What callers ask for: values and removals on their way to the writing thread. Each member has the strong guarantee.
 #include <algorithm>
 #include <new>
-#include <thread>
 #include <utility>
 
 #include "base/call_back.h"
@@ -13,22 +12,29 @@ namespace {
 constexpr std::size_t kMostQueued = 65'536;
 constexpr std::uint64_t kMostErased = 262'144;   // places of removed records that wait to be overwritten; 12 bytes each
 constexpr std::size_t kMostPurged = 262'144;     // keys of purges that wait, but for one purge that has more
-constexpr Index::Id kSlice = 4096;               // entries of one look under the mutex
-constexpr std::size_t kMostAtOnce = 1024;        // that are erased under it
 
 }   // namespace
 
-bool DiskTier::removed_since_locked(const Key& key, std::uint64_t owner, std::uint64_t number) const {
-  if (cleared_all_ > number) return true;
-  const auto removal = removals_.find(key);
-  if (removal != removals_.end() && removal->second > number) return true;
-  const auto clearing = clearings_.find(owner);
-  return clearing != clearings_.end() && clearing->second > number;
+bool DiskTier::removed_since_locked(const Write& write) const {
+  const Value& value = write.value;
+  if (cleared_all_ > write.number) return true;
+  const auto removal = removals_.find(value.key);
+  if (removal != removals_.end() && removal->second > write.number) return true;
+  const auto clearing = clearings_.find(value.owner);
+  if (clearing != clearings_.end() && clearing->second > write.number) return true;
+  return std::any_of(selections_.begin(), selections_.end(), [&](const Clearing& each) {
+    return each.number > write.number && each.what.matches(value.owner, value.source, value.created_unix_ms, value.key);
+  });
 }
 
-// Of what was stored at any time before.
-bool DiskTier::removal_waits_locked(const Key& key, std::uint64_t owner) const {
-  return clear_waits_ > 0 || removals_.contains(key) || clearings_.contains(owner);
+// A record that is older than any removal that waits.
+bool DiskTier::removal_waits_locked(const RecordHeader& header) const {
+  return clear_waits_ > 0 || removals_.contains(header.key) || is_cleared_locked(header);
+}
+
+bool DiskTier::is_cleared_locked(const RecordHeader& header) const {
+  if (cleared_all_ == UINT64_MAX || clearings_.contains(header.owner)) return true;
+  return std::any_of(selections_.begin(), selections_.end(), [&](const Clearing& each) { return each.what.matches(header); });
 }
 
 bool DiskTier::accepts(std::uint64_t value_bytes) const {
@@ -98,7 +104,7 @@ bool DiskTier::must_log_removal_locked(const Key& key, Index::Id id) const {
 
 bool DiskTier::remove(const Key& key) {
   std::list<Removal> removal(1);
-  Index gone;   // freed without the lock
+  Dropped dropped;   // freed without the lock
   const std::lock_guard lock(mutex_);
   const Index::Id id = index_.find(key);
   if (!must_log_removal_locked(key, id)) {
@@ -106,7 +112,7 @@ bool DiskTier::remove(const Key& key) {
     return id != Index::kNone;
   }
   if (waiting_removals_locked() >= kMostRemovals) {
-    static_cast<void>(clear_all_locked(removal, gone));
+    static_cast<void>(clear_all_locked(removal, dropped));
     ++counters_.collapsed_logs;
   } else {
     remove_locked(key, id, removal);
@@ -135,87 +141,13 @@ void DiskTier::enqueue_locked(std::list<Removal>& removal) noexcept {
   changed_.notify_all();
 }
 
-std::uint64_t DiskTier::clear(std::optional<std::uint64_t> owner) {
-  std::list<Removal> removal(1);
-  Index gone;   // freed without the lock
-  {
-    const std::lock_guard lock(mutex_);
-    if (!owner) return clear_all_locked(removal, gone);
-    if (waiting_removals_locked() >= kMostRemovals) {
-      ++counters_.collapsed_logs;
-      return clear_all_locked(removal, gone);
-    }
-  }
-  const std::lock_guard one_at_a_time(clearing_mutex_);
-  removal.front().type = RecordType::kClearOwner;
-  removal.front().owner = *owner;
-  {
-    const std::lock_guard lock(mutex_);
-    clearings_[*owner] = UINT64_MAX;   // nothing of this owner gets an entry meanwhile
-    ++clearing_walks_;
-  }
-  const std::uint64_t count = erase_owner(*owner, removal.front().erased);
-  const std::lock_guard lock(mutex_);
-  --clearing_walks_;
-  changed_.notify_all();
-  std::vector<Place>& erased = removal.front().erased;
-  if (erased_waiting_ + erased.size() > kMostErased) erased.resize(kMostErased - std::min(erased_waiting_, kMostErased));
-  removal.front().complete = erased.size() == count;
-  if (const auto clearing = clearings_.find(*owner); clearing != clearings_.end()) clearing->second = next_number_;
-  enqueue_locked(removal);
-  return count;
-}
-
-// In slices, between which others get the mutex. `erased`: where as many of them lie as there is memory for.
-std::uint64_t DiskTier::erase_owner(std::uint64_t owner, std::vector<Place>& erased) noexcept {
-  std::uint64_t gone = 0;
-  for (Index::Id at = 1;; std::this_thread::yield()) {
-    if (erased.capacity() - erased.size() < kMostAtOnce && erased.capacity() < kMostErased) {
-      try {
-        erased.reserve(std::max<std::size_t>(2 * erased.capacity(), kMostAtOnce));
-      } catch (const std::bad_alloc&) {   // then the log says it alone
-      }
-    }
-    const std::lock_guard lock(mutex_);
-    const Index::Id end = std::min(index_.end_id(), at + kSlice);
-    for (std::size_t left = kMostAtOnce; at < end && left > 0;) {
-      if (!index_.is_entry(at) || index_.class_of(at).owner != owner) {
-        ++at;
-        continue;
-      }
-      const std::uint64_t count = erase_locked(at, &erased, left);
-      gone += count;
-      left -= count;
-    }
-    if (at >= index_.end_id()) return gone;
-  }
-}
-
-// The files go as a whole, so nothing else that waits has to be said any more.
-std::uint64_t DiskTier::clear_all_locked(std::list<Removal>& removal, Index& gone) noexcept {
-  const std::uint64_t entries = index_.size();
-  std::swap(gone, index_);
-  counters_.value_bytes = 0;
-  for (auto& [id, segment] : segments_) segment.live = 0;
-  Removal& front = removal.front();
-  front.type = RecordType::kClearOwner;
-  front.clear_all = true;
-  front.purged.clear();
-  removals_waiting_.clear();
-  erased_waiting_ = 0;
-  for (const Removal& each : writing_.removals) erased_waiting_ += each.erased.size();
-  removals_.clear();
-  clearings_.clear();
-  cleared_all_ = clear_waits_ = next_number_;
-  enqueue_locked(removal);
-  return entries;
-}
-
 std::uint64_t DiskTier::purge(std::span<const Key> keys) {
   std::list<Removal> removal(1);
   Removal& front = removal.front();
   front.purged.reserve(keys.size());
-  Index dropped;   // freed without the lock
+  front.what.keys.assign(keys.begin(), keys.end());
+  std::sort(front.what.keys.begin(), front.what.keys.end());
+  Dropped dropped;   // freed without the lock
   const std::lock_guard lock(mutex_);
   std::size_t count = 0;
   for (const Key& key : keys) {
@@ -224,7 +156,7 @@ std::uint64_t DiskTier::purge(std::span<const Key> keys) {
     front.purged.push_back(key);
     if (id != Index::kNone) count += index_.count_behind(id, index_.size());
   }
-  if (front.purged.empty()) return 0;
+  if (keys.empty()) return 0;
   const bool purges_wait = removals_.size() > kMostRemovals;
   if (waiting_removals_locked() >= kMostRemovals || (purges_wait && removals_.size() + front.purged.size() > kMostPurged)) {
     ++counters_.collapsed_logs;
@@ -238,7 +170,11 @@ std::uint64_t DiskTier::purge(std::span<const Key> keys) {
   removals_.reserve(removals_.size() + numbers.size());
   std::uint64_t gone = 0;
   for (const Key& key : front.purged) {
-    if (const Index::Id id = index_.find(key)) gone += erase_locked(id, &front.erased);
+    const Index::Id id = index_.find(key);
+    if (id == Index::kNone) continue;
+    const std::uint64_t with_it = erase_locked(id, &front.erased);
+    front.chained = front.chained || with_it > 1;
+    gone += with_it;
   }
   for (auto& [key, number] : numbers) {
     if (const auto known = removals_.find(key); known != removals_.end()) known->second = number;

@@ -35,8 +35,7 @@ bool DiskTier::recover() {
   }
   std::sort(ids.begin(), ids.end());
   if (!ids.empty()) last_segment_ = static_cast<std::uint32_t>(ids.back());
-  const bool stale = std::find(files.begin(), files.end(), "stale") != files.end();
-  if (const int error = stale ? drop_stale(&ids) : 0) {
+  if (const int error = recover_wipes(files, &ids)) {
     fail("what was removed cannot be dropped", error);
     return false;
   }
@@ -53,6 +52,7 @@ bool DiskTier::recover() {
     }
   }
   if (recovery_is_late()) return false;
+  apply_wipes_until({UINT64_MAX, 0}, &orphans);
   forget_orphans(orphans);
   give_back(std::exchange(orphans_charged_, 0));
   if (!ids.empty()) resume_log(static_cast<std::uint32_t>(ids.back()), last.end, std::move(records));
@@ -84,18 +84,7 @@ void DiskTier::forget_directory() noexcept {
   segments.swap(segments_);
   used_ = unlisted_ = counters_.value_bytes = 0;
   recovered_ = false;
-}
-
-// The last close could only leave a mark (close.cc).
-int DiskTier::drop_stale(std::vector<std::uint64_t>* ids) {
-  for (const std::uint64_t id : *ids) {
-    if (const int error = options_.files->remove(path_of(id)); error != 0 && error != ENOENT) return error;
-  }
-  if (const int error = options_.files->sync_directory(options_.directory)) return error;
-  if (const int error = options_.files->remove(path_of("stale")); error != 0 && error != ENOENT) return error;
-  note("the log was dropped, because removals could not be written before the last end");
-  ids->clear();
-  return 0;
+  sweep_ = {};
 }
 
 // An error: what is in it could not be read for want of something that others hold. `records`: all, or enough to see that they are many.
@@ -153,12 +142,12 @@ void DiskTier::recover_records(std::uint32_t segment, std::span<const Located> r
     const auto slice = records.subspan(begin, std::min(kSlice, records.size() - begin));
     classes.clear();
     for (const Located& located : slice) {
-      const RecordHeader& header = located.header;
-      if (header.type == RecordType::kValue) classes.push_back({header.kind, header.owner, header.source});
+      if (located.header.type == RecordType::kValue) classes.push_back(recovered_class(segment, located));
     }
     reserve_recovered(classes);
     reserve_orphans(orphans, classes.size());
     for (const Located& located : slice) {
+      apply_wipes_until({segment, located.offset}, orphans);
       if (located.header.type == RecordType::kValue) {
         const std::lock_guard lock(mutex_);
         recover_value(segment, located, orphans);
@@ -221,9 +210,10 @@ void DiskTier::recover_removal(std::uint32_t segment, const RecordHeader& header
 void DiskTier::recover_value(std::uint32_t segment, const Located& located, Orphans* orphans) {
   const RecordHeader& header = located.header;
   counters_.newest_unix_ms = std::max(counters_.newest_unix_ms, header.created_unix_ms);
-  if (removal_waits_locked(header.key, header.owner)) return;
+  segments_.at(segment).saw(header.created_unix_ms);
+  if (removal_waits_locked(header)) return;
   const Place place{segment, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
-  const EntryClass entry_class{header.kind, header.owner, header.source};
+  const EntryClass entry_class = recovered_class(segment, located);
   Index::Id id = index_.find(header.key);
   if (id != Index::kNone && index_[id].place.value_bytes == place.value_bytes && index_.class_of(id) == entry_class) {
     unlist_locked(index_[id].place.segment, 1);
@@ -274,6 +264,7 @@ void DiskTier::forget_orphans(const Orphans& orphans) {
 
 // A small last segment is filled further, or every start would leave one more. Its summary is written again when it is full.
 void DiskTier::resume_log(std::uint32_t id, std::uint64_t end, std::vector<Located> records) {
+  if (!wipes_.empty()) return;   // what they count for ends somewhere in it, and must not begin to count for what comes now
   Log log;
   {
     const std::lock_guard lock(mutex_);

@@ -1,8 +1,8 @@
 // What was removed: said in the log, marked where it stands, and kept in mind until that is done.
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <iterator>
+#include <set>
 
 #include "disk/disk_tier.h"
 
@@ -14,16 +14,6 @@ template <class Pending, class Name>
 void settle(Pending& pending, const Name& name, std::uint64_t number) {
   const auto found = pending.find(name);
   if (found != pending.end() && found->second == number) pending.erase(found);
-}
-
-bool wipe_bytes(File& file, std::uint64_t offset, std::uint64_t bytes) {
-  static constexpr std::array<std::byte, 64 << 10> kZeros{};
-  for (std::uint64_t done = 0; done < bytes;) {
-    const auto part = std::span(kZeros).first(std::min<std::uint64_t>(bytes - done, kZeros.size()));
-    if (write_fully(file, offset + done, part) != 0) return false;
-    done += part.size();
-  }
-  return true;
 }
 
 }   // namespace
@@ -45,28 +35,25 @@ bool DiskTier::log_removals(std::span<const RecordHeader> removals) {
 // Removals leave the queue once they are logged, and stay in it if that fails.
 void DiskTier::write_removals(Removals begin, Removals end) {
   std::vector<RecordHeader> headers;
-  std::vector<Place> erased, wiped;   // wiped: what an owner had
+  std::vector<Place> erased;
   for (auto removal = begin; removal != end; ++removal) {
+    if (removal->type == RecordType::kRemove) erased.insert(erased.end(), removal->erased.begin(), removal->erased.end());
+    if (removal->type == RecordType::kClearOwner && !removal->what.is_an_owner()) continue;   // no record says it, but the list of wipes
     RecordHeader header;
     header.type = removal->type;
     header.key = removal->key;
-    header.owner = removal->owner;
+    header.owner = removal->what.owner.value_or(0);
     header.created_unix_ms = options_.unix_ms();
     headers.push_back(header);
-    std::vector<Place>& places = removal->type == RecordType::kClearOwner ? wiped : erased;
-    places.insert(places.end(), removal->erased.begin(), removal->erased.end());
   }
-  if (!log_removals(headers)) {
+  if (!add_wipes(begin, end) || (!headers.empty() && !log_removals(headers))) {
     lost_some_ = true;
     const std::lock_guard lock(mutex_);
     requeue_locked(begin, end);
     return;
   }
   // The log may lose the segment that says so; the values are unreadable then, too.
-  if (!late()) {
-    const bool all_erased = erase_records(erased), all_wiped = erase_records(wiped, true);   // each is tried, whatever became of the other
-    if (!all_erased || !all_wiped) lost_some_ = true;
-  }
+  if (!late() && !erase_records(erased)) lost_some_ = true;
   std::list<Removal> done;
   {
     const std::lock_guard lock(mutex_);
@@ -80,15 +67,16 @@ void DiskTier::write_removals(Removals begin, Removals end) {
 void DiskTier::settle_locked(const Removal& removal) {
   erased_waiting_ -= std::min<std::uint64_t>(erased_waiting_, removal.erased.size());
   if (removal.type == RecordType::kClearOwner) {
-    settle(clearings_, removal.owner, removal.number);
-  } else if (removal.purged.empty()) {
+    if (removal.what.is_an_owner()) settle(clearings_, *removal.what.owner, removal.number);
+    selections_.remove_if([&](const Clearing& each) { return each.number == removal.number; });
+  } else if (removal.what.keys.empty()) {
     settle(removals_, removal.key, removal.number);
   }
   for (const Key& key : removal.purged) settle(removals_, key, removal.number);
 }
 
 // Marks the headers of removed values where they stand. False if one may still be readable.
-bool DiskTier::erase_records(std::span<const Place> places, bool wipe) {
+bool DiskTier::erase_records(std::span<const Place> places) {
   if (!owns_directory()) {   // a file that is opened again may be another cache's
     lose_directory();
     return false;
@@ -115,14 +103,13 @@ bool DiskTier::erase_records(std::span<const Place> places, bool wipe) {
     erased.type = RecordType::kErased;
     erased.value_bytes = place.value_bytes;
     all &= write_fully(*file, offset, encode_record_header(erased, salt, offset)) == 0;
-    if (wipe) all &= wipe_bytes(*file, offset + kRecordHeaderBytes, place.value_bytes);
     touched[place.segment] = std::move(file);
   }
   for (const auto& [segment, file] : touched) all &= file->sync() == 0;
   return all;
 }
 
-// Everything was cleared: no file is left to say otherwise.
+// Everything was cleared: no file is left to say otherwise. Until they all are gone a mark says it, so that not even a kill brings some back.
 void DiskTier::clear_log(Removals clearing) {
   close_log();
   std::vector<std::uint32_t> ids;
@@ -130,13 +117,31 @@ void DiskTier::clear_log(Removals clearing) {
     const std::lock_guard lock(mutex_);
     for (const auto& [id, segment] : segments_) ids.push_back(id);
   }
+  const auto unlink = [this](const char* name) {
+    const int error = options_.files->remove(path_of(name));
+    return error == ENOENT ? 0 : error;
+  };
+  const bool marks = !ids.empty() && !late() && owns_directory() && mark_stale();   // where that fails, they may go all the same
   for (const std::uint32_t id : ids) {
     if (!late()) remove_segment(id);
   }
-  const int error = late() ? 0 : options_.files->sync_directory(options_.directory);
-  if (error != 0) fail("the directory cannot be synced", error);
+  bool gone = false;
+  {
+    const std::lock_guard lock(mutex_);
+    gone = segments_.empty() && recovered_ && !late_locked();
+  }
+  int error = 0;
+  if (gone) error = unlink(kWipesFile);
+  if (gone && error == 0) error = options_.files->sync_directory(options_.directory);
+  if (gone && error == 0 && marks) error = unlink("stale");
+  if (error != 0) fail("the directory cannot be changed", error);
+  if (gone && error == 0) {
+    set_wipes({});
+    sweep_ = {};
+    answer_parked(false);
+  }
   const std::lock_guard lock(mutex_);
-  if (error != 0 || !segments_.empty() || !recovered_) {   // once the disk works
+  if (error != 0 || !gone) {   // once the disk works
     lost_some_ = true;
     requeue_locked(clearing, std::next(clearing));
     return;
@@ -146,8 +151,8 @@ void DiskTier::clear_log(Removals clearing) {
   changed_.notify_all();
 }
 
-// What is left of the segments is written anew and they go, but for those whose removals count for older ones: there, and where there is
-// no room, the values are overwritten.
+// What is left of the segments is written anew and they go, but for those whose removals count for older ones: there, where there is no
+// room, and wherever else something of it lies, it is overwritten.
 void DiskTier::write_purge(Removals purge) {
   std::vector<RecordHeader> headers(purge->purged.size());
   for (std::size_t i = 0; i < headers.size(); ++i) {
@@ -155,23 +160,18 @@ void DiskTier::write_purge(Removals purge) {
     headers[i].key = purge->purged[i];
     headers[i].created_unix_ms = options_.unix_ms();
   }
-  bool done = log_removals(headers);
-  const bool logged = done;
-  std::map<std::uint32_t, std::vector<Place>> touched;
-  for (const Place& place : purge->erased) touched[place.segment].push_back(place);
-  for (const auto& [segment, places] : touched) {
-    if (late()) {
-      done = false;
-    } else if (!rewrite_segment(segment)) {
-      done &= erase_records(places, true);
-    }
-  }
-  if (!done) lost_some_ = true;
-  const std::lock_guard lock(mutex_);
-  if ((!logged || late_locked()) && !done) {
+  if (!add_wipes(purge, std::next(purge)) || (!headers.empty() && !log_removals(headers))) {
+    lost_some_ = true;
+    const std::lock_guard lock(mutex_);
     requeue_locked(purge, std::next(purge));
     return;
   }
+  std::set<std::uint32_t> touched;
+  for (const Place& place : purge->erased) touched.insert(place.segment);
+  for (const std::uint32_t segment : touched) {
+    if (!late()) static_cast<void>(rewrite_segment(segment));
+  }
+  const std::lock_guard lock(mutex_);
   settle_locked(*purge);
   writing_.removals.erase(purge);
 }

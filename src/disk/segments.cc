@@ -53,7 +53,10 @@ int DiskTier::open_segment() {
   log_ = std::move(log);
   last_segment_ = id;
   const std::lock_guard lock(mutex_);
-  segments_[id] = {kSegmentHeaderBytes, 0, 0, false, std::move(shared), log_.header};
+  Segment& segment = segments_[id];
+  segment.file_bytes = kSegmentHeaderBytes;
+  segment.file = std::move(shared);
+  segment.header = log_.header;
   used_ += kSegmentHeaderBytes;
   counters_.written_bytes += kSegmentHeaderBytes;
   return 0;

@@ -7,7 +7,7 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::array kSidecars{"LOCK", "names", "names.next", "stale", "tags", "tags.next", "usage", "usage.next"};
+constexpr std::array kSidecars{"LOCK", "names", "names.next", "stale", "tags", "tags.next", "usage", "usage.next", "wiping", "wiping.next"};
 constexpr std::size_t kSlice = 4096;          // entries of one write
 constexpr std::uint64_t kShareOfNames = 64;   // the file of names has that part of the capacity at most
 

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "disk/segment_reader.h"
+#include "disk/selection.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -57,6 +58,18 @@ void drop_unreachable(Survey* result, Children* children) {
   for (const Key& parent : missing) erase_with_children(result, children, parent);
 }
 
+// What is deleted and not overwritten yet.
+void drop_wiped(const std::vector<Wipe>& wipes, Survey* result, Children* children) {
+  std::vector<Key> keys;
+  for (const auto& [key, entry] : result->entries) {
+    const LogPosition position{entry.segment, entry.record.offset};
+    const bool goes =
+        std::any_of(wipes.begin(), wipes.end(), [&](const Wipe& wipe) { return position < wipe.before && wipe.what.matches(entry.record.header); });
+    if (goes) keys.push_back(key);
+  }
+  for (const Key& key : keys) erase_with_children(result, children, key);
+}
+
 std::map<std::uint64_t, std::string> segments_in(const std::vector<std::string>& names) {
   std::map<std::uint64_t, std::string> segments;
   for (const std::string& name : names) {
@@ -97,7 +110,12 @@ int survey(FileSystem& files, const std::string& directory, Survey* result) {
     if (contents.verdict == SegmentVerdict::kDamaged) result->damaged.push_back(name);
     if (contents.verdict == SegmentVerdict::kUnknownVersion) result->unknown.push_back(name);
   }
+  std::vector<Wipe> wipes;
+  int error = 0;
+  const WipesRead read = read_wipes(files, directory, &wipes, &error);
+  drop_wiped(wipes, result, &children);
   drop_unreachable(result, &children);
+  if (read == WipesRead::kDamaged) result->entries.clear();                                     // the next start drops them
   if (std::find(names.begin(), names.end(), "stale") != names.end()) result->entries.clear();   // the next start drops them
   return 0;
 }

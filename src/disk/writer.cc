@@ -52,7 +52,8 @@ void DiskTier::step() {
   bool retry = false;
   {
     std::unique_lock lock(mutex_);
-    const auto wake_at = health_.broken ? std::min(look_at_, health_.retry_at) : look_at_;
+    auto wake_at = health_.broken ? std::min(look_at_, health_.retry_at) : look_at_;
+    if (!wipes_.empty() && recovered_ && !health_.broken) wake_at = std::min(wake_at, sweep_at_);
     changed_.wait_until(lock, wake_at, [&] { return closing_ || has_work_locked(); });
     if (closing_) return;
     retry = health_.broken && std::chrono::steady_clock::now() >= health_.retry_at;
@@ -73,12 +74,15 @@ void DiskTier::step() {
   write_batch();
   while (over_budget() && !late() && evict_oldest(false)) {
   }
+  sweep_some();
+  if (broken()) answer_parked(true);
   trim_index();
 }
 
 // After an exception. The batch is dropped, but for its removals; recovery begins again.
 void DiskTier::give_up() noexcept {
   lost_some_ = true;
+  sweep_ = {};
   std::list<Write> questions;
   {
     const std::lock_guard lock(mutex_);
@@ -128,7 +132,8 @@ bool DiskTier::over_budget() const {
 
 // While the disk does not work removals wait for it, and everything else is let go at once.
 bool DiskTier::has_work_locked() const {
-  return !values_waiting_.empty() || index_limit_changed_ || over_budget_locked() || (!health_.broken && !removals_waiting_.empty());
+  const bool sweeps = !wipes_.empty() && recovered_ && std::chrono::steady_clock::now() >= sweep_at_;
+  return !values_waiting_.empty() || index_limit_changed_ || over_budget_locked() || (!health_.broken && (sweeps || !removals_waiting_.empty()));
 }
 
 // In the order in which it was asked for.
@@ -159,8 +164,8 @@ void DiskTier::requeue_locked(Removals begin, Removals end) noexcept {
 void DiskTier::write_batch() {
   while (!writing_.values.empty() || !writing_.removals.empty()) {
     const auto question = std::find_if(writing_.values.begin(), writing_.values.end(), [](const Write& write) { return write.written != nullptr; });
-    const auto removal =
-        std::find_if(writing_.removals.begin(), writing_.removals.end(), [](const Removal& each) { return each.clear_all || !each.purged.empty(); });
+    const auto removal = std::find_if(writing_.removals.begin(), writing_.removals.end(),
+                                      [](const Removal& each) { return each.clear_all || !each.what.keys.empty(); });
     const std::uint64_t asked = question == writing_.values.end() ? UINT64_MAX : question->number;
     const std::uint64_t removed = removal == writing_.removals.end() ? UINT64_MAX : removal->number;
     write_stretch(std::min(asked, removed));
@@ -173,6 +178,11 @@ void DiskTier::write_batch() {
 }
 
 void DiskTier::answer(Values question, bool written) {
+  if (written && wipes_before(question->number)) {   // it is, when those are done
+    const std::lock_guard lock(mutex_);
+    parked_.splice(parked_.end(), writing_.values, question);
+    return;
+  }
   const std::function<void(bool)> tell = std::move(question->written);
   {
     const std::lock_guard lock(mutex_);
@@ -189,7 +199,7 @@ void DiskTier::write_stretch(std::uint64_t before) {
   {
     const std::lock_guard lock(mutex_);
     for (auto write = writing_.values.begin(); write != values; ++write) {
-      write->forgotten |= removed_since_locked(write->value.key, write->value.owner, write->number);
+      write->forgotten |= removed_since_locked(*write);
     }
   }
   if (removals != writing_.removals.begin()) write_removals(writing_.removals.begin(), removals);
@@ -213,7 +223,7 @@ void DiskTier::forget_expired(Values begin, Values end) {
 }
 
 // Those that are still to be stored, in order: not there yet, not removed since, and with their parent stored or before them.
-std::vector<const DiskTier::Write*> DiskTier::wanted(Values begin, Values end) {
+std::vector<const Write*> DiskTier::wanted(Values begin, Values end) {
   std::vector<const Write*> chosen;
   std::unordered_map<Key, bool> before;
   const std::lock_guard lock(mutex_);
@@ -222,7 +232,7 @@ std::vector<const DiskTier::Write*> DiskTier::wanted(Values begin, Values end) {
     const Value& value = write.value;
     const bool known = index_.find(value.key) != Index::kNone || before.contains(value.key);
     const bool hangs = !value.parent || index_.find(*value.parent) != Index::kNone || before.contains(*value.parent);
-    if (known || write.forgotten || removed_since_locked(value.key, value.owner, write.number)) continue;
+    if (known || write.forgotten || removed_since_locked(write)) continue;
     if (!hangs) {
       ++counters_.dropped_puts;
       lost_some_ = true;
@@ -276,7 +286,7 @@ void DiskTier::write_values(Values begin, Values end) {
 // Meanwhile it may have been removed, or its parent may have gone.
 bool DiskTier::publish_locked(const Write& write, const Place& place) {
   const Value& value = write.value;
-  if (removed_since_locked(value.key, value.owner, write.number)) return false;
+  if (removed_since_locked(write)) return false;
   const Index::Id parent = value.parent ? index_.find(*value.parent) : Index::kNone;
   if (value.parent && parent == Index::kNone) {
     lost_some_ = true;
