@@ -95,6 +95,13 @@ struct PutOptions {
   bool replaces = false;
 };
 
+// What to delete: all that is given must match. Nothing given: everything.
+struct Selection {
+  std::optional<std::uint64_t> owner = std::nullopt;                    // PutOptions::owner
+  std::optional<std::uint32_t> source = std::nullopt;                   // PutOptions::source: what came from one model
+  std::optional<std::chrono::milliseconds> older_than = std::nullopt;   // stored at least so long ago, by the wall clock for what is on disk
+};
+
 // Where to look: in memory and, where there is a disk tier, on disk as well, which waits for the disk; or only where it costs no wait.
 enum class Look : std::uint8_t { kEverywhere, kMemory };
 
@@ -314,7 +321,15 @@ class Cache {
   // Forgets a value, and all that is chained behind it (which costs a walk over the whole index if there is any). True if it was stored.
   // At once in this process; on disk when flush() says so.
   bool remove(const Key& key);
-  // Forgets everything (of one owner). Returns how many entries went. Pinned bytes stay charged until their handles go. Trims malloc as resize().
+  // Forgets what is selected, and all that is chained behind it, in memory and on disk. Returns how many entries went. What is put meanwhile
+  // may go, too. Pinned bytes stay charged until their handles go. Trims malloc as resize().
+  // At once in this process. When flush() says true, no byte of these values is left in the directory's files, nor of earlier ones that match
+  // and were replaced, removed or evicted before: they are overwritten, which goes on at the next start if this process ends first.
+  // Threads: any; one at a time, the next one waits. Others' calls go on meanwhile, and wait for a slice of it at most, some 0.1 ms of work.
+  // Cost: a walk over the indexes, and with `older_than` a read of the summaries of segments that hold older and younger values; then, on a
+  // thread of the cache's, a read of all summaries and a write over what is deleted. clear() of everything deletes the files instead.
+  // Throws std::bad_alloc, and then changes nothing.
+  std::uint64_t clear(const Selection& what);
   std::uint64_t clear();
   std::uint64_t clear(std::uint64_t owner);
 
@@ -363,7 +378,6 @@ class Cache {
   [[nodiscard]] Lookup look_up(const Key& key, Look look, bool counts);
   PutStatus put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned);
   PutStatus commit(Draft draft, Handle* pinned);
-  std::uint64_t clear_both(std::optional<std::uint64_t> owner);
   std::shared_ptr<detail::MemoryTier> tier_;
   std::unique_ptr<Lower> lower_;     // the disk tier; null: none
   bool nothing_comes_back_ = true;   // close()

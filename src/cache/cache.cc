@@ -200,15 +200,11 @@ bool Cache::load(std::vector<Key> chain, std::chrono::milliseconds patience, std
 
 bool Cache::remove(const Key& key) { return lower_ ? lower_->remove(key) : tier_->remove(key); }
 
-std::uint64_t Cache::clear_both(std::optional<std::uint64_t> owner) {
-  if (!lower_) return tier_->clear(owner);
-  // Nearly all that is in memory is on disk too.
-  return lower_->loader.changing([&] { return std::max(lower_->disk.clear(owner), tier_->clear(owner)); });
-}
+std::uint64_t Cache::clear(const Selection& what) { return lower_ ? lower_->clear(what) : tier_->clear(what); }
 
-std::uint64_t Cache::clear() { return clear_both(std::nullopt); }
+std::uint64_t Cache::clear() { return clear(Selection()); }
 
-std::uint64_t Cache::clear(std::uint64_t owner) { return clear_both(owner); }
+std::uint64_t Cache::clear(std::uint64_t owner) { return clear(Selection{.owner = owner}); }
 
 Handle Cache::get_or_compute(const Key& key, const Compute& compute, const PutOptions& options) {
   check(options);

@@ -94,6 +94,7 @@ TEST_F(DiskCacheAllocation, OfRemoveAndClear) {
     cache_->remove(key_of(3));
     cache_->remove(key_of(100));
     cache_->clear(7);
+    cache_->clear(Selection{.owner = 0, .older_than = 0ms});
   });
 }
 

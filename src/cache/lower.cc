@@ -116,6 +116,21 @@ bool Cache::Lower::remove(const Key& key) {
   });
 }
 
+// Without keeping changes out all the time: once the disk has forgotten, nothing comes up from there, but for what was about to; and once memory
+// has, nothing goes down, but for what was about to, which the disk still takes for a part of what is cleared.
+std::uint64_t Cache::Lower::clear(const Selection& what) {
+  disk::Selected selected{what.owner, what.source, {}, {}};
+  if (what.older_than) selected.until_unix_ms = unix_ms_() - what.older_than->count();
+  const auto let_pass = [this] { loader.unchanged([] {}); };
+  std::uint64_t in_memory = 0;
+  const std::uint64_t on_disk = disk.clear(std::move(selected), [&] {
+    let_pass();
+    in_memory = memory_->clear(what);
+    let_pass();
+  });
+  return std::max(on_disk, in_memory);   // nearly all that is in memory is on disk too
+}
+
 // What cannot be queued is dropped, for lack of memory too: the value is stored in memory.
 void Cache::Lower::write(const Handle& stored) {
   try {

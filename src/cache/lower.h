@@ -30,6 +30,7 @@ struct Cache::Lower {
   // Takes the place of what is stored, in both tiers. With `stored`, hands out the new value.
   PutStatus replace(Draft draft, Handle* stored);
   bool remove(const Key& key);
+  std::uint64_t clear(const Selection& what);
 
   // Whether a value was not even queued since this was last asked.
   [[nodiscard]] bool dropped() { return dropped_.exchange(false); }

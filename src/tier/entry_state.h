@@ -13,12 +13,12 @@
 // park_or_retire    popped -> parked | gone   shard                    parked if anybody else refers to it
 // relink            parked -> linked          policy                   after Policy::restore; one step
 // retire_if_alone   any in the index -> gone, + pin    shard           refused if entries are chained behind it
-// retire            any in the index -> gone, + pin    shard           with its descendants (all shards), or expired
+// retire            any in the index -> gone, + pin    shard           its descendants after it (forget_where), or expired
 // leave_policy      gone: clears kLinked and kParked   shard, policy   after Policy::erase if kLinked was set
 // acquire           + pin or + kid            section of Readers       refused, and taken back, if gone
 // pin               + pin                     shard, or a pin          -
 // drop, drop_pin    - pin or - kid            none                     a parked entry is relinked before its last reference drops
-// set_mark          + mark                    all shards               scratch of a walk, cleared by it
+// set_mark          + mark                    shard, of it or of a descendant   scratch of the one walk; what it takes out keeps kMarkForget
 //
 // Invariant: an entry in the policy's list shows kLinked or kParked to whoever holds no lock, from link() until leave_policy() or pop().
 // Whoever sees neither under the shard's lock may therefore leave the policy alone.
@@ -39,7 +39,7 @@ inline constexpr std::uint64_t kPooled = std::uint64_t{1} << 57;       // the va
 inline constexpr std::uint64_t kDetached = std::uint64_t{1} << 58;     // outside the budget
 inline constexpr std::uint64_t kLinked = std::uint64_t{1} << 59;       // the policy holds it
 inline constexpr std::uint64_t kParked = std::uint64_t{1} << 60;       // the policy chose it, but it was referred to
-inline constexpr std::uint64_t kMarkKeep = std::uint64_t{1} << 61;     // scratch of a walk that holds every shard
+inline constexpr std::uint64_t kMarkKeep = std::uint64_t{1} << 61;     // scratch of a walk (forget_where)
 inline constexpr std::uint64_t kMarkForget = std::uint64_t{1} << 62;   // likewise
 inline constexpr std::uint64_t kGone = std::uint64_t{1} << 63;         // not in the index: never served again
 inline constexpr std::uint64_t kMarks = kMarkKeep | kMarkForget;

@@ -1,4 +1,5 @@
-// Out of the index: by key, by owner, by age.
+// Out of the index: by key, by what a deletion selects, by age.
+#include <array>
 #include <bit>
 #include <thread>
 #include <utility>
@@ -9,24 +10,23 @@ namespace tensorcache::detail {
 
 namespace {
 
-// Marks `entry` and all its ancestors up to one whose mark is known. Needs every shard held. An ancestor that is gone had expired, so what is
-// chained behind it has too; no walk would clear a mark set on it.
-template <class Doomed>
-void mark(Entry& entry, const Doomed& doomed) {
+constexpr std::size_t kBuckets = 32;     // of a shard's table that are looked at under its mutex at a time
+constexpr std::uint64_t kSwept = 8192;   // entries whose memory is given back together: each time waits for all readers
+
+// Marks `entry` and all its ancestors up to one whose mark is known: as forgotten if one of them is. Needs the entry's shard held, which keeps
+// the entry and so its ancestors. One that is gone without a mark had expired or was evicted, which this walk has nothing to do with.
+bool is_behind_forgotten(Entry& entry) {
   std::uint64_t result = kMarkKeep;
   Entry* known = &entry;
-  for (; known != nullptr && !known->has(kGone); known = known->above()) {
-    if (known->has(kMarks)) {
-      result = known->state.marks();
+  for (; known != nullptr; known = known->above()) {
+    if (const std::uint64_t marks = known->state.marks(); marks != 0) {
+      result = marks;
       break;
     }
-    if (doomed(*known)) {
-      result = kMarkForget;
-      known->state.set_mark(result);
-      break;
-    }
+    if (known->has(kGone)) break;
   }
   for (Entry* below = &entry; below != known; below = below->above()) below->state.set_mark(result);
+  return result == kMarkForget;
 }
 
 }   // namespace
@@ -130,36 +130,77 @@ bool MemoryTier::remove(const Key& key) {
   return alone || forget_where([&](const Entry& entry) { return entry.has_key(key); }) != 0;
 }
 
-template <class Doomed>
-std::uint64_t MemoryTier::forget_where(const Doomed& doomed) {
-  std::uint64_t count = 0;
+// All entries, those of some buckets at a time with their shard held; then the next shard's, so that who waits for one gets it. `forget` tells
+// which are to go.
+template <class Forget>
+std::uint64_t MemoryTier::forget_in_slices(const Forget& forget) {
+  struct Cursor {
+    std::size_t at = 0;
+    std::uint64_t table = 0;
+    bool more = true;
+  };
+  std::array<Cursor, Index::kShards> cursors;
+  std::uint64_t count = 0, swept = 0;
   Garbage garbage;
-  {
-    const Index::AllLocked lock(index_);
-    for (Shard& shard : index_.shards()) {
-      shard.for_each([&](Entry& entry) { mark(entry, doomed); });
-    }
-    for (Shard& shard : index_.shards()) {
-      shard.for_each([&](Entry& entry) {
-        const bool forgotten = entry.has(kMarkForget);
-        entry.state.clear_marks();
-        if (!forgotten) return;
+  for (bool more = true; more;) {
+    more = false;
+    for (std::size_t i = 0; i < Index::kShards; ++i) {
+      Cursor& cursor = cursors[i];
+      if (!cursor.more) continue;
+      Shard& shard = index_.shards()[i];
+      const std::lock_guard lock(shard.mutex);
+      if (std::exchange(cursor.table, shard.table_number()) != shard.table_number()) cursor.at = 0;   // there it may lie elsewhere
+      cursor.more = shard.for_some(cursor.at, kBuckets, [&](Entry& entry) {
+        if (!forget(entry)) return;
+        entry.state.set_mark(kMarkForget);
         entry.state.retire();
         unindex(shard, entry, &ShardCounts::removals, garbage);
         ++count;
       });
+      cursor.at += kBuckets;
+      more = more || cursor.more;
     }
+    if (more && count - swept < kSwept) continue;
+    sweep(garbage);
+    garbage = {};
+    swept = count;
   }
-  sweep(garbage);
   return count;
 }
 
-std::uint64_t MemoryTier::clear(std::optional<std::uint64_t> owner) {
+// First what is doomed itself, then what is chained behind it. Between the two and within each others find some of it gone already. Nothing
+// is stored behind it any more once it is marked (publish() looks as long as forgetting_ says so), so the second walk misses nothing.
+template <class Doomed>
+std::uint64_t MemoryTier::forget_where(const Doomed& doomed) {
+  const std::lock_guard one_at_a_time(forgetting_mutex_);
+  forgetting_.store(true);
+  bool parents = false;
+  std::uint64_t count = forget_in_slices([&](const Entry& entry) {
+    if (!doomed(entry)) return false;
+    parents = parents || entry.state.kids() != 0;
+    return true;
+  });
+  if (parents) {
+    count += forget_in_slices([](Entry& entry) { return entry.parent != nullptr && is_behind_forgotten(entry); });
+    static_cast<void>(forget_in_slices([](Entry& entry) {
+      if (entry.has(kMarks)) entry.state.clear_marks();
+      return false;
+    }));
+  }
+  forgetting_.store(false);
+  return count;
+}
+
+std::uint64_t MemoryTier::clear(const Selection& what) {
   const std::uint64_t used_before = budget_.used();
-  const std::uint64_t count = forget_where([&](const Entry& entry) { return !owner || entry.owner == *owner; });
+  const auto now = clock_();
+  const std::uint64_t count = forget_where([&](const Entry& entry) {
+    return (!what.owner || entry.owner == *what.owner) && (!what.source || entry.source == *what.source) &&
+           (!what.older_than || entry.lifetime.age(now) >= *what.older_than);
+  });
   pool_.release(~std::uint64_t{0});
   spares_.release_all();
-  if (!owner) shed_policy();
+  if (!what.owner && !what.source && !what.older_than) shed_policy();
   trim_malloc(used_before);
   return count;
 }

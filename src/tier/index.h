@@ -5,6 +5,7 @@
 // it finds may be gone already, which the entry's state tells; what is taken out lives until those sections are over.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <bit>
@@ -97,13 +98,21 @@ class alignas(64) Shard {
 
   template <class Visit>
   void for_each(const Visit& visit) const {   // `visit` may unlink the entry it gets
+    static_cast<void>(for_some(0, SIZE_MAX, visit));
+  }
+  // Of so many buckets from `begin` on. False: these were the last. As long as table_number() stays the same an entry stays in its bucket.
+  template <class Visit>
+  bool for_some(std::size_t begin, std::size_t count, const Visit& visit) const {
     const Place place = place_of(where_.load(std::memory_order_relaxed));
-    for (std::size_t i = 0; i <= place.mask; ++i) {
+    const std::size_t all = place.mask + 1, end = begin + std::min(count, all - std::min(begin, all));
+    for (std::size_t i = begin; i < end; ++i) {
       for (const auto& slot : place.buckets[i].entries) {
         if (Entry* entry = slot.load(std::memory_order_relaxed)) visit(*entry);
       }
     }
+    return end < all;
   }
+  [[nodiscard]] std::uint64_t table_number() const { return table_number_; }
 
  private:
   static constexpr std::size_t kSparse = 8;
@@ -127,6 +136,7 @@ class alignas(64) Shard {
     return {reinterpret_cast<const Bucket*>(where & ~std::uintptr_t{alignof(Bucket) - 1}), (std::size_t{1} << (where & (alignof(Bucket) - 1))) - 1};
   }
   void publish(Table& table) {
+    ++table_number_;
     where_.store(reinterpret_cast<std::uintptr_t>(table.buckets()) | static_cast<std::uintptr_t>(std::countr_one(table.mask)));
   }
   [[nodiscard]] Table* table() const {
@@ -135,6 +145,7 @@ class alignas(64) Shard {
 
   alignas(64) std::atomic<std::uintptr_t> where_;   // readers' own line
   alignas(64) std::size_t entries_ = 0;
+  std::uint64_t table_number_ = 0;   // of those it has had
   // So that a cache without room for a table still works.
   struct {
     Table table;
@@ -153,17 +164,6 @@ class Index {
   [[nodiscard]] Entry* find(const Key& key) const { return shard(key).find(key); }
   [[nodiscard]] std::array<Shard, kShards>& shards() { return shards_; }
   [[nodiscard]] const std::array<Shard, kShards>& shards() const { return shards_; }
-
-  // Holds every shard, in order: nothing can be stored or forgotten meanwhile.
-  class AllLocked {
-   public:
-    explicit AllLocked(Index& index) {
-      for (std::size_t i = 0; i < kShards; ++i) locks_[i] = std::unique_lock(index.shards_[i].mutex);
-    }
-
-   private:
-    std::array<std::unique_lock<SpinMutex>, kShards> locks_;
-  };
 
  private:
   std::array<Shard, kShards> shards_;

@@ -126,7 +126,8 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
     {
       const std::lock_guard lock(shard.mutex);
       const auto now = clock_();
-      if (const Entry* parent = entry->above(); parent != nullptr && (parent->has(kGone) || (parent->has(kExpires) && parent->lifetime.over(now)))) {
+      if (const Entry* parent = entry->above();
+          parent != nullptr && (parent->has(kGone) || (parent->has(kExpires) && parent->lifetime.over(now)) || is_being_forgotten(*parent))) {
         return rejected(PutStatus::kParentMissing);
       }
       Entry* other = shard.find(entry->key());
@@ -160,6 +161,15 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
   if (policy_account_.wants_room()) make_policy_room();
   if (budget_.over()) trim();
   return PutStatus::kStored;
+}
+
+// A walk took out what this is chained behind, however far up, and has not come to it yet. Needs a shard held: forget_where().
+bool MemoryTier::is_being_forgotten(const Entry& parent) const {
+  if (!forgetting_.load()) return false;
+  for (const Entry* entry = &parent; entry != nullptr; entry = entry->above()) {
+    if (entry->has(kMarkForget)) return true;
+  }
+  return false;
 }
 
 // The new one first: whoever meets the one it replaces gone finds that.

@@ -2,7 +2,8 @@
 //
 // A hit takes no lock: it finds the entry, pins it and notes the use, in a section of Readers. Locks of all others, always taken in this
 // order, each alone or with those after it:
-//   a shard (or all, in their order)  what is stored      link, unlink
+//   forgetting                        one walk over the index for what is to go
+//   a shard                           what is stored      link, unlink
 //   policy                            what goes next; notes are collected under it
 //   buffer pool, spare blocks         memory for the next values
 // Allocating, evicting and dropping references happen with none of them held.
@@ -70,7 +71,9 @@ class MemoryTier {
   [[nodiscard]] bool contains(const Key& key) const;
 
   bool remove(const Key& key);
-  std::uint64_t clear(std::optional<std::uint64_t> owner);
+  // In slices: what is put meanwhile may be cleared, too. One clear() or remove() of a chain at a time.
+  std::uint64_t clear(const Selection& what);
+  std::uint64_t clear(std::optional<std::uint64_t> owner) { return clear(Selection{owner, {}, {}}); }
   void resize(std::uint64_t capacity_bytes);
 
   [[nodiscard]] Stats stats() const;
@@ -197,8 +200,11 @@ class MemoryTier {
   void unindex(Shard& shard, Entry& entry, Counter counter, Garbage& garbage);
   [[nodiscard]] bool take_out(Entry& victim, Garbage& garbage);
   void sweep(const Garbage& garbage, Spare spare = Spare::kNo);
+  template <class Forget>
+  std::uint64_t forget_in_slices(const Forget& forget);
   template <class Doomed>
   std::uint64_t forget_where(const Doomed& doomed);   // and their descendants
+  [[nodiscard]] bool is_being_forgotten(const Entry& parent) const;
   [[nodiscard]] bool is_expired(const Entry& entry) const { return entry.has(kExpires) && entry.lifetime.over(clock_()); }
   void expire(const Key& key);
   [[nodiscard]] PutStatus rejected(PutStatus status);
@@ -217,6 +223,9 @@ class MemoryTier {
   std::size_t linked_ = 0;                    // guarded by policy_mutex_: entries in the policy's hands
   std::uint32_t hidden_ticks_ = 0;            // guarded by policy_mutex_: that readers are not shown yet
   std::atomic<std::size_t> evicting_{0};      // entries popped, whose memory is not back yet; raised under policy_mutex_
+
+  std::mutex forgetting_mutex_;
+  std::atomic<bool> forgetting_{false};   // a walk is going on: what is marked takes no more children, nor does what is behind it
 
   std::atomic<std::uint32_t> trims_{0};   // asked for since one thread began, who does them all
 
