@@ -6,7 +6,7 @@
  * policy's list holds, and in the end it is either freed or findable and in the policy's list: neither leaked nor lost to eviction.
  * With NO_GRACE (the entry is freed without waiting for sections to end), NO_UNPARK (the last reference does not put a parked entry back) or
  * CLEAR_FIRST (put back in two steps, between which it shows no flag) it must fail; models/check.sh tries each.
- * With EXPIRED the remover takes the entry out although a child is chained behind it.
+ * With EXPIRED the remover takes the entry out although a child is chained behind it: it had expired, or a walk (forget_where) goes on to that.
  */
 #define PIN 1
 #define KID 16

@@ -217,6 +217,30 @@ TEST(DiskScrub, APurgeLeavesNothingOfEarlierVersions) {
   expect_others(tier);
 }
 
+// In the log that is filled further, and in segments that end with a summary.
+TEST(DiskScrub, NothingIsLeftBehindHeadersThatWereDamaged) {
+  const auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files, small);
+  fill(tier);
+  Contents contents = files->contents();
+  tier.stop();
+  const auto text = std::as_bytes(std::span(kPlanted));
+  int damaged = 0;
+  for (auto& [path, bytes] : contents) {
+    const auto at = std::search(bytes.begin(), bytes.end(), text.begin(), text.end());
+    if (at == bytes.end()) continue;
+    *(at - kRecordHeaderBytes + 40) ^= std::byte{1};
+    ++damaged;
+  }
+  ASSERT_GT(damaged, 2);
+  files->set_contents(contents);
+  tier.start();
+  tier->clear(5);
+  ASSERT_TRUE(tier.flush());
+  EXPECT_EQ(planted_in(files->contents()), 0u);
+  expect_others(tier);
+}
+
 // As after kill -9 at each system call, and after a power cut there.
 TEST(DiskScrub, WhateverCallIsTheLastOneTheNextStartFinishes) {
   std::uint64_t logged = 0, not_logged = 0, cuts = 0;
