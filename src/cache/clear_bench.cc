@@ -47,17 +47,20 @@ void print(const char* when, const Longest& longest) {
               static_cast<double>(longest.put_ns) / 1e6, static_cast<long long>(longest.calls));
 }
 
+CacheOptions options_for(const char* directory) {
+  CacheOptions options;
+  options.capacity_bytes = std::uint64_t{1} << 30;
+  if (directory == nullptr) return options;
+  options.disk.emplace();
+  options.disk->directory = directory;
+  options.disk->capacity_bytes = std::uint64_t{4} << 30;
+  return options;
+}
+
 }   // namespace
 
 int main(int count, char** arguments) {
-  CacheOptions options;
-  options.capacity_bytes = std::uint64_t{1} << 30;
-  if (count > 1) {
-    options.disk = DiskOptions{};
-    options.disk->directory = arguments[1];
-    options.disk->capacity_bytes = std::uint64_t{4} << 30;
-  }
-  Cache cache(options);
+  Cache cache(options_for(count > 1 ? arguments[1] : nullptr));
   const std::string value(kBytes, 'v');
   for (std::uint64_t i = 0; i < kValues; ++i) {
     static_cast<void>(cache.put(testing::key_of(i), value, {.owner = 1 + i % 2}));
