@@ -38,6 +38,8 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   [[nodiscard]] std::uint64_t faults() const;   // that really happened
   void short_transfers(bool on);
   void set_read_delay(std::chrono::milliseconds delay) { read_delay_ms_ = delay.count(); }
+  // Of the last close of a file that has no name any more, which frees its pages.
+  void set_close_delay(std::chrono::milliseconds delay) { close_delay_ms_ = delay.count(); }
   void set_write_delay(std::chrono::milliseconds delay) { write_delay_ms_ = delay.count(); }
   // ENOSPC beyond, in the middle of a write where it falls there. 0: no limit.
   void set_room(std::uint64_t bytes);
@@ -79,7 +81,7 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   std::uint64_t fail_at_ = 0, calls_ = 0, faults_ = 0, room_ = 0, peak_ = 0;
   int error_ = 0;
   bool all_after_ = false, short_ = false;
-  std::atomic<std::int64_t> read_delay_ms_{0}, write_delay_ms_{0};
+  std::atomic<std::int64_t> read_delay_ms_{0}, write_delay_ms_{0}, close_delay_ms_{0};
   std::mt19937_64 random_{1};
 };
 

@@ -118,6 +118,31 @@ TEST(DiskLimits, RecordsOfTheOpenSegmentAreChargedOrTheSegmentEnds) {
   EXPECT_EQ(tier->stats().entries, 12'000u);
 }
 
+// The last close of a file that was removed frees all of its pages: tens of milliseconds for 64 MiB, in which nobody else may wait.
+TEST(DiskLimits, ASegmentThatGoesHoldsUpNobody) {
+  auto files = std::make_shared<FaultFiles>();
+  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  for (std::uint64_t i = 0; i < 40; ++i) ASSERT_TRUE(tier.put(i, 40'000) && tier.flush());
+  files->set_close_delay(std::chrono::milliseconds(300));
+  std::atomic<bool> done{false};
+  std::chrono::steady_clock::duration longest{0};
+  std::thread asking([&] {
+    while (!done) {
+      const auto begin = std::chrono::steady_clock::now();
+      static_cast<void>(tier->contains(key_of(7)));
+      static_cast<void>(tier->stats());
+      longest = std::max(longest, std::chrono::steady_clock::now() - begin);
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  const std::uint64_t before = tier->stats().evictions;
+  for (std::uint64_t i = 40; i < 70; ++i) ASSERT_TRUE(tier.put(i, 40'000) && tier.flush());
+  done = true;
+  asking.join();
+  EXPECT_GT(tier->stats().evictions, before);
+  EXPECT_LT(longest, std::chrono::milliseconds(200));
+}
+
 TEST(DiskLimits, OwnersBeyond65536AreStored) {
   TestTier tier(std::make_shared<FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 256 << 20; });
   constexpr std::uint64_t kOwners = 70'000;

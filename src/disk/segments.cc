@@ -130,6 +130,7 @@ void DiskTier::remove_segment(std::uint32_t id) {
   const std::uint64_t forgotten = forget_segment(id, false);
   const int error = options_.files->remove(path);
   const bool gone = error == 0 || error == ENOENT;
+  std::shared_ptr<File> closed;   // with no lock held: the last close of a file that was removed frees all of its pages
   {
     const std::lock_guard lock(mutex_);
     counters_.evictions += forgotten;
@@ -138,10 +139,11 @@ void DiskTier::remove_segment(std::uint32_t id) {
     if (gone) {
       unlisted_ -= segment->second.unlisted;
       used_ -= segment->second.file_bytes;
+      closed = std::move(segment->second.file);
       segments_.erase(segment);
     } else {   // it still takes its room, and the next start finds what is in it
       unlist_locked(id, std::max<std::uint64_t>(forgotten, 1));
-      segment->second.file = nullptr;
+      closed = std::move(segment->second.file);
       ++counters_.write_errors;
     }
   }
