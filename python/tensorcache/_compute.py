@@ -30,11 +30,14 @@ _warned_of: "weakref.WeakSet[type]" = weakref.WeakSet()
 
 
 def _warn_of_type(value: Any, error: Exception) -> None:
-    """Once for a type: what was computed must not be lost because it cannot be stored."""
-    if type(value) in _warned_of:
-        return
-    _warned_of.add(type(value))
-    warnings.warn(f"a computed value is returned and not stored, so it is computed each time: {error}", RuntimeWarning, stacklevel=2)
+    """Once for a type: what was computed must not be lost because it cannot be stored, nor because warnings are errors here."""
+    try:
+        if type(value) in _warned_of:
+            return
+        _warned_of.add(type(value))
+        warnings.warn(f"a computed value is returned and not stored, so it is computed each time: {error}", RuntimeWarning, stacklevel=2)
+    except Exception as trouble:   # also a metaclass whose classes have no hash
+        _log.warning("a computed value is returned and not stored: %s (%s)", error, trouble)
 
 
 class Asked(NamedTuple):
@@ -92,7 +95,12 @@ class Computing:
         for digest, key in missing.items():
             if digest not in found:
                 found[digest] = self._get_or_compute(digest, key, compute, asked)
-        return [found[digest] for digest in digests]
+        given: Set[Any] = set()
+        results = []
+        for digest in digests:
+            results.append(self._own(digest, found[digest]) if digest in given else found[digest])
+            given.add(digest)
+        return results
 
     @_arguments.shows_options
     async def aget_or_compute(self, key: Any, compute: Callable[[], Union[T, Awaitable[T]]], *, negative_ttl: float = 0.0,
@@ -127,6 +135,14 @@ class Computing:
             self._core.count(hits=-1)   # it was taken for one
             return None, _MISSING
         return hit, value
+
+    def _own(self, digest: Any, value: Any) -> Any:
+        """A second caller's own object, as a hit gives one: what the first does to his must not reach it. ``value`` itself where it is not stored."""
+        if value is None or isinstance(value, (str, bytes, int, float)):
+            return value
+        hit = self._core.peek(digest)
+        own = _MISSING if hit is None or hit.negative else self._value(hit)
+        return value if own is _MISSING else own
 
     def _stored_since(self, flight: Flight) -> Any:
         """What somebody stored since the flight's maker looked; _MISSING if nobody did, or it cannot be read and is to be replaced."""
@@ -184,7 +200,7 @@ class Computing:
             outcome = flight.wait()
             if not outcome.abandoned and not flight.invalidated:
                 self._core.count(waits=1)
-                return outcome.get()
+                return self._own(digest, outcome.get())
 
     def _lead_missing(self, keys: Mapping[Any, Any], compute: ComputeMany, asked: Asked) -> Dict[Any, Any]:
         """Computes those of ``keys`` (by digest) that nobody else computes; their values by digest."""
@@ -263,7 +279,7 @@ class Computing:
             outcome = await flight.wait_async()
             if not outcome.abandoned and not flight.invalidated:
                 self._core.count(waits=1)
-                return outcome.get()
+                return await self._aside(self._own, digest, outcome.get())
 
     async def _alead(self, flight: Flight, compute: Callable[[], Any], asked: Asked) -> Any:
         flight.led_by(asyncio.current_task())

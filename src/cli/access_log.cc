@@ -56,6 +56,7 @@ std::string access_text(const RequestRecord& record) {
   std::string out;
   out.reserve(256);
   out += printable(record.method) + ' ' + printable(record.target) + ' ' + std::to_string(record.status);
+  if (record.failed) out += " failed";
   if (!record.tenant.empty()) out += " tenant=" + printable(record.tenant);
   if (!record.source.empty()) {
     out += " prompt=" + std::to_string(record.usage.prompt_tokens) + " cached=" + std::to_string(record.usage.cached_tokens) +
@@ -85,6 +86,7 @@ std::string access_json(const RequestRecord& record) {
   append_member(out, "target", printable(record.target));
   append_member(out, "route", record.route);
   append_member(out, "status", record.status);
+  if (record.failed) out += ",\"failed\":true";
   out += ",\"total_seconds\":";
   append_seconds(out, record.total_seconds);
   if (!record.source.empty()) {

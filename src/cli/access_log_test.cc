@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -96,6 +97,47 @@ TEST(LogSink, ManyThreadsLoseNoLine) {
   for (std::size_t at = 0; (at = text.find("a line\n", at)) != std::string::npos; at += 7) ++lines;
   EXPECT_EQ(lines, 4000);
   EXPECT_EQ(text.size(), 28'000u);
+}
+
+// A full pipe, or a terminal that was told to stop.
+TEST(LogSink, WhoLogsNeverWaitsForWhoReads) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    const auto sink = std::make_shared<LogSink>(ends[1]);
+    sink->set_pattern("%v");
+    spdlog::logger requests(kRequestLogger, sink), others("tensorcache", sink);
+    const std::string line(1000, 'x');
+    for (int i = 0; i < 3000; ++i) (i % 2 == 0 ? requests : others).info(line);
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(1));
+  }
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4)) << "nor does it keep the process from ending";
+  ::close(ends[0]);
+  ::close(ends[1]);
+}
+
+TEST(LogSink, SaysWhatWasDropped) {
+  int ends[2];
+  ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+  std::string text;
+  {
+    const auto sink = std::make_shared<LogSink>(ends[1]);
+    sink->set_pattern("%v");
+    spdlog::logger others("tensorcache", sink);
+    for (int i = 0; i < 3000; ++i) others.info(std::string(1000, 'x'));
+    std::thread reader([&] {
+      std::string part(1 << 16, 0);
+      for (ssize_t count; (count = ::read(ends[0], part.data(), part.size())) > 0;) text.append(part, 0, static_cast<std::size_t>(count));
+    });
+    sink->flush();
+    others.info("the last");
+    sink->flush();
+    ::close(ends[1]);
+    reader.join();
+  }
+  EXPECT_NE(text.find(" lines were dropped: whoever reads the log was too slow\nthe last\n"), std::string::npos) << text.substr(text.size() - 300);
+  ::close(ends[0]);
 }
 
 }   // namespace

@@ -30,6 +30,8 @@ std::vector<ApiKey> read_api_key_file(const std::string& path, std::string& warn
     if (word.size() > 3 || (word.size() == 3 && word[2] != "admin")) {
       throw UsageError(place + "a line is KEY, TENANT KEY or TENANT KEY admin");
     }
+    // Not a tenant's name and a key that anybody can guess.
+    if (word.size() == 2 && word[1] == "admin") throw UsageError(place + "an admin's line is TENANT KEY admin");
     ApiKey key;
     key.key = word.size() == 1 ? word[0] : word[1];
     if (word.size() > 1) key.tenant = word[0];

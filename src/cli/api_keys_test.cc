@@ -67,6 +67,8 @@ TEST_F(ApiKeyFileTest, ErrorsNameTheLineAndNeverTheKey) {
   write("alice hush\nbob hush\n");
   EXPECT_THAT(error(), HasSubstr(":2: this key was given before"));
   EXPECT_THAT(error(), Not(HasSubstr("hush")));
+  write("sk-secret admin\n");
+  EXPECT_THAT(error(), HasSubstr(":1: an admin's line is TENANT KEY admin")) << "or the word would be the key";
   write("# nothing\n");
   EXPECT_THAT(error(), HasSubstr("holds no key"));
   std::remove(path.c_str());

@@ -284,6 +284,7 @@ std::string query_of(const PurgeConfig& config) {
   const auto add = [&](const char* name, const std::string& value) {
     if (!value.empty()) query += (query.empty() ? "" : "&") + std::string(name) + "=" + percent_encoded(value);
   };
+  add("scope", config.all ? "all" : "");
   add("model", config.model);
   add("tenant", config.tenant);
   add("older_than", config.older_than.count() == 0 ? "" : format_duration(config.older_than));
@@ -291,16 +292,21 @@ std::string query_of(const PurgeConfig& config) {
 }
 
 int purge_through_server(const PurgeConfig& config, const std::string& directory) {
-  const std::optional<std::string> known = serving_url(directory);
+  const std::optional<Serving> known = serving_note(directory);
   if (config.url.empty() && !known) {
     throw std::runtime_error(directory + ": another process uses it: stop that, or name the server with --url");
   }
-  const std::string url = config.url.empty() ? *known : config.url;
+  Serving serving = known.value_or(Serving());
+  if (!config.url.empty()) serving.url = config.url;
   const char* variable = std::getenv("TENSORCACHE_API_KEY");
   const std::string key = config.api_key.empty() && variable != nullptr ? variable : config.api_key;
-  const Deleted deleted = delete_through(url, key, query_of(config));
-  std::printf("%llu values deleted by the server at %s%s\n", static_cast<unsigned long long>(deleted.entries), url.c_str(),
-              deleted.on_disk ? "; nothing of them is left on disk" : ", which goes on overwriting them on disk");
+  const Deleted deleted = delete_through(serving, key, query_of(config));
+  if (deleted.entries == 0) {
+    std::printf("nothing that is stored matches; the server at %s deleted no value\n", serving.url.c_str());
+  } else {
+    std::printf("%llu values deleted by the server at %s%s\n", static_cast<unsigned long long>(deleted.entries), serving.url.c_str(),
+                deleted.on_disk ? "; nothing of them is left on disk" : ", which goes on overwriting them on disk");
+  }
   return kExitOk;
 }
 

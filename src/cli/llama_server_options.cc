@@ -55,7 +55,7 @@ bool is_number(const std::string& text) {
 
 }   // namespace
 
-std::vector<std::string> from_llama_server(const std::vector<std::string>& arguments, std::vector<std::string>& warnings) {
+std::vector<std::string> from_llama_server(const OptionSet& options, const std::vector<std::string>& arguments, std::vector<std::string>& warnings) {
   std::vector<std::string> out;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
@@ -71,6 +71,7 @@ std::vector<std::string> from_llama_server(const std::vector<std::string>& argum
       i += 2;
     } else {
       out.push_back(argument);
+      if (options.takes_next(argument) && i + 1 < arguments.size()) out.push_back(arguments[++i]);
     }
   }
   return out;

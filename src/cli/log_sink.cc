@@ -4,31 +4,19 @@
 #include <spdlog/pattern_formatter.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
+#include <climits>
 #include <string_view>
 #include <utility>
 
 namespace tensorcache {
 namespace {
 
-constexpr std::chrono::milliseconds kGatherFor{100};
+constexpr std::chrono::milliseconds kGatherFor{100}, kPollFor{50};
+constexpr std::chrono::seconds kFlushFor{1};
 constexpr std::size_t kGatherBytes = 64u << 10, kMostBytes = 1u << 20;
-
-void write_all(int file, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t count = ::write(file, text.data(), text.size());
-    if (count < 0 && errno == EINTR) continue;
-    if (count < 0 && errno == EAGAIN) {   // a pipe that somebody made not to block
-      pollfd ready{file, POLLOUT, 0};
-      static_cast<void>(::poll(&ready, 1, -1));
-      continue;
-    }
-    if (count < 0) return;   // nobody is left to tell
-    text.remove_prefix(static_cast<std::size_t>(count));
-  }
-}
 
 std::string_view colour_of(spdlog::level::level_enum level) {
   constexpr std::array<std::string_view, 7> kColours{"\033[37m", "\033[36m", "\033[32m", "\033[33m\033[1m", "\033[31m\033[1m", "\033[1m\033[41m", ""};
@@ -43,34 +31,34 @@ LogSink::LogSink(int file)
       formatter_(std::make_unique<spdlog::pattern_formatter>()),
       writer_([this](const std::stop_token& stop) { write_behind(stop); }) {}
 
-LogSink::~LogSink() {
-  writer_.request_stop();
-  writer_.join();
-  flush();
-}
+LogSink::~LogSink() { flush(); }   // then the thread is told to stop, which it does at once
 
 void LogSink::log(const spdlog::details::log_msg& message) {
   const bool gathers = !terminal_ && message.logger_name == kRequestLogger;
-  bool first = false;
+  bool wakes = false;
   {
     const std::lock_guard lock(mutex_);
-    if (gathers && waiting_.size() > kMostBytes) {
+    if (waiting_.size() > kMostBytes) {
       ++dropped_;
       return;
     }
-    spdlog::memory_buf_t line;
-    formatter_->format(message, line);
-    first = waiting_.empty();
-    append_coloured(message, line);
+    wakes = waiting_.empty() || (!gathers && !urgent_);
+    urgent_ = urgent_ || !gathers;
+    append_dropped_locked();
+    append_locked(message);
   }
-  if (!gathers) {
-    flush();
-  } else if (first) {
-    gathered_.notify_one();
-  }
+  if (wakes) changed_.notify_all();
 }
 
-void LogSink::append_coloured(const spdlog::details::log_msg& message, const spdlog::memory_buf_t& line) {
+void LogSink::append_dropped_locked() {
+  if (dropped_ == 0) return;
+  const std::string text = std::to_string(std::exchange(dropped_, 0)) + " lines were dropped: whoever reads the log was too slow";
+  append_locked({"tensorcache", spdlog::level::warn, text});
+}
+
+void LogSink::append_locked(const spdlog::details::log_msg& message) {
+  spdlog::memory_buf_t line;
+  formatter_->format(message, line);
   const std::string_view text(line.data(), line.size());
   if (!terminal_ || message.color_range_end <= message.color_range_start) {
     waiting_ += text;
@@ -84,28 +72,42 @@ void LogSink::append_coloured(const spdlog::details::log_msg& message, const spd
 }
 
 void LogSink::flush() {
-  const std::lock_guard writing(write_mutex_);
-  std::string text;
-  std::uint64_t dropped = 0;
-  {
-    const std::lock_guard lock(mutex_);
-    text.swap(waiting_);
-    dropped = std::exchange(dropped_, 0);
-  }
-  write_all(file_, text);
-  if (dropped > 0) write_all(file_, std::to_string(dropped) + " lines of requests were dropped: whoever reads the log was too slow\n");
+  std::unique_lock lock(mutex_);
+  urgent_ = true;
+  changed_.notify_all();
+  changed_.wait_for(lock, kFlushFor, [this] { return waiting_.empty() && !writing_; });
 }
 
 void LogSink::write_behind(const std::stop_token& stop) {
-  while (!stop.stop_requested()) {
-    {
-      std::unique_lock lock(mutex_);
-      if (!gathered_.wait(lock, stop, [this] { return !waiting_.empty(); })) return;
-      // Until there is much, or for a moment.
-      gathered_.wait_for(lock, stop, kGatherFor, [this] { return waiting_.size() >= kGatherBytes; });
-    }
-    flush();
+  std::unique_lock lock(mutex_);
+  while (changed_.wait(lock, stop, [this] { return !waiting_.empty(); })) {
+    // Until there is much, or something that should be seen now, or for a moment.
+    changed_.wait_for(lock, stop, kGatherFor, [this] { return urgent_ || waiting_.size() >= kGatherBytes; });
+    const std::string text = std::exchange(waiting_, {});
+    urgent_ = false;
+    writing_ = true;
+    lock.unlock();
+    const bool goes_on = write_all(text, stop);
+    lock.lock();
+    writing_ = false;
+    changed_.notify_all();
+    if (!goes_on) return;
   }
+}
+
+// Never blocks where nobody reads: a pipe that is ready takes this much. False: told to stop.
+bool LogSink::write_all(std::string_view text, const std::stop_token& stop) const {
+  while (!text.empty()) {
+    pollfd ready{file_, POLLOUT, 0};
+    const int count = ::poll(&ready, 1, static_cast<int>(kPollFor.count()));
+    if (stop.stop_requested()) return false;
+    if (count == 0 || (count < 0 && errno == EINTR)) continue;
+    const ssize_t written = ::write(file_, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
+    if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+    if (written < 0) return true;   // nobody is left to tell
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
 }
 
 void LogSink::set_pattern(const std::string& pattern) { set_formatter(std::make_unique<spdlog::pattern_formatter>(pattern)); }

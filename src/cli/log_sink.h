@@ -1,42 +1,49 @@
-// Standard error as spdlog's sink. Lines of the logger "request" are gathered for a moment and written together, as a system call for each would
-// take longer than a cached answer; every other line is written at once, with what was gathered before it.
+// Standard error as spdlog's sink. A thread of its own writes, so that whoever logs never waits for whoever reads the log. Lines of the logger
+// "request" are gathered for a moment, as a system call for each would take longer than a cached answer; every other line is written at
+// once, behind what was gathered before it.
 #pragma once
 
 #include <spdlog/sinks/sink.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <thread>
 
 namespace tensorcache {
 
 inline constexpr const char* kRequestLogger = "request";
 
-// Threads: all members from any thread. Where nobody reads, at most a MiB is kept; lines of requests beyond it are dropped, and said to be.
+// Threads: all members from any thread. Where nobody reads, at most a MiB is kept; lines beyond it are dropped, and a line says how many.
 class LogSink final : public spdlog::sinks::sink {
  public:
   explicit LogSink(int file);
+  // As flush().
   ~LogSink() override;
 
   void log(const spdlog::details::log_msg& message) override;
+  // Until everything so far is written, or a second has passed.
   void flush() override;
   void set_pattern(const std::string& pattern) override;
   void set_formatter(std::unique_ptr<spdlog::formatter> formatter) override;
 
  private:
-  void append_coloured(const spdlog::details::log_msg& message, const spdlog::memory_buf_t& line);
+  void append_locked(const spdlog::details::log_msg& message);
+  void append_dropped_locked();
   void write_behind(const std::stop_token& stop);
+  [[nodiscard]] bool write_all(std::string_view text, const std::stop_token& stop) const;
 
   const int file_;
   const bool terminal_;
-  std::mutex write_mutex_;   // taken before mutex_
-  std::mutex mutex_;         // guards all below
-  std::condition_variable_any gathered_;
+  std::mutex mutex_;   // guards all below
+  std::condition_variable_any changed_;
   std::unique_ptr<spdlog::formatter> formatter_;
   std::string waiting_;
+  bool urgent_ = false, writing_ = false;
   std::uint64_t dropped_ = 0;
   std::jthread writer_;
 };

@@ -270,7 +270,8 @@ std::vector<std::string> OptionSet::normalised(const std::vector<std::string>& a
           out.back().pop_back();
           out.emplace_back();
         } else if (item->shape != Shape::kFlag && name.size() == argument.size()) {
-          if (i + 1 == arguments.size() || (arguments[i + 1].starts_with("--") && named(arguments[i + 1]) != nullptr)) {
+          if (i + 1 == arguments.size() ||
+              (arguments[i + 1].starts_with("--") && named(arguments[i + 1].substr(0, arguments[i + 1].find('='))) != nullptr)) {
             throw UsageError("--" + item->name + ": needs a value (" + item->meta + ")");
           }
           out.push_back(arguments[++i]);

@@ -70,6 +70,11 @@ class OptionSet {
 
   [[nodiscard]] const Item* find(std::string_view name) const;   // by long name, without dashes
   [[nodiscard]] Item& item(std::string_view name) { return const_cast<Item&>(*find(name)); }
+  // Whether the argument is an option whose value is the next one.
+  [[nodiscard]] bool takes_next(std::string_view argument) const {
+    const Item* item = named(argument);
+    return item != nullptr && item->shape != Shape::kFlag;
+  }
   // Takes the one argument out that is neither an option nor an option's value, wherever it stands; empty if there is none. Throws UsageError
   // for a second one, which calls it a `what`.
   [[nodiscard]] std::string take_argument(std::vector<std::string>& arguments, std::string_view what) const;

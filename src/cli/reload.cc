@@ -81,7 +81,7 @@ bool Reloader::apply_keys(const ServeConfig& config, Reloaded* done) {
   const std::vector<ApiKey>& keys = config.server.api_keys;
   if (keys == keys_) return true;
   if (keys.empty() || keys_.empty()) return false;
-  take_keys_(keys);
+  take_keys_(config);
   const auto missing_of = [](const std::vector<ApiKey>& some, const std::vector<ApiKey>& others) {
     return std::count_if(some.begin(), some.end(), [&](const ApiKey& key) { return std::find(others.begin(), others.end(), key) == others.end(); });
   };

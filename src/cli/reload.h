@@ -24,7 +24,7 @@ struct Reloaded {
 class Reloader {
  public:
   // Throws std::invalid_argument for keys that cannot be.
-  using TakeKeys = std::function<void(const std::vector<ApiKey>&)>;
+  using TakeKeys = std::function<void(const ServeConfig&)>;   // their limits too
   // All but the arguments must outlive this; `running` is what the server was started with.
   Reloader(const ServeConfig& running, std::vector<std::string> arguments, Surroundings surroundings, Cache& cache, host::MemoryKeeper& memory,
            TakeKeys take_keys);

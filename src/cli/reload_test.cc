@@ -42,7 +42,7 @@ class Reload : public ::testing::Test {
     running.finish(surroundings);
     cache.emplace(running.cache);
     memory.emplace(*cache);
-    reloader.emplace(running, arguments, surroundings, *cache, *memory, [this](const std::vector<ApiKey>& taken) { keys = taken; });
+    reloader.emplace(running, arguments, surroundings, *cache, *memory, [this](const ServeConfig& taken) { keys = taken.server.api_keys; });
   }
   bool becomes(std::uint64_t capacity) {
     for (int i = 0; i < 2'000 && cache->stats().capacity_bytes != capacity; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));

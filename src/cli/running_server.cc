@@ -1,5 +1,8 @@
 #include "cli/running_server.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/json.hpp>
@@ -8,6 +11,7 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <stdexcept>
 
 #include "load/client.h"
@@ -27,27 +31,43 @@ std::string message_of(const boost::json::value& reply) {
 
 }   // namespace
 
-ServingNote::ServingNote(const std::string& directory, const std::string& url) : path_(note_path(directory)) {
-  std::ofstream(path_, std::ios::trunc) << url << "\n";
+std::string random_store_id() {
+  std::random_device random;
+  char text[33];
+  std::snprintf(text, sizeof text, "%08x%08x%08x%08x", random(), random(), random(), random());
+  return text;
 }
 
-ServingNote::~ServingNote() {
+ServingNote::ServingNote(const std::string& directory, const Serving& serving) : directory_(directory) {
+  const std::string text = serving.url + "\n" + serving.store_id + "\n";
+  const int file = ::open(note_path(directory).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (file < 0) return;
+  const bool whole = ::write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  ::close(file);
+  if (!whole) remove_serving_note(directory);
+}
+
+ServingNote::~ServingNote() { remove_serving_note(directory_); }
+
+void remove_serving_note(const std::string& directory) {
   std::error_code ignored;
-  std::filesystem::remove(path_, ignored);
+  std::filesystem::remove(note_path(directory), ignored);
 }
 
-std::optional<std::string> serving_url(const std::string& directory) {
+std::optional<Serving> serving_note(const std::string& directory) {
   std::ifstream file(note_path(directory));
-  std::string url;
-  if (!std::getline(file, url) || !load::parse_url(url)) return std::nullopt;
-  return url;
+  Serving serving;
+  if (!std::getline(file, serving.url) || !std::getline(file, serving.store_id) || !load::parse_url(serving.url)) return std::nullopt;
+  return serving;
 }
 
-Deleted delete_through(const std::string& url, const std::string& api_key, const std::string& query) {
+Deleted delete_through(const Serving& serving, const std::string& api_key, const std::string& query) {
+  const std::string& url = serving.url;
   const std::optional<load::Url> where = load::parse_url(url);
   if (!where) throw std::runtime_error(url + ": is not a server's address");
   boost::asio::io_context io;
   load::Headers headers;
+  if (!serving.store_id.empty()) headers.emplace_back("TensorCache-Store", serving.store_id);
   if (!api_key.empty()) headers.emplace_back("Authorization", "Bearer " + api_key);
   const load::Endpoints endpoints = load::resolve(io, *where);
   load::Client client(io, endpoints, *where, headers);

@@ -25,6 +25,7 @@
 #include "cli/running_server.h"
 #include "cli/serve_config.h"
 #include "host/memory_keeper.h"
+#include "server/tenants.h"
 #include "trace/recorder.h"
 
 namespace tensorcache {
@@ -42,6 +43,7 @@ struct Signals {
 
 Signals hold_signals() {
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);   // a limit on the size of files is a disk that is full
   Signals signals;
   sigemptyset(&signals.stop);
   sigaddset(&signals.stop, SIGINT);
@@ -163,6 +165,7 @@ std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, con
     if (number == 0 || (number == SIGHUP && !hangup.ends())) continue;
     // A load cannot be called off, and nothing that it holds outlives the process.
     spdlog::info("stopped while loading");
+    spdlog::default_logger()->flush();
     std::_Exit(kExitOk);
   }
   progress.done();
@@ -179,7 +182,7 @@ void name_owners(const std::vector<ApiKey>& keys, Cache& cache) {
 
 void name_all(const ServeConfig& config, const EngineInfo& info, Cache& cache) {
   cache.name_source(info.source, info.model_name);
-  cache.name_owner(tenant_owner(""), "(shared by all)");
+  cache.name_owner(tenant_owner(""), kSharedByAll);
   cache.name_owner(tenant_owner("default"), "default");
   name_owners(config.server.api_keys, cache);
 }
@@ -188,6 +191,7 @@ void stop(const ServeConfig& config, const sigset_t& signals, Server& server, En
   spdlog::info("stopping; what runs may go on for {} (again to end at once)", format_duration(config.server.drain_timeout));
   std::thread([signals] {
     wait_for_signal(signals);
+    spdlog::default_logger()->flush();
     std::_Exit(kExitOk);
   }).detach();
   // At the deadline the engine fails what still runs, and the server has a moment more to tell the clients.
@@ -199,34 +203,39 @@ void stop(const ServeConfig& config, const sigset_t& signals, Server& server, En
   std::thread([] {
     std::this_thread::sleep_for(kLastWrites);
     spdlog::error("the disk does not answer; what was not written yet is lost");
+    spdlog::default_logger()->flush();
     std::_Exit(kExitFailure);
   }).detach();
 }
 
-int run(const ServeConfig& config, const std::vector<std::string>& arguments, const Surroundings& surroundings, trace::Recorder* recorder) {
-  const Signals signals = hold_signals();
+int run(const ServeConfig& config, const std::vector<std::string>& arguments, const Surroundings& surroundings, const Signals& signals,
+        trace::Recorder* recorder) {
   CacheOptions cache_options = config.cache;
   if (config.memory_auto) {
     cache_options.capacity_bytes = host::MemoryGovernor(keeper_options(config).governor).first(host::make_memory_reader()->read());
   }
   if (cache_options.disk) cache_options.disk->on_event = [](const std::string& event) { spdlog::warn("{}", event); };
+  const std::string directory = cache_options.disk ? cache_options.disk->directory : "";
   Cache cache(std::move(cache_options));
+  if (!directory.empty()) remove_serving_note(directory);   // of a server that was killed
   const auto memory = std::make_shared<host::MemoryKeeper>(cache, keeper_options(config));
   if (config.memory_auto) memory->set_automatic();
   ServerOptions server_options = config.server;
   server_options.drain_timeout += kLastReplies;
   server_options.memory = memory;
   server_options.on_request = make_access_log(config.log_format);
+  server_options.store_id = random_store_id();
   Server server(server_options, cache);
-  const auto take_keys = [&](const std::vector<ApiKey>& keys) {
-    server.set_api_keys(keys);
-    name_owners(keys, cache);
+  std::unique_ptr<Engine> engine;
+  const auto take_keys = [&](const ServeConfig& now) {
+    server.set_api_keys(now.server.api_keys);
+    name_owners(now.server.api_keys, cache);
+    if (engine) engine->limit_tenant(now.llama.max_queue_per_tenant);
   };
   Reloader reloader(config, arguments, surroundings, cache, *memory, take_keys);
   Hangup hangup(reloader, signals.hangup_ignored);
   server.start();
   spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
-  std::unique_ptr<Engine> engine;
   try {
     engine = load_engine(config, cache, signals, hangup);
   } catch (...) {
@@ -237,7 +246,8 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
   if (recorder != nullptr) recorder->set_block_bytes(engine->info().block_bytes);
   server.set_engine(*engine);
   std::optional<ServingNote> note;
-  if (const DiskStats disk = cache.disk_stats(); !disk.directory.empty()) note.emplace(disk.directory, shown_url(config.server.host, server.port()));
+  if (const DiskStats disk = cache.disk_stats(); !disk.directory.empty())
+    note.emplace(disk.directory, Serving{shown_url(config.server.host, server.port()), server_options.store_id});
   announce(config, engine->info(), cache, memory->state().capacity_bytes, server.port());
   while (wait_for_signal(signals.all) == SIGHUP && !hangup.ends()) {
   }
@@ -275,6 +285,7 @@ int serve_command(const std::vector<std::string>& arguments) {
   }
   config.finish(surroundings);
   config.prepare();
+  const Signals signals = hold_signals();   // before the first thread
   start_logging(config.log_level, config.log_format);
   for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
   for (const std::string& warning : unknown_variables(config.options, surroundings)) spdlog::warn("{}", warning);
@@ -288,7 +299,7 @@ int serve_command(const std::vector<std::string>& arguments) {
     config.llama.record = [recorder](std::span<const Key> blocks, std::size_t input, std::size_t output) { recorder->add(blocks, input, output); };
   }
   try {
-    const int code = run(config, arguments, surroundings, recorder.get());
+    const int code = run(config, arguments, surroundings, signals, recorder.get());
     if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests could not be written to {}", recorder->lost(), config.record_path);
     return code;
   } catch (const std::invalid_argument& error) {

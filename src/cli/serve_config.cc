@@ -227,7 +227,7 @@ void ServeConfig::finish(const Surroundings& surroundings) {
 }
 
 void ServeConfig::read(const std::vector<std::string>& arguments, const Surroundings& surroundings) {
-  std::vector<std::string> rest = from_llama_server(arguments, warnings);
+  std::vector<std::string> rest = from_llama_server(options, arguments, warnings);
   if (const std::string model = options.take_argument(rest, "model"); !model.empty()) {
     const bool named = std::any_of(rest.begin(), rest.end(), [](const std::string& word) { return word == "-m" || word.starts_with("--model"); });
     if (named) throw UsageError(model + ": unexpected argument; --model names the model already");
@@ -239,6 +239,8 @@ void ServeConfig::read(const std::vector<std::string>& arguments, const Surround
 void ServeConfig::prepare() {
   if (llama.model_path.empty()) throw UsageError("--model: is needed: the GGUF file to serve");
   std::ifstream model(llama.model_path, std::ios::binary);
+  if (std::filesystem::is_directory(llama.model_path))
+    throw std::runtime_error("--model: " + llama.model_path + ": is a directory; name a GGUF file in it");
   if (!model) throw std::runtime_error("--model: " + llama.model_path + ": cannot be loaded: " + std::strerror(errno));
   if (!cache.disk || !own_disk_folder_) return;
   const int error = disk::real_file_system()->make_directory(cache.disk->directory);

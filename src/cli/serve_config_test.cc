@@ -75,6 +75,10 @@ TEST(ServeConfig, WhatElseLlamaServerTakesIsTakenOrExplained) {
   EXPECT_EQ(config.log_level, "debug");
   EXPECT_THAT(config.warnings, ::testing::Contains(HasSubstr("--jinja has no effect")));
   EXPECT_THAT(error_of({"-hf", "some/model"}), HasSubstr("-hf: downloads are not built in"));
+  ServeConfig values;
+  configure(values, {"--alias", "-v", "--cache-dir", "--jinja-store"});
+  EXPECT_EQ(values.log_level, "info") << "a value is nobody's option";
+  EXPECT_THAT(error_of({"--api-key", "--port=7522"}), HasSubstr("--api-key: needs a value")) << "an empty $KEY makes no key of the next option";
   EXPECT_THAT(error_of({"--temp=0"}), HasSubstr("--temp: how to sample is said by each request"));
 }
 

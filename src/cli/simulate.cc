@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <thread>
@@ -250,6 +251,11 @@ int simulate_command(const std::vector<std::string>& arguments) {
   split_commas(&config.policies);
   split_commas(&config.sizes);
   check_policies(config);
+  if (config.sizes.empty()) throw UsageError("--size: a size is missing");
+  for (const auto& [option, path] : {std::pair("--csv", config.csv), std::pair("--plot", config.plot)}) {
+    std::error_code ignored;
+    if (!path.empty() && std::filesystem::equivalent(path, trace, ignored)) throw UsageError(std::string(option) + ": " + path + " is the trace");
+  }
   const bool drawable = config.plot.empty() || config.plot.ends_with(".svg") || config.plot.ends_with(".html");
   if (!drawable) throw UsageError("--plot: " + config.plot + " ends neither in .svg nor in .html");
   const Report report = simulated(config, trace);

@@ -134,6 +134,9 @@ class Engine {
   // Ends a request soon, wherever it is; its sink gets kCancelled. Unknown ids are ignored.
   virtual void cancel(Id id) = 0;
 
+  // How many requests of one tenant may wait from now on; 0: all that wait may be. For those that have a queue.
+  virtual void limit_tenant(int waiting) { static_cast<void>(waiting); }
+
   [[nodiscard]] virtual EngineStats stats() const = 0;
 
   // Takes nothing new (kShuttingDown), lets what runs finish until `deadline`, then cuts it off (kShuttingDown). Blocks until done.

@@ -13,6 +13,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "engine/fair_queue.h"
 #include "engine/scheduler.h"
 
 namespace tensorcache {
@@ -28,7 +29,8 @@ class LlamaEngine final : public Engine {
         model_(options, progress),
         cache_(cache),
         store_(model_, cache, block_tokens(options), !options.deterministic),
-        scheduler_(model_, store_, scheduler_options(options, model_), [this](const Sequence& s) { forget(s); }) {
+        scheduler_(model_, store_, scheduler_options(options, model_), [this](const Sequence& s) { forget(s); }),
+        tenant_limit_(options.max_queue_per_tenant) {
     fill_info();
     door_->engine = this;
     preparing_ = std::thread([this] { prepare_loop(); });
@@ -43,6 +45,7 @@ class LlamaEngine final : public Engine {
 
   Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) override;
   void cancel(Id id) override;
+  void limit_tenant(int waiting) override;
   EngineStats stats() const override;
   void stop(std::chrono::steady_clock::time_point deadline) override;
 
@@ -58,7 +61,6 @@ class LlamaEngine final : public Engine {
   void fill_info();
   [[nodiscard]] std::optional<Failure> refusal(const std::string& tenant) const;
   void prepare_loop();
-  [[nodiscard]] SequencePtr take_unprepared();
   [[nodiscard]] bool prepare_or_fail(Sequence& sequence);
   [[nodiscard]] bool prepare(Sequence& sequence);
   [[nodiscard]] bool load(const SequencePtr& sequence);
@@ -79,8 +81,9 @@ class LlamaEngine final : public Engine {
   std::condition_variable changed_;              // any of the below
   std::unordered_map<Id, SequencePtr> active_;   // from submit() to the last event
   std::unordered_map<std::string, int> active_by_tenant_;
-  std::string last_prepared_;   // tenant
-  std::deque<SequencePtr> unprepared_, prepared_;
+  int tenant_limit_;   // LlamaOptions::max_queue_per_tenant
+  FairQueue unprepared_;
+  std::vector<SequencePtr> prepared_;
   EngineStats stats_;   // the scheduler's, as of its last step
   Id next_id_ = 1;
   std::uint64_t refused_ = 0, too_long_ = 0, overloaded_ = 0;
@@ -121,7 +124,7 @@ Engine::Id LlamaEngine::submit(std::shared_ptr<const Request> request, std::shar
       ++active_by_tenant_[request->tenant];
       auto sequence = std::make_shared<Sequence>(id, std::move(request), std::move(sink));
       active_.emplace(id, sequence);
-      unprepared_.push_back(std::move(sequence));
+      unprepared_.push(std::move(sequence));
       changed_.notify_all();
       return id;
     }
@@ -137,10 +140,9 @@ std::optional<Failure> LlamaEngine::refusal(const std::string& tenant) const {
     return Failure{Failure::Code::kOverloaded, "the queue is full (" + std::to_string(options_.max_queue) + " requests wait); try again later", ""};
   }
   const auto own = active_by_tenant_.find(tenant);
-  if (options_.max_queue_per_tenant > 0 && own != active_by_tenant_.end() && own->second >= options_.parallel + options_.max_queue_per_tenant) {
+  if (tenant_limit_ > 0 && own != active_by_tenant_.end() && own->second >= options_.parallel + tenant_limit_) {
     return Failure{Failure::Code::kOverloaded,
-                   "the queue is full for this tenant (" + std::to_string(options_.max_queue_per_tenant) + " of its requests wait); try again later",
-                   ""};
+                   "the queue is full for this tenant (" + std::to_string(tenant_limit_) + " of its requests wait); try again later", ""};
   }
   return std::nullopt;
 }
@@ -167,8 +169,8 @@ void LlamaEngine::prepare_loop() {
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return cutting_off_ || !unprepared_.empty(); });
-      if (cutting_off_) return;   // the context thread ends what is left
-      sequence = take_unprepared();
+      if (cutting_off_) return;                                                // the context thread ends what is left
+      sequence = unprepared_.take({}, [](const Sequence&) { return true; });   // tenants take turns here too: long prompts take long
     }
     // A cancelled one goes on to the context thread too, which ends it.
     if (!sequence->cancelled.load(std::memory_order_relaxed)) {
@@ -182,14 +184,9 @@ void LlamaEngine::prepare_loop() {
   }
 }
 
-// Tenants take turns here too: long prompts take long.
-SequencePtr LlamaEngine::take_unprepared() {
-  auto next = std::find_if(unprepared_.begin(), unprepared_.end(), [this](const SequencePtr& s) { return s->request->tenant != last_prepared_; });
-  if (next == unprepared_.end()) next = unprepared_.begin();
-  SequencePtr sequence = std::move(*next);
-  unprepared_.erase(next);
-  last_prepared_ = sequence->request->tenant;
-  return sequence;
+void LlamaEngine::limit_tenant(int waiting) {
+  const std::lock_guard lock(mutex_);
+  tenant_limit_ = waiting;
 }
 
 void LlamaEngine::hand_over(SequencePtr sequence) {
@@ -282,8 +279,7 @@ void LlamaEngine::compute_loop() {
       for (auto& sequence : prepared_) scheduler_.enqueue(std::move(sequence));
       prepared_.clear();
       if (cutting_off_) {
-        for (auto& sequence : unprepared_) scheduler_.enqueue(std::move(sequence));
-        unprepared_.clear();
+        while (auto sequence = unprepared_.take_if([](const Sequence&) { return true; })) scheduler_.enqueue(std::move(sequence));
         break;
       }
     }

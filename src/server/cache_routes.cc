@@ -123,6 +123,7 @@ Reply config_reply(const Service& service, std::uint64_t disk_size) {
 
 // What DELETE /cache names.
 struct Deletion {
+  bool all = false;   // of everybody: said, not only meant
   std::optional<std::string> tenant, model;
   std::optional<std::chrono::milliseconds> older_than;
 };
@@ -133,8 +134,13 @@ std::optional<Problem> read_deletion(std::string_view query, Deletion& wanted) {
     query.remove_prefix(std::min(parameter.size() + 1, query.size()));
     const std::string name(parameter.substr(0, parameter.find('=')));
     const std::string value = percent_decoded(parameter.substr(std::min(name.size() + 1, parameter.size())));
+    if (name == "scope" && value == "all") {
+      wanted.all = true;
+      continue;
+    }
+    if (name == "scope") return bad_field(name, "scope must be all");
     if (name != "tenant" && name != "model" && name != "older_than") {
-      return bad_field(name, "unknown parameter '" + name + "'; there are tenant, model and older_than", "unknown_parameter");
+      return bad_field(name, "unknown parameter '" + name + "'; there are tenant, model, older_than and scope", "unknown_parameter");
     }
     if (value.empty()) return bad_field(name, name + " must not be empty");
     std::optional<std::string>& text = name == "tenant" ? wanted.tenant : wanted.model;
@@ -228,12 +234,17 @@ Reply clear_cache(Service& service, const Caller& caller, std::string_view query
   if (!caller.admin && service.options.share_across_tenants) {
     return problem_reply({403, "tenants share what is stored, so deleting it needs an admin's API key", "", "admin_required", 0});
   }
+  if (!caller.admin && wanted.all) return problem_reply({403, "what all tenants have needs an admin's API key", "scope", "admin_required", 0});
+  if (wanted.all && wanted.tenant) return problem_reply(bad_field("scope", "scope=all and a tenant do not go together"));
+  if (service.options.share_across_tenants && wanted.tenant && *wanted.tenant != kSharedByAll) {
+    return problem_reply(bad_field("tenant", "tenants share what is stored here: there is nothing of one tenant alone"));
+  }
   if (!caller.admin && wanted.tenant && *wanted.tenant != caller.tenant) {
     return problem_reply({403, "what another tenant has needs an admin's API key", "tenant", "admin_required", 0});
   }
   if (!caller.admin) wanted.tenant = caller.tenant;
   Selection what{.older_than = wanted.older_than};
-  if (wanted.tenant) what.owner = tenant_owner(*wanted.tenant);
+  if (wanted.tenant) what.owner = tenant_owner(*wanted.tenant == kSharedByAll ? "" : *wanted.tenant);
   std::uint64_t removed = 0;
   if (wanted.model) {
     const std::vector<std::uint32_t> sources = sources_of(service, *wanted.model);

@@ -13,7 +13,8 @@ namespace tensorcache {
 [[nodiscard]] Reply show_cache(const Service& service, const Caller& caller, std::string_view query);
 
 // Forgets what is stored for the caller's tenant; for an admin, of everybody, or with `?tenant=` of that one. `model=` (a name, or a number as
-// `tensorcache inspect` shows it) and `older_than=` (30d, 12h) narrow it down: all that are given must match. Where tenants share what is
+// `tensorcache inspect` shows it) and `older_than=` (30d, 12h) narrow it down: all that are given must match. `scope=all` says that everybody's is
+// meant, and refuses who may not. Where tenants share what is
 // stored, only an admin may. {"removed": n}
 [[nodiscard]] Reply clear_cache(Service& service, const Caller& caller, std::string_view query);
 

@@ -221,6 +221,7 @@ Task<bool> reply_streamed(Completion& completion, Follower& follower) {
     for (const Delta* delta : events.deltas) stream.reply().delta(stream.events(), *delta);
     if (events.failure) {
       stream.events() += "data: " + problem_json(problem_of(*events.failure)) + "\n\n";
+      completion.exchange.record.failed = true;
       co_await stream.flush(false);
       co_return false;   // cut without [DONE] and without a last chunk, so that nobody takes it for whole
     }

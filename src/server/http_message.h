@@ -13,7 +13,7 @@ namespace tensorcache {
 struct HttpRequest {
   std::string_view method, target;
   std::string body;
-  std::string_view host, origin, authorization, request_id;
+  std::string_view host, origin, authorization, request_id, store_id;
   bool several_hosts = false;
   std::string cache_control;   // all such headers, joined by commas
   bool keep_alive = true;

@@ -33,7 +33,8 @@ struct RequestRecord {
   std::string_view id, tenant;       // tenant: "" where nobody was known
   std::string_view method, target;   // target: without its query
   std::string_view route;
-  int status = 0;   // 499: the client left before there was a reply
+  int status = 0;        // 499: the client left before there was a reply
+  bool failed = false;   // a stream that began well and ended in an error
   // Of a completion; else empty and 0.
   std::string_view source;   // "stored", "collapsed" or "computed"
   Usage usage = {};
@@ -60,6 +61,8 @@ struct ServerOptions {
   std::chrono::milliseconds drain_timeout{10'000};        // after stop(): what runs may finish for this long
   // Of the cache, for PUT /cache/config. Null: the server makes one, which leaves the size as it is until it is told otherwise.
   std::shared_ptr<host::MemoryKeeper> memory = nullptr;
+  // A DELETE that says which store it means (header "TensorCache-Store") is refused unless it is this one. Empty: none is.
+  std::string store_id = "";
   // Called after each reply, on the server's thread: it must not block. Empty: nothing is.
   std::function<void(const RequestRecord&)> on_request = {};
 };

@@ -89,6 +89,7 @@ void read_head_into(HttpRequest& request, const Parser& parser) {
   request.origin = message[http::field::origin];
   request.authorization = message[http::field::authorization];
   request.request_id = message["X-Request-Id"];
+  request.store_id = message["TensorCache-Store"];
   request.several_hosts = message.count(http::field::host) > 1;
   const auto [first, last] = message.equal_range(http::field::cache_control);
   for (auto field = first; field != last; ++field) {
@@ -169,6 +170,9 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& call
     Reply reply = problem_reply(*problem);
     if (problem->status == 405) reply.headers += "Allow: " + std::string(match.allow) + "\r\n";
     return reply;
+  }
+  if (!request.store_id.empty() && request.store_id != service.options.store_id) {   // before anybody is asked for a key
+    return problem_reply({409, "this server keeps another store than the one that is meant", "", "other_store", 0});
   }
   if (match.route == Route::kHealth) return health(service);
   caller = service.tenants.identify(request.authorization);
@@ -282,7 +286,10 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
     }
     if (read == Read::kRequest && !reply) {
       read = co_await read_body(*connection, service, parser, problem);
-      if (read == Read::kClosed) break;
+      if (read == Read::kClosed) {
+        tell_log(exchange, caller);
+        break;
+      }
       request.body = std::move(parser.get().body());
       exchange.received = Connection::Clock::now();
     }

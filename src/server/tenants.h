@@ -12,6 +12,9 @@
 
 namespace tensorcache {
 
+// What the tenant "" is called for people: whose what is stored is shared.
+inline constexpr const char* kSharedByAll = "(shared by all)";
+
 struct Caller {
   std::string tenant;   // as it goes into keys; "" for all where answers are shared
   bool admin = false;   // may see and delete what all tenants have, and change the cache
