@@ -71,7 +71,7 @@ void ServeConfig::declare_model() {
   options.add_text("-m,--model", "FILE", llama.model_path, "GGUF model to serve (needed)");
   options.add_text("-a,--alias", "NAME", llama.alias, "model name clients use").default_text = "the file's name";
   options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context in tokens, shared out among --parallel").default_text =
-      "what the model was trained for, for each";
+      "for each what the model was trained for, up to 32768 and a quarter of the memory in all";
   options.add_list("--lora", "FILE", loras_, "LoRA adapter; may be repeated");
   options.add_list("--lora-scaled", "FILE:SCALE", scaled_loras_, "LoRA adapter with a scale; may be repeated");
   options.add_text("--chat-template", "JINJA|NAME", llama.chat_template, "chat template, or llama.cpp's name of one it has built in").default_text =
