@@ -36,7 +36,7 @@ FakeEngine::FakeEngine(Script script) : script_(std::move(script)) {
   info_value.model_name = "fake-model";
   info_value.answer_fingerprint = Key::of("fake");
   info_value.created_unix_s = 1'700'000'000;
-  info_value.context_tokens = 4096;
+  info_value.context_tokens = 8192;
   info_value.vocab_tokens = 1000;
 }
 

@@ -19,13 +19,15 @@ class FaultFiles::Opened final : public File {
   // With the file system's mutex held.
   Opened(std::shared_ptr<FaultFiles> files, std::shared_ptr<Node> node) : files_(std::move(files)), node_(std::move(node)) { ++files_->open_; }
   ~Opened() override {
+    const auto delay = std::chrono::milliseconds(files_->close_delay_ms_.load());
     bool named = false;
     {
       const std::lock_guard lock(files_->mutex_);
       --files_->open_;
+      if (delay.count() == 0) return;
       for (const auto& [name, node] : files_->names_) named = named || node == node_;
     }
-    if (!named) std::this_thread::sleep_for(std::chrono::milliseconds(files_->close_delay_ms_.load()));
+    if (!named) std::this_thread::sleep_for(delay);
   }
 
   Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {

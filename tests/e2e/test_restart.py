@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import run_binary, serving
+from conftest import MODEL, run_binary, serving
 from words import text
 
 
@@ -79,7 +79,7 @@ def test_tenants_stay_apart_after_a_restart(tmp_path):
 
 def test_a_second_server_on_the_same_directory_is_refused(tmp_path):
     with serving(tmp_path, "--cache-dir", str(tmp_path / "store")):
-        second = run_binary("serve", "--model", str(tmp_path / "none.gguf"), "--port", "0", "--cache-dir", str(tmp_path / "store"))
+        second = run_binary("serve", "--model", MODEL, "--port", "0", "--cache-dir", str(tmp_path / "store"))
         assert second.returncode == 1
         assert "another process uses it" in second.stderr and str(tmp_path / "store") in second.stderr
 
