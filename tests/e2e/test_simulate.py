@@ -55,6 +55,25 @@ def test_guarded_is_close_to_the_best_of_the_three_that_it_follows(tmp_path):
     assert best == {"gdsf", "s3fifo", "lru"}
 
 
+def test_a_short_recording_is_simulated_and_the_advice_can_be_typed(tmp_path):
+    trace = tmp_path / "trace.jsonl"
+    with serving(tmp_path, "--record", str(trace)) as server:
+        for _ in range(2):
+            assert server.chat("What is a cache? " * 20, max_tokens=2, headers={"Cache-Control": "no-cache"}).status == 200
+    assert '"block_bytes":' in trace.read_text()
+    done = run("simulate", str(trace))
+    assert done.returncode == 0, done.stderr
+    assert "MiB --policy lru)" in done.stdout.splitlines()[-1] and "Choose lru with" in done.stdout
+    assert run("simulate", str(trace), "--size", "0.1%").stderr.startswith("tensorcache: error: --size: the trace has ")
+    assert "is the trace" in run("simulate", str(trace), "--csv", str(trace)).stderr
+
+
+def test_a_text_is_taken_for_keys_and_that_is_said(tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("one\ntwo\none\n")
+    assert "read as a key in each line" in run("simulate", str(text)).stderr
+
+
 def test_what_cannot_be_done_is_said(tmp_path):
     broken = tmp_path / "broken.jsonl"
     broken.write_text(gzip.open(TRACE, "rt").readline() + "{nonsense\n" + gzip.open(TRACE, "rt").readline())
