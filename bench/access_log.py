@@ -86,10 +86,13 @@ def main():
         Path(script).write_text(f"wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [[{BODY}]]\n")
         ratios = {"ours": [], "nginx": []}
         for run in range(arguments.runs):
-            with_log, answer = ours(arguments, folder, "info", 18080, script)
-            without, _ = ours(arguments, folder, "warning", 18081, script)
-            nginx_with = nginx(arguments, folder, str(folder / "access.log"), 18082, script, answer)
-            nginx_without = nginx(arguments, folder, "off", 18083, script, answer)
+            rates = {}
+            for level in ("info", "warning") if run % 2 else ("warning", "info"):   # neither is always the first
+                rates[level], answer = ours(arguments, folder, level, 18080 + run % 2, script)
+            logs = [str(folder / "access.log"), "off"]
+            for log in logs if run % 2 else reversed(logs):
+                rates[log] = nginx(arguments, folder, log, 18082 + run % 2, script, answer)
+            with_log, without, nginx_with, nginx_without = rates["info"], rates["warning"], rates[logs[0]], rates["off"]
             ratios["ours"].append(with_log / without)
             ratios["nginx"].append(nginx_with / nginx_without)
             print(f"run {run + 1}: ours {with_log:8.0f} with, {without:8.0f} without; nginx {nginx_with:8.0f} with, {nginx_without:8.0f} without", flush=True)
