@@ -35,10 +35,12 @@ class Follower {
     bool accepted = false;          // mostly before the rest: only the place is awaited now
     const Begin* begin = nullptr;   // with the first batch behind that, unless the flight failed before it began
     std::vector<const Delta*> deltas;
-    const Finish* finish = nullptr;                                                                 // with the last batch, after all deltas
-    const Failure* failure = nullptr;                                                               // instead of `finish`
-    bool stored = false;                                                                            // with `finish`: the answer is in the cache now
-    [[nodiscard]] bool has_more() const { return begin || !deltas.empty() || finish || failure; }   // than `accepted`
+    const Finish* finish = nullptr;     // with the last batch, after all deltas
+    const Failure* failure = nullptr;   // instead of `finish`
+    bool stored = false;                // with `finish`: the answer is in the cache now
+
+    // Than `accepted`.
+    [[nodiscard]] bool has_more() const { return begin || !deltas.empty() || finish || failure; }
   };
 
   Follower() = default;

@@ -32,9 +32,10 @@ class FairQueue {
     for (const Turn& turn : turns(slots)) {
       for (auto at = waiting_.begin(); at != waiting_.end(); ++at) {
         if ((*at)->request->tenant != turn.tenant || !may_start(**at)) continue;
+        std::uint64_t& last = last_turn_[(*at)->request->tenant];   // may throw: what waits is still here then
         Pointer taken = std::move(*at);
         waiting_.erase(at);
-        last_turn_[taken->request->tenant] = ++turn_;
+        last = ++turn_;
         return taken;
       }
     }

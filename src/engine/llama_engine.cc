@@ -121,10 +121,17 @@ Engine::Id LlamaEngine::submit(std::shared_ptr<const Request> request, std::shar
     refused = refusal(request->tenant);
     if (!refused) {
       const Id id = next_id_++;
-      ++active_by_tenant_[request->tenant];
       auto sequence = std::make_shared<Sequence>(id, std::move(request), std::move(sink));
-      active_.emplace(id, sequence);
-      unprepared_.push(std::move(sequence));
+      int& own = active_by_tenant_[sequence->request->tenant];
+      unprepared_.push(sequence);
+      try {
+        active_.emplace(id, sequence);
+      } catch (const std::bad_alloc&) {   // the caller is told by the exception, and nothing is left of it
+        static_cast<void>(unprepared_.take_if([&](const Sequence& s) { return s.id == id; }));
+        if (own == 0) active_by_tenant_.erase(sequence->request->tenant);
+        throw;
+      }
+      ++own;
       changed_.notify_all();
       return id;
     }
@@ -169,8 +176,13 @@ void LlamaEngine::prepare_loop() {
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return cutting_off_ || !unprepared_.empty(); });
-      if (cutting_off_) return;                                                // the context thread ends what is left
-      sequence = unprepared_.take({}, [](const Sequence&) { return true; });   // tenants take turns here too: long prompts take long
+      if (cutting_off_) return;   // the context thread ends what is left
+      const auto any = [](const Sequence&) { return true; };
+      try {
+        sequence = unprepared_.take({}, any);   // tenants take turns here too: long prompts take long
+      } catch (const std::bad_alloc&) {         // then without turns
+        sequence = unprepared_.take_if(any);
+      }
     }
     // A cancelled one goes on to the context thread too, which ends it.
     if (!sequence->cancelled.load(std::memory_order_relaxed)) {
