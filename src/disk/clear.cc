@@ -1,5 +1,6 @@
 // Deleting what an owner has, what came from a source, what is old: out of the index at once, in slices; then a removal for the queue.
 #include <algorithm>
+#include <functional>
 #include <iterator>
 #include <new>
 #include <thread>
@@ -18,6 +19,18 @@ constexpr std::size_t kMostTimed = 32;           // selections by age that wait 
 constexpr std::uint64_t kMostWipes = 4096;       // selections of any kind
 // Between slices: who waits for the mutex would not get it from a thread that takes it again at once.
 constexpr std::chrono::microseconds kPause{50};
+
+// `finish` whatever becomes of `meanwhile`.
+template <class Finish>
+void run_then(const std::function<void()>& meanwhile, const Finish& finish) {
+  try {
+    if (meanwhile) meanwhile();
+  } catch (...) {
+    finish();
+    throw;
+  }
+  finish();
+}
 
 }   // namespace
 
@@ -81,13 +94,7 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
     }
     enqueue_locked(removal);
   };
-  try {
-    if (meanwhile) meanwhile();
-  } catch (...) {
-    finish();
-    throw;
-  }
-  finish();
+  run_then(meanwhile, finish);
   return walk.gone;
 }
 
@@ -187,13 +194,7 @@ std::uint64_t DiskTier::clear_all(std::list<Removal>& removal, const std::functi
     cleared_all_ = next_number_;
     ++next_number_;
   };
-  try {
-    if (meanwhile) meanwhile();
-  } catch (...) {
-    finish();
-    throw;
-  }
-  finish();
+  run_then(meanwhile, finish);
   return count;
 }
 
