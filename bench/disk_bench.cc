@@ -23,7 +23,7 @@
 #include <rocksdb/options.h>
 #endif
 
-#include "disk/disk_tier.h"
+#include "store/disk/disk_tier.h"
 
 namespace {
 

@@ -1,10 +1,13 @@
-# libtensorcache: the six rooms that know nothing of models or servers, as one installed static library.
+# libtensorcache: the components that know nothing of models or servers, as one installed static library.
 #   find_package(tensorcache REQUIRED)
 #   target_link_libraries(app PRIVATE tensorcache::tensorcache)
 find_package(OpenSSL 3 REQUIRED COMPONENTS Crypto)
 find_package(Threads REQUIRED)
 
-add_library(tensorcache STATIC $<TARGET_OBJECTS:tc_base> $<TARGET_OBJECTS:tc_policy> $<TARGET_OBJECTS:tc_disk> $<TARGET_OBJECTS:tc_tier> $<TARGET_OBJECTS:tc_cache> $<TARGET_OBJECTS:tc_tensor>)
+add_library(tensorcache STATIC)
+foreach(component core file policy memory disk cache tensor)
+  target_sources(tensorcache PRIVATE $<TARGET_OBJECTS:tc_${component}>)
+endforeach()
 add_library(tensorcache::tensorcache ALIAS tensorcache)
 set_target_properties(tensorcache PROPERTIES LINKER_LANGUAGE CXX)
 target_compile_features(tensorcache PUBLIC cxx_std_20)

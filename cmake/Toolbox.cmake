@@ -1,4 +1,4 @@
-# Build rules shared by every room.
+# Build rules shared by every component.
 
 find_program(TENSORCACHE_CCACHE ccache)
 if(TENSORCACHE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
@@ -22,13 +22,28 @@ add_library(tensorcache_warnings INTERFACE)
 target_compile_options(tensorcache_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast
   -Woverloaded-virtual -Wcast-qual $<$<BOOL:${TENSORCACHE_WARNINGS_AS_ERRORS}>:-Werror>)
 
-# tensorcache_room(NAME SOURCES... [USES targets...]): one folder under src/ as a static library.
-function(tensorcache_room name)
-  cmake_parse_arguments(ROOM "" "" "USES" ${ARGN})
-  add_library(tc_${name} STATIC ${ROOM_UNPARSED_ARGUMENTS})
-  target_include_directories(tc_${name} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
-                                               $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
-  target_link_libraries(tc_${name} PUBLIC ${ROOM_USES} PRIVATE $<BUILD_INTERFACE:tensorcache_warnings>)
+# tensorcache_component(NAME [SOURCES...] [USES targets...]): the folder src/WING/NAME as the static library tc_NAME. Without sources: headers only.
+function(tensorcache_component name)
+  cmake_parse_arguments(COMPONENT "" "" "USES" ${ARGN})
+  set(scope PUBLIC)
+  if(COMPONENT_UNPARSED_ARGUMENTS)
+    add_library(tc_${name} STATIC ${COMPONENT_UNPARSED_ARGUMENTS})
+    target_link_libraries(tc_${name} PRIVATE $<BUILD_INTERFACE:tensorcache_warnings>)
+  else()
+    add_library(tc_${name} INTERFACE)
+    set(scope INTERFACE)
+  endif()
+  target_include_directories(tc_${name} ${scope} $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+                                                 $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
+  target_link_libraries(tc_${name} ${scope} ${COMPONENT_USES})
+endfunction()
+
+# tensorcache_testing(NAME [SOURCES...] [USES targets...]): the folder src/testing/NAME, which only tests may use, as tc_testing_NAME.
+function(tensorcache_testing name)
+  if(TENSORCACHE_BUILD_TESTS)
+    cmake_parse_arguments(TESTING "" "" "USES" ${ARGN})
+    tensorcache_component(testing_${name} ${TESTING_UNPARSED_ARGUMENTS} USES ${TESTING_USES} GTest::gtest)
+  endif()
 endfunction()
 
 # tensorcache_test(NAME SOURCES... [USES targets...]): one GoogleTest program, each of its tests known to ctest.

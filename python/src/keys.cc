@@ -3,7 +3,7 @@
 #include <string>
 
 #include "core.h"
-#include "tensor/key_encoder.h"
+#include "library/tensor/key_encoder.h"
 
 namespace tensorcache::python {
 namespace {

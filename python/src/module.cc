@@ -4,7 +4,7 @@
 #include <stdexcept>
 #include <utility>
 
-#include "base/units.h"
+#include "base/core/units.h"
 #include "core.h"
 #include "core_cache.h"
 

@@ -1,7 +1,7 @@
 // Whatever the bytes, a stored answer decodes to nothing or to the one answer that encodes to them.
 #include <string_view>
 
-#include "answer/answer.h"
+#include "serving/answer/answer.h"
 #include "fuzz_target.h"
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -4,12 +4,12 @@
 #include <string_view>
 #include <variant>
 
-#include "answer/answer_key.h"
+#include "serving/answer/answer_key.h"
 #include "fuzz_target.h"
-#include "server/cache_control.h"
-#include "server/json_text.h"
-#include "server/parse_request.h"
-#include "server/router.h"
+#include "serving/protocol/cache_control.h"
+#include "base/json/json_text.h"
+#include "serving/protocol/parse_request.h"
+#include "serving/protocol/router.h"
 
 namespace {
 

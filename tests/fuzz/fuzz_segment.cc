@@ -1,7 +1,7 @@
 // Whatever the bytes of a segment file: it is read without harm, and no record reaches beyond it.
 #include <cstring>
 
-#include "disk/segment_reader.h"
+#include "store/disk/segment_reader.h"
 #include "fuzz_target.h"
 
 namespace {

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "fuzz_target.h"
-#include "tensor/value_format.h"
+#include "library/tensor/value_format.h"
 
 using namespace tensorcache;
 

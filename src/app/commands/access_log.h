@@ -1,0 +1,19 @@
+// One line for each request: who asked for what, how it was answered and how long that took; never what was asked or answered.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "serving/server/server.h"
+
+namespace tensorcache {
+
+// `POST /v1/chat/completions 200 tenant=acme prompt=916 cached=896 output=24 ttft=0.290s total=0.310s answer=computed id=req_...`
+[[nodiscard]] std::string access_text(const RequestRecord& record);
+// The same as a JSON object.
+[[nodiscard]] std::string access_json(const RequestRecord& record);
+
+// For ServerOptions::on_request: at info, or at debug for what a monitor asks every few seconds. After start_logging().
+[[nodiscard]] std::function<void(const RequestRecord&)> make_access_log(const std::string& format);
+
+}   // namespace tensorcache

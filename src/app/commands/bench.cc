@@ -1,0 +1,231 @@
+#include "app/commands/bench.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "app/commands/commands.h"
+#include "app/options/layers.h"
+#include "app/options/option_set.h"
+#include "app/options/suggest.h"
+#include "tools/loadgen/report.h"
+#include "tools/loadgen/run.h"
+#include "tools/loadgen/trace.h"
+#include "base/net/url.h"
+#include "tools/loadgen/workload.h"
+
+namespace tensorcache {
+namespace {
+
+const std::vector<std::string>& workload_names() {
+  static const std::vector<std::string> names{"conversations", "burst", "repeat", "unrelated", "trace"};
+  return names;
+}
+
+struct BenchConfig {
+  BenchConfig() : options("bench") {
+    declare_server();
+    declare_work();
+    declare_output();
+  }
+  BenchConfig(const BenchConfig&) = delete;   // `options` points into this
+  BenchConfig& operator=(const BenchConfig&) = delete;
+
+  load::RunOptions run;
+  OptionSet options;
+  std::string history_path, save_replies, trace_path, config_path;
+  std::vector<std::string> headers;
+  int from_turn = 1;
+  int seed = 1, concurrency = 0, out_tokens = 16;
+  int conversations = 24, turns = 3, system_words = 400, document_words = 300, question_words = 36;
+  int clients = 8, prefix_words = 760, requests = 20, prompt_words = 400;
+  int limit = 0, trace_block = 512, max_input = 0;
+  double speedup = 1;
+  bool json = false, print_config = false;
+
+  [[nodiscard]] load::Workload workload(const std::string& name) const;
+  void finish();
+
+ private:
+  void declare_server();
+  void declare_work();
+  void declare_output();
+};
+
+void BenchConfig::declare_server() {
+  options.group("Server");
+  options.add_text("--url", "URL", run.url, "server to measure: anything that speaks OpenAI's chat completions");
+  options.add_text("--api-key", "KEY", run.api_key, "sent as a bearer token").secret = true;
+  options.add_text("--model", "NAME", run.model, "model to ask for").default_text = "the first the server lists";
+  options.add_list("--header", "'NAME: VALUE'", headers, "sent with each request; may be repeated");
+  options.add_text("--body", "JSON", run.extra_body, "object whose members are put into each request");
+
+  options.group("Requests");
+  options.add_int("--concurrency", "N", concurrency, "requests at once, at most", 0, 4096).default_text = "1; trace: 64";
+  options.add_int("--out-tokens", "N", out_tokens, "tokens to generate, at most; in a trace, 0 takes its own", 0);
+  options.add_real("--temperature", "X", run.temperature, "0 is greedy", 0, 10);
+  options.add_int("--seed", "N", seed, "of the texts: another seed, other texts");
+  options.add_flag("--logprobs", run.logprobs, "ask for the log probability of each token");
+  options.add_text("--history", "FILE", history_path, "conversations go on from the answers in this --save-replies file");
+  options.add_int("--from-turn", "N", from_turn, "send from this turn on; what was before is in --history", 1, 10'000);
+  options.add_duration("--timeout", run.timeout, "time for one request");
+  options.add_duration("--max-time", run.max_time, "time for all of it; what is left is cut off").default_text = "none";
+}
+
+void BenchConfig::declare_work() {
+  options.group("conversations");
+  options.add_int("--conversations", "N", conversations, "how many, in rotation", 1, 1'000'000);
+  options.add_int("--turns", "N", turns, "questions in each", 1, 10'000);
+  options.add_int("--system-words", "N", system_words, "words of the system prompt that all share");
+  options.add_int("--document-words", "N", document_words, "words of each conversation's document");
+  options.add_int("--question-words", "N", question_words, "words of each question (burst too)", 1);
+
+  options.group("burst");
+  options.add_int("--clients", "N", clients, "requests that start together", 1, 4096);
+  options.add_int("--prefix-words", "N", prefix_words, "words that they all begin with", 1);
+
+  options.group("repeat, unrelated");
+  options.add_int("--requests", "N", requests, "how many (of each kind)", 1, 1'000'000);
+  options.add_int("--prompt-words", "N", prompt_words, "words of a prompt", 1);
+
+  options.group("trace");
+  options.add_text("--trace", "FILE", trace_path, "Mooncake-format JSON lines, gzipped or plain");
+  options.add_real("--speedup", "X", speedup, "2: twice as fast as recorded; 0: as fast as --concurrency allows", 0, 1e9);
+  options.add_int("--limit", "N", limit, "requests, from the first").default_text = "all";
+  options.add_int("--trace-block", "N", trace_block, "tokens that one of its hash_ids stands for", 1);
+  options.add_int("--max-input", "N", max_input, "leave out prompts of more tokens").default_text = "none";
+}
+
+void BenchConfig::declare_output() {
+  options.group("Output and configuration");
+  options.add_flag("--json", json, "print one JSON object instead of the table");
+  options.add_text("--save-replies", "FILE", save_replies, "write every answer, one JSON object a line");
+  OptionSet::Item& config = options.add_text("--config", "FILE", config_path, "options from a TOML file");
+  config.default_text = "~/.config/tensorcache/config.toml if it exists";
+  config.command_line_only = true;
+  options.add_flag("--print-config", print_config, "show every option with where it came from, and end").command_line_only = true;
+}
+
+void BenchConfig::finish() {
+  if (!load::parse_url(run.url)) throw UsageError("--url: '" + run.url + "' is not a URL such as http://127.0.0.1:8080");
+  if (!run.extra_body.empty() && !load::is_json_object(run.extra_body)) throw UsageError("--body: is not a JSON object");
+  for (const std::string& header : headers) {
+    const std::size_t colon = header.find(':');
+    if (colon == 0 || colon == std::string::npos || header.find_first_of("\r\n") != std::string::npos) {
+      throw UsageError("--header: '" + header + "' is not of the form 'Name: value'");
+    }
+    const std::size_t value = header.find_first_not_of(' ', colon + 1);
+    run.headers.emplace_back(header.substr(0, colon), value == std::string::npos ? "" : header.substr(value));
+  }
+}
+
+load::Workload BenchConfig::workload(const std::string& name) const {
+  const auto count = [](int number) { return static_cast<std::size_t>(number); };
+  if (name == "trace") {
+    if (trace_path.empty()) throw UsageError("--trace: is needed: the file to replay");
+    load::TraceOptions trace;
+    trace.path = trace_path;
+    trace.speedup = speedup;
+    trace.limit = count(limit);
+    trace.block_tokens = count(trace_block);
+    trace.max_input = count(max_input);
+    trace.max_output = options.find("out-tokens")->origin == "default" ? 0 : out_tokens;
+    trace.concurrency = concurrency > 0 ? count(concurrency) : 64;
+    trace.seed = count(seed);
+    return load::read_trace(trace);
+  }
+  if (out_tokens == 0) throw UsageError("--out-tokens: 0 is out of range: it must be at least 1");
+  load::Shape shape;
+  shape.seed = count(seed);
+  shape.conversations = count(conversations);
+  shape.turns = count(turns);
+  shape.system_words = count(system_words);
+  shape.document_words = count(document_words);
+  shape.question_words = count(question_words);
+  shape.clients = count(clients);
+  shape.prefix_words = count(prefix_words);
+  shape.requests = count(requests);
+  shape.prompt_words = count(prompt_words);
+  shape.concurrency = concurrency > 0 ? count(concurrency) : 1;
+  shape.out_tokens = out_tokens;
+  if (name == "conversations") return load::conversations(shape);
+  if (name == "burst") return load::burst(shape);
+  if (name == "repeat") return load::repeat(shape);
+  return load::unrelated(shape);
+}
+
+// One moving line on a terminal, nothing elsewhere: what is piped is the result.
+void show_progress(const load::ProgressReport& report) {
+  if (isatty(STDERR_FILENO) == 0) return;
+  std::fprintf(stderr, "\r\033[K%s: %zu of %zu requests ", report.phase.c_str(), report.done, report.total);
+}
+
+void clear_progress() {
+  if (isatty(STDERR_FILENO) != 0) std::fputs("\r\033[K", stderr);
+}
+
+}   // namespace
+
+std::string bench_help(std::size_t width) {
+  const BenchConfig config;
+  return "Measure an OpenAI-compatible server: latency, throughput and reused tokens.\n\n"
+         "Usage: tensorcache bench WORKLOAD [OPTIONS]\n\n"
+         "Workloads:\n"
+         "  conversations  several in rotation: a system prompt shared by all, a document for each, then questions\n"
+         "  burst          clients that all ask at once about one long text that is new to the server\n"
+         "  repeat         the identical request again and again\n"
+         "  unrelated      prompts with nothing in common: what prefill and decoding cost\n"
+         "  trace          a recorded trace in Mooncake's format\n" +
+         config.options.help(width) + R"(
+Texts are made from common English words, about one token each, the same for the same --seed. "First token" is the time to the
+first byte of content; "reused" is what the server says in usage.prompt_tokens_details.cached_tokens.
+Every option can also stand in the [bench] section of the TOML file and in an environment variable
+(TENSORCACHE_BENCH_URL); the command line goes before the environment, that before the file.
+
+Examples:
+  tensorcache bench conversations
+  tensorcache bench burst --clients 16 --prefix-words 2000 --url http://127.0.0.1:8080
+  tensorcache bench repeat --requests 100 --json
+  tensorcache bench trace --trace conversation.jsonl.gz --limit 200 --speedup 10 --max-input 8000
+)";
+}
+
+int bench_command(const std::vector<std::string>& arguments) {
+  BenchConfig config;
+  std::vector<std::string> rest = arguments;
+  std::string name;
+  if (!rest.empty() && !rest[0].starts_with('-')) {
+    name = rest[0];
+    rest.erase(rest.begin());
+  }
+  read_layers(config.options, rest, Surroundings::of_this_process(), config_sections());
+  if (config.print_config) {
+    std::fputs(config.options.print_config().c_str(), stdout);
+    return kExitOk;
+  }
+  if (name.empty()) throw UsageError("a workload is missing: conversations, burst, repeat, unrelated or trace");
+  bool known = false;
+  for (const std::string& each : workload_names()) known = known || each == name;
+  if (!known) throw UsageError(name + ": unknown workload" + did_you_mean(name, workload_names()));
+  config.finish();
+  const load::Workload workload = config.workload(name);
+  load::History history;
+  if (!config.history_path.empty()) {
+    history = load::read_replies(config.history_path);
+    config.run.history = &history;
+  }
+  if (config.from_turn > 1 && config.history_path.empty()) throw UsageError("--from-turn: needs --history, the answers to the turns before");
+  config.run.first_phase = static_cast<std::size_t>(config.from_turn) - 1;
+  const load::Result result = load::run(workload, config.run, show_progress);
+  clear_progress();
+  if (!config.save_replies.empty()) load::save_replies(config.save_replies, workload, result);
+  const std::vector<load::Summary> summaries = load::summaries(workload, result);
+  if (config.json) {
+    std::fputs(load::json_report(workload, result, config.run.url).c_str(), stdout);
+  } else {
+    std::printf("%s, %s, model %s\n\n%s", workload.name.c_str(), config.run.url.c_str(), result.model.c_str(), load::table(summaries).c_str());
+  }
+  return summaries.back().errors == 0 ? kExitOk : kExitFailure;
+}
+
+}   // namespace tensorcache

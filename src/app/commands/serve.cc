@@ -1,0 +1,310 @@
+#include "app/commands/serve.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/fmt/ranges.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <future>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "base/core/units.h"
+#include "app/commands/access_log.h"
+#include "app/commands/commands.h"
+#include "app/commands/logging.h"
+#include "app/commands/reload.h"
+#include "app/commands/running_server.h"
+#include "app/commands/serve_config.h"
+#include "store/sizing/capacity_controller.h"
+#include "serving/protocol/tenants.h"
+#include "tools/trace/recorder.h"
+
+namespace tensorcache {
+namespace {
+
+// An engine that is told to end first ends its step, which can take seconds.
+constexpr std::chrono::seconds kLastReplies{5};
+constexpr std::chrono::seconds kLastWrites{20};
+
+// Taken off every thread that starts after this, to be waited for.
+struct Signals {
+  sigset_t stop, all;            // SIGINT and SIGTERM; and SIGHUP
+  bool hangup_ignored = false;   // by whoever started this, as nohup does
+};
+
+Signals hold_signals() {
+  ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);   // a limit on the size of files is a disk that is full
+  Signals signals;
+  sigemptyset(&signals.stop);
+  sigaddset(&signals.stop, SIGINT);
+  sigaddset(&signals.stop, SIGTERM);
+  signals.all = signals.stop;
+  sigaddset(&signals.all, SIGHUP);
+  struct sigaction hangup{};
+  signals.hangup_ignored = ::sigaction(SIGHUP, nullptr, &hangup) == 0 && hangup.sa_handler == SIG_IGN;
+  pthread_sigmask(SIG_BLOCK, &signals.all, nullptr);
+  return signals;
+}
+
+int wait_for_signal(const sigset_t& signals) {
+  int number = 0;
+  while (sigwait(&signals, &number) != 0) {
+  }
+  return number;
+}
+
+// 0: none.
+int signal_within(const sigset_t& signals, std::chrono::milliseconds time) {
+  timespec limit{};
+  limit.tv_sec = time.count() / 1000;
+  limit.tv_nsec = (time.count() % 1000) * 1'000'000;
+  return std::max(0, sigtimedwait(&signals, nullptr, &limit));
+}
+
+bool has_terminal() {
+  const int terminal = ::open("/dev/tty", O_RDONLY | O_NOCTTY | O_CLOEXEC);
+  if (terminal >= 0) ::close(terminal);
+  return terminal >= 0;
+}
+
+// What SIGHUP does.
+class Hangup {
+ public:
+  Hangup(Reloader& reloader, bool ignored) : reloader_(reloader), ignored_(ignored) {}
+  // Whether to stop: its terminal was closed, and it was not told to go on then. Otherwise the configuration is read again.
+  [[nodiscard]] bool ends() {
+    if (had_terminal_ && !has_terminal()) {
+      had_terminal_ = false;
+      return !ignored_;
+    }
+    const Reloaded done = reloader_.reload();
+    if (!done.error.empty()) {
+      spdlog::error("SIGHUP: nothing was changed: {}", done.error);
+      return false;
+    }
+    for (const std::string& warning : done.warnings) spdlog::warn("SIGHUP: {}", warning);
+    for (const std::string& change : done.changes) spdlog::info("SIGHUP: {}", change);
+    if (!done.needs_restart.empty())
+      spdlog::warn("SIGHUP: changed in the file, and in force only after a restart: {}", fmt::join(done.needs_restart, ", "));
+    if (done.changes.empty() && done.needs_restart.empty()) spdlog::info("SIGHUP: the configuration was read; nothing is different");
+    return false;
+  }
+
+ private:
+  Reloader& reloader_;
+  const bool ignored_;
+  bool had_terminal_ = has_terminal();
+};
+
+std::string shown_url(const std::string& host, std::uint16_t port) {
+  const bool bare_ipv6 = host.find(':') != std::string::npos && !host.starts_with('[');
+  return "http://" + (bare_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+void announce_disk(const DiskStats& disk) {
+  if (disk.directory.empty()) return;
+  const std::string found = !disk.ready         ? "what it holds is still being read"
+                            : disk.entries == 0 ? "nothing found"
+                                                : std::to_string(disk.entries) + " entries, " + format_size(disk.used_bytes) + " found";
+  spdlog::info("disk cache {}: {}, {} at most", disk.directory, found, format_size(disk.capacity_bytes));
+  spdlog::info("prompts' KV cache and answers are written there unencrypted (--disk off keeps them in memory only)");
+}
+
+void announce(const ServeConfig& config, const EngineInfo& info, const Cache& cache, std::uint64_t memory_bytes, std::uint16_t port) {
+  const std::string memory = format_size(memory_bytes) + " of memory" + (config.memory_auto ? " (auto)" : "") + ", policy " + config.cache.policy;
+  spdlog::info("model {}, {} requests at once, {} tokens of context for each, {} threads", info.model_name, config.llama.parallel,
+               info.context_tokens, info.threads);
+  if (info.prefix_reuse) {
+    spdlog::info("cache {}, prefix reuse on, answers {}", memory, config.server.cache_answers ? "kept" : "not kept");
+  } else {
+    spdlog::warn("no prefix reuse: {}; cache {}, answers {}", info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note, memory,
+                 config.server.cache_answers ? "kept" : "not kept");
+  }
+  announce_disk(cache.disk_stats());
+  spdlog::info("listening on {}", shown_url(config.server.host, port));
+}
+
+// The library names a wrong setting by its field; people know it by its option.
+std::string in_option_names(std::string message) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kNames{{{"api_keys", "--api-key"},
+                                                                                  {"allow_open_host", "--allow-open-host"},
+                                                                                  {"max_body_bytes", "--max-body-size"},
+                                                                                  {"max_header_bytes", "--max-header-size"},
+                                                                                  {"max_connections", "--max-connections"},
+                                                                                  {"request_timeout", "--request-timeout"},
+                                                                                  {"keep_alive_timeout", "--keep-alive-timeout"},
+                                                                                  {"write_timeout", "--write-timeout"},
+                                                                                  {"min_write_bytes_per_second", "--min-write-rate"},
+                                                                                  {"drain_timeout", "--drain-timeout"},
+                                                                                  {"answer_time_to_live", "--answer-ttl"}}};
+  if (message.starts_with("host:") || message.starts_with("policy:")) message.insert(0, "--");
+  for (const auto& [field, option] : kNames) {
+    const std::size_t at = message.find(field);
+    if (at != std::string::npos) message.replace(at, field.size(), option);
+  }
+  return message;
+}
+
+// The engine. Throws what loading throws; a signal to stop meanwhile ends the process.
+std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup) {
+  Progress progress("loading " + config.llama.model_path);
+  auto loading =
+      std::async(std::launch::async, [&] { return make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); }); });
+  while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
+    const int number = signal_within(signals.all, std::chrono::milliseconds(20));
+    if (number == 0 || (number == SIGHUP && !hangup.ends())) continue;
+    // A load cannot be called off, and nothing that it holds outlives the process.
+    spdlog::info("stopped while loading");
+    spdlog::default_logger()->flush();
+    std::_Exit(kExitOk);
+  }
+  progress.done();
+  return loading.get();
+}
+
+host::KeeperOptions keeper_options(const ServeConfig& config) {
+  return {.governor = {.share = config.memory_share_percent / 100.0}, .on_event = [](const std::string& event) { spdlog::info("{}", event); }};
+}
+
+void name_owners(const std::vector<ApiKey>& keys, Cache& cache) {
+  for (const ApiKey& key : keys) cache.name_owner(tenant_owner(key.tenant), key.tenant);
+}
+
+void name_all(const ServeConfig& config, const EngineInfo& info, Cache& cache) {
+  cache.name_source(info.source, info.model_name);
+  cache.name_owner(tenant_owner(""), kSharedByAll);
+  cache.name_owner(tenant_owner("default"), "default");
+  name_owners(config.server.api_keys, cache);
+}
+
+void stop(const ServeConfig& config, const sigset_t& signals, Server& server, Engine& engine) {
+  spdlog::info("stopping; what runs may go on for {} (again to end at once)", format_duration(config.server.drain_timeout));
+  std::thread([signals] {
+    wait_for_signal(signals);
+    spdlog::default_logger()->flush();
+    std::_Exit(kExitOk);
+  }).detach();
+  // At the deadline the engine fails what still runs, and the server has a moment more to tell the clients.
+  std::thread cutting_off([&] { engine.stop(std::chrono::steady_clock::now() + config.server.drain_timeout); });
+  server.stop();
+  cutting_off.join();
+  spdlog::info("stopped");
+  // The cache now writes what still waits; a disk that hangs must not keep the process.
+  std::thread([] {
+    std::this_thread::sleep_for(kLastWrites);
+    spdlog::error("the disk does not answer; what was not written yet is lost");
+    spdlog::default_logger()->flush();
+    std::_Exit(kExitFailure);
+  }).detach();
+}
+
+int run(const ServeConfig& config, const std::vector<std::string>& arguments, const Surroundings& surroundings, const Signals& signals,
+        trace::Recorder* recorder) {
+  CacheOptions cache_options = config.cache;
+  if (config.memory_auto) {
+    cache_options.capacity_bytes = host::MemoryGovernor(keeper_options(config).governor).first(host::make_memory_reader()->read());
+  }
+  if (cache_options.disk) cache_options.disk->on_event = [](const std::string& event) { spdlog::warn("{}", event); };
+  const std::string directory = cache_options.disk ? cache_options.disk->directory : "";
+  Cache cache(std::move(cache_options));
+  if (!directory.empty()) remove_serving_note(directory);   // of a server that was killed
+  const auto memory = std::make_shared<host::MemoryKeeper>(cache, keeper_options(config));
+  if (config.memory_auto) memory->set_automatic();
+  ServerOptions server_options = config.server;
+  server_options.drain_timeout += kLastReplies;
+  server_options.memory = memory;
+  server_options.on_request = make_access_log(config.log_format);
+  server_options.store_id = random_store_id();
+  Server server(server_options, cache);
+  std::unique_ptr<Engine> engine;
+  const auto take_keys = [&](const ServeConfig& now) {
+    server.set_api_keys(now.server.api_keys);
+    name_owners(now.server.api_keys, cache);
+    if (engine) engine->limit_tenant(now.llama.max_queue_per_tenant);
+  };
+  Reloader reloader(config, arguments, surroundings, cache, *memory, take_keys);
+  Hangup hangup(reloader, signals.hangup_ignored);
+  server.start();
+  spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
+  try {
+    engine = load_engine(config, cache, signals, hangup);
+  } catch (...) {
+    server.stop();
+    throw;
+  }
+  name_all(config, engine->info(), cache);
+  if (recorder != nullptr) recorder->set_block_bytes(engine->info().block_bytes);
+  server.set_engine(*engine);
+  std::optional<ServingNote> note;
+  if (const DiskStats disk = cache.disk_stats(); !disk.directory.empty())
+    note.emplace(disk.directory, Serving{shown_url(config.server.host, server.port()), server_options.store_id});
+  announce(config, engine->info(), cache, memory->state().capacity_bytes, server.port());
+  while (wait_for_signal(signals.all) == SIGHUP && !hangup.ends()) {
+  }
+  stop(config, signals.stop, server, *engine);
+  return kExitOk;
+}
+
+}   // namespace
+
+std::string serve_help(std::size_t width) {
+  const ServeConfig config;
+  return "Serve a GGUF model over the OpenAI API, reusing what was computed before.\n\n"
+         "Usage: tensorcache serve FILE [OPTIONS]\n" +
+         config.options.help(width) + R"(
+Sizes are 8GiB, 512MiB, 100MB or bytes; times 10m, 250ms, 1h30m or seconds. The default stands in [brackets].
+Every option can also stand in the [serve] section of the TOML file (ctx-size = 8192) and in an environment
+variable (TENSORCACHE_CTX_SIZE=8192). The command line goes before the environment, that before the file.
+SIGHUP has the file and the API key file read again: keys, memory, memory-share, disk-size and log-level change at once.
+
+Examples:
+  tensorcache serve model.gguf
+  tensorcache serve model.gguf -c 16384 -np 4 --memory 4GiB
+  tensorcache serve model.gguf --host 0.0.0.0 --api-key-file keys.txt
+  tensorcache serve model.gguf --deterministic --print-config
+)";
+}
+
+int serve_command(const std::vector<std::string>& arguments) {
+  ServeConfig config;
+  const Surroundings surroundings = Surroundings::of_this_process();
+  config.read(arguments, surroundings);
+  if (config.print_config) {
+    std::fputs(config.config_text(surroundings).c_str(), stdout);
+    return kExitOk;
+  }
+  config.finish(surroundings);
+  config.prepare();
+  const Signals signals = hold_signals();   // before the first thread
+  start_logging(config.log_level, config.log_format);
+  for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
+  for (const std::string& warning : unknown_variables(config.options, surroundings)) spdlog::warn("{}", warning);
+  std::shared_ptr<trace::Recorder> recorder;
+  if (!config.record_path.empty()) {
+    try {
+      recorder = std::make_shared<trace::Recorder>(config.record_path);
+    } catch (const std::runtime_error& error) {
+      throw std::runtime_error(std::string("--record: ") + error.what());
+    }
+    config.llama.record = [recorder](std::span<const Key> blocks, std::size_t input, std::size_t output) { recorder->add(blocks, input, output); };
+  }
+  try {
+    const int code = run(config, arguments, surroundings, signals, recorder.get());
+    if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests could not be written to {}", recorder->lost(), config.record_path);
+    return code;
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(in_option_names(error.what()));
+  }
+}
+
+}   // namespace tensorcache

@@ -1,0 +1,314 @@
+#include "app/commands/serve_config.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <thread>
+
+#include "base/core/units.h"
+#include "app/commands/api_keys.h"
+#include "app/commands/commands.h"
+#include "app/options/llama_server_options.h"
+#include "app/commands/logging.h"
+#include "base/file/file.h"
+#include "store/sizing/memory_governor.h"
+#include "store/sizing/memory_reading.h"
+#include "store/policy/policy.h"
+
+namespace tensorcache {
+namespace {
+
+std::vector<std::string> policy_names() {
+  std::vector<std::string> names;
+  for (const PolicyInfo& info : policies()) names.emplace_back(info.name);
+  return names;
+}
+
+std::optional<float> scale_in(std::string_view text) {
+  float scale = 0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), scale);
+  if (text.empty() || error != std::errc() || rest != text.data() + text.size()) return std::nullopt;
+  return scale;
+}
+
+std::string file_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file || std::filesystem::is_directory(path)) throw UsageError("--chat-template-file: cannot read " + path);
+  return text.str();
+}
+
+const std::vector<std::string>& kv_types() {
+  static const std::vector<std::string> types{"f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1"};
+  return types;
+}
+
+}   // namespace
+
+std::uint64_t default_cache_bytes() {
+  constexpr std::uint64_t kMost = std::uint64_t{8} << 30, kMiB = std::uint64_t{1} << 20;
+  const auto machine = host::make_memory_reader()->read();
+  const std::uint64_t available = machine ? std::min(machine->available_bytes, 2 * kMost) : 2 * kMost;
+  return std::max(available / 2 / kMiB, std::uint64_t{64}) * kMiB;   // whole MiB read better
+}
+
+ServeConfig::ServeConfig() : options("serve") {
+  cache.capacity_bytes = default_cache_bytes();
+  cache.policy = "auto";
+  declare_model();
+  declare_cache();
+  declare_server();
+}
+
+void ServeConfig::declare_model() {
+  options.group("Model");
+  options.add_text("-m,--model", "FILE", llama.model_path, "GGUF model to serve (needed)");
+  options.add_text("-a,--alias", "NAME", llama.alias, "model name clients use").default_text = "the file's name";
+  options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context in tokens, shared out among --parallel").default_text =
+      "for each what the model was trained for, up to 32768 and a quarter of the memory in all";
+  options.add_list("--lora", "FILE", loras_, "LoRA adapter; may be repeated");
+  options.add_list("--lora-scaled", "FILE:SCALE", scaled_loras_, "LoRA adapter with a scale; may be repeated");
+  options.add_text("--chat-template", "JINJA|NAME", llama.chat_template, "chat template, or llama.cpp's name of one it has built in").default_text =
+      "the model's own";
+  options.add_text("--chat-template-file", "FILE", chat_template_file_, "the same, from a file");
+  options.add_choice("-ctk,--cache-type-k", llama.cache_type_k, kv_types(), "type of the attention keys").meta = "TYPE";
+  options.add_choice("-ctv,--cache-type-v", llama.cache_type_v, kv_types(), "type of the attention values").meta = "TYPE";
+
+  options.group("Speed");
+  options.add_int("-np,--parallel", "N", llama.parallel, "requests that run at once", 1, 256);
+  options.add_int("-t,--threads", "N", llama.threads, "threads for decoding", 0, 1024).default_text = "one for each core";
+  options.add_int("-tb,--threads-batch", "N", llama.threads_batch, "threads for prefill", 0, 1024).default_text = "as --threads";
+  options.add_int("-b,--batch-size", "N", llama.batch_size, "prefill tokens in one step, at most", 1);
+  options.add_choice("-fa,--flash-attn", llama.flash_attn, {"on", "off", "auto"}, "flash attention");
+  options.add_int("-ngl,--gpu-layers", "N", llama.gpu_layers, "layers to put on the GPU", -1).default_text = "as many as fit";
+  options.add_flag("--no-mmap", no_mmap_, "read the model into memory instead of mapping it");
+  options.add_flag("--deterministic", llama.deterministic, "the same bits cold, from the cache and in any company; costs some speed");
+}
+
+void ServeConfig::declare_memory() {
+  OptionSet::Item& memory =
+      options.add_size("--memory", cache.capacity_bytes, "memory for all that is cached, a hard limit; auto: follows the machine");
+  memory.meta = "SIZE|auto";
+  memory.default_text = "8GiB, or half of what is available if less";
+  memory.set = [this, set_size = memory.set](const std::vector<std::string>& values) {
+    if (values.back() != "auto") set_size(values);
+    memory_auto = values.back() == "auto";
+  };
+  memory.toml = [this, size = memory.toml] { return memory_auto ? toml_string("auto") : size(); };
+  options.add_int("--memory-share", "PERCENT", memory_share_percent, "with auto: of what would be available without the cache", 1, 90);
+}
+
+void ServeConfig::declare_cache() {
+  options.group("Cache");
+  declare_memory();
+  options.add_switch("--cache", cache_on_, "off: reuse nothing at all");
+  options.add_switch("--cache-prefixes", llama.prefix_cache, "reuse the attention state of prompts that begin the same");
+  options.add_switch("--cache-answers", server.cache_answers, "reuse the answer to an identical request");
+  options.add_switch("--cache-sampled", server.cache_sampled, "also answers with temperature > 0 and no seed");
+  options.add_duration("--answer-ttl", server.answer_time_to_live, "forget answers after this long").default_text = "0: never";
+  options.add_switch("--disk", disk_on_, "keep what is cached on disk too, through restarts and crashes");
+  options.add_text("--cache-dir", "DIR", disk_.directory, "where; one process at a time").default_text = "~/.cache/tensorcache/store";
+  options.add_size("--disk-size", disk_.capacity_bytes, "room for it, a hard limit");
+  options.add_choice("--disk-sync", disk_sync_, {"none", "segment", "record"}, "what a power cut may take: half a minute, the last 64MiB, nothing");
+  options.add_choice("--policy", cache.policy, policy_names(), "what goes first when the memory is full; tensorcache policies lists them");
+  options.add_flag("--force-policy", force_policy_, "also one that is not made for prefixes");
+  options.add_text("--record", "FILE", record_path, "append each request's lengths and digests of its blocks, never text, for tensorcache simulate");
+  options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text = "32, or 64 with --deterministic";
+}
+
+void ServeConfig::declare_server() {
+  options.group("Server");
+  options.add_text("--host", "ADDRESS", server.host, "address to listen on");
+  options.add_int("--port", "N", port_, "port to listen on; 0: any free one", 0, 65535);
+  options.add_list("--api-key", "KEY", api_keys_, "key clients must send; may be repeated, or a list with commas").secret = true;
+  options.add_text("--api-key-file", "FILE", api_key_file_, "keys of several tenants: lines of TENANT KEY [admin]");
+  options.add_flag("--allow-open-host", server.allow_open_host, "listen beyond this machine without any key");
+  options.add_flag("--share-across-tenants", server.share_across_tenants, "let tenants reuse each other's entries");
+
+  options.group("Limits");
+  options.add_int("--max-queue", "N", llama.max_queue, "requests that may wait for a place; others get 503");
+  options.add_int("--max-queue-per-tenant", "N", max_queue_per_tenant_, "of them, one tenant's").default_text =
+      "a quarter of --max-queue where there are several tenants";
+  options.add_int("--max-connections", "N", max_connections_, "open connections", 1);
+  options.add_size("--max-body-size", server.max_body_bytes, "largest request body");
+  options.add_size("--max-header-size", max_header_bytes_, "largest request header");
+  options.add_duration("--request-timeout", server.request_timeout, "time to receive a whole request");
+  options.add_duration("--keep-alive-timeout", server.keep_alive_timeout, "how long an idle connection stays open");
+  options.add_duration("--write-timeout", server.write_timeout, "how long a client that does not read is kept");
+  options.add_size("--min-write-rate", server.min_write_bytes_per_second, "bytes a second a client must read of a long reply");
+  options.add_duration("--drain-timeout", server.drain_timeout, "how long what runs may go on after SIGTERM");
+
+  options.group("Logging and configuration");
+  options.add_choice("--log-level", log_level, log_levels(), "what is logged to standard error").meta = "LEVEL";
+  options.add_choice("--log-format", log_format, {"text", "json"}, "lines for people or JSON objects");
+  OptionSet::Item& config = options.add_text("--config", "FILE", config_path_, "options from a TOML file");
+  config.default_text = "~/.config/tensorcache/config.toml if it exists";
+  config.command_line_only = true;
+  options.add_flag("--print-config", print_config, "show every option with where it came from, and end").command_line_only = true;
+}
+
+void ServeConfig::read_loras() {
+  for (const std::string& path : loras_) llama.loras.emplace_back(path, 1.0F);
+  for (const std::string& value : scaled_loras_) {
+    const std::size_t colon = value.rfind(':');
+    const auto scale = colon == std::string::npos ? std::nullopt : scale_in(std::string_view(value).substr(colon + 1));
+    if (!scale || colon == 0) throw UsageError("--lora-scaled: '" + value + "' is not FILE:SCALE, for example adapter.gguf:0.5");
+    llama.loras.emplace_back(value.substr(0, colon), *scale);
+  }
+}
+
+// Of the two options the one of the layer that goes first.
+void ServeConfig::read_chat_template() {
+  const int text_rank = layer_rank(options.find("chat-template")->origin), file_rank = layer_rank(options.find("chat-template-file")->origin);
+  if (!chat_template_file_.empty() && (llama.chat_template.empty() || file_rank > text_rank)) {
+    llama.chat_template = file_text(chat_template_file_);
+    return;
+  }
+  if (!chat_template_file_.empty() && file_rank == text_rank) throw UsageError("--chat-template-file: --chat-template is given too");
+  std::error_code not_a_path;
+  if (!llama.chat_template.empty() && std::filesystem::exists(llama.chat_template, not_a_path)) {
+    throw UsageError("--chat-template: " + llama.chat_template + " is a file; --chat-template-file takes one");
+  }
+}
+
+// A shell expands ~ only where a word begins with it, and no shell reads the file or the environment.
+void ServeConfig::expand_home(const Surroundings& surroundings) {
+  const std::optional<std::string> home = surroundings.variable("HOME");
+  const auto expand = [&](std::string& path) {
+    if (home && (path == "~" || path.starts_with("~/"))) path.replace(0, 1, *home);
+  };
+  for (std::string* path : {&llama.model_path, &disk_.directory, &record_path, &chat_template_file_, &api_key_file_}) expand(*path);
+  for (std::string& path : loras_) expand(path);
+  for (std::string& path : scaled_loras_) expand(path);
+}
+
+void ServeConfig::finish(const Surroundings& surroundings) {
+  expand_home(surroundings);
+  server.port = static_cast<std::uint16_t>(port_);
+  server.max_connections = static_cast<std::uint32_t>(max_connections_);
+  if (max_header_bytes_ < 1024 || max_header_bytes_ > (1u << 30)) {
+    throw UsageError("--max-header-size: " + exact_size(max_header_bytes_) + " is out of range: it must be between 1KiB and 1GiB");
+  }
+  server.max_header_bytes = static_cast<std::uint32_t>(max_header_bytes_);
+  llama.mmap = !no_mmap_;
+  if (!cache_on_) llama.prefix_cache = server.cache_answers = false;
+  const PolicyInfo* policy = find_policy(cache.policy);
+  if (policy != nullptr && !policy->fits_prefixes && llama.prefix_cache && !force_policy_) {
+    throw UsageError("--policy: " + cache.policy + " is for independent keys: on prefixes it misses more than lru, some up to eight times as much " +
+                     "(docs/policies.md); --cache-prefixes off keeps answers only, --force-policy takes it all the same");
+  }
+  check_memory();
+  read_loras();
+  read_chat_template();
+  try {
+    server.api_keys = split_api_keys(api_keys_);
+  } catch (const UsageError& error) {
+    throw UsageError("--api-key: " + std::string(error.what()));
+  }
+  if (!api_key_file_.empty()) {
+    std::string warning;
+    try {
+      for (ApiKey& key : read_api_key_file(api_key_file_, warning)) server.api_keys.push_back(std::move(key));
+    } catch (const UsageError& error) {
+      throw UsageError("--api-key-file: " + std::string(error.what()));
+    }
+    if (!warning.empty()) warnings.push_back("--api-key-file: " + warning);
+  }
+  finish_queue();
+  const std::string folder = cache_folder(surroundings);
+  if (!folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
+  finish_disk(folder);
+}
+
+void ServeConfig::read(const std::vector<std::string>& arguments, const Surroundings& surroundings) {
+  std::vector<std::string> rest = from_llama_server(options, arguments, warnings);
+  if (const std::string model = options.take_argument(rest, "model"); !model.empty()) {
+    const bool named = std::any_of(rest.begin(), rest.end(), [](const std::string& word) { return word == "-m" || word.starts_with("--model"); });
+    if (named) throw UsageError(model + ": unexpected argument; --model names the model already");
+    rest.push_back("--model=" + model);
+  }
+  read_layers(options, rest, surroundings, config_sections());
+}
+
+void ServeConfig::prepare() {
+  if (llama.model_path.empty()) throw UsageError("--model: is needed: the GGUF file to serve");
+  std::ifstream model(llama.model_path, std::ios::binary);
+  if (std::filesystem::is_directory(llama.model_path))
+    throw std::runtime_error("--model: " + llama.model_path + ": is a directory; name a GGUF file in it");
+  if (!model) throw std::runtime_error("--model: " + llama.model_path + ": cannot be loaded: " + std::strerror(errno));
+  if (!cache.disk || !own_disk_folder_) return;
+  const int error = disk::real_file_system()->make_directory(cache.disk->directory);
+  if (error == 0) return;   // a home that nobody can write to is no reason not to serve
+  warnings.push_back("--disk: " + cache.disk->directory + ": " + std::strerror(error) +
+                     "; nothing is kept on disk (--cache-dir names another place)");
+  cache.disk.reset();
+}
+
+// What an option that nobody gave a value means here.
+void ServeConfig::show_effective(const Surroundings& surroundings) {
+  const auto show = [this](const char* name, std::string text) { options.item(name).effective = std::move(text); };
+  const std::string cores = std::to_string(std::max(1U, std::thread::hardware_concurrency()));
+  if (llama.threads == 0) show("threads", cores);
+  if (llama.threads_batch == 0) show("threads-batch", llama.threads == 0 ? cores : std::to_string(llama.threads));
+  if (llama.ctx_size == 0) show("ctx-size", "what the model was trained for, for each request at once, as far as memory allows");
+  if (llama.block_tokens == 0) show("block-size", llama.deterministic ? "64" : "32");
+  if (llama.gpu_layers < 0) show("gpu-layers", "as many as fit");
+  if (llama.chat_template.empty() && chat_template_file_.empty()) show("chat-template", "the model's own");
+  if (llama.alias.empty() && !llama.model_path.empty()) show("alias", std::filesystem::path(llama.model_path).filename().string());
+  if (max_queue_per_tenant_ == 0) show("max-queue-per-tenant", "a quarter of max-queue where there are several tenants");
+  if (memory_auto)
+    show("memory", std::to_string(memory_share_percent) + " % of what is available, now " +
+                       format_size(host::MemoryGovernor({.share = memory_share_percent / 100.0}).first(host::make_memory_reader()->read())));
+  if (server.answer_time_to_live.count() == 0) show("answer-ttl", "never forgotten for its age");
+  if (disk_.directory.empty()) show("cache-dir", cache_folder(surroundings) + "/store");
+}
+
+std::string ServeConfig::config_text(const Surroundings& surroundings) {
+  expand_home(surroundings);
+  show_effective(surroundings);
+  return options.print_config();
+}
+
+void ServeConfig::check_memory() {
+  if (memory_auto) return;
+  if (cache.capacity_bytes < kLeastMemory) {
+    throw UsageError("--memory: " + exact_size(cache.capacity_bytes) + " is too small: it must be at least " + format_size(kLeastMemory) +
+                     " (or --cache off)");
+  }
+  const auto machine = host::make_memory_reader()->read();
+  if (!machine || cache.capacity_bytes <= machine->total_bytes) return;
+  // The same file may serve several machines.
+  warnings.push_back("--memory: " + format_size(cache.capacity_bytes) + " is more than the " + format_size(machine->total_bytes) +
+                     " there are; when the cache is full, the system will swap or kill");
+}
+
+void ServeConfig::finish_queue() {
+  const auto other = [this](const ApiKey& key) { return key.tenant != server.api_keys.front().tenant; };
+  const bool several = std::any_of(server.api_keys.begin(), server.api_keys.end(), other) && !server.share_across_tenants;
+  llama.max_queue_per_tenant = max_queue_per_tenant_ > 0 || !several ? max_queue_per_tenant_ : std::max(1, llama.max_queue / 4);
+}
+
+void ServeConfig::finish_disk(const std::string& folder) {
+  if (!disk_on_ || !cache_on_) return;
+  if (disk_.directory.empty() && folder.empty()) {
+    warnings.push_back("--disk: there is no home directory for it, so nothing is kept on disk; --cache-dir names another place");
+    return;
+  }
+  if (disk_.directory.empty()) {
+    disk_.directory = folder + "/store";
+    own_disk_folder_ = true;
+  }
+  if (disk_.capacity_bytes < (std::uint64_t{64} << 20)) {
+    throw UsageError("--disk-size: " + exact_size(disk_.capacity_bytes) + " is too small: it must be at least 64MiB (or --disk off)");
+  }
+  disk_.sync = disk_sync_ == "none" ? DiskSync::kNone : disk_sync_ == "segment" ? DiskSync::kSegment : DiskSync::kRecord;
+  cache.disk = disk_;
+}
+
+}   // namespace tensorcache

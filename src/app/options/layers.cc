@@ -1,0 +1,221 @@
+#include "app/options/layers.h"
+
+#define TOML_EXCEPTIONS 1
+#include <toml++/toml.h>
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "app/options/suggest.h"
+
+namespace tensorcache {
+namespace {
+
+constexpr std::string_view kConfigOption = "config";
+constexpr const char *kCommandLine = "command line", *kVariableOrigin = "environment variable ";
+
+std::string under_home(const Surroundings& surroundings, const std::string& xdg_variable, const std::string& under_home_folder) {
+  if (const auto folder = surroundings.variable(xdg_variable)) return *folder + "/tensorcache";
+  if (const auto home = surroundings.variable("HOME")) return *home + "/" + under_home_folder + "/tensorcache";
+  return {};
+}
+
+// As one layer's arguments: "--name=value", or two where the value is empty.
+void append(std::vector<std::string>& arguments, const OptionSet::Item& item, const std::string& value) {
+  if (value.empty()) {
+    arguments.push_back("--" + item.name);
+    arguments.push_back(value);
+  } else {
+    arguments.push_back("--" + item.name + "=" + value);
+  }
+}
+
+// parse() names options as on the command line; in a file or the environment they are written without the dashes, and in a file the
+// reader knows the line.
+std::string without_dashes(const std::string& message) { return message.starts_with("--") ? message.substr(2) : message; }
+
+void read_environment(OptionSet& options, const Surroundings& surroundings) {
+  for (const auto& item : options.items()) {
+    if (item->command_line_only) continue;
+    const std::string name = variable_name(options, item->name);
+    const auto value = surroundings.variable(name);
+    if (!value) continue;
+    std::vector<std::string> arguments;
+    if (item->shape == OptionSet::Shape::kList) {
+      std::istringstream parts(*value);
+      for (std::string part; std::getline(parts, part, ',');) {
+        if (!part.empty()) append(arguments, *item, part);
+      }
+    } else {
+      append(arguments, *item, *value);
+    }
+    try {
+      options.parse(arguments, kVariableOrigin + name);
+    } catch (const UsageError& error) {
+      const std::string message = error.what();
+      const std::string own_name = "--" + item->name + ": ";
+      throw UsageError("environment variable " + name + ": " + (message.starts_with(own_name) ? message.substr(own_name.size()) : message));
+    }
+  }
+}
+
+// A TOML scalar as it would be written on the command line. Throws UsageError.
+std::string scalar_text(const toml::node& node) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  if (const auto* flag = node.as_boolean()) return flag->get() ? "true" : "false";
+  if (const auto* real = node.as_floating_point()) {
+    std::ostringstream out;
+    out.precision(17);
+    out << real->get();
+    return out.str();
+  }
+  throw UsageError("must be a string, a number, true or false, not a " + [&] {
+    std::ostringstream kind;
+    kind << node.type();
+    return kind.str();
+  }());
+}
+
+std::vector<std::string> file_arguments(const OptionSet::Item& item, const toml::node& node) {
+  std::vector<std::string> arguments;
+  const toml::array* array = node.as_array();
+  if (array == nullptr) {
+    append(arguments, item, scalar_text(node));
+    return arguments;
+  }
+  if (item.shape != OptionSet::Shape::kList) throw UsageError("takes one value, not a list");
+  for (const toml::node& element : *array) append(arguments, item, scalar_text(element));
+  return arguments;
+}
+
+void read_section(OptionSet& options, const toml::table& section, const std::string& path) {
+  for (const auto& [key, node] : section) {
+    const std::string name(key.str());
+    const std::string place = path + ":" + std::to_string(node.source().begin.line) + ": " + name + ": ";
+    const OptionSet::Item* item = options.find(name);
+    if (item == nullptr) {
+      std::vector<std::string> names;
+      for (const auto& each : options.items()) {
+        if (!each->command_line_only) names.push_back(each->name);
+      }
+      throw UsageError(place + "unknown option" + did_you_mean(name, names));
+    }
+    if (item->command_line_only) throw UsageError(place + "belongs on the command line only");
+    std::vector<std::string> arguments;
+    try {
+      arguments = file_arguments(*item, node);
+      if (!arguments.empty()) options.parse(arguments, path);
+    } catch (const UsageError& error) {
+      const std::string message = without_dashes(error.what());
+      throw UsageError(place + (message.starts_with(name + ": ") ? message.substr(name.size() + 2) : message));
+    }
+  }
+}
+
+void read_file(OptionSet& options, const std::string& path, const std::vector<std::string>& sections) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  if (!file || std::filesystem::is_directory(path)) throw UsageError(path + ": cannot be read");
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();   // copying nothing counts as a failure
+  toml::table root;
+  try {
+    root = toml::parse(text.str(), path);
+  } catch (const toml::parse_error& error) {
+    const std::string description(error.description());
+    const bool bare_value = description.find("while parsing decimal integer") != std::string::npos;
+    throw UsageError(path + ":" + std::to_string(error.source().begin.line) + ": " + description +
+                     (bare_value ? "; sizes, times and other text need quotes: memory = \"1GiB\"" : ""));
+  }
+  for (const auto& [key, node] : root) {
+    const std::string name(key.str());
+    const std::string place = path + ":" + std::to_string(node.source().begin.line) + ": ";
+    if (std::find(sections.begin(), sections.end(), name) == sections.end()) {
+      if (!node.is_table()) throw UsageError(place + name + ": options stand in a section: write [" + options.command() + "] above it");
+      throw UsageError(place + "[" + name + "]: unknown section" + did_you_mean(name, sections));
+    }
+    if (!node.is_table()) throw UsageError(place + name + ": must be a section");
+    if (name == options.command()) read_section(options, *node.as_table(), path);
+  }
+}
+
+// The last --config on the command line, before anything is parsed.
+std::optional<std::string> config_argument(const std::vector<std::string>& arguments) {
+  const std::string option = "--" + std::string(kConfigOption);
+  std::optional<std::string> path;
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    if (arguments[i].starts_with(option + "=")) path = arguments[i].substr(option.size() + 1);
+    if (arguments[i] == option && i + 1 < arguments.size()) path = arguments[i + 1];
+  }
+  return path;
+}
+
+}   // namespace
+
+Surroundings Surroundings::of_this_process() {
+  return {[](const std::string& name) -> std::optional<std::string> {
+            const char* value = std::getenv(name.c_str());
+            if (value == nullptr || *value == '\0') return std::nullopt;
+            return value;
+          },
+          [] {
+            std::vector<std::string> names;
+            for (char** entry = environ; *entry != nullptr; ++entry)
+              names.emplace_back(std::string_view(*entry).substr(0, std::string_view(*entry).find('=')));
+            return names;
+          }};
+}
+
+std::string variable_name(const OptionSet& options, const std::string& option) {
+  std::string name = options.command() == "serve" ? option : options.command() + "-" + option;
+  for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  return "TENSORCACHE_" + name;
+}
+
+std::string default_config_path(const Surroundings& surroundings) {
+  const std::string folder = under_home(surroundings, "XDG_CONFIG_HOME", ".config");
+  return folder.empty() ? "" : folder + "/config.toml";
+}
+
+std::string cache_folder(const Surroundings& surroundings) { return under_home(surroundings, "XDG_CACHE_HOME", ".cache"); }
+
+std::string config_path(const std::vector<std::string>& arguments, const Surroundings& surroundings) {
+  if (const auto path = config_argument(arguments)) return *path;
+  if (const auto path = surroundings.variable("TENSORCACHE_CONFIG")) return *path;
+  const std::string usual = default_config_path(surroundings);
+  return !usual.empty() && std::filesystem::exists(usual) ? usual : "";
+}
+
+void read_layers(OptionSet& options, const std::vector<std::string>& arguments, const Surroundings& surroundings,
+                 const std::vector<std::string>& sections) {
+  if (const std::string path = config_path(arguments, surroundings); !path.empty()) read_file(options, path, sections);
+  read_environment(options, surroundings);
+  options.parse(arguments, kCommandLine);
+}
+
+int layer_rank(const std::string& origin) { return origin == kCommandLine ? 2 : origin.starts_with(kVariableOrigin) ? 1 : 0; }
+
+std::vector<std::string> unknown_variables(const OptionSet& options, const Surroundings& surroundings) {
+  constexpr std::array<std::string_view, 4> kOthers{"TENSORCACHE_BIN", "TENSORCACHE_DEPS", "TENSORCACHE_NO_INSTALL", "TENSORCACHE_INTEROP"};
+  constexpr std::array<std::string_view, 2> kOtherPrefixes{"TENSORCACHE_BENCH_", "TENSORCACHE_TEST_"};
+  std::vector<std::string> known{"TENSORCACHE_CONFIG"}, warnings;
+  for (const auto& item : options.items()) {
+    if (!item->command_line_only) known.push_back(variable_name(options, item->name));
+  }
+  for (const std::string& name : surroundings.variable_names()) {
+    const auto begins = [&](std::string_view prefix) { return name.starts_with(prefix); };
+    if (!begins("TENSORCACHE_") || std::find(known.begin(), known.end(), name) != known.end()) continue;
+    if (std::find(kOthers.begin(), kOthers.end(), name) != kOthers.end() || std::any_of(kOtherPrefixes.begin(), kOtherPrefixes.end(), begins))
+      continue;
+    warnings.push_back("environment variable " + name + " is not known and has no effect" + did_you_mean(name, known));
+  }
+  return warnings;
+}
+
+}   // namespace tensorcache

@@ -1,0 +1,113 @@
+#include "base/json/json_text.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <system_error>
+
+namespace tensorcache {
+namespace {
+
+// True for bytes that stand for themselves in a JSON string.
+constexpr std::array<bool, 256> kPlain = [] {
+  std::array<bool, 256> plain{};
+  for (int i = 0x20; i < 0x80; ++i) plain[static_cast<std::size_t>(i)] = i != '"' && i != '\\';
+  return plain;
+}();
+
+constexpr std::string_view kHexDigits = "0123456789abcdef";
+
+void append_escape(std::string& out, char c) {
+  switch (c) {
+    case '"':
+      out += "\\\"";
+      return;
+    case '\\':
+      out += "\\\\";
+      return;
+    case '\n':
+      out += "\\n";
+      return;
+    case '\r':
+      out += "\\r";
+      return;
+    case '\t':
+      out += "\\t";
+      return;
+    default:
+      out += "\\u00";
+      out += kHexDigits[static_cast<std::uint8_t>(c) >> 4];
+      out += kHexDigits[static_cast<std::uint8_t>(c) & 15];
+  }
+}
+
+template <class T>
+void append_chars(std::string& out, T value) {
+  char text[32];
+  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
+  out.append(text, static_cast<std::size_t>(end - text));
+}
+
+}   // namespace
+
+std::size_t utf8_character_bytes(std::string_view text) {
+  if (text.empty()) return 0;
+  const auto at = [text](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
+  const std::uint8_t lead = at(0);
+  if (lead < 0x80) return 1;
+  const std::size_t size = lead >= 0xF0 && lead <= 0xF4 ? 4 : lead >= 0xE0 && lead <= 0xEF ? 3 : lead >= 0xC2 && lead <= 0xDF ? 2 : 0;
+  if (size == 0 || text.size() < size) return 0;
+  for (std::size_t i = 1; i < size; ++i)
+    if ((at(i) & 0xC0) != 0x80) return 0;
+  const std::uint8_t second = at(1);
+  const bool overlong = (lead == 0xE0 && second < 0xA0) || (lead == 0xF0 && second < 0x90);
+  const bool surrogate = lead == 0xED && second >= 0xA0;
+  const bool too_high = lead == 0xF4 && second >= 0x90;
+  return overlong || surrogate || too_high ? 0 : size;
+}
+
+bool is_utf8(std::string_view text) {
+  while (!text.empty()) {
+    const std::size_t size = utf8_character_bytes(text);
+    if (size == 0) return false;
+    text.remove_prefix(size);
+  }
+  return true;
+}
+
+void append_json_escaped(std::string& out, std::string_view text) {
+  while (!text.empty()) {
+    const auto special = std::find_if(text.begin(), text.end(), [](char c) { return !kPlain[static_cast<std::uint8_t>(c)]; });
+    const auto plain = static_cast<std::size_t>(special - text.begin());
+    out.append(text.substr(0, plain));
+    text.remove_prefix(plain);
+    if (text.empty()) return;
+    if (static_cast<std::uint8_t>(text[0]) < 0x80) {
+      append_escape(out, text[0]);
+      text.remove_prefix(1);
+      continue;
+    }
+    const std::size_t size = utf8_character_bytes(text);
+    out.append(size == 0 ? std::string_view("\xEF\xBF\xBD") : text.substr(0, size));
+    text.remove_prefix(std::max<std::size_t>(size, 1));
+  }
+}
+
+void append_json_string(std::string& out, std::string_view text) {
+  out += '"';
+  append_json_escaped(out, text);
+  out += '"';
+}
+
+void append_json_number(std::string& out, std::int64_t value) { append_chars(out, value); }
+void append_json_number(std::string& out, std::uint64_t value) { append_chars(out, value); }
+
+void append_json_number(std::string& out, float value) {
+  if (std::isfinite(value))
+    append_chars(out, value);
+  else
+    out += value > 0 ? "9999.0" : "-9999.0";
+}
+
+}   // namespace tensorcache

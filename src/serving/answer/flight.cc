@@ -1,0 +1,296 @@
+#include "serving/answer/flight.h"
+
+#include <algorithm>
+#include <deque>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <unordered_map>
+#include <utility>
+
+namespace tensorcache {
+namespace {
+
+constexpr std::chrono::milliseconds kWakeAgainAfter{5};
+constexpr int kLastWakeTries = 200;   // a second: nothing comes after the last event that would wake a follower
+
+}   // namespace
+
+struct Flights::Table {
+  std::mutex mutex;
+  Cache* cache = nullptr;   // null once Flights is gone
+  std::unordered_map<Key, std::shared_ptr<Flight>> running;
+
+  void take_off(const Key& key, const Flight* flight) {
+    const auto at = running.find(key);
+    if (at != running.end() && at->second.get() == flight) running.erase(at);
+  }
+};
+
+// The sink of one computation. Events are appended by the engine and never change afterwards, so that followers read them without
+// the lock once they have seen their addresses under it.
+class Flight final : public Sink {
+ public:
+  Flight(const Flights::Order& order, Engine& engine, std::shared_ptr<Flights::Table> table)
+      : table_(std::move(table)),
+        engine_(engine),
+        request_(order.request),
+        key_(order.key),
+        salt_(order.salt),
+        store_(order.store),
+        time_to_live_(order.time_to_live),
+        created_unix_s_(std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count()) {}
+
+  [[nodiscard]] std::int64_t created_unix_s() const { return created_unix_s_; }
+
+  // With the table's lock held where the flight is in the table.
+  std::uint64_t add(std::function<void()> wake) {
+    const std::lock_guard lock(mutex_);
+    followers_.push_back({++last_id_, std::move(wake), false});
+    return last_id_;
+  }
+
+  void start(const std::shared_ptr<Flight>& self) {
+    const Engine::Id id = engine_.submit(request_, self);
+    std::unique_lock lock(mutex_);
+    engine_id_ = id;
+    const bool cancel = abandoned_ && !ended_;
+    lock.unlock();
+    if (cancel) engine_.cancel(id);
+  }
+
+  void remove(std::uint64_t id) {
+    std::optional<Engine::Id> cancel;
+    {
+      const std::lock_guard table_lock(table_->mutex);
+      const std::lock_guard lock(mutex_);
+      std::erase_if(followers_, [id](const Entry& entry) { return entry.id == id; });
+      if (!followers_.empty() || ended_) return;
+      abandoned_ = true;   // who asks the same from now on starts anew
+      table_->take_off(key_, this);
+      cancel = engine_id_;
+    }
+    if (cancel) engine_.cancel(*cancel);
+  }
+
+  bool read(std::uint64_t id, Follower::Events& events, Follower::Seen& seen, std::size_t max_deltas) {
+    events = {.deltas = std::move(events.deltas)};
+    events.deltas.clear();
+    const std::lock_guard lock(mutex_);
+    events.accepted = accepted_ && !std::exchange(seen.accepted, accepted_);
+    if (begin_ && !std::exchange(seen.begin, true)) events.begin = &*begin_;
+    for (; seen.deltas < deltas_.size() && events.deltas.size() < max_deltas; ++seen.deltas) events.deltas.push_back(&deltas_[seen.deltas]);
+    if (ended_ && seen.deltas == deltas_.size() && !std::exchange(seen.end, true)) {
+      events.finish = finish_ ? &*finish_ : nullptr;
+      events.failure = failure_ ? &*failure_ : nullptr;
+      events.stored = stored_;
+    }
+    if (events.accepted || events.has_more()) return true;
+    for (Entry& entry : followers_)
+      if (entry.id == id) entry.waiting = true;
+    return false;
+  }
+
+  void on_accepted() override {
+    const std::lock_guard lock(mutex_);
+    accepted_ = true;
+    static_cast<void>(wake_all());
+  }
+
+  void on_begin(const Begin& begin) override {
+    const std::lock_guard lock(mutex_);
+    begin_ = begin;
+    static_cast<void>(wake_all());
+  }
+
+  void on_delta(Delta delta) override {
+    const std::lock_guard lock(mutex_);
+    deltas_.push_back(std::move(delta));
+    static_cast<void>(wake_all());
+  }
+
+  void on_finish(const Finish& finish) override {
+    const std::string encoded = ended_for_the_context(finish) ? std::string() : encoded_answer(finish);
+    const std::lock_guard table_lock(table_->mutex);
+    const bool kept = !encoded.empty() && keep(encoded, finish.prefill + finish.decode);
+    table_->take_off(key_, this);
+    const std::lock_guard lock(mutex_);
+    finish_ = finish;
+    stored_ = kept;
+    end();
+  }
+
+  void on_failure(const Failure& failure) override {
+    const std::lock_guard table_lock(table_->mutex);
+    table_->take_off(key_, this);
+    const std::lock_guard lock(mutex_);
+    try {
+      failure_ = failure;
+    } catch (const std::bad_alloc&) {   // then without its text
+      failure_.emplace().code = failure.code;
+    }
+    end();
+  }
+
+ private:
+  struct Entry {
+    std::uint64_t id;
+    std::function<void()> wake;
+    bool waiting;
+  };
+
+  // False: there was no memory to wake one of them; it is tried again with the next event.
+  [[nodiscard]] bool wake_all() {
+    bool all = true;
+    for (Entry& entry : followers_) {
+      if (!entry.waiting) continue;
+      try {
+        entry.wake();
+        entry.waiting = false;
+      } catch (const std::bad_alloc&) {
+        all = false;
+      }
+    }
+    return all;
+  }
+
+  void end() {
+    ended_ = true;
+    for (int tries = 1; !wake_all() && tries < kLastWakeTries; ++tries) std::this_thread::sleep_for(kWakeAgainAfter);
+  }
+
+  // With another --ctx-size it would be another answer, and the key does not say which it was.
+  [[nodiscard]] bool ended_for_the_context(const Finish& finish) const {
+    return finish.reason == FinishReason::kLength && (request_->max_tokens <= 0 || finish.usage.completion_tokens < request_->max_tokens);
+  }
+
+  // Empty: it is not to be stored, or there is no memory for it. Only this thread writes deltas_, so it may read them without the lock.
+  [[nodiscard]] std::string encoded_answer(const Finish& finish) const {
+    if (!store_) return {};
+    try {
+      return encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
+    } catch (const std::bad_alloc&) {
+      return {};
+    }
+  }
+
+  // With the table's lock held. An answer that cannot be stored is an answer all the same.
+  [[nodiscard]] bool keep(const std::string& encoded, std::chrono::microseconds took) {
+    try {
+      // A template may have printed a later time than the key says.
+      return engine_.answer_salt() == salt_ && put(encoded, took);
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
+  // With the table's lock held. The newer answer wins: a request that asked past a stored one wanted it refreshed.
+  bool put(const std::string& encoded, std::chrono::microseconds took) {
+    if (table_->cache == nullptr) return false;
+    const PutOptions options{.kind = Kind::kAnswer,
+                             .owner = tenant_owner(request_->tenant),
+                             .source = engine_.info().source,
+                             .cost_seconds = std::chrono::duration<float>(took).count(),
+                             .time_to_live = time_to_live_,
+                             .hints = request_->hints};
+    if (table_->cache->contains(key_)) table_->cache->remove(key_);
+    return table_->cache->put(key_, std::string_view(encoded), options) == PutStatus::kStored;
+  }
+
+  const std::shared_ptr<Flights::Table> table_;
+  Engine& engine_;
+  const std::shared_ptr<const Request> request_;
+  const Key key_;
+  const std::string salt_;
+  const bool store_;
+  const std::chrono::milliseconds time_to_live_;
+  const std::int64_t created_unix_s_;
+
+  std::mutex mutex_;   // of all below
+  std::vector<Entry> followers_;
+  std::uint64_t last_id_ = 0;
+  std::optional<Engine::Id> engine_id_;
+  bool abandoned_ = false, accepted_ = false, ended_ = false, stored_ = false;
+  std::optional<Begin> begin_;
+  std::deque<Delta> deltas_;   // a deque, because its elements stay where they are
+  std::optional<Finish> finish_;
+  std::optional<Failure> failure_;
+};
+
+Follower::Follower(Follower&& other) noexcept { *this = std::move(other); }
+
+Follower& Follower::operator=(Follower&& other) noexcept {
+  if (this == &other) return *this;
+  leave();
+  flight_ = std::move(other.flight_);
+  id_ = other.id_;
+  seen_ = other.seen_;
+  return *this;
+}
+
+bool Follower::next(Events& events, std::size_t max_deltas) { return flight_->read(id_, events, seen_, max_deltas); }
+
+std::int64_t Follower::created_unix_s() const { return flight_->created_unix_s(); }
+
+void Follower::leave() {
+  if (const std::shared_ptr<Flight> flight = std::exchange(flight_, nullptr)) flight->remove(id_);
+}
+
+Flights::Flights(Cache& cache) : table_(std::make_shared<Table>()) { table_->cache = &cache; }
+
+Flights::~Flights() {
+  const std::lock_guard lock(table_->mutex);
+  table_->cache = nullptr;
+  table_->running.clear();
+}
+
+// With the table's lock held.
+std::optional<Flights::Hit> Flights::stored(const Order& order, bool& too_old) {
+  const Handle handle = table_->cache->get(order.key, Look::kMemory);
+  if (!handle) return std::nullopt;
+  if (order.max_age && handle.age() > *order.max_age) {
+    too_old = true;
+    return std::nullopt;
+  }
+  std::optional<Answer> answer = decode_answer(handle.text());
+  if (!answer) {   // damaged: as good as not there
+    table_->cache->remove(order.key);
+    return std::nullopt;
+  }
+  const std::int64_t tokens = std::int64_t{answer->usage.prompt_tokens} + answer->usage.completion_tokens;
+  if (order.context_tokens > 0 && tokens > order.context_tokens) return std::nullopt;
+  return Hit{std::move(*answer), handle.age()};
+}
+
+Flights::Outcome Flights::enter(const Order& order, Engine& engine, std::function<void()> wake) {
+  Outcome outcome;
+  std::shared_ptr<Flight> flight;
+  {
+    const std::lock_guard lock(table_->mutex);
+    if (order.look_up) {
+      outcome.hit = stored(order, outcome.too_old);
+      if (outcome.hit) return outcome;
+    }
+    if (!order.compute) return outcome;
+    if (order.join) {
+      if (const auto running = table_->running.find(order.key); running != table_->running.end()) {
+        outcome.follower = Follower(running->second, running->second->add(std::move(wake)));
+        outcome.collapsed = true;
+        return outcome;
+      }
+    }
+    flight = std::make_shared<Flight>(order, engine, table_);
+    outcome.follower = Follower(flight, flight->add(std::move(wake)));
+    // One that only computes anew for itself leaves a running flight its place.
+    if (order.store) table_->running.try_emplace(order.key, flight);
+  }
+  try {
+    flight->start(flight);
+  } catch (const std::exception& error) {   // others may have joined it
+    flight->on_failure({Failure::Code::kInternal, std::string("the request cannot be started: ") + error.what(), ""});
+    throw;
+  }
+  return outcome;
+}
+
+}   // namespace tensorcache

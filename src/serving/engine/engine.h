@@ -1,0 +1,146 @@
+// What computes an answer on a miss. Today: a GGUF model in this process (llama_engine.h).
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "serving/engine/request.h"
+#include "tensorcache/key.h"
+
+namespace tensorcache {
+
+struct TokenLogprob {
+  struct Candidate {
+    std::int32_t id = 0;
+    std::string bytes;      // of the token; may be part of a UTF-8 character
+    float logprob = 0.0f;   // natural logarithm, of the model's own distribution before sampling
+
+    friend bool operator==(const Candidate&, const Candidate&) = default;
+  };
+  Candidate token;
+  std::vector<Candidate> top;   // most likely first
+
+  friend bool operator==(const TokenLogprob&, const TokenLogprob&) = default;
+};
+
+// A piece of the answer: whole UTF-8 characters, and the tokens it took. Text may be empty (a token that completes nothing
+// yet), and a stop string is never in it.
+struct Delta {
+  std::string text;
+  std::vector<TokenLogprob> logprobs;   // one for each token, if the request asked for them
+
+  friend bool operator==(const Delta&, const Delta&) = default;
+};
+
+struct Usage {
+  std::int32_t prompt_tokens = 0;
+  std::int32_t completion_tokens = 0;
+  std::int32_t cached_tokens = 0;   // of the prompt, those that were not computed
+
+  friend bool operator==(const Usage&, const Usage&) = default;
+};
+
+// How a reused prefix relates to a cold run. Stored and sent: add, never renumber.
+enum class Fidelity : std::uint8_t {
+  kComputed = 0,   // nothing was reused
+  kExactKv = 1,    // bitwise what a cold run computes
+  kKv = 2,         // the same tokens' K/V, computed in another batch shape
+};
+
+// Sent once, before the first delta, when the request has its place in the context.
+struct Begin {
+  std::int32_t prompt_tokens = 0;
+  std::int32_t cached_tokens = 0;
+  Fidelity fidelity = Fidelity::kComputed;
+};
+
+enum class FinishReason : std::uint8_t { kStop = 0, kLength = 1 };
+
+struct Finish {
+  FinishReason reason = FinishReason::kStop;
+  Usage usage;
+  std::chrono::microseconds queued{0}, prefill{0}, decode{0};
+};
+
+struct Failure {
+  enum class Code : std::uint8_t {
+    kBadRequest,        // 400; `param` names the field
+    kContextOverflow,   // 400, code "context_length_exceeded"
+    kOverloaded,        // 503 with Retry-After
+    kCancelled,         // the caller's own cancel; never seen by a client
+    kShuttingDown,      // 503
+    kInternal,          // 500
+  };
+  Code code = Code::kInternal;
+  std::string message;
+  std::string param;
+};
+
+// Receives one answer: on_accepted, on_begin, any number of on_delta, then exactly one of on_finish and on_failure (which may also come first).
+// Called on the engine's threads, one call at a time. Must not block and must not call back into the engine.
+class Sink {
+ public:
+  virtual ~Sink() = default;
+  // Nothing about the request itself can refuse it any more; it may still wait for a place.
+  virtual void on_accepted() {}
+  virtual void on_begin(const Begin& begin) = 0;
+  virtual void on_delta(Delta delta) = 0;
+  virtual void on_finish(const Finish& finish) = 0;
+  virtual void on_failure(const Failure& failure) = 0;
+};
+
+struct EngineInfo {
+  std::string model_name;            // shown as the model's id
+  Key answer_fingerprint;            // everything about model, build and settings that can change an answer
+  std::uint32_t source = 0;          // PutOptions::source of what it stores: this model, these settings
+  std::int64_t created_unix_s = 0;   // of the model file
+  std::int32_t context_tokens = 0;   // for one request: prompt and answer
+  std::int32_t vocab_tokens = 0;
+  std::int32_t threads = 0;        // for decoding
+  std::uint64_t block_bytes = 0;   // of a prefix block; 0: there are none
+  bool prefix_reuse = false;
+  std::string prefix_reuse_note;   // why not, where it is off
+};
+
+struct EngineStats {
+  std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0;
+  std::uint64_t too_long = 0, overloaded = 0;   // refused: for the context's length, for a full queue
+  std::uint64_t prompt_tokens = 0, cached_tokens = 0, prefilled_tokens = 0, generated_tokens = 0;
+  std::uint64_t prefix_waits = 0;   // requests that waited for a prefix another was computing
+  std::uint64_t blocks_saved = 0, blocks_restored = 0;
+  double prefill_seconds = 0, decode_seconds = 0;
+  std::int32_t queued = 0, running = 0;
+};
+
+// Threads: every member may be called from any thread.
+class Engine {
+ public:
+  using Id = std::uint64_t;
+  virtual ~Engine() = default;
+
+  [[nodiscard]] virtual const EngineInfo& info() const = 0;
+
+  // What an answer depends on at this moment besides info().answer_fingerprint: "", or the time for a chat template that
+  // prints it, in the grain it prints.
+  [[nodiscard]] virtual std::string answer_salt() const { return {}; }
+
+  // Queues a request. Never blocks; whatever goes wrong reaches the sink, possibly before submit returns.
+  virtual Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) = 0;
+
+  // Ends a request soon, wherever it is; its sink gets kCancelled. Unknown ids are ignored.
+  virtual void cancel(Id id) = 0;
+
+  // How many requests of one tenant may wait from now on; 0: all that wait may be. For those that have a queue.
+  virtual void limit_tenant(int waiting) { static_cast<void>(waiting); }
+
+  [[nodiscard]] virtual EngineStats stats() const = 0;
+
+  // Takes nothing new (kShuttingDown), lets what runs finish until `deadline`, then cuts it off (kShuttingDown). Blocks until done.
+  virtual void stop(std::chrono::steady_clock::time_point deadline) = 0;
+};
+
+}   // namespace tensorcache

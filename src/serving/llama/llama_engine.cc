@@ -1,0 +1,363 @@
+#include "serving/llama/llama_engine.h"
+
+#include <algorithm>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "serving/llama/fair_queue.h"
+#include "serving/llama/scheduler.h"
+
+namespace tensorcache {
+namespace {
+
+using SequencePtr = std::shared_ptr<Sequence>;
+
+// submit() → preparing thread (template, tokens, keys) → context thread (Scheduler). Each hand-over is a queue under `mutex_`.
+class LlamaEngine final : public Engine {
+ public:
+  LlamaEngine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress)
+      : options_(options),
+        model_(options, progress),
+        cache_(cache),
+        store_(model_, cache, block_tokens(options), !options.deterministic),
+        scheduler_(model_, store_, scheduler_options(options, model_), [this](const Sequence& s) { forget(s); }),
+        tenant_limit_(options.max_queue_per_tenant) {
+    fill_info();
+    door_->engine = this;
+    preparing_ = std::thread([this] { prepare_loop(); });
+    computing_ = std::thread([this] { compute_loop(); });
+    if (options_.prefix_cache) warming_ = std::jthread([this](const std::stop_token& stop) { warm_up(stop); });
+  }
+
+  ~LlamaEngine() override { stop(std::chrono::steady_clock::now()); }
+
+  const EngineInfo& info() const override { return info_; }
+  std::string answer_salt() const override { return model_.answer_salt(); }
+
+  Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) override;
+  void cancel(Id id) override;
+  void limit_tenant(int waiting) override;
+  EngineStats stats() const override;
+  void stop(std::chrono::steady_clock::time_point deadline) override;
+
+ private:
+  static SchedulerOptions scheduler_options(const LlamaOptions& options, const LlamaModel& model) {
+    return {.block_tokens = static_cast<std::size_t>(block_tokens(options)),
+            .batch_tokens = std::min(static_cast<std::size_t>(options.batch_size), model.batch_tokens()),
+            .parallel = options.parallel,
+            .deterministic = options.deterministic,
+            .attention_in_tiles = !llama_supports_gpu_offload() && options.flash_attn != "off",
+            .record = options.record};
+  }
+  void fill_info();
+  [[nodiscard]] std::optional<Failure> refusal(const std::string& tenant) const;
+  void prepare_loop();
+  [[nodiscard]] bool prepare_or_fail(Sequence& sequence);
+  [[nodiscard]] bool prepare(Sequence& sequence);
+  [[nodiscard]] bool load(const SequencePtr& sequence);
+  [[nodiscard]] std::chrono::milliseconds time_to_compute(std::size_t tokens) const;
+  void hand_over(SequencePtr sequence);
+  void compute_loop();
+  void warm_up(const std::stop_token& stop);
+  void forget(const Sequence& sequence);
+
+  const LlamaOptions options_;
+  LlamaModel model_;
+  Cache& cache_;
+  PrefixStore store_;     // context thread only, after construction; longest() anywhere
+  Scheduler scheduler_;   // context thread only
+  EngineInfo info_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;              // any of the below
+  std::unordered_map<Id, SequencePtr> active_;   // from submit() to the last event
+  std::unordered_map<std::string, int> active_by_tenant_;
+  int tenant_limit_;   // LlamaOptions::max_queue_per_tenant
+  FairQueue unprepared_;
+  std::vector<SequencePtr> prepared_;
+  EngineStats stats_;   // the scheduler's, as of its last step
+  Id next_id_ = 1;
+  std::uint64_t refused_ = 0, too_long_ = 0, overloaded_ = 0;
+  bool refusing_ = false;      // stop() has begun
+  bool cutting_off_ = false;   // its deadline has come
+  // What the cache calls when a prefix has come from disk; it may be late.
+  struct Door {
+    std::mutex mutex;   // before mutex_
+    LlamaEngine* engine;
+  };
+  const std::shared_ptr<Door> door_ = std::make_shared<Door>();
+
+  std::thread preparing_, computing_;
+  std::jthread warming_;
+};
+
+void LlamaEngine::fill_info() {
+  struct stat status{};
+  info_.model_name = options_.alias.empty() ? std::filesystem::path(options_.model_path).filename().string() : options_.alias;
+  info_.answer_fingerprint = model_.answer_fingerprint();
+  if (::stat(options_.model_path.c_str(), &status) == 0) info_.created_unix_s = status.st_mtim.tv_sec;
+  info_.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(model_.context()));
+  info_.vocab_tokens = model_.vocab_tokens();
+  info_.source = model_.source();
+  info_.threads = llama_n_threads(model_.context());
+  info_.prefix_reuse = options_.prefix_cache && store_.usable();
+  if (info_.prefix_reuse) info_.block_bytes = store_.block_bytes();
+  info_.prefix_reuse_note = options_.prefix_cache ? store_.note() : "switched off";
+}
+
+Engine::Id LlamaEngine::submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) {
+  std::optional<Failure> refused;
+  {
+    const std::lock_guard lock(mutex_);
+    refused = refusal(request->tenant);
+    if (!refused) {
+      const Id id = next_id_++;
+      auto sequence = std::make_shared<Sequence>(id, std::move(request), std::move(sink));
+      int& own = active_by_tenant_[sequence->request->tenant];
+      unprepared_.push(sequence);
+      try {
+        active_.emplace(id, sequence);
+      } catch (const std::bad_alloc&) {   // the caller is told by the exception, and nothing is left of it
+        static_cast<void>(unprepared_.take_if([&](const Sequence& s) { return s.id == id; }));
+        if (own == 0) active_by_tenant_.erase(sequence->request->tenant);
+        throw;
+      }
+      ++own;
+      changed_.notify_all();
+      return id;
+    }
+    ++(refused->code == Failure::Code::kOverloaded ? overloaded_ : refused_);
+  }
+  sink->on_failure(*refused);
+  return 0;
+}
+
+std::optional<Failure> LlamaEngine::refusal(const std::string& tenant) const {
+  if (refusing_) return Failure{Failure::Code::kShuttingDown, "the server is shutting down", ""};
+  if (active_.size() >= static_cast<std::size_t>(options_.parallel + options_.max_queue)) {
+    return Failure{Failure::Code::kOverloaded, "the queue is full (" + std::to_string(options_.max_queue) + " requests wait); try again later", ""};
+  }
+  const auto own = active_by_tenant_.find(tenant);
+  if (tenant_limit_ > 0 && own != active_by_tenant_.end() && own->second >= options_.parallel + tenant_limit_) {
+    return Failure{Failure::Code::kOverloaded,
+                   "the queue is full for this tenant (" + std::to_string(tenant_limit_) + " of its requests wait); try again later", ""};
+  }
+  return std::nullopt;
+}
+
+void LlamaEngine::cancel(Id id) {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = active_.find(id); found != active_.end()) {
+    found->second->cancelled.store(true, std::memory_order_relaxed);
+    changed_.notify_all();
+  }
+}
+
+void LlamaEngine::forget(const Sequence& sequence) {
+  const std::lock_guard lock(mutex_);
+  active_.erase(sequence.id);
+  const auto own = active_by_tenant_.find(sequence.request->tenant);
+  if (own != active_by_tenant_.end() && --own->second == 0) active_by_tenant_.erase(own);
+  changed_.notify_all();
+}
+
+void LlamaEngine::prepare_loop() {
+  for (;;) {
+    SequencePtr sequence;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [this] { return cutting_off_ || !unprepared_.empty(); });
+      if (cutting_off_) return;   // the context thread ends what is left
+      const auto any = [](const Sequence&) { return true; };
+      try {
+        sequence = unprepared_.take({}, any);   // tenants take turns here too: long prompts take long
+      } catch (const std::bad_alloc&) {         // then without turns
+        sequence = unprepared_.take_if(any);
+      }
+    }
+    // A cancelled one goes on to the context thread too, which ends it.
+    if (!sequence->cancelled.load(std::memory_order_relaxed)) {
+      if (!prepare_or_fail(*sequence)) {
+        forget(*sequence);
+        continue;
+      }
+      sequence->sink->on_accepted();
+    }
+    if (!load(sequence)) hand_over(std::move(sequence));
+  }
+}
+
+void LlamaEngine::limit_tenant(int waiting) {
+  const std::lock_guard lock(mutex_);
+  tenant_limit_ = waiting;
+}
+
+void LlamaEngine::hand_over(SequencePtr sequence) {
+  const std::lock_guard lock(mutex_);
+  prepared_.push_back(std::move(sequence));
+  changed_.notify_all();
+}
+
+// Whether the prompt's prefix comes from disk first: only where that is expected to be faster than computing it, and no longer than that.
+bool LlamaEngine::load(const SequencePtr& sequence) {
+  if (!info_.prefix_reuse || sequence->cancelled.load(std::memory_order_relaxed)) return false;
+  const auto tokens = sequence->reusable_tokens();
+  if (tokens.empty()) return false;
+  auto prefix = store_.longest(*sequence->chain, tokens, Look::kEverywhere);
+  if (!prefix.partial) {   // right after a start nobody knows yet what is there
+    const auto all = sequence->reusable();
+    prefix.keys.assign(all.begin(), all.end());
+  }
+  const std::size_t missing = prefix.keys.size() - cache_.peek(prefix.keys, Look::kMemory);
+  if (missing == 0) return false;
+  const auto patience = time_to_compute(missing * static_cast<std::size_t>(block_tokens(options_)));
+  return cache_.load(std::move(prefix.keys), patience, [door = door_, sequence] {
+    const std::lock_guard lock(door->mutex);
+    if (door->engine != nullptr) door->engine->hand_over(sequence);
+  });
+}
+
+std::chrono::milliseconds LlamaEngine::time_to_compute(std::size_t tokens) const {
+  constexpr std::chrono::milliseconds kMost{10'000};   // also while the engine's own speed is not known yet
+  const std::lock_guard lock(mutex_);
+  if (stats_.prefilled_tokens == 0) return kMost;
+  const double seconds = static_cast<double>(tokens) * stats_.prefill_seconds / static_cast<double>(stats_.prefilled_tokens);
+  return std::clamp(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)), std::chrono::milliseconds(1), kMost);
+}
+
+bool LlamaEngine::prepare_or_fail(Sequence& s) {
+  try {
+    return prepare(s);
+  } catch (const std::exception& error) {   // llama.cpp's tokenizers throw at text they have no token for
+    {
+      const std::lock_guard lock(mutex_);
+      ++refused_;
+    }
+    s.sink->on_failure({Failure::Code::kInternal, std::string("the prompt cannot be read: ") + error.what(), ""});
+    return false;
+  }
+}
+
+bool LlamaEngine::prepare(Sequence& s) {
+  const std::string context = std::to_string(info_.context_tokens);
+  const auto refuse = [&](const Failure& failure) {
+    {
+      const std::lock_guard lock(mutex_);
+      ++(failure.code == Failure::Code::kContextOverflow ? too_long_ : refused_);
+    }
+    s.sink->on_failure(failure);
+    return false;
+  };
+  const char* const param = s.request->kind == Request::Kind::kChat ? "messages" : "prompt";
+  if (model_.surely_longer(*s.request, static_cast<std::size_t>(info_.context_tokens))) {
+    return refuse(
+        {Failure::Code::kContextOverflow, "the prompt is far longer than the model's context for one request, " + context + " tokens", param});
+  }
+  PromptError error;
+  s.tokens = model_.tokenize(*s.request, &error);
+  if (s.tokens.empty()) {
+    return refuse({Failure::Code::kBadRequest, error.message, error.param});
+  }
+  if (s.tokens.size() >= static_cast<std::size_t>(info_.context_tokens)) {
+    return refuse({Failure::Code::kContextOverflow,
+                   "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " + context +
+                       " with at least one for the answer (--ctx-size is shared by --parallel requests)",
+                   param});
+  }
+  s.prompt_tokens = s.tokens.size();
+  if (info_.prefix_reuse && (s.request->use_prefix_cache || s.request->store_prefix)) {
+    s.chain.emplace(model_.kv_fingerprint(), s.request->tenant, static_cast<std::size_t>(block_tokens(options_)));
+    s.chain->extend(s.tokens);
+    s.owner = tenant_owner(s.request->tenant);
+  }
+  return true;
+}
+
+void LlamaEngine::compute_loop() {
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      stats_ = scheduler_.stats();
+      changed_.wait(lock, [this] { return cutting_off_ || !prepared_.empty() || !scheduler_.idle(); });
+      for (auto& sequence : prepared_) scheduler_.enqueue(std::move(sequence));
+      prepared_.clear();
+      if (cutting_off_) {
+        while (auto sequence = unprepared_.take_if([](const Sequence&) { return true; })) scheduler_.enqueue(std::move(sequence));
+        break;
+      }
+    }
+    try {
+      scheduler_.step();
+    } catch (const std::exception& error) {   // out of memory, say: these requests' loss, not the server's
+      spdlog::error("the engine failed a step: {}", error.what());
+      scheduler_.end_all({Failure::Code::kInternal, std::string("the engine failed: ") + error.what(), ""});
+    }
+  }
+  scheduler_.end_all({Failure::Code::kShuttingDown, "the server is shutting down", ""});
+}
+
+// Behind everything else: the first requests are being computed meanwhile.
+void LlamaEngine::warm_up(const std::stop_token& stop) {
+  constexpr int kLowestPriority = 19;
+  static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowestPriority));
+  store_.warm_up(stop);
+}
+
+EngineStats LlamaEngine::stats() const {
+  const std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.failed += refused_;
+  stats.too_long = too_long_;
+  stats.overloaded = overloaded_;
+  stats.queued = std::max(0, static_cast<std::int32_t>(active_.size()) - stats.running);
+  return stats;
+}
+
+void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
+  {
+    std::unique_lock lock(mutex_);
+    refusing_ = true;
+    changed_.wait_until(lock, deadline, [this] { return active_.empty(); });
+    cutting_off_ = true;
+    changed_.notify_all();
+  }
+  model_.abort();
+  {
+    const std::lock_guard lock(door_->mutex);
+    door_->engine = nullptr;
+  }
+  if (preparing_.joinable()) preparing_.join();
+  if (computing_.joinable()) computing_.join();
+  // What the preparing thread handed over while the context thread was ending.
+  std::unordered_map<Id, SequencePtr> left;
+  {
+    const std::lock_guard lock(mutex_);
+    left.swap(active_);
+  }
+  for (const auto& [id, sequence] : left) {
+    sequence->sink->on_failure({Failure::Code::kShuttingDown, "the server is shutting down", ""});
+  }
+}
+
+}   // namespace
+
+std::string llama_build() { return std::string("llama.cpp ") + llama_version() + "\n" + llama_print_system_info() + "\n"; }
+
+std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress) {
+  auto engine = std::make_unique<LlamaEngine>(options, cache, progress);
+  if (!engine->info().prefix_reuse && options.prefix_cache) {
+    spdlog::warn("prompts are computed whole: no prefix reuse for this model ({})", engine->info().prefix_reuse_note);
+  }
+  return engine;
+}
+
+}   // namespace tensorcache

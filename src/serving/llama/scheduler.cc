@@ -1,0 +1,345 @@
+#include "serving/llama/scheduler.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace tensorcache {
+namespace {
+
+// While others decode, a prefill step is kept short, so that their next token does not wait for long.
+constexpr std::size_t kPrefillBesideDecodeTokens = 256;
+// The shortest prompt goes first, but nobody is passed over more often than this.
+constexpr int kMostPassedOver = 8;
+
+using std::chrono::duration;
+using std::chrono::duration_cast;
+using std::chrono::microseconds;
+
+class Timer {
+ public:
+  explicit Timer(double* seconds) : seconds_(seconds) {}
+  ~Timer() { *seconds_ += duration<double>(Sequence::Clock::now() - begin_).count(); }
+
+ private:
+  double* seconds_;
+  Sequence::Clock::time_point begin_ = Sequence::Clock::now();
+};
+
+Failure decode_failure(const char* what, int result) {
+  constexpr int kAborted = 2;   // by the engine's stop()
+  if (result == kAborted) return {Failure::Code::kShuttingDown, "the server is shutting down", ""};
+  return {Failure::Code::kInternal, std::string("the model could not compute ") + what + " (llama_decode gave " + std::to_string(result) + ")", ""};
+}
+
+}   // namespace
+
+Scheduler::Scheduler(const LlamaModel& model, PrefixStore& store, const SchedulerOptions& options, OnEnd on_end)
+    : model_(model),
+      store_(store),
+      options_(options),
+      cost_(model.model(), options.attention_in_tiles && !options.deterministic),
+      on_end_(std::move(on_end)),
+      context_tokens_(llama_n_ctx_seq(model.context())),
+      batch_(static_cast<int>(std::max<std::size_t>(options.batch_tokens, static_cast<std::size_t>(options.parallel)))),
+      slots_(static_cast<std::size_t>(options.parallel)) {
+  const auto window = static_cast<std::size_t>(store.window_tokens());
+  if (store.usable() && window > 0) {
+    save_every_tokens_ = std::max(options.block_tokens, window / 2 / options.block_tokens * options.block_tokens);
+  }
+}
+
+int Scheduler::running_count() const {
+  return static_cast<int>(std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return slot != nullptr; }));
+}
+
+EngineStats Scheduler::stats() const {
+  EngineStats stats = stats_;
+  stats.queued = static_cast<std::int32_t>(waiting_.size());
+  stats.running = running_count();
+  return stats;
+}
+
+void Scheduler::step() {
+  drop_cancelled();
+  admit();
+  prefill_step();
+  decode_step();
+}
+
+void Scheduler::drop_cancelled() {
+  const Failure cancelled{Failure::Code::kCancelled, "cancelled", ""};
+  const auto is_cancelled = [](const Sequence& sequence) { return sequence.cancelled.load(std::memory_order_relaxed); };
+  while (const auto sequence = waiting_.take_if(is_cancelled)) fail(*sequence, cancelled);
+  for (const auto& slot : slots_) {
+    if (slot && slot->cancelled.load(std::memory_order_relaxed)) fail(*slot, cancelled);
+  }
+}
+
+void Scheduler::end_all(const Failure& failure) {
+  while (const auto sequence = waiting_.take_if([](const Sequence&) { return true; })) fail(*sequence, failure);
+  for (const auto& slot : slots_) {
+    if (slot) fail(*slot, failure);
+  }
+}
+
+void Scheduler::admit() {
+  for (;;) {
+    const auto free_slot = std::find(slots_.begin(), slots_.end(), nullptr);
+    if (free_slot == slots_.end() || waiting_.empty()) return;
+    auto sequence = waiting_.take(slots_, [this](Sequence& next) { return !prefix_is_coming(next); });
+    if (!sequence) return;
+    start(std::move(sequence), static_cast<llama_seq_id>(free_slot - slots_.begin()));
+  }
+}
+
+// Whether a running request is computing more of this one's prefix than there is to restore: then waiting beats computing it twice.
+// What a running one holds already is put into the store, from which this one restores it.
+bool Scheduler::prefix_is_coming(Sequence& sequence) {
+  const auto wanted = sequence.reusable();
+  if (wanted.empty()) return false;
+  const std::size_t stored = store_.stored(wanted);
+  std::size_t held = stored, coming = 0;
+  Sequence* holder = nullptr;
+  for (const auto& other : slots_) {
+    if (!other || !other->chain || !other->request->store_prefix) continue;
+    const std::size_t common = common_blocks(wanted, other->chain->keys());
+    const std::size_t now = std::min(common, std::min(other->computed, storable_tokens(*other)) / options_.block_tokens);
+    if (other->prefilling() && !other->cancelled.load(std::memory_order_relaxed)) {
+      coming = std::max(coming, std::min(common, other->prompt_tokens / options_.block_tokens));
+    }
+    if (now > held) {
+      held = now;
+      holder = other.get();
+    }
+  }
+  if (coming > held) {
+    if (!sequence.waited) ++stats_.prefix_waits;
+    sequence.waited = true;
+    return true;
+  }
+  if (holder != nullptr) {
+    stats_.blocks_saved += store_.save(holder->slot, holder->chain->keys(), stored, held, holder->owner);
+  }
+  return false;
+}
+
+void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
+  Sequence& s = *sequence;
+  slots_[static_cast<std::size_t>(slot)] = std::move(sequence);
+  s.slot = slot;
+  s.started = Sequence::Clock::now();
+  s.sampler.emplace(model_, *s.request, s.tokens);
+  if (const auto tokens = s.reusable_tokens(); !tokens.empty()) {
+    const std::size_t restored = store_.restore(slot, *s.chain, tokens);
+    s.computed = s.cached = cost_.worth_taking_over(restored, s.prompt_tokens);
+    const bool cut = s.cached == restored || llama_memory_seq_rm(llama_get_memory(model_.context()), slot, static_cast<llama_pos>(s.cached), -1);
+    if (!cut) s.computed = s.cached = restored;
+  }
+  const std::size_t blocks = s.cached / options_.block_tokens;
+  s.saved_blocks = blocks;
+  ++stats_.requests;
+  stats_.prompt_tokens += s.prompt_tokens;
+  stats_.cached_tokens += s.cached;
+  stats_.blocks_restored += blocks;
+  const Fidelity fidelity = s.cached == 0 ? Fidelity::kComputed : options_.deterministic ? Fidelity::kExactKv : Fidelity::kKv;
+  s.sink->on_begin({static_cast<std::int32_t>(s.prompt_tokens), static_cast<std::int32_t>(s.cached), fidelity});
+}
+
+// The fewest steps first; of those that need as many, one beside a decoding slot: llama.cpp computes only neighbouring sequences in one
+// pass over the weights.
+std::tuple<std::size_t, bool, std::size_t> Scheduler::prefill_order(const Sequence& sequence) const {
+  const auto decoding = [&](std::size_t slot) { return slot < slots_.size() && slots_[slot] && !slots_[slot]->prefilling(); };
+  const auto slot = static_cast<std::size_t>(sequence.slot);
+  const std::size_t left = sequence.prompt_tokens - sequence.computed;
+  return {left / options_.batch_tokens, !decoding(slot + 1) && !decoding(slot - 1), left};
+}
+
+Sequence* Scheduler::next_to_prefill() {
+  Sequence* next = nullptr;
+  for (const auto& slot : slots_) {
+    if (!slot || !slot->prefilling()) continue;
+    const bool overdue = slot->passed_over >= kMostPassedOver;
+    const bool next_overdue = next != nullptr && next->passed_over >= kMostPassedOver;
+    const bool shorter = next == nullptr || prefill_order(*slot) < prefill_order(*next);
+    if (next == nullptr || (overdue && (!next_overdue || slot->passed_over > next->passed_over)) || (!next_overdue && shorter)) {
+      next = slot.get();
+    }
+  }
+  for (const auto& slot : slots_) {
+    if (slot && slot->prefilling()) slot->passed_over = slot.get() == next ? 0 : slot->passed_over + 1;
+  }
+  return next;
+}
+
+// Steps end on a grid, so that a prompt is computed in the same shapes wherever it is taken up.
+std::size_t Scheduler::prefill_end(const Sequence& sequence) const {
+  std::size_t grid = options_.batch_tokens;
+  if (options_.deterministic) {
+    grid = options_.block_tokens;
+  } else {
+    const bool others_decode = std::any_of(slots_.begin(), slots_.end(), [](const auto& s) { return s && !s->prefilling(); });
+    if (others_decode) grid = std::min(grid, kPrefillBesideDecodeTokens);
+    if (save_every_tokens_ > 0) grid = std::min(grid, save_every_tokens_);
+    grid = std::max(options_.block_tokens, grid / options_.block_tokens * options_.block_tokens);
+  }
+  return std::min(sequence.prompt_tokens, (sequence.computed / grid + 1) * grid);
+}
+
+void Scheduler::prefill_step() {
+  Sequence* const sequence = next_to_prefill();
+  if (sequence == nullptr) return;
+  const std::size_t end = prefill_end(*sequence);
+  batch_.clear();
+  for (std::size_t i = sequence->computed; i < end; ++i) {
+    batch_.add(sequence->tokens[i], static_cast<llama_pos>(i), sequence->slot, i + 1 == sequence->prompt_tokens);
+  }
+  int result;
+  {
+    const Timer timer(&stats_.prefill_seconds);
+    result = llama_decode(model_.context(), batch_.get());
+  }
+  if (result != 0) {
+    fail(*sequence, decode_failure("the prompt", result));
+    return;
+  }
+  stats_.prefilled_tokens += end - sequence->computed;
+  sequence->computed = end;
+  save_within_window(*sequence);
+  if (!sequence->prefilling()) {
+    sequence->first_token = Sequence::Clock::now();
+    accept(*sequence, llama_get_logits_ith(model_.context(), -1));
+  }
+}
+
+// In slot order. With `deterministic` every decode has the same number of rows: a place that has nothing to decode gets a row whose
+// cell is removed again (remove_padding).
+void Scheduler::add_decode_rows(std::vector<Sequence*>* rows) {
+  const bool any = std::any_of(slots_.begin(), slots_.end(), [](const auto& s) { return s && !s->prefilling(); });
+  batch_.clear();
+  for (std::size_t slot = 0; any && slot < slots_.size(); ++slot) {
+    Sequence* const s = slots_[slot].get();
+    if (s != nullptr && !s->prefilling()) {
+      batch_.add(s->tokens[s->computed], static_cast<llama_pos>(s->computed), s->slot, true);
+      rows->push_back(s);
+    } else if (options_.deterministic) {
+      batch_.add(0, static_cast<llama_pos>(s == nullptr ? 0 : s->computed), static_cast<llama_seq_id>(slot), true);
+      rows->push_back(nullptr);
+    }
+  }
+}
+
+void Scheduler::remove_padding() {
+  for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
+    const Sequence* const s = slots_[slot].get();
+    if (s != nullptr && !s->prefilling()) continue;
+    const auto position = static_cast<llama_pos>(s == nullptr ? 0 : s->computed);
+    llama_memory_seq_rm(llama_get_memory(model_.context()), static_cast<llama_seq_id>(slot), position, -1);
+  }
+}
+
+void Scheduler::decode_step() {
+  std::vector<Sequence*> rows;
+  add_decode_rows(&rows);
+  if (rows.empty()) return;
+  int result;
+  {
+    const Timer timer(&stats_.decode_seconds);
+    result = llama_decode(model_.context(), batch_.get());
+  }
+  if (options_.deterministic) remove_padding();
+  for (std::size_t row = 0; row < rows.size(); ++row) {
+    Sequence* const sequence = rows[row];
+    if (sequence == nullptr) continue;
+    if (result != 0) {
+      fail(*sequence, decode_failure("a token", result));
+      continue;
+    }
+    ++sequence->computed;
+    save_within_window(*sequence);
+    accept(*sequence, llama_get_logits_ith(model_.context(), static_cast<std::int32_t>(row)));
+  }
+}
+
+void Scheduler::accept(Sequence& s, const float* row) {
+  const std::span<const float> logits(row, static_cast<std::size_t>(model_.vocab_tokens()));
+  const llama_token token = s.sampler->sample(logits);
+  ++s.generated;
+  ++stats_.generated_tokens;
+  if (llama_vocab_is_eog(model_.vocab(), token)) {
+    finish(s, FinishReason::kStop);
+    return;
+  }
+  std::optional<TokenLogprob> logprob;
+  if (s.request->logprobs) logprob = s.sampler->logprob(logits, token, s.request->top_logprobs);
+  Delta delta = s.text.push(model_.piece(token), std::move(logprob));
+  if (!delta.text.empty() || !delta.logprobs.empty()) s.sink->on_delta(std::move(delta));
+  if (s.text.stopped()) {
+    finish(s, FinishReason::kStop);
+    return;
+  }
+  s.tokens.push_back(token);
+  const bool enough = s.request->max_tokens > 0 && s.generated >= s.request->max_tokens;
+  if (enough || s.computed >= context_tokens_) finish(s, FinishReason::kLength);
+}
+
+void Scheduler::finish(Sequence& s, FinishReason reason) {
+  if (!s.text.stopped()) {
+    Delta rest = s.text.finish();
+    if (!rest.text.empty() || !rest.logprobs.empty()) s.sink->on_delta(std::move(rest));
+  }
+  const auto now = Sequence::Clock::now();
+  Finish end;
+  end.reason = reason;
+  end.usage = {static_cast<std::int32_t>(s.prompt_tokens), s.generated, static_cast<std::int32_t>(s.cached)};
+  end.queued = duration_cast<microseconds>(s.started - s.submitted);
+  end.prefill = duration_cast<microseconds>(s.first_token - s.started);
+  end.decode = duration_cast<microseconds>(now - s.first_token);
+  s.sink->on_finish(end);
+  if (options_.record && s.chain && s.request->store_prefix) {
+    const auto keys = s.chain->keys();
+    options_.record(keys.first(std::min(keys.size(), s.prompt_tokens / options_.block_tokens)), s.prompt_tokens,
+                    static_cast<std::size_t>(s.generated));
+  }
+  ++stats_.finished;
+  release(s);
+}
+
+void Scheduler::fail(Sequence& s, const Failure& failure) {
+  ++(failure.code == Failure::Code::kCancelled ? stats_.cancelled : stats_.failed);
+  s.sink->on_failure(failure);
+  release(s);
+}
+
+// K/V of generated tokens was computed in another shape than a prompt's: a deterministic engine does not keep it.
+std::size_t Scheduler::storable_tokens(const Sequence& s) const {
+  return options_.deterministic ? std::min(s.computed, s.prompt_tokens) : s.computed;
+}
+
+void Scheduler::save_within_window(Sequence& s) {
+  const std::size_t blocks = storable_tokens(s) / options_.block_tokens;
+  if (save_every_tokens_ == 0 || !s.chain || !s.request->store_prefix) return;
+  if ((blocks - std::min(blocks, s.saved_blocks)) * options_.block_tokens < save_every_tokens_) return;
+  s.chain->extend(std::span(s.tokens).first(s.computed));
+  stats_.blocks_saved += store_.save(s.slot, s.chain->keys(), s.saved_blocks, blocks, s.owner);
+  s.saved_blocks = blocks;
+}
+
+void Scheduler::release(Sequence& s) {
+  if (s.slot >= 0) {
+    llama_memory_t memory = llama_get_memory(model_.context());
+    if (s.chain && s.request->store_prefix) {
+      const std::size_t tokens = storable_tokens(s);
+      s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
+      stats_.blocks_saved += store_.save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
+      if (s.request->hints != Hints()) store_.advise(*s.chain, std::span(s.tokens).first(tokens), s.request->hints);
+      if (s.request->ends_conversation) store_.demote(*s.chain, std::span(s.tokens).first(tokens));
+    }
+    llama_memory_seq_rm(memory, s.slot, -1, -1);
+  }
+  on_end_(s);
+  if (s.slot >= 0) slots_[static_cast<std::size_t>(s.slot)].reset();   // may be the last reference to `s`
+}
+
+}   // namespace tensorcache

@@ -1,0 +1,80 @@
+// Continuous batching: which request takes which step of the context. Belongs to the thread that owns the context.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <tuple>
+#include <vector>
+
+#include "serving/llama/batch.h"
+#include "serving/llama/fair_queue.h"
+#include "serving/llama/prefill_cost.h"
+#include "serving/llama/prefix_store.h"
+#include "serving/llama/sequence.h"
+
+namespace tensorcache {
+
+struct SchedulerOptions {
+  std::size_t block_tokens = 32;
+  std::size_t batch_tokens = 512;   // the longest prefill step
+  int parallel = 1;
+  bool deterministic = false;
+  bool attention_in_tiles = false;   // see PrefillCost
+  std::function<void(std::span<const Key> blocks, std::size_t input_tokens, std::size_t output_tokens)> record = {};
+};
+
+class Scheduler {
+ public:
+  using OnEnd = std::function<void(const Sequence&)>;   // after a sequence's last event
+
+  Scheduler(const LlamaModel& model, PrefixStore& store, const SchedulerOptions& options, OnEnd on_end);
+
+  // Behind those of its tenant that wait already.
+  void enqueue(std::shared_ptr<Sequence> sequence) { waiting_.push(std::move(sequence)); }
+  [[nodiscard]] bool idle() const { return waiting_.empty() && running_count() == 0; }
+
+  // One round: drops what was cancelled, gives free places away, computes one prefill step and one token for each decoding request.
+  void step();
+
+  // Ends everything with `failure`.
+  void end_all(const Failure& failure);
+
+  // Counters so far, `queued` and `running` as they are now.
+  [[nodiscard]] EngineStats stats() const;
+
+ private:
+  [[nodiscard]] int running_count() const;
+  void drop_cancelled();
+  void admit();
+  [[nodiscard]] bool prefix_is_coming(Sequence& sequence);
+  void start(std::shared_ptr<Sequence> sequence, llama_seq_id slot);
+
+  [[nodiscard]] std::tuple<std::size_t, bool, std::size_t> prefill_order(const Sequence& sequence) const;
+  [[nodiscard]] Sequence* next_to_prefill();
+  [[nodiscard]] std::size_t prefill_end(const Sequence& sequence) const;
+  void prefill_step();
+  void decode_step();
+  void add_decode_rows(std::vector<Sequence*>* rows);
+  void remove_padding();
+
+  void accept(Sequence& sequence, const float* logits);
+  void finish(Sequence& sequence, FinishReason reason);
+  void fail(Sequence& sequence, const Failure& failure);
+  [[nodiscard]] std::size_t storable_tokens(const Sequence& sequence) const;
+  void save_within_window(Sequence& sequence);
+  void release(Sequence& sequence);
+
+  const LlamaModel& model_;
+  PrefixStore& store_;
+  SchedulerOptions options_;
+  PrefillCost cost_;
+  OnEnd on_end_;
+  std::size_t context_tokens_;
+  std::size_t save_every_tokens_ = 0;   // with a sliding window; 0: once, at the end
+  Batch batch_;
+  FairQueue waiting_;
+  std::vector<std::shared_ptr<Sequence>> slots_;   // by sequence id; null is free
+  EngineStats stats_;
+};
+
+}   // namespace tensorcache

@@ -1,0 +1,59 @@
+// One request on its way through the engine.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "serving/llama/sampler.h"
+#include "serving/model/text_stream.h"
+#include "store/prefix/block_chain.h"
+
+namespace tensorcache {
+
+// Made by submit(), filled by the preparing thread, then owned by the context's thread; `cancelled` alone is shared.
+struct Sequence {
+  using Clock = std::chrono::steady_clock;
+
+  Sequence(Engine::Id i, std::shared_ptr<const Request> r, std::shared_ptr<Sink> s)
+      : id(i), request(std::move(r)), sink(std::move(s)), text(request->stop) {}
+
+  Engine::Id id;
+  std::shared_ptr<const Request> request;
+  std::shared_ptr<Sink> sink;
+  std::atomic<bool> cancelled{false};
+
+  std::vector<llama_token> tokens;   // of the prompt, then of the answer
+  std::size_t prompt_tokens = 0;
+  std::optional<BlockChain> chain;   // none: this request neither reuses nor leaves a prefix
+  std::uint64_t owner = 0;
+
+  llama_seq_id slot = -1;
+  std::size_t computed = 0;       // leading tokens whose K/V is in the context
+  std::size_t cached = 0;         // those of them that were restored
+  std::size_t saved_blocks = 0;   // with a sliding window: stored before they leave it
+  bool waited = false;            // for a prefix that another was computing
+  int passed_over = 0;            // prefill steps that went to others in a row
+
+  std::optional<Sampler> sampler;
+  TextStream text;
+  std::int32_t generated = 0;
+
+  Clock::time_point submitted = Clock::now(), started{}, first_token{};
+
+  [[nodiscard]] bool prefilling() const { return computed < prompt_tokens; }
+  // The prompt's blocks that may be restored: its last token is always computed, for its logits.
+  [[nodiscard]] std::span<const Key> reusable() const {
+    if (!chain || !request->use_prefix_cache) return {};
+    const auto keys = chain->keys();
+    return keys.first(std::min(keys.size(), (prompt_tokens - 1) / chain->block_tokens()));
+  }
+  [[nodiscard]] std::span<const llama_token> reusable_tokens() const {
+    if (!chain || !request->use_prefix_cache) return {};
+    return std::span(tokens).first(prompt_tokens - 1);
+  }
+};
+
+}   // namespace tensorcache

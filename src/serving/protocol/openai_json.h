@@ -1,0 +1,73 @@
+// Answers as OpenAI's JSON: whole, or as the chunks of a stream.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "serving/engine/engine.h"
+#include "serving/engine/request.h"
+
+namespace tensorcache {
+
+// What all chunks of a reply share.
+struct ReplyHead {
+  Request::Kind kind = Request::Kind::kChat;
+  std::string_view model;
+  std::string_view fingerprint;   // "tc-" and 12 hexadecimal digits
+  std::int64_t created_unix_s = 0;
+  bool logprobs = false;
+};
+
+// "chatcmpl-" or "cmpl-" and 24 random letters and digits; for other things any prefix. Not a secret.
+[[nodiscard]] std::string random_id(std::string_view prefix);
+// EngineInfo::answer_fingerprint as system_fingerprint.
+[[nodiscard]] std::string fingerprint_text(const Key& fingerprint);
+[[nodiscard]] std::string model_json(const EngineInfo& info);
+
+// The tokens of an answer in the shape of its kind. Grows with each delta, so that offsets into the text are right.
+class LogprobsJson {
+ public:
+  explicit LogprobsJson(Request::Kind kind) : kind_(kind) {}
+  void add(const Delta& delta);
+  // The JSON object of all tokens since the last call.
+  void take(std::string& out);
+
+ private:
+  void add_completion_token(const TokenLogprob& token);
+  Request::Kind kind_;
+  std::string tokens_, values_, tops_, offsets_;   // chat: all in tokens_
+  std::int64_t characters_ = 0;
+};
+
+// One reply that is sent at once.
+class WholeReply {
+ public:
+  explicit WholeReply(const ReplyHead& head);
+  void add(const Delta& delta);
+  [[nodiscard]] std::string finish(FinishReason reason, const Usage& usage);
+
+ private:
+  ReplyHead head_;
+  std::string out_;
+  LogprobsJson logprobs_;
+};
+
+// One reply as server-sent events. Each function appends whole events.
+class StreamReply {
+ public:
+  StreamReply(const ReplyHead& head, bool include_usage);
+  void begin(std::string& out);
+  void delta(std::string& out, const Delta& delta);
+  void finish(std::string& out, FinishReason reason, const Usage& usage);   // with the usage, if asked for, and [DONE]
+
+ private:
+  void open(std::string& out) const;
+  void close(std::string& out) const;
+  ReplyHead head_;
+  bool include_usage_;
+  std::string prefix_;   // "data: {...,": what all chunks begin with
+  LogprobsJson logprobs_;
+};
+
+}   // namespace tensorcache

@@ -1,0 +1,29 @@
+#include "serving/protocol/origin_check.h"
+
+#include <gtest/gtest.h>
+
+namespace tensorcache {
+namespace {
+
+TEST(Guard, NamesOfThisMachine) {
+  for (const char* name : {"localhost", "LocalHost", "a.localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]"})
+    EXPECT_TRUE(is_loopback_name(name)) << name;
+  for (const char* name :
+       {"", "example.com", "localhost.example.com", "notlocalhost", "127.0.0.1.example.com", "0.0.0.0", "192.168.0.1", "[::2]", "::"})
+    EXPECT_FALSE(is_loopback_name(name)) << name;
+}
+
+TEST(Guard, HostAndOrigin) {
+  EXPECT_FALSE(check_local("localhost:8080", ""));
+  EXPECT_FALSE(check_local("[::1]:8080", "http://127.0.0.1:3000"));
+  EXPECT_FALSE(check_local("", "")) << "HTTP/1.0 has no Host";
+  EXPECT_TRUE(check_local("evil.example", ""));
+  EXPECT_TRUE(check_local("localhost@evil.example", ""));
+  EXPECT_TRUE(check_local("localhost", "https://evil.example"));
+  EXPECT_TRUE(check_local("localhost", "null"));
+  EXPECT_TRUE(check_local("localhost", "http://localhost.evil.example"));
+  EXPECT_NE(check_local("evil.example", "")->message.find("API key"), std::string::npos) << "says what to do";
+}
+
+}   // namespace
+}   // namespace tensorcache

@@ -1,0 +1,211 @@
+#include "serving/protocol/parse_request.h"
+
+#include <gtest/gtest.h>
+
+#include <utility>
+
+namespace tensorcache {
+namespace {
+
+using Result = std::variant<ParsedRequest, Problem>;
+constexpr std::int32_t kVocab = 1000;
+
+Result parse(std::string_view body, Request::Kind kind = Request::Kind::kChat) { return parse_request(kind, body, kVocab); }
+
+// A chat request with more fields.
+Result with(const std::string& fields) { return parse(R"({"messages":[{"role":"user","content":"hi"}],)" + fields + "}"); }
+Result prompt(const std::string& fields) { return parse("{" + fields + "}", Request::Kind::kCompletion); }
+
+Request good(const Result& result) {
+  if (const Problem* problem = std::get_if<Problem>(&result)) {
+    ADD_FAILURE() << problem->message;
+    return {};
+  }
+  return *std::get<ParsedRequest>(result).request;
+}
+
+// The field that is wrong, or "accepted".
+std::string bad(const Result& result) {
+  const Problem* problem = std::get_if<Problem>(&result);
+  if (!problem) return "accepted";
+  EXPECT_EQ(problem->status, 400);
+  EXPECT_FALSE(problem->message.empty());
+  return problem->param;
+}
+
+TEST(ParseRequest, EveryFieldArrives) {
+  const Result result = with(R"("model":"m","max_tokens":5,"temperature":0.5,"top_p":0.25,"top_k":7,"min_p":0.125,"seed":9,"stop":["a","b"],
+    "presence_penalty":1,"frequency_penalty":-1,"repeat_penalty":1.5,"logit_bias":{"7":2,"3":-100,"5":0},"logprobs":true,"top_logprobs":4,
+    "stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false},"n":1,"user":"u")");
+  const Request request = good(result);
+  EXPECT_EQ(request.messages, (std::vector<Message>{{"user", "hi", ""}}));
+  EXPECT_EQ(request.max_tokens, 5);
+  EXPECT_EQ(request.sampling.temperature, 0.5f);
+  EXPECT_EQ(request.sampling.top_p, 0.25f);
+  EXPECT_EQ(request.sampling.top_k, 7);
+  EXPECT_EQ(request.sampling.min_p, 0.125f);
+  EXPECT_EQ(request.sampling.seed, 9u);
+  EXPECT_EQ(request.sampling.presence_penalty, 1.0f);
+  EXPECT_EQ(request.sampling.frequency_penalty, -1.0f);
+  EXPECT_EQ(request.sampling.repeat_penalty, 1.5f);
+  EXPECT_EQ(request.sampling.logit_bias, (std::vector<std::pair<std::int32_t, float>>{{3, -100.0f}, {7, 2.0f}})) << "ascending, without zeros";
+  EXPECT_EQ(request.stop, (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(request.logprobs);
+  EXPECT_EQ(request.top_logprobs, 4);
+  const ParsedRequest& parsed = std::get<ParsedRequest>(result);
+  EXPECT_TRUE(parsed.stream && parsed.include_usage);
+  EXPECT_EQ(parsed.model, "m");
+}
+
+TEST(ParseRequest, DefaultsAreTheEngines) {
+  const Request request = good(with(R"("temperature":null,"max_tokens":null,"stop":null,"stream_options":null,"logit_bias":null)")), fresh;
+  EXPECT_EQ(request.sampling.temperature, fresh.sampling.temperature);
+  for (const char* tiny : {"1e-40", "1e-9", "0"}) {
+    EXPECT_EQ(good(with("\"temperature\":" + std::string(tiny))).sampling.temperature, 0) << "the likeliest token, and so repeatable";
+  }
+  EXPECT_EQ(request.max_tokens, -1);
+  EXPECT_FALSE(request.sampling.seed);
+}
+
+TEST(ParseRequest, MessagesOfTextParts) {
+  const Request request = good(parse(R"({"messages":[
+    {"role":"system","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
+    {"role":"developer","content":"","name":"n"},
+    {"role":"assistant","content":"x","refusal":null,"tool_calls":[],"function_call":null,"audio":null,"annotations":[]}]})"));
+  EXPECT_EQ(request.messages, (std::vector<Message>{{"system", "a\nb", ""}, {"developer", "", "n"}, {"assistant", "x", ""}}));
+}
+
+TEST(ParseRequest, WrongMessagesAreNamed) {
+  const auto messages = [](const std::string& list) { return bad(parse("{\"messages\":" + list + "}")); };
+  EXPECT_EQ(bad(parse("{}")), "messages");
+  EXPECT_EQ(messages("[]"), "messages");
+  EXPECT_EQ(messages("null"), "messages");
+  EXPECT_EQ(messages("\"hi\""), "messages");
+  EXPECT_EQ(messages("[1]"), "messages[0]");
+  EXPECT_EQ(messages(R"([{"role":"user","content":"a"},{"role":"tool","content":"a"}])"), "messages[1].role");
+  EXPECT_EQ(messages(R"([{"content":"a"}])"), "messages[0].role");
+  EXPECT_EQ(messages(R"([{"role":5,"content":"a"}])"), "messages[0].role");
+  EXPECT_EQ(messages(R"([{"role":"user"}])"), "messages[0].content");
+  EXPECT_EQ(messages(R"([{"role":"user","content":null}])"), "messages[0].content");
+  EXPECT_EQ(messages(R"([{"role":"user","content":[]}])"), "messages[0].content");
+  EXPECT_EQ(messages(R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{}}]}])"), "messages[0].content[1]");
+  EXPECT_EQ(messages(R"([{"role":"user","content":[{"type":"text"}]}])"), "messages[0].content[0].text");
+  EXPECT_EQ(messages(R"([{"role":"user","content":"a","tool_calls":[1]}])"), "messages[0].tool_calls");
+  EXPECT_EQ(messages(R"([{"role":"user","content":"a","weird":null}])"), "messages[0].weird");
+}
+
+TEST(ParseRequest, WrongValuesAreNamed) {
+  for (const char* field : {"temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty", "top_k", "seed", "max_tokens",
+                            "max_completion_tokens", "stop", "logit_bias", "logprobs", "stream", "stream_options", "n", "model"}) {
+    for (const char* value : {"{\"a\":1}", "[1]", "-1e300", "1.5e300"})
+      EXPECT_NE(bad(with(std::string("\"") + field + "\":" + value)), "accepted") << field << value;
+    EXPECT_TRUE(bad(with(std::string("\"") + field + "\":[[]]")).starts_with(field)) << field;
+  }
+  for (const char* fields : {R"("temperature":2.1)", R"("temperature":-0.1)", R"("top_p":1.1)", R"("min_p":-1)", R"("presence_penalty":3)",
+                             R"("repeat_penalty":0)", R"("top_k":-2)", R"("top_k":1.5)", R"("max_tokens":0)", R"("max_tokens":-1)", R"("n":2)",
+                             R"("n":0)", R"("stop":"")", R"("seed":1.5)", R"("top_logprobs":21,"logprobs":true)", R"("top_logprobs":2)",
+                             R"("stream_options":{"include_usage":true})", R"("logprobs":1)", R"("max_tokens":5,"max_completion_tokens":6)"})
+    EXPECT_NE(bad(with(fields)), "accepted") << fields;
+  EXPECT_EQ(bad(with(R"("stream":true,"stream_options":{"x":1})")), "stream_options.x");
+  EXPECT_EQ(bad(with(R"("tensorcache":{"prio":1})")), "tensorcache.prio");
+  for (const char* value : {"-1", "101", "1.5", "\"high\"", "true", "1e300"}) {
+    EXPECT_EQ(bad(with(std::string(R"("tensorcache":{"priority":)") + value + "}")), "tensorcache.priority") << value;
+  }
+  for (const char* value : {"-1", "1e300", "\"soon\"", "\"\"", "true", "[1]"}) {
+    EXPECT_EQ(bad(with(std::string(R"("tensorcache":{"keep_for":)") + value + "}")), "tensorcache.keep_for") << value;
+    EXPECT_EQ(bad(with(std::string(R"("tensorcache":{"expected_reuse":)") + value + "}")), "tensorcache.expected_reuse") << value;
+  }
+  EXPECT_EQ(bad(with(R"("tensorcache":{"no_store":1})")), "tensorcache.no_store");
+  EXPECT_EQ(bad(with(R"("tensorcache":7)")), "tensorcache");
+  EXPECT_EQ(bad(with(R"("stop":["a",""])")), "stop[1]");
+}
+
+TEST(ParseRequest, LogitBiasIsCheckedAgainstTheVocabulary) {
+  EXPECT_EQ(bad(with(R"("logit_bias":{"1000":1})")), "logit_bias.1000");
+  EXPECT_EQ(bad(with(R"("logit_bias":{"-1":1})")), "logit_bias.-1");
+  EXPECT_EQ(bad(with(R"("logit_bias":{"hello":1})")), "logit_bias.hello");
+  EXPECT_EQ(bad(with(R"("logit_bias":{"1":101})")), "logit_bias.1");
+  EXPECT_EQ(bad(with(R"("logit_bias":{"7":1,"07":2})")), "logit_bias");
+}
+
+TEST(ParseRequest, HugeMaxTokensIsNoError) {
+  EXPECT_EQ(good(with(R"("max_tokens":1e15)")).max_tokens, 2147483647);
+  EXPECT_EQ(good(with(R"("max_completion_tokens":18446744073709551615)")).max_tokens, 2147483647);
+}
+
+TEST(ParseRequest, Seeds) {
+  EXPECT_EQ(good(with(R"("seed":0)")).sampling.seed, 0u);
+  EXPECT_FALSE(good(with(R"("seed":-1)")).sampling.seed) << "llama-server's way to ask for a random one";
+  EXPECT_FALSE(good(with(R"("seed":4294967295)")).sampling.seed);
+  for (const char* large : {"9223372036854775807", "18446744073709551615", "-5"}) {
+    const auto seed = good(with(std::string("\"seed\":") + large)).sampling.seed;
+    ASSERT_TRUE(seed) << large;
+    EXPECT_NE(*seed, 0xFFFF'FFFFu) << "that one is random for llama.cpp";
+  }
+}
+
+TEST(ParseRequest, WhatCannotChangeTheAnswerIsAccepted) {
+  for (const char* fields :
+       {R"("user":"x")", R"("metadata":{"a":"b"})", R"("store":true)", R"("service_tier":"auto")", R"("safety_identifier":"x")",
+        R"("prompt_cache_key":"x")", R"("prompt_cache_retention":"24h")", R"("parallel_tool_calls":true)", R"("tools":[])", R"("tool_choice":"auto")",
+        R"("response_format":{"type":"text"})", R"("modalities":["text"])", R"("n":1)", R"("tools":null)"})
+    EXPECT_EQ(bad(with(fields)), "accepted") << fields;
+}
+
+TEST(ParseRequest, AnythingElseIsRefusedByName) {
+  const std::pair<const char*, const char*> fields[] = {{"tools", R"("tools":[{"type":"function"}])"},
+                                                        {"response_format", R"("response_format":{"type":"json_object"})"},
+                                                        {"tool_choice", R"("tool_choice":"required")"},
+                                                        {"modalities", R"("modalities":["audio"])"},
+                                                        {"reasoning_effort", R"("reasoning_effort":"low")"},
+                                                        {"prompt", R"("prompt":"x")"},
+                                                        {"frobnicate", R"("frobnicate":null)"},
+                                                        {"Temperature", R"("Temperature":0)"}};
+  for (const auto& [name, text] : fields) EXPECT_EQ(bad(with(text)), name);
+}
+
+TEST(ParseRequest, Prompts) {
+  EXPECT_EQ(good(prompt(R"("prompt":"x")")).prompt, "x");
+  EXPECT_EQ(good(prompt(R"("prompt":["x"])")).prompt, "x");
+  EXPECT_EQ(good(prompt(R"("prompt":[1,2,999])")).prompt_tokens, (std::vector<std::int32_t>{1, 2, 999}));
+  EXPECT_EQ(good(prompt(R"("prompt":[[1,2]])")).prompt_tokens, (std::vector<std::int32_t>{1, 2}));
+  EXPECT_EQ(good(prompt(R"("prompt":"x","logprobs":0)")).logprobs, true);
+  EXPECT_EQ(good(prompt(R"("prompt":"x","echo":false,"suffix":null,"best_of":1)")).prompt, "x");
+  EXPECT_EQ(bad(prompt("")), "prompt");
+  for (const char* text :
+       {R"("prompt":[])", R"("prompt":["a","b"])", R"("prompt":5)", R"("prompt":[[]])", R"("prompt":[["a"]])", R"("prompt":[1,"a"])"})
+    EXPECT_TRUE(bad(prompt(text)).starts_with("prompt")) << text;
+  EXPECT_EQ(bad(prompt(R"("prompt":[1000])")), "prompt[0]");
+  EXPECT_EQ(bad(prompt(R"("prompt":"x","logprobs":6)")), "logprobs");
+  EXPECT_EQ(bad(prompt(R"("prompt":"x","echo":true)")), "echo");
+  EXPECT_EQ(bad(prompt(R"("prompt":"x","suffix":"y")")), "suffix");
+  EXPECT_EQ(bad(prompt(R"("prompt":"x","best_of":2)")), "best_of");
+  EXPECT_EQ(bad(prompt(R"("prompt":"x","messages":[])")), "messages");
+}
+
+std::string json_error(std::string_view body) {
+  const Result result = parse(body);
+  const Problem* problem = std::get_if<Problem>(&result);
+  if (!problem) return "accepted";
+  EXPECT_EQ(problem->code, "invalid_json");
+  return problem->message;
+}
+
+TEST(ParseRequest, BrokenJson) {
+  for (const std::string body : {"", "{", "[]", "1", "{\"messages\":NaN}", "{\"temperature\":nan}", "{} x", "{\"a\":1,}", "\xEF\xBB\xBF{}",
+                                 "{\"a\":\"\xC3\x28\"}", "{\"a\":\"\\ud800\"}", "{'a':1}"})
+    EXPECT_NE(json_error(body), "accepted") << body;
+  EXPECT_NE(json_error(std::string(10 << 20, '[')), "accepted");
+  std::string nested;
+  for (int i = 0; i < 100'000; ++i) nested += "{\"a\":";
+  EXPECT_NE(json_error(nested), "accepted");
+}
+
+TEST(ParseRequest, AKeyGivenTwiceIsRefusedByName) {
+  EXPECT_NE(json_error(R"({"seed":1,"seed":2})").find("'seed'"), std::string::npos);
+  EXPECT_NE(json_error(R"({"messages":[{"role":"user","ro\u006ce":"x"}]})").find("'role'"), std::string::npos) << "also deep, also escaped";
+  EXPECT_NE(json_error(R"({"metadata":{"a":{"b":1,"b":1}}})").find("'b'"), std::string::npos);
+}
+
+}   // namespace
+}   // namespace tensorcache

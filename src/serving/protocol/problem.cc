@@ -1,0 +1,69 @@
+#include "serving/protocol/problem.h"
+
+#include <string_view>
+#include <utility>
+
+#include "base/json/json_text.h"
+
+namespace tensorcache {
+namespace {
+
+std::string_view type_of(int status) {
+  switch (status) {
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 408:
+      return "timeout_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "server_error";
+  }
+}
+
+void append_text_or_null(std::string& out, std::string_view text) {
+  if (text.empty())
+    out += "null";
+  else
+    append_json_string(out, text);
+}
+
+}   // namespace
+
+Problem bad_field(std::string param, std::string message, std::string code) {
+  return {400, std::move(message), std::move(param), std::move(code), 0};
+}
+
+Problem problem_of(const Failure& failure) {
+  switch (failure.code) {
+    case Failure::Code::kBadRequest:
+      return {400, failure.message, failure.param, "invalid_value", 0};
+    case Failure::Code::kContextOverflow:
+      return {400, failure.message, failure.param.empty() ? "messages" : failure.param, "context_length_exceeded", 0};
+    case Failure::Code::kOverloaded:
+      return {503, failure.message, "", "overloaded", 1};
+    case Failure::Code::kShuttingDown:
+      return {503, failure.message, "", "shutting_down", 5};
+    case Failure::Code::kCancelled:
+    case Failure::Code::kInternal:
+      break;
+  }
+  return {500, failure.message, "", "internal_error", 0};
+}
+
+std::string problem_json(const Problem& problem) {
+  std::string out = "{\"error\":{\"message\":";
+  append_json_string(out, problem.message);
+  out += ",\"type\":";
+  append_json_string(out, type_of(problem.status));
+  out += ",\"param\":";
+  append_text_or_null(out, problem.param);
+  out += ",\"code\":";
+  append_text_or_null(out, problem.code);
+  out += ",\"status\":";
+  append_json_number(out, problem.status);
+  out += "}}";
+  return out;
+}
+
+}   // namespace tensorcache

@@ -1,0 +1,25 @@
+// What goes wrong, as a client sees it: OpenAI's error envelope.
+#pragma once
+
+#include <string>
+
+#include "serving/engine/engine.h"
+
+namespace tensorcache {
+
+struct Problem {
+  int status = 500;
+  std::string message;     // for people: what is wrong and what would be right
+  std::string param;       // the field, or empty
+  std::string code;        // for programs, or empty
+  int retry_after_s = 0;   // 0: no such header
+};
+
+// 400 about a field.
+[[nodiscard]] Problem bad_field(std::string param, std::string message, std::string code = "invalid_value");
+[[nodiscard]] Problem problem_of(const Failure& failure);
+
+// {"error":{"message","type","param","code","status"}}; type follows from the status.
+[[nodiscard]] std::string problem_json(const Problem& problem);
+
+}   // namespace tensorcache

@@ -1,0 +1,266 @@
+#include "serving/server/cache_routes.h"
+
+#include <algorithm>
+#include <charconv>
+#include <optional>
+
+#include "base/core/units.h"
+#include "base/json/json_document.h"
+#include "base/json/json_text.h"
+
+namespace tensorcache {
+namespace {
+
+constexpr std::size_t kDefaultLimit = 20, kMaxLimit = 1000;
+
+void member(std::string& out, std::string_view name, std::uint64_t value) {
+  if (out.back() != '{') out += ',';
+  append_json_string(out, name);
+  out += ':';
+  append_json_number(out, value);
+}
+
+void append_kinds(std::string& out, const Stats& stats) {
+  out += "\"kinds\":{";
+  for (std::size_t kind = 0; kind < kKindCount; ++kind) {
+    if (kind > 0) out += ',';
+    append_json_string(out, kind_name(static_cast<Kind>(kind)));
+    out += ":{";
+    member(out, "entries", stats.kinds[kind].entries);
+    member(out, "value_bytes", stats.kinds[kind].value_bytes);
+    member(out, "charged_bytes", stats.kinds[kind].charged_bytes);
+    out += '}';
+  }
+  out += '}';
+}
+
+void append_budget(std::string& out, const Stats& stats, const host::MemoryState& memory) {
+  member(out, "capacity_bytes", stats.capacity_bytes);
+  member(out, "used_bytes", stats.used_bytes);
+  member(out, "peak_bytes", stats.peak_bytes);
+  member(out, "hits", stats.hits);
+  member(out, "misses", stats.misses);
+  member(out, "puts", stats.puts);
+  member(out, "rejected_puts", stats.rejected_puts);
+  member(out, "evictions", stats.evictions);
+  member(out, "expirations", stats.expirations);
+  member(out, "removals", stats.removals);
+  out += memory.automatic ? ",\"automatic\":true," : ",\"automatic\":false,";
+}
+
+void append_disk(std::string& out, const DiskStats& stats) {
+  if (stats.directory.empty()) return;
+  out += "\"disk\":{";
+  member(out, "capacity_bytes", stats.capacity_bytes);
+  member(out, "used_bytes", stats.used_bytes);
+  member(out, "entries", stats.entries);
+  member(out, "value_bytes", stats.value_bytes);
+  member(out, "hits", stats.hits);
+  member(out, "puts", stats.puts);
+  member(out, "dropped_puts", stats.dropped_puts);
+  member(out, "evictions", stats.evictions);
+  member(out, "corrupt_records", stats.corrupt_records);
+  member(out, "read_errors", stats.read_errors);
+  member(out, "write_errors", stats.write_errors);
+  out += stats.degraded ? ",\"degraded\":true,\"reason\":" : ",\"degraded\":false,\"reason\":";
+  append_json_string(out, stats.reason);
+  out += "},";
+}
+
+void append_entry(std::string& out, const EntryInfo& entry) {
+  out += "{\"key\":\"" + entry.key.hex() + "\",\"kind\":";
+  append_json_string(out, kind_name(entry.kind));
+  out += ",\"value_bytes\":";
+  append_json_number(out, entry.value_bytes);
+  out += ",\"hits\":";
+  append_json_number(out, entry.hits);
+  out += ",\"age_ms\":";
+  append_json_number(out, std::int64_t{entry.age.count()});
+  out += entry.chained ? ",\"chained\":true}" : ",\"chained\":false}";
+}
+
+std::optional<std::size_t> parse_limit(std::string_view query) {
+  const std::optional<std::string_view> text = query_value(query, "limit");
+  if (!text) return kDefaultLimit;
+  std::size_t limit = 0;
+  const auto end = std::from_chars(text->data(), text->data() + text->size(), limit);
+  if (end.ec != std::errc{} || end.ptr != text->data() + text->size()) return std::nullopt;
+  return std::min(limit, kMaxLimit);
+}
+
+// A size in bytes out of a number or a text.
+std::optional<Problem> read_size(const std::string& name, const boost::json::value& value, std::uint64_t least, std::optional<std::uint64_t>* bytes) {
+  if (value.is_string()) {
+    const auto parsed = parse_size(std::string_view(value.get_string()));
+    if (!parsed) return bad_field(name, name + ": " + parsed.error);
+    *bytes = *parsed;
+  } else {
+    boost::system::error_code failed;
+    *bytes = value.to_number<std::uint64_t>(failed);
+    if (failed) return bad_field(name, name + " must be a number of bytes or a text like \"4GiB\"");
+  }
+  if (**bytes < least) return bad_field(name, name + " must be at least " + format_size(least));
+  return std::nullopt;
+}
+
+constexpr std::uint64_t kLeastMemory = std::uint64_t{1} << 20, kLeastDisk = std::uint64_t{64} << 20;
+
+std::optional<Problem> not_admin(const Caller& caller) {
+  if (caller.admin) return std::nullopt;
+  return Problem{403, "/cache/config is everybody's and needs an admin's API key", "", "admin_required", 0};
+}
+
+Reply config_reply(const Service& service, std::uint64_t disk_size) {
+  const host::MemoryState memory = service.memory->state();
+  Reply reply;
+  reply.body = "{";
+  member(reply.body, "memory", memory.capacity_bytes);
+  reply.body += memory.automatic ? ",\"memory_auto\":true" : ",\"memory_auto\":false";
+  if (!service.cache.disk_stats().directory.empty()) member(reply.body, "disk_size", disk_size);
+  reply.body += '}';
+  return reply;
+}
+
+// What DELETE /cache names.
+struct Deletion {
+  bool all = false;   // of everybody: said, not only meant
+  std::optional<std::string> tenant, model;
+  std::optional<std::chrono::milliseconds> older_than;
+};
+
+std::optional<Problem> read_deletion(std::string_view query, Deletion& wanted) {
+  while (!query.empty()) {
+    const std::string_view parameter = query.substr(0, query.find('&'));
+    query.remove_prefix(std::min(parameter.size() + 1, query.size()));
+    const std::string name(parameter.substr(0, parameter.find('=')));
+    const std::string value = percent_decoded(parameter.substr(std::min(name.size() + 1, parameter.size())));
+    if (name == "scope" && value == "all") {
+      wanted.all = true;
+      continue;
+    }
+    if (name == "scope") return bad_field(name, "scope must be all");
+    if (name != "tenant" && name != "model" && name != "older_than") {
+      return bad_field(name, "unknown parameter '" + name + "'; there are tenant, model, older_than and scope", "unknown_parameter");
+    }
+    if (value.empty()) return bad_field(name, name + " must not be empty");
+    std::optional<std::string>& text = name == "tenant" ? wanted.tenant : wanted.model;
+    if (name == "older_than" ? wanted.older_than.has_value() : text.has_value()) return bad_field(name, name + " is given twice");
+    if (name != "older_than") {
+      text = value;
+      continue;
+    }
+    const auto time = parse_duration(value);
+    if (!time) return bad_field(name, name + ": " + time.error);
+    wanted.older_than = *time;
+  }
+  return std::nullopt;
+}
+
+// All under which this model stored something: it has one for each of its settings. By its name, or a number as `tensorcache inspect` shows it.
+std::vector<std::uint32_t> sources_of(const Service& service, const std::string& model) {
+  std::vector<std::uint32_t> sources = service.cache.sources_named(model);
+  const auto add = [&](std::uint32_t source) {
+    if (std::find(sources.begin(), sources.end(), source) == sources.end()) sources.push_back(source);
+  };
+  const Engine* engine = service.engine.load();
+  if (engine && engine->info().model_name == model) add(engine->info().source);
+  std::uint32_t number = 0;
+  const auto end = std::from_chars(model.data(), model.data() + model.size(), number, 16);
+  if (sources.empty() && end.ec == std::errc{} && end.ptr == model.data() + model.size()) add(number);
+  return sources;
+}
+
+}   // namespace
+
+Reply show_config(const Service& service, const Caller& caller) {
+  if (const auto problem = not_admin(caller)) return problem_reply(*problem);
+  return config_reply(service, service.cache.disk_stats().capacity_bytes);
+}
+
+Reply change_config(Service& service, const Caller& caller, std::string_view body) {
+  if (const auto problem = not_admin(caller)) return problem_reply(*problem);
+  std::string error;
+  const auto document = parse_json(body, {}, error);
+  if (!document || !document->is_object()) {
+    return problem_reply({400, document ? "the body must be a JSON object" : "the body is not valid JSON: " + error, "", "invalid_json", 0});
+  }
+  std::optional<std::uint64_t> memory, disk_size;
+  bool automatic = false;
+  for (const auto& item : document->get_object()) {
+    const std::string name(item.key());
+    const bool is_memory = name == "memory";
+    if (!is_memory && name != "disk_size") return problem_reply(bad_field(name, "unknown field '" + name + "'", "unknown_parameter"));
+    if (!is_memory && service.cache.disk_stats().directory.empty()) return problem_reply(bad_field(name, "disk_size: there is no disk cache"));
+    automatic = automatic || (is_memory && item.value() == "auto");
+    if (is_memory && automatic) continue;
+    const auto problem = read_size(name, item.value(), is_memory ? kLeastMemory : kLeastDisk, is_memory ? &memory : &disk_size);
+    if (problem) return problem_reply(*problem);
+  }
+  const std::uint64_t machine = service.memory->total_bytes();
+  if (memory && machine > 0 && *memory > machine) {
+    return problem_reply(bad_field("memory", "memory: " + format_size(*memory) + " is more than there is (" + format_size(machine) + ")"));
+  }
+  if (disk_size) service.cache.resize_disk(*disk_size);
+  if (automatic) service.memory->set_automatic();
+  if (memory) service.memory->set(*memory);
+  return config_reply(service, disk_size.value_or(service.cache.disk_stats().capacity_bytes));
+}
+
+Reply show_cache(const Service& service, const Caller& caller, std::string_view query) {
+  const std::optional<std::size_t> limit = parse_limit(query);
+  if (!limit) return problem_reply(bad_field("limit", "limit must be a number from 0 to " + std::to_string(kMaxLimit)));
+  const std::uint64_t owner = tenant_owner(caller.tenant);
+  // The whole budget and its counters would tell one tenant what the others do.
+  const Stats stats = caller.admin ? service.cache.stats() : service.cache.stats(owner);
+  Reply reply;
+  std::string& out = reply.body;
+  out += '{';
+  if (caller.admin) append_budget(out, stats, service.memory->state());
+  if (caller.admin) append_disk(out, service.cache.disk_stats());
+  append_kinds(out, stats);
+  out += ",\"entries\":[";
+  const auto entries = service.cache.list(caller.admin ? std::nullopt : std::optional(owner), *limit);
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (i > 0) out += ',';
+    append_entry(out, entries[i]);
+  }
+  out += "]}";
+  return reply;
+}
+
+Reply clear_cache(Service& service, const Caller& caller, std::string_view query) {
+  Deletion wanted;
+  if (const auto problem = read_deletion(query, wanted)) return problem_reply(*problem);
+  if (!caller.admin && service.options.share_across_tenants) {
+    return problem_reply({403, "tenants share what is stored, so deleting it needs an admin's API key", "", "admin_required", 0});
+  }
+  if (!caller.admin && wanted.all) return problem_reply({403, "what all tenants have needs an admin's API key", "scope", "admin_required", 0});
+  if (wanted.all && wanted.tenant) return problem_reply(bad_field("scope", "scope=all and a tenant do not go together"));
+  if (service.options.share_across_tenants && wanted.tenant && *wanted.tenant != kSharedByAll) {
+    return problem_reply(bad_field("tenant", "tenants share what is stored here: there is nothing of one tenant alone"));
+  }
+  if (!caller.admin && wanted.tenant && *wanted.tenant != caller.tenant) {
+    return problem_reply({403, "what another tenant has needs an admin's API key", "tenant", "admin_required", 0});
+  }
+  if (!caller.admin) wanted.tenant = caller.tenant;
+  Selection what{.older_than = wanted.older_than};
+  if (wanted.tenant) what.owner = tenant_owner(*wanted.tenant == kSharedByAll ? "" : *wanted.tenant);
+  std::uint64_t removed = 0;
+  if (wanted.model) {
+    const std::vector<std::uint32_t> sources = sources_of(service, *wanted.model);
+    if (sources.empty()) return problem_reply({404, "nothing is known of a model '" + *wanted.model + "' here", "model", "model_not_found", 0});
+    for (const std::uint32_t source : sources) {
+      what.source = source;
+      removed += service.cache.clear(what);
+    }
+  } else {
+    removed = service.cache.clear(what);
+  }
+  Reply reply;
+  reply.body = "{";
+  member(reply.body, "removed", removed);
+  reply.body += '}';
+  return reply;
+}
+
+}   // namespace tensorcache

@@ -1,0 +1,380 @@
+#include "serving/server/completion.h"
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <utility>
+#include <variant>
+
+#include "serving/answer/answer_key.h"
+#include "serving/answer/flight.h"
+#include "serving/protocol/cache_control.h"
+#include "serving/server/elsewhere.h"
+#include "serving/protocol/openai_json.h"
+#include "serving/protocol/parse_request.h"
+
+namespace tensorcache {
+namespace {
+
+// GCC 12 miscompiles some temporaries within a co_await expression: what is passed to a coroutine here is a variable.
+
+constexpr std::size_t kDeltasAtOnce = 64;
+constexpr std::size_t kFlushBytes = 64 << 10;
+constexpr std::chrono::seconds kDiskPatience{1};           // for a stored answer; computing it takes seconds too
+constexpr std::chrono::milliseconds kPlacePatience{500};   // until a stream's headers go without what was reused of the prompt
+
+// One completion on its way: what the request said and how it is answered.
+struct Completion {
+  Exchange& exchange;
+  ParsedRequest parsed;
+  ReplyHead head;
+  CacheStatus status;
+  Metrics::Source source = Metrics::Source::kComputed;
+  Connection::Clock::time_point first_token{};
+
+  [[nodiscard]] Connection& connection() const { return *exchange.connection; }
+  [[nodiscard]] std::string cache_status_line() const { return "Cache-Status: " + cache_status_text(status) + "\r\n"; }
+  void saw_token() {
+    if (first_token == Connection::Clock::time_point{}) first_token = Connection::Clock::now();
+  }
+  void count(const Usage& usage) {
+    saw_token();
+    exchange.service.metrics.count_answer(source, first_token - exchange.received, Connection::Clock::now() - exchange.received);
+    exchange.record.source = Metrics::source_name(source);
+    exchange.record.usage = usage;
+    exchange.record.first_token_seconds = std::chrono::duration<double>(first_token - exchange.received).count();
+  }
+  // Who follows another's computation had nothing of its prompt computed.
+  [[nodiscard]] Usage usage(Usage usage) const {
+    if (status.collapsed) usage.cached_tokens = usage.prompt_tokens;
+    return usage;
+  }
+};
+
+// A streamed reply's framing: chunks, or for HTTP/1.0 the bare bytes.
+class EventStream {
+ public:
+  explicit EventStream(Completion& completion)
+      : completion_(completion), reply_(completion.head, completion.parsed.include_usage), bare_(completion.exchange.request.http_1_0) {}
+
+  [[nodiscard]] StreamReply& reply() { return reply_; }
+  [[nodiscard]] std::string& events() { return events_; }
+  [[nodiscard]] bool keep_alive() const { return framing_.keep_alive && !bare_; }
+
+  void open(const std::string& headers) {
+    framing_ = {completion_.exchange.keep_alive(), false, bare_};
+    wire_ = render_stream_head(headers + completion_.exchange.id_line, framing_);
+    completion_.exchange.service.metrics.count_reply(completion_.exchange.route, 200);
+    completion_.exchange.record.status = 200;
+    reply_.begin(events_);
+  }
+  // Sends what has come together; with `last`, the end of the stream too. False: the client has gone.
+  [[nodiscard]] Task<bool> flush(bool last) {
+    if (bare_)
+      wire_ += events_;
+    else if (!events_.empty())
+      append_chunk(wire_, events_);
+    if (last && !bare_) wire_ += kLastChunk;
+    events_.clear();
+    const bool written = co_await completion_.connection().write(wire_);
+    wire_.clear();
+    co_return written;
+  }
+
+ private:
+  Completion& completion_;
+  StreamReply reply_;
+  const bool bare_;
+  Framing framing_;
+  std::string events_, wire_;
+};
+
+CacheStatus::Bypass bypass_of(const ServerOptions& options, const ParsedRequest& parsed) {
+  if (!options.cache_answers) return CacheStatus::Bypass::kAnswersOff;
+  return parsed.request->sampling.repeatable() || options.cache_sampled ? CacheStatus::Bypass::kNone : CacheStatus::Bypass::kSampled;
+}
+
+Flights::Order make_order(const ServerOptions& options, const CacheControl& control, const ParsedRequest& parsed, const Engine& engine,
+                          bool eligible) {
+  const std::shared_ptr<Request>& request = parsed.request;
+  const bool no_store = control.no_store || parsed.no_store;
+  request->use_prefix_cache = !control.no_cache;
+  request->store_prefix = !no_store;
+  Flights::Order order;
+  if (eligible) {
+    order.salt = engine.answer_salt();
+    order.key = answer_key(*request, engine.info().answer_fingerprint, order.salt);
+  }
+  order.look_up = order.join = eligible && !control.no_cache;
+  order.max_age = control.max_age;
+  order.compute = !control.only_if_cached;
+  order.store = eligible && !no_store;
+  order.time_to_live = options.answer_time_to_live;
+  order.context_tokens = engine.info().context_tokens;
+  order.request = request;
+  return order;
+}
+
+// A stored answer.
+Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
+  Answer& answer = hit.answer;
+  completion.source = Metrics::Source::kStored;
+  completion.head.created_unix_s = answer.created_unix_s;
+  answer.usage.cached_tokens = answer.usage.prompt_tokens;   // nothing was computed
+  const std::string headers =
+      completion.cache_status_line() + "Age: " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count()) + "\r\n";
+  if (!completion.parsed.stream) {
+    WholeReply whole(completion.head);
+    for (const Delta& delta : answer.deltas) whole.add(delta);
+    Reply reply;
+    reply.headers = headers;
+    reply.body = whole.finish(answer.reason, answer.usage);
+    answer.deltas.clear();   // the client may take long to read
+    completion.count(answer.usage);
+    co_return co_await send(completion.exchange, std::move(reply));
+  }
+  EventStream stream(completion);
+  stream.open(headers);
+  for (const Delta& delta : answer.deltas) {
+    stream.reply().delta(stream.events(), delta);
+    if (stream.events().size() >= kFlushBytes && !co_await stream.flush(false)) co_return false;
+  }
+  stream.reply().finish(stream.events(), answer.reason, answer.usage);
+  completion.count(answer.usage);
+  const bool written = co_await stream.flush(true);
+  co_return written&& stream.keep_alive();
+}
+
+// The next events; false if the client has gone first.
+Task<bool> next_events(Connection& connection, Follower& follower, Follower::Events& events) {
+  while (!connection.gone()) {
+    if (follower.next(events, kDeltasAtOnce)) co_return true;
+    co_await connection.wait();
+  }
+  co_return false;
+}
+
+void note_begin(Completion& completion, const Follower::Events& events) {
+  if (!events.begin || completion.status.collapsed) return;
+  completion.status.prefix_tokens = events.begin->cached_tokens;
+  completion.status.fidelity = events.begin->fidelity;
+}
+
+Task<bool> reply_whole(Completion& completion, Follower& follower) {
+  WholeReply whole(completion.head);
+  Follower::Events events;
+  do {
+    if (!co_await next_events(completion.connection(), follower, events)) co_return false;
+    note_begin(completion, events);
+    if (!events.deltas.empty()) completion.saw_token();
+    for (const Delta* delta : events.deltas) whole.add(*delta);
+  } while (!events.finish && !events.failure);
+  co_await completion.connection().unwatch();
+  Reply reply;
+  if (events.failure) {
+    reply = problem_reply(problem_of(*events.failure));
+  } else {
+    completion.status.stored = events.stored;
+    reply.headers = completion.cache_status_line();
+    const Usage usage = completion.usage(events.finish->usage);
+    reply.body = whole.finish(events.finish->reason, usage);
+    completion.count(usage);
+  }
+  co_return co_await send(completion.exchange, std::move(reply));
+}
+
+// The first events; none, if the request waits longer for its place, but nothing can refuse it any more. False if the client has gone.
+Task<bool> first_events(Completion& completion, Follower& follower, Follower::Events& events) {
+  const auto connection = completion.exchange.connection;
+  const auto late = std::make_shared<bool>(false);
+  Timer patience(connection->socket().get_executor());
+  while (!connection->gone()) {
+    const bool came = follower.next(events, kDeltasAtOnce);
+    if (events.has_more() || *late) co_return true;
+    if (came) {
+      patience.expires_after(kPlacePatience);
+      patience.async_wait([connection, late](boost::system::error_code error) {
+        if (error) return;
+        *late = true;
+        Connection::wake(connection);
+      });
+    } else {
+      co_await connection->wait();
+    }
+  }
+  co_return false;
+}
+
+Task<bool> reply_streamed(Completion& completion, Follower& follower) {
+  Follower::Events events;
+  if (!co_await first_events(completion, follower, events)) co_return false;
+  if (events.failure && !events.begin) {   // nothing was sent yet: a plain error with its own status
+    co_await completion.connection().unwatch();
+    Reply reply = problem_reply(problem_of(*events.failure));
+    co_return co_await send(completion.exchange, std::move(reply));
+  }
+  note_begin(completion, events);
+  EventStream stream(completion);
+  stream.open(completion.cache_status_line());
+  for (;;) {
+    if (!events.deltas.empty()) completion.saw_token();
+    for (const Delta* delta : events.deltas) stream.reply().delta(stream.events(), *delta);
+    if (events.failure) {
+      stream.events() += "data: " + problem_json(problem_of(*events.failure)) + "\n\n";
+      completion.exchange.record.failed = true;
+      co_await stream.flush(false);
+      co_return false;   // cut without [DONE] and without a last chunk, so that nobody takes it for whole
+    }
+    if (events.finish) {
+      const Usage usage = completion.usage(events.finish->usage);
+      stream.reply().finish(stream.events(), events.finish->reason, usage);
+      completion.count(usage);
+      if (!co_await stream.flush(true)) co_return false;
+      co_return stream.keep_alive();
+    }
+    if (!co_await stream.flush(false)) co_return false;
+    if (!co_await next_events(completion.connection(), follower, events)) co_return false;
+  }
+}
+
+Task<bool> reply_from_flight(Completion& completion, Follower& follower) {
+  completion.source = completion.status.collapsed ? Metrics::Source::kCollapsed : Metrics::Source::kComputed;
+  completion.head.created_unix_s = follower.created_unix_s();
+  completion.connection().watch();
+  bool again = false;
+  if (completion.parsed.stream)
+    again = co_await reply_streamed(completion, follower);
+  else
+    again = co_await reply_whole(completion, follower);
+  const bool left_early = completion.connection().gone();
+  follower.leave();
+  co_await completion.connection().unwatch();
+  if (left_early) completion.exchange.service.metrics.count_client_gone();
+  co_return again && !completion.connection().gone();
+}
+
+// What is made of a body before anything is looked up: whatever takes longer the longer the body is.
+struct Prepared {
+  ParsedRequest parsed;
+  CacheControl control;
+  CacheStatus::Bypass bypass = CacheStatus::Bypass::kNone;
+  Flights::Order order;
+  std::optional<Problem> problem;   // then nothing else counts
+
+  [[nodiscard]] bool eligible() const { return bypass == CacheStatus::Bypass::kNone; }
+};
+
+struct Preparation {
+  const ServerOptions& options;
+  const Engine& engine;
+  Request::Kind kind;
+  std::string tenant, cache_control, body;
+
+  Prepared operator()() const {
+    Prepared prepared;
+    auto checked = parse_request(kind, body, engine.info().vocab_tokens);
+    if (Problem* problem = std::get_if<Problem>(&checked)) {
+      prepared.problem = std::move(*problem);
+      return prepared;
+    }
+    prepared.parsed = std::get<ParsedRequest>(std::move(checked));
+    const std::string& model = prepared.parsed.model;
+    if (!model.empty() && model != engine.info().model_name) {
+      prepared.problem = unknown_model_problem(model, engine.info());
+      prepared.parsed = {};   // a large one takes long to free, too
+      return prepared;
+    }
+    prepared.parsed.request->tenant = tenant;
+    prepared.control = parse_cache_control(cache_control);
+    prepared.bypass = bypass_of(options, prepared.parsed);
+    prepared.order = make_order(options, prepared.control, prepared.parsed, engine, prepared.eligible());
+    return prepared;
+  }
+};
+
+Task<Prepared> prepare(Exchange& exchange, const Engine& engine, const Caller& caller) {
+  HttpRequest& request = exchange.request;
+  const auto kind = exchange.route == Route::kChat ? Request::Kind::kChat : Request::Kind::kCompletion;
+  const bool large = request.body.size() >= kLargeBodyBytes;
+  Preparation preparation{exchange.service.options, engine, kind, caller.tenant, request.cache_control, std::exchange(request.body, {})};
+  if (!large) co_return preparation();
+  auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(preparation));
+  co_return co_await std::move(waiting);
+}
+
+// Waits while `begin` says that it began something, until it calls its argument or `patience` is over, as it promises.
+template <class Begin>
+Task<void> wait_for(std::shared_ptr<Connection> connection, Begin begin) {
+  const auto done = std::make_shared<std::atomic<bool>>(false);
+  const WakeupScope scope(connection);
+  const bool begun = begin([wakeup = scope.wakeup(), done] {
+    done->store(true);
+    wakeup->wake();
+  });
+  while (begun && !done->load()) co_await connection->wait();
+}
+
+// A stored answer may be on disk only. This thread never waits for a disk.
+Task<void> bring_answer(Exchange& exchange, const Flights::Order& order) {
+  const auto begin = [&](std::function<void()> done) {
+    return order.look_up && exchange.service.cache.load({order.key}, kDiskPatience, std::move(done));
+  };
+  co_await wait_for(exchange.connection, begin);
+}
+
+void note_bypass(Service& service, CacheStatus::Bypass bypass) {
+  service.metrics.count_bypass(bypass == CacheStatus::Bypass::kSampled ? Metrics::Bypass::kSampled : Metrics::Bypass::kAnswersOff);
+  if (bypass != CacheStatus::Bypass::kSampled || std::exchange(service.told_of_sampled, true)) return;
+  spdlog::info(
+      "a request is sampled (temperature above 0, no seed), so its answer is neither taken from the cache nor stored; "
+      "temperature 0 or a seed makes it repeatable, --cache-sampled on stores it all the same. This is said once");
+}
+
+CacheStatus::Forward forward_of(bool eligible, const CacheControl& control, const Flights::Outcome& outcome) {
+  if (outcome.hit) return CacheStatus::Forward::kNone;
+  if (!eligible) return CacheStatus::Forward::kBypass;
+  return control.no_cache || outcome.too_old ? CacheStatus::Forward::kRequest : CacheStatus::Forward::kMiss;
+}
+
+}   // namespace
+
+Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
+
+Problem unknown_model_problem(std::string_view name, const EngineInfo& info) {
+  return {404, "the model '" + std::string(name) + "' does not exist here; this server runs '" + info.model_name + "'", "model", "model_not_found",
+          0};
+}
+
+Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
+  Service& service = exchange.service;
+  Engine* engine = service.engine.load();
+  FreedElsewhere<const Request> freed(service.workers, exchange.request.body.size() >= kLargeBodyBytes);
+  Prepared prepared;
+  if (engine)
+    prepared = co_await prepare(exchange, *engine, caller);
+  else
+    prepared.problem = loading_problem();
+  if (prepared.problem) {
+    Reply reply = problem_reply(*prepared.problem);
+    co_return co_await send(exchange, std::move(reply));
+  }
+  freed.hold(prepared.parsed.request);
+  const EngineInfo& info = engine->info();
+  Completion completion{exchange, std::move(prepared.parsed), {}, {}};
+  const std::string fingerprint = fingerprint_text(info.answer_fingerprint);
+  const Request& request = *completion.parsed.request;
+  completion.head = {request.kind, info.model_name, fingerprint, 0, request.logprobs};
+  completion.status.bypass = prepared.bypass;
+  if (!prepared.eligible()) note_bypass(service, prepared.bypass);
+  co_await bring_answer(exchange, prepared.order);
+  Flights::Outcome outcome = service.flights.enter(prepared.order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
+  completion.status.forward = forward_of(prepared.eligible(), prepared.control, outcome);
+  completion.status.collapsed = outcome.collapsed;
+  if (outcome.hit) co_return co_await reply_from_store(completion, *outcome.hit);
+  if (outcome.follower) co_return co_await reply_from_flight(completion, outcome.follower);
+  Reply reply = problem_reply({504, "no stored answer, and the request says only-if-cached", "", "not_cached", 0});
+  reply.headers += completion.cache_status_line();
+  co_return co_await send(exchange, std::move(reply));
+}
+
+}   // namespace tensorcache

@@ -1,0 +1,74 @@
+// Work that would hold up the server's thread, done on another one.
+#pragma once
+
+#include <boost/asio/post.hpp>
+#include <boost/asio/thread_pool.hpp>
+
+#include <atomic>
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "serving/server/connection.h"
+
+namespace tensorcache {
+
+// Bodies from this size on are parsed elsewhere: a smaller one takes less than a few milliseconds.
+inline constexpr std::size_t kLargeBodyBytes = 64u << 10;
+
+// Runs `job` on `workers` and resumes with what it returned or threw. The job owns what it uses, or it lives as long as the pool: the coroutine may
+// be destroyed before the job ends.
+template <class Job>
+[[nodiscard]] Task<std::invoke_result_t<Job&>> elsewhere(std::shared_ptr<Connection> connection, asio::thread_pool& workers, Job job) {
+  struct State {
+    std::optional<std::invoke_result_t<Job&>> result;
+    std::exception_ptr failure;
+    std::atomic<bool> done{false};
+  };
+  const auto state = std::make_shared<State>();
+  const WakeupScope scope(connection);
+  asio::post(workers, [state, wakeup = scope.wakeup(), job = std::move(job)]() mutable {
+    try {
+      state->result.emplace(job());
+    } catch (...) {
+      state->failure = std::current_exception();
+    }
+    {
+      const Job over = std::move(job);
+    }   // freed here, not on the server's thread
+    state->done.store(true);
+    wakeup->wake();
+  });
+  while (!state->done.load()) co_await connection->wait();
+  if (state->failure) std::rethrow_exception(state->failure);
+  co_return std::move(*state->result);
+}
+
+// Holds a large object until the end of its scope, and then lets go of it on one of `workers`.
+template <class Object>
+class FreedElsewhere {
+ public:
+  FreedElsewhere(asio::thread_pool& workers, bool large) : workers_(workers), large_(large) {}
+  ~FreedElsewhere() {
+    if (!object_) return;
+    try {
+      asio::post(workers_, [object = std::move(object_)]() mutable { object.reset(); });
+    } catch (const std::bad_alloc&) {   // then here
+    }
+  }
+  FreedElsewhere(const FreedElsewhere&) = delete;
+  FreedElsewhere& operator=(const FreedElsewhere&) = delete;
+  void hold(std::shared_ptr<Object> object) {
+    if (large_) object_ = std::move(object);
+  }
+
+ private:
+  asio::thread_pool& workers_;
+  const bool large_;
+  std::shared_ptr<Object> object_;
+};
+
+}   // namespace tensorcache

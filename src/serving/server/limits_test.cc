@@ -1,0 +1,279 @@
+// Sizes, times and counts a client must keep to.
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "testing/server/client.h"
+
+namespace tensorcache {
+namespace {
+
+using namespace std::chrono_literals;
+
+class Limits : public ServerTest {};
+
+TEST_F(Limits, BodyTooLarge) {
+  ServerOptions options;
+  options.max_body_bytes = 1000;
+  start(options, FakeEngine::say({"x"}));
+  const ClientReply reply = post(chat_body(std::string(2000, 'x')));
+  EXPECT_EQ(reply.status, 413);
+  EXPECT_EQ(reply.error("code"), "body_too_large");
+  Client chunked = client();
+  chunked.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + std::string(0x800, 'x') +
+               "\r\n0\r\n\r\n");
+  EXPECT_EQ(chunked.read().status, 413);
+  EXPECT_EQ(post(chat_body("hi")).status, 200);
+}
+
+TEST_F(Limits, ALargeRefusedBodyStillGetsTheReply) {
+  ServerOptions options;
+  options.max_body_bytes = 1000;
+  start(options);
+  EXPECT_EQ(post(std::string(3 << 20, 'x')).status, 413);
+}
+
+TEST_F(Limits, HeadersTooLarge) {
+  ServerOptions options;
+  options.max_header_bytes = 1024;
+  start(options);
+  const ClientReply reply = get("/health", "X-Padding: " + std::string(5000, 'x') + "\r\n");
+  EXPECT_EQ(reply.status, 431);
+  EXPECT_EQ(reply.error("code"), "headers_too_large");
+}
+
+TEST_F(Limits, AChunkedBodyIsUnderstood) {
+  start({}, FakeEngine::say({"x"}));
+  const std::string body = chat_body("hi");
+  Client one = client();
+  char size[16];
+  snprintf(size, sizeof size, "%zx", body.size());
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(size) + "\r\n" + body +
+           "\r\n0\r\n\r\n");
+  EXPECT_EQ(one.read().text(), "x");
+}
+
+TEST_F(Limits, Expect100Continue) {
+  ServerOptions options;
+  options.max_body_bytes = 1000;
+  start(options, FakeEngine::say({"x"}));
+  const std::string body = chat_body("hi");
+  Client one = client();
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: " + std::to_string(body.size()) +
+           "\r\n\r\n");
+  EXPECT_EQ(one.read().status, 100);
+  one.send(body);
+  EXPECT_EQ(one.read().text(), "x");
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 5000\r\n\r\n");
+  EXPECT_EQ(one.read().status, 413) << "instead of being told to go on";
+}
+
+TEST_F(Limits, ASlowRequestTimesOut) {
+  ServerOptions options;
+  options.request_timeout = 150ms;
+  start(options);
+  Client one = client();
+  std::thread drip([&] {
+    for (int i = 0; i < 20; ++i) {
+      one.send(i == 0 ? "POST /v1/chat/completions HTTP/1.1\r\n" : "X: y\r\n");
+      std::this_thread::sleep_for(20ms);
+    }
+  });
+  const ClientReply reply = one.read();
+  drip.join();
+  EXPECT_EQ(reply.status, 408);
+  EXPECT_EQ(reply.error("code"), "request_timeout");
+  EXPECT_TRUE(one.closed_within(3s));
+}
+
+TEST_F(Limits, ASlowBodyTimesOut) {
+  ServerOptions options;
+  options.request_timeout = 150ms;
+  start(options);
+  Client one = client();
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
+  EXPECT_EQ(one.read().status, 408);
+}
+
+TEST_F(Limits, TheTimeForARequestIsForAllOfIt) {
+  ServerOptions options;
+  options.request_timeout = 1000ms;
+  start(options);
+  Client one = client();
+  const auto begin = std::chrono::steady_clock::now();
+  one.send("POST /v1/chat/completions HTTP/1.1\r\n");
+  std::this_thread::sleep_for(700ms);
+  one.send("Host: localhost\r\nContent-Length: 100\r\n\r\n{");
+  EXPECT_EQ(one.read().status, 408);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1500ms);
+}
+
+TEST_F(Limits, AFastRequestThatStallsTimesOutToo) {
+  ServerOptions options;
+  options.request_timeout = 100ms;
+  options.max_body_bytes = std::uint64_t{4} << 30;
+  start(options);
+  for (int i = 0; i < 5; ++i) {
+    Client one = client();
+    one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
+    const std::string bytes = "1000\r\n" + std::string(0x1000, ' ') + "\r\n";
+    // Over the moment of the deadline, so that data is there at once whenever the server looks.
+    for (const auto end = std::chrono::steady_clock::now() + 115ms; std::chrono::steady_clock::now() < end;) one.send(bytes);
+    EXPECT_TRUE(one.closed_within(4s));
+  }
+}
+
+TEST_F(Limits, WhatAChunkedBodyCarriesBesideItsDataIsLimitedToo) {
+  start();
+  const std::string head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+  for (const std::string& begin : {head + "1;extension=", head + "0\r\nTrailer: "}) {
+    Client one = client();
+    one.send(begin + std::string(1 << 20, 'a'));
+    EXPECT_EQ(one.read().status, 400);
+  }
+}
+
+TEST_F(Limits, ABodyFromNobodyKnownIsNotAwaited) {
+  ServerOptions options;
+  options.api_keys = {{"secret", "t", false}};
+  start(options);
+  Client one = client();
+  one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{");
+  const ClientReply reply = one.read();
+  EXPECT_EQ(reply.status, 401);
+  EXPECT_EQ(reply.header("connection"), "close");
+}
+
+TEST_F(Limits, ASilentConnectionIsClosed) {
+  ServerOptions options;
+  options.request_timeout = 100ms;
+  start(options);
+  EXPECT_TRUE(client().closed_within(3s));
+}
+
+TEST_F(Limits, AnIdleConnectionIsClosed) {
+  ServerOptions options;
+  options.keep_alive_timeout = 100ms;
+  start(options);
+  Client one = client();
+  one.request("GET", "/health");
+  EXPECT_EQ(one.read().status, 200);
+  EXPECT_TRUE(one.closed_within(3s));
+}
+
+TEST_F(Limits, NoTimeLimitWhileTheEngineComputes) {
+  ServerOptions options;
+  options.request_timeout = options.keep_alive_timeout = options.write_timeout = 50ms;
+  start(options);
+  Client one = client();
+  one.post(chat_body("hi"));
+  const FakeEngine::Job job = engine_->job(0);
+  std::this_thread::sleep_for(200ms);
+  job.begin();
+  job.say("x");
+  job.finish();
+  EXPECT_EQ(one.read().text(), "x");
+}
+
+TEST_F(Limits, TooManyConnections) {
+  ServerOptions options;
+  options.max_connections = 2;
+  start(options);
+  Client one = client(), two = client();
+  one.request("GET", "/health");
+  two.request("GET", "/health");
+  EXPECT_EQ(one.read().status, 200);
+  EXPECT_EQ(two.read().status, 200);
+  Client three = client();
+  three.request("GET", "/health");
+  const ClientReply reply = three.read();
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_EQ(reply.header("retry-after"), "1");
+  EXPECT_EQ(reply.header("connection"), "close");
+  one.close();
+  EXPECT_TRUE(three.closed_within(3s));
+  for (int i = 0; i < 50; ++i) {   // 1 s; `three` stays open on its side and takes no place
+    if (get("/health").status == 200) return;
+    std::this_thread::sleep_for(20ms);
+  }
+  ADD_FAILURE() << "the place of a closed connection is free again";
+}
+
+// Each of them, not only the first few: a reset tells nobody to come back later.
+TEST_F(Limits, HundredsTooManyAreAllTold) {
+  ServerOptions options;
+  options.max_connections = 1;
+  start(options);
+  Client one = client();
+  one.request("GET", "/health");
+  EXPECT_EQ(one.read().status, 200);
+  std::vector<Client> more;
+  for (int i = 0; i < 400; ++i) {
+    more.push_back(client());
+    more.back().request("GET", "/health");
+  }
+  int told = 0;
+  for (Client& each : more) {
+    told += each.read().status == 503 ? 1 : 0;
+    each.close();
+  }
+  EXPECT_EQ(told, 400);
+}
+
+// Half a million small messages take a second to parse.
+TEST_F(Limits, ALargeBodyHoldsUpNobodyElse) {
+  start({}, FakeEngine::say({"x"}));
+  std::string body = R"({"model":"","temperature":0,"messages":[)";
+  while (body.size() < (15u << 20)) body += R"({"role":"user","content":"x"},)";
+  body.back() = ']';
+  body += '}';
+  std::atomic<bool> answered{false};
+  std::atomic<int> status{0};
+  const auto begin = std::chrono::steady_clock::now();
+  std::thread large([&] {
+    status = post(body).status;
+    answered = true;
+  });
+  std::chrono::steady_clock::duration longest{0};
+  while (!answered) {
+    const auto asked = std::chrono::steady_clock::now();
+    EXPECT_EQ(get("/health").status, 200);
+    longest = std::max(longest, std::chrono::steady_clock::now() - asked);
+  }
+  large.join();
+  const auto all = std::chrono::steady_clock::now() - begin;
+  EXPECT_EQ(status, 200);
+  EXPECT_LT(longest * 4, all) << "somebody waited for most of it";
+}
+
+TEST_F(Limits, MalformedHttp) {
+  start();
+  for (const std::string bytes : {"\r\nnonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+                                  "GET /health HTTP/1.1\r\n\r\n", "GET /health HTTP/1.1\r\nHost localhost\r\n\r\n"}) {
+    Client one = client();
+    one.send(bytes);
+    EXPECT_EQ(one.read().status, 400) << bytes;
+  }
+  EXPECT_EQ(get("/health").status, 200);
+}
+
+TEST_F(Limits, DeepNestingIsRefusedQuickly) {
+  start();
+  const auto begin = std::chrono::steady_clock::now();
+  const ClientReply reply = post(R"({"messages":)" + std::string(10 << 20, '['));
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.error("code"), "invalid_json");
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
+}
+
+TEST_F(Limits, AClientThatSendsHalfARequestAndLeavesIsForgotten) {
+  start();
+  {
+    client().send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
+  }
+  for (int i = 0; i < 100 && metric("tensorcache_connections") > 1; ++i) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(metric("tensorcache_connections"), 1);
+}
+
+}   // namespace
+}   // namespace tensorcache

@@ -1,0 +1,60 @@
+// The server's own figures, and the Prometheus page of all of them.
+#pragma once
+
+#include <prometheus/family.h>
+#include <prometheus/counter.h>
+#include <prometheus/histogram.h>
+#include <prometheus/registry.h>
+
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+
+#include "serving/engine/engine.h"
+#include "store/sizing/capacity_controller.h"
+#include "serving/protocol/router.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+
+// Threads: the server's only.
+class Metrics {
+ public:
+  // How an answer came about.
+  enum class Source : std::uint8_t { kStored, kCollapsed, kComputed };
+  [[nodiscard]] static std::string_view source_name(Source source);
+  // Why an answer was neither looked up nor stored.
+  enum class Bypass : std::uint8_t { kSampled, kAnswersOff };
+
+  Metrics();
+
+  void count_reply(Route route, int status);
+  void count_answer(Source source, std::chrono::duration<double> to_first_byte, std::chrono::duration<double> to_last_byte);
+  void count_bypass(Bypass bypass) { bypasses_[static_cast<std::size_t>(bypass)]->Increment(); }
+  void count_client_gone() { clients_gone_.Increment(); }
+  void count_refused_connection() { refused_connections_.Increment(); }
+  int connections = 0;
+
+  // The text format, with the cache's figures and the engine's, where there is one.
+  [[nodiscard]] std::string page(const Stats& cache, const host::MemoryState& memory, const DiskStats& disk, const Engine* engine) const;
+
+ private:
+  prometheus::Registry registry_;
+  prometheus::Family<prometheus::Counter>& replies_;
+  prometheus::Family<prometheus::Counter>& answers_;
+  prometheus::Counter* bypasses_[2];
+  prometheus::Family<prometheus::Histogram>& first_byte_;
+  prometheus::Family<prometheus::Histogram>& last_byte_;
+  prometheus::Counter& clients_gone_;
+  prometheus::Counter& refused_connections_;
+  std::map<std::pair<Route, int>, prometheus::Counter*> reply_counters_;
+  struct PerSource {
+    prometheus::Counter* answers;
+    prometheus::Histogram *first_byte, *last_byte;
+  };
+  PerSource sources_[3];
+};
+
+}   // namespace tensorcache

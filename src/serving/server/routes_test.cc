@@ -1,0 +1,296 @@
+// The routes, and what a client sees of wrong requests.
+#include <boost/json/parse.hpp>
+
+#include <mutex>
+#include <thread>
+
+#include "testing/server/client.h"
+
+namespace tensorcache {
+namespace {
+
+class Routes : public ServerTest {};
+
+TEST_F(Routes, AWholeChatAnswerHasOpenAisShape) {
+  start({}, FakeEngine::say({"Hi", " \"you\"\n"}));
+  const ClientReply reply = post(chat_body("hello"));
+  ASSERT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.header("content-type"), "application/json");
+  EXPECT_EQ(reply.header("x-request-id").substr(0, 4), "req_");
+  EXPECT_EQ(get("/health", "X-Request-Id: job-7.a_B\r\n").header("x-request-id"), "job-7.a_B");
+  for (const std::string& wild : {std::string(129, 'x'), std::string("a b"), std::string("a\"b"), std::string("\xC3\xA9")}) {
+    EXPECT_EQ(get("/health", "X-Request-Id: " + wild + "\r\n").header("x-request-id").substr(0, 4), "req_") << wild;
+  }
+  EXPECT_NE(reply.header("date"), "");
+  const boost::json::value json = reply.json();
+  EXPECT_EQ(json.at("object"), "chat.completion");
+  EXPECT_TRUE(json.at("id").as_string().starts_with("chatcmpl-"));
+  EXPECT_EQ(json.at("id").as_string().size(), 9u + 24u);
+  EXPECT_EQ(json.at("model"), "fake-model");
+  EXPECT_TRUE(json.at("system_fingerprint").as_string().starts_with("tc-"));
+  EXPECT_EQ(json.at("choices").at(0).at("message"), boost::json::parse(R"({"role":"assistant","content":"Hi \"you\"\n","refusal":null})"));
+  EXPECT_EQ(json.at("choices").at(0).at("finish_reason"), "stop");
+  EXPECT_EQ(json.at("usage"),
+            boost::json::parse(R"({"prompt_tokens":7,"completion_tokens":2,"total_tokens":9,"prompt_tokens_details":{"cached_tokens":0}})"));
+}
+
+TEST_F(Routes, ACompletionHasItsOwnShapeAndLogprobs) {
+  start({}, FakeEngine::say({"é", "b"}));
+  const ClientReply reply = post(R"({"prompt":"x","temperature":0,"logprobs":1})", "", "/v1/completions");
+  const boost::json::value json = reply.json();
+  EXPECT_EQ(json.at("object"), "text_completion");
+  EXPECT_TRUE(json.at("id").as_string().starts_with("cmpl-"));
+  EXPECT_EQ(json.at("choices").at(0).at("text"), "éb");
+  EXPECT_EQ(
+      json.at("choices").at(0).at("logprobs"),
+      boost::json::parse(R"({"tokens":["é","b"],"token_logprobs":[-0.25,-0.25],"top_logprobs":[{"alt0":-0.5},{"alt0":-0.5}],"text_offset":[0,1]})"));
+  EXPECT_EQ(engine_->job(0).request->kind, Request::Kind::kCompletion);
+  EXPECT_EQ(engine_->job(0).request->prompt, "x");
+}
+
+TEST_F(Routes, AlsoWithoutV1) {
+  start({}, FakeEngine::say({"x"}));
+  EXPECT_EQ(post(chat_body("a"), "", "/chat/completions").status, 200);
+  EXPECT_EQ(post(R"({"prompt":"a"})", "", "/completions?x=y").status, 200);
+}
+
+TEST_F(Routes, TheBudgetChangesWhileTheServerRuns) {
+  start({}, FakeEngine::say({"x"}));
+  const auto put = [&](std::string_view body) {
+    Client one = client();
+    one.request("PUT", "/cache/config", "", body);
+    return one.read();
+  };
+  const std::uint64_t before = cache_.stats().capacity_bytes;
+  EXPECT_EQ(get("/cache/config").json().at("memory").to_number<std::uint64_t>(), before);
+  EXPECT_EQ(put(R"({"memory":"2MiB"})").body, R"({"memory":2097152,"memory_auto":false})");
+  for (int i = 0; cache_.stats().capacity_bytes != 2'097'152 && i < 5000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(get("/cache/config").body, R"({"memory":2097152,"memory_auto":false})");
+  EXPECT_EQ(put(R"({"memory":"1000TiB"})").error("param"), "memory") << "more than there is";
+  EXPECT_EQ(put(R"({"memory":0})").error("param"), "memory");
+  EXPECT_EQ(put(R"({"memory":"2 bananas"})").error("param"), "memory");
+  EXPECT_EQ(put(R"({"memory":10})").error("param"), "memory");
+  EXPECT_EQ(put(R"({"memory":-5})").status, 400);
+  EXPECT_EQ(put(R"({"disk_size":"1GiB"})").error("param"), "disk_size") << "there is no disk";
+  EXPECT_EQ(put(R"({"speed":9})").error("param"), "speed");
+  EXPECT_EQ(put("nonsense").error("code"), "invalid_json");
+  EXPECT_EQ(cache_.stats().capacity_bytes, 2'097'152u) << "what is refused changes nothing";
+}
+
+TEST_F(Routes, AutoFollowsTheMachineAndANumberEndsIt) {
+  start({}, FakeEngine::say({"x"}));
+  const auto put = [&](std::string_view body) {
+    Client one = client();
+    one.request("PUT", "/cache/config", "", body);
+    return one.read();
+  };
+  EXPECT_NE(get("/metrics").body.find("\ntensorcache_memory_automatic 0"), std::string::npos);
+  EXPECT_EQ(put(R"({"memory":"auto"})").json().at("memory_auto"), true);
+  EXPECT_EQ(get("/cache").json().at("automatic"), true);
+  for (int i = 0; get("/metrics").body.find("\ntensorcache_memory_available_bytes ") == std::string::npos; ++i) {
+    ASSERT_LT(i, 1000);
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  EXPECT_NE(get("/metrics").body.find("\ntensorcache_memory_automatic 1"), std::string::npos);
+  EXPECT_EQ(put(R"({"memory":"automatic"})").error("param"), "memory");
+  EXPECT_EQ(get("/cache/config").json().at("memory_auto"), true);
+  EXPECT_EQ(put(R"({"memory":"4MiB"})").body, R"({"memory":4194304,"memory_auto":false})");
+  EXPECT_EQ(get("/cache").json().at("automatic"), false);
+}
+
+TEST_F(Routes, HealthSaysLoadingUntilReady) {
+  ServerOptions options;
+  options.api_keys = {{"secret", "t", false}};
+  start(options, FakeEngine::say({"x"}), false);
+  EXPECT_EQ(get("/health").status, 503);
+  EXPECT_EQ(get("/health").body, R"({"status":"loading"})");
+  const ClientReply early = post(chat_body("hi"), "Authorization: Bearer secret\r\n");
+  EXPECT_EQ(early.status, 503);
+  EXPECT_EQ(early.error("code"), "loading");
+  EXPECT_EQ(early.header("retry-after"), "1");
+  EXPECT_EQ(get("/v1/models", "Authorization: Bearer secret\r\n").status, 503);
+  server_->set_engine(*engine_);
+  EXPECT_EQ(get("/health").status, 200);
+  EXPECT_EQ(get("/health").json().at("status"), "ok");
+}
+
+TEST_F(Routes, Models) {
+  start();
+  EXPECT_EQ(get("/v1/models").json().at("data").at(0).at("id"), "fake-model");
+  EXPECT_EQ(get("/v1/models/fake-model").json().at("created"), 1'700'000'000);
+  EXPECT_EQ(get("/v1/models/fake%2Dmodel").status, 200);
+  const ClientReply unknown = get("/v1/models/gpt-5");
+  EXPECT_EQ(unknown.status, 404);
+  EXPECT_EQ(unknown.error("code"), "model_not_found");
+}
+
+TEST_F(Routes, AnUnknownModelIsNotFound) {
+  start({}, FakeEngine::say({"x"}));
+  const ClientReply reply = post(R"({"model":"gpt-5","messages":[{"role":"user","content":"hi"}]})");
+  EXPECT_EQ(reply.status, 404);
+  EXPECT_EQ(reply.error("code"), "model_not_found");
+  EXPECT_EQ(reply.error("param"), "model");
+  EXPECT_EQ(post(R"({"messages":[{"role":"user","content":"hi"}]})").status, 200) << "none named: the one there is";
+}
+
+TEST_F(Routes, NotFoundAndMethodNotAllowed) {
+  start();
+  EXPECT_EQ(get("/v1/embeddings").status, 404);
+  EXPECT_EQ(get("/v1/embeddings").error("code"), "unknown_url");
+  const ClientReply reply = get("/v1/chat/completions");
+  EXPECT_EQ(reply.status, 405);
+  EXPECT_EQ(reply.header("allow"), "POST");
+  EXPECT_EQ(get("/cache", "", "PUT").header("allow"), "GET, HEAD, DELETE");
+}
+
+TEST_F(Routes, HeadHasTheLengthButNoBody) {
+  start();
+  Client one = client();
+  one.request("HEAD", "/health");
+  EXPECT_NE(one.read(true).header("content-length"), "0");
+  one.request("GET", "/health");
+  EXPECT_EQ(one.read().json().at("status"), "ok") << "nothing was left over on the connection";
+}
+
+TEST_F(Routes, ABadFieldIsNamed) {
+  start();
+  const ClientReply reply = post(chat_body("hi", R"("frobnicate":1)"));
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.error("param"), "frobnicate");
+  EXPECT_EQ(reply.error("type"), "invalid_request_error");
+  EXPECT_NE(reply.error("message").find("frobnicate"), std::string::npos);
+  EXPECT_EQ(post("{").error("code"), "invalid_json");
+  EXPECT_EQ(engine_->submitted(), 0u);
+}
+
+TEST_F(Routes, TheEnginesFailuresHaveTheirStatus) {
+  start({}, [](const FakeEngine::Job& job) {
+    const std::string& what = job.request->messages[0].content;
+    if (what == "big")
+      job.fail(Failure::Code::kContextOverflow, "too long");
+    else if (what == "busy")
+      job.fail(Failure::Code::kOverloaded, "queue full");
+    else if (what == "bad")
+      job.fail(Failure::Code::kBadRequest, "no", "messages");
+    else
+      job.fail(Failure::Code::kInternal, "broken");
+  });
+  for (const std::string stream : {"\"stream\":false", "\"stream\":true"}) {
+    EXPECT_EQ(post(chat_body("big", stream)).error("code"), "context_length_exceeded");
+    EXPECT_EQ(post(chat_body("big", stream)).status, 400);
+    EXPECT_EQ(post(chat_body("busy", stream)).status, 503);
+    EXPECT_EQ(post(chat_body("busy", stream)).header("retry-after"), "1");
+    EXPECT_EQ(post(chat_body("bad", stream)).error("param"), "messages");
+    EXPECT_EQ(post(chat_body("other", stream)).status, 500);
+    EXPECT_EQ(post(chat_body("other", stream)).error("type"), "server_error");
+  }
+}
+
+TEST_F(Routes, AKeyIsRequired) {
+  ServerOptions options;
+  options.api_keys = {{"secret", "t", false}};
+  start(options, FakeEngine::say({"x"}));
+  for (const std::string header :
+       {"", "Authorization: Bearer wrong\r\n", "Authorization: Bearer \r\n", "Authorization: Basic secret\r\n", "Authorization: secret\r\n"}) {
+    const ClientReply reply = post(chat_body("hi"), header);
+    EXPECT_EQ(reply.status, 401) << header;
+    EXPECT_EQ(reply.error("code"), "invalid_api_key");
+    EXPECT_NE(reply.header("www-authenticate"), "");
+    EXPECT_EQ(reply.body.find("wrong"), std::string::npos);
+  }
+  EXPECT_EQ(post(chat_body("hi"), "authorization: bearer secret\r\n").status, 200);
+  EXPECT_EQ(get("/metrics").status, 401);
+}
+
+TEST_F(Routes, WebPagesOfOtherHostsAreRefused) {
+  start({}, FakeEngine::say({"x"}));
+  Client rebound = client();
+  rebound.send("GET /health HTTP/1.1\r\nHost: evil.example:8080\r\n\r\n");
+  const ClientReply reply = rebound.read();
+  EXPECT_EQ(reply.status, 403);
+  EXPECT_EQ(reply.error("code"), "host_not_allowed");
+  EXPECT_EQ(get("/health", "Origin: https://evil.example\r\n").error("code"), "origin_not_allowed");
+  EXPECT_EQ(get("/health", "Origin: null\r\n").status, 403);
+  EXPECT_EQ(get("/health", "Origin: http://localhost:3000\r\n").status, 200);
+}
+
+TEST_F(Routes, WithKeysAnyHostNameIsFine) {
+  ServerOptions options;
+  options.api_keys = {{"secret", "t", false}};
+  start(options);
+  Client one = client();
+  one.send("GET /health HTTP/1.1\r\nHost: models.example\r\nOrigin: https://pages.example\r\n\r\n");
+  EXPECT_EQ(one.read().status, 200);
+}
+
+TEST_F(Routes, MetricsCountWhatHappened) {
+  start({}, FakeEngine::say({"x"}));
+  (void)post(chat_body("hi"));
+  (void)post(chat_body("hi"));
+  (void)post("{");
+  EXPECT_EQ(metric(R"(tensorcache_answers_total{source="computed"})"), 1);
+  EXPECT_EQ(metric(R"(tensorcache_answers_total{source="stored"})"), 1);
+  EXPECT_EQ(metric(R"(tensorcache_http_replies_total{route="chat",status="200"})"), 2);
+  EXPECT_EQ(metric(R"(tensorcache_http_replies_total{route="chat",status="400"})"), 1);
+  EXPECT_EQ(metric(R"(tensorcache_first_token_seconds_count{source="computed"})"), 1);
+  EXPECT_EQ(metric(R"(tensorcache_cache_entries{kind="answer"})"), 1);
+  EXPECT_EQ(metric("tensorcache_engine_requests_total"), 1);
+  EXPECT_EQ(metric("tensorcache_ready"), 1);
+  EXPECT_EQ(metric("tensorcache_connections"), 1) << "the one that asks";
+}
+
+TEST_F(Routes, TwoHostHeadersAreRefused) {
+  start({}, FakeEngine::say({"x"}));
+  EXPECT_EQ(get("/v1/models", "Host: localhost\r\n").status, 400);
+}
+
+TEST_F(Routes, EachRequestIsToldToTheLog) {
+  struct Line {
+    std::string id, tenant, method, target, route, source;
+    int status;
+    Usage usage;
+    double first, total;
+  };
+  std::mutex mutex;
+  std::vector<Line> lines;
+  ServerOptions options;
+  options.api_keys = {{"key-a", "acme", false}};
+  options.on_request = [&](const RequestRecord& r) {
+    const std::lock_guard lock(mutex);
+    lines.push_back({std::string(r.id), std::string(r.tenant), std::string(r.method), std::string(r.target), std::string(r.route),
+                     std::string(r.source), r.status, r.usage, r.first_token_seconds, r.total_seconds});
+    throw std::runtime_error("a log that fails is not the client's affair");
+  };
+  start(options, FakeEngine::say({"x"}));
+  const std::string key = "Authorization: Bearer key-a\r\nX-Request-Id: mine\r\n";
+  EXPECT_EQ(post(chat_body("hi"), key).status, 200);
+  EXPECT_EQ(post(chat_body("hi", R"("stream":true)"), key).status, 200);
+  EXPECT_EQ(get("/v1/models?a=b", "").status, 401);
+  EXPECT_EQ(post("{", key).status, 400);
+  const auto count = [&] {
+    const std::lock_guard lock(mutex);
+    return lines.size();
+  };
+  for (int i = 0; i < 500 && count() < 4; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  server_->stop();
+  ASSERT_EQ(lines.size(), 4u);
+  EXPECT_EQ(lines[0].id, "mine");
+  EXPECT_EQ(lines[0].tenant, "acme");
+  EXPECT_EQ(lines[0].method + " " + lines[0].target, "POST /v1/chat/completions");
+  EXPECT_EQ(lines[0].status, 200);
+  EXPECT_EQ(lines[0].source, "computed");
+  EXPECT_GT(lines[0].usage.prompt_tokens, 0);
+  EXPECT_EQ(lines[0].usage.completion_tokens, 1);
+  EXPECT_GT(lines[0].first, 0);
+  EXPECT_GE(lines[0].total, lines[0].first);
+  EXPECT_EQ(lines[1].source, "stored");
+  EXPECT_EQ(lines[1].usage.cached_tokens, lines[1].usage.prompt_tokens);
+  EXPECT_EQ(lines[2].target, "/v1/models");
+  EXPECT_EQ(lines[2].status, 401);
+  EXPECT_EQ(lines[2].tenant, "");
+  EXPECT_EQ(lines[3].status, 400);
+  EXPECT_EQ(lines[3].source, "");
+}
+
+}   // namespace
+}   // namespace tensorcache

@@ -1,0 +1,36 @@
+// What all sessions share.
+#pragma once
+
+#include <boost/asio/thread_pool.hpp>
+
+#include <atomic>
+#include <memory>
+
+#include "serving/answer/flight.h"
+#include "store/sizing/capacity_controller.h"
+#include "serving/server/connection.h"
+#include "serving/server/metrics.h"
+#include "serving/server/server.h"
+#include "serving/protocol/tenants.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache {
+
+struct Service {
+  // Throws std::invalid_argument that names the option.
+  Service(ServerOptions options_in, Cache& cache_in);
+
+  const ServerOptions options;
+  Cache& cache;
+  const std::shared_ptr<host::MemoryKeeper> memory;
+  Tenants tenants;         // the server's thread only
+  const bool local_only;   // loopback without keys: see guard.h
+  Metrics metrics;
+  Flights flights;
+  std::atomic<Engine*> engine{nullptr};   // null while the model loads
+  bool draining = false;                  // the server's thread only
+  bool told_of_sampled = false;           // likewise
+  asio::thread_pool workers{2};           // see elsewhere.h; last, so that it ends before what its jobs use
+};
+
+}   // namespace tensorcache

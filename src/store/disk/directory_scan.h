@@ -1,0 +1,41 @@
+// What a directory holds, for those who look at it from outside: read only, also while a server uses it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/file/file.h"
+#include "store/disk/format.h"
+#include "store/disk/names_and_hits.h"
+
+namespace tensorcache::disk {
+
+struct SurveyEntry {
+  std::uint64_t segment = 0;
+  Located record;
+};
+
+struct Survey {
+  std::unordered_map<Key, SurveyEntry> entries;   // what a server would serve
+  Names names;
+  Usage usage;
+  std::uint64_t segments = 0, file_bytes = 0;
+  std::uint64_t lost_bytes = 0;                // damaged, or torn off by a crash
+  std::vector<std::string> damaged, unknown;   // names of segments
+  std::vector<std::string> unreadable;         // names, with why
+};
+
+// An error is the directory's.
+[[nodiscard]] int survey(FileSystem& files, const std::string& directory, Survey* result);
+
+struct Verdict {
+  std::uint64_t values = 0, value_bytes = 0;
+  std::vector<std::string> bad;   // "seg-....tcs at 12345: why"
+};
+// Reads and checks every value. `progress` gets the share that is done, 0 to 1.
+[[nodiscard]] Verdict verify(FileSystem& files, const std::string& directory, const Survey& survey, const std::function<void(float)>& progress);
+
+}   // namespace tensorcache::disk

@@ -1,0 +1,130 @@
+#include "store/disk/open_files.h"
+
+#include <cerrno>
+#include <utility>
+
+namespace tensorcache::disk {
+
+class OpenFiles::Shared final : public File {
+ public:
+  Shared(std::shared_ptr<State> state, std::string path) : state_(std::move(state)), path_(std::move(path)) { place_.push_back(this); }
+  ~Shared() override {
+    const std::lock_guard lock(state_->mutex);
+    if (file_) place_.splice(place_.begin(), state_->open, at_);
+  }
+  Shared(const Shared&) = delete;
+  Shared& operator=(const Shared&) = delete;
+
+  Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
+    int error = 0;
+    const std::shared_ptr<File> file = use(&error);
+    return file ? file->read(offset, parts) : Transfer{0, error};
+  }
+  Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) override {
+    int error = 0;
+    const std::shared_ptr<File> file = use(&error);
+    return file ? file->write(offset, parts) : Transfer{0, error};
+  }
+  int sync() override {
+    int error = 0;
+    const std::shared_ptr<File> file = use(&error);
+    return file ? file->sync() : error;
+  }
+  int truncate(std::uint64_t bytes) override {
+    int error = 0;
+    const std::shared_ptr<File> file = use(&error);
+    return file ? file->truncate(bytes) : error;
+  }
+  int size(std::uint64_t* bytes) override {
+    int error = 0;
+    const std::shared_ptr<File> file = use(&error);
+    return file ? file->size(bytes) : error;
+  }
+  void will_need(std::uint64_t offset, std::uint64_t bytes) override {
+    int error = 0;
+    if (const std::shared_ptr<File> file = use(&error)) file->will_need(offset, bytes);
+  }
+  bool is_at(const std::string& path) override {
+    int error = 0;
+    const std::shared_ptr<File> file = use(&error);
+    return file && file->is_at(path);
+  }
+
+  void set(std::shared_ptr<File> file) {
+    std::shared_ptr<File> closed[2];   // after the mutex is let go
+    const std::lock_guard lock(state_->mutex);
+    if (file_) return;
+    for (std::shared_ptr<File>& each : closed) {
+      if (state_->open.size() >= state_->most) static_cast<void>(state_->close_one_locked(&each));
+    }
+    file_ = std::move(file);
+    at_ = place_.begin();
+    state_->open.splice(state_->open.begin(), place_);
+  }
+
+ private:
+  friend struct OpenFiles::State;
+
+  std::shared_ptr<File> use(int* error) {
+    {
+      const std::lock_guard lock(state_->mutex);
+      if (file_) {
+        state_->open.splice(state_->open.begin(), state_->open, at_);
+        return file_;
+      }
+    }
+    std::shared_ptr<File> opened = state_->open_file(path_, Open::kWrite, error);
+    if (opened) set(opened);
+    return opened;
+  }
+
+  const std::shared_ptr<State> state_;
+  const std::string path_;
+  // Guarded by the state's mutex.
+  std::shared_ptr<File> file_;
+  std::list<Shared*> place_;   // this, while it is not in State::open
+  std::list<Shared*>::iterator at_;
+};
+
+// The least recently used one that nobody is using now.
+bool OpenFiles::State::close_one_locked(std::shared_ptr<File>* closed) {
+  for (auto each = open.rbegin(); each != open.rend(); ++each) {
+    Shared& file = **each;
+    if (file.file_.use_count() > 1) continue;
+    *closed = std::move(file.file_);
+    file.file_ = nullptr;
+    file.place_.splice(file.place_.begin(), open, file.at_);
+    return true;
+  }
+  return false;
+}
+
+std::shared_ptr<File> OpenFiles::State::open_file(const std::string& path, Open mode, int* error) {
+  for (;;) {
+    std::shared_ptr<File> opened = files->open(path, mode, error);
+    if (opened || (*error != EMFILE && *error != ENFILE)) return opened;
+    std::shared_ptr<File> closed;
+    const std::lock_guard lock(mutex);
+    if (!close_one_locked(&closed)) return nullptr;
+  }
+}
+
+OpenFiles::OpenFiles(std::shared_ptr<FileSystem> files, std::size_t most) : state_(std::make_shared<State>()) {
+  state_->files = std::move(files);
+  state_->most = most;
+}
+
+std::shared_ptr<File> OpenFiles::open(const std::string& path, Open mode, int* error) { return state_->open_file(path, mode, error); }
+
+std::shared_ptr<File> OpenFiles::share(const std::string& path, std::shared_ptr<File> opened) {
+  auto shared = std::make_shared<Shared>(state_, path);
+  shared->set(std::move(opened));
+  return shared;
+}
+
+std::size_t OpenFiles::open_count() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->open.size();
+}
+
+}   // namespace tensorcache::disk

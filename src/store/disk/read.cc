@@ -1,0 +1,261 @@
+// From the log into a caller's memory.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <list>
+#include <new>
+
+#include "store/disk/disk_tier.h"
+
+namespace tensorcache::disk {
+namespace {
+
+constexpr std::size_t kMostRecords = 64;   // of one read
+constexpr std::uint64_t kMostBytes = std::uint64_t{8} << 20;
+constexpr std::int64_t kClockTolerance_ms = 60'000;
+constexpr double kNewShare = 0.2;   // of the newest measurement in a running mean
+constexpr int kMostMoves = 100;     // of one record while it is read: each takes an eviction, so more of them mean a defect
+
+bool expired(const RecordHeader& header, std::int64_t now_ms) {
+  if (header.expires_unix_ms == 0) return false;
+  // A clock that was set back says nothing of how old it is.
+  return now_ms >= header.expires_unix_ms || header.created_unix_ms > now_ms + kClockTolerance_ms;
+}
+
+void mix(double* mean, double value) { *mean = *mean == 0 ? value : *mean + kNewShare * (value - *mean); }
+
+}   // namespace
+
+// The records of `keys`, from the first on, that lie side by side in one segment.
+DiskTier::Run DiskTier::locate(std::span<const Key> keys, std::size_t most) const {
+  Run run;
+  const std::lock_guard lock(mutex_);
+  if (!ready_) return run;
+  std::uint64_t end = 0;
+  for (const Key& key : keys.first(std::min(keys.size(), most))) {
+    const Index::Id id = index_.find(key);
+    if (id == Index::kNone) break;
+    const Index::Entry& entry = index_[id];
+    const std::uint64_t offset = std::uint64_t{entry.place.unit} * kAlignment;
+    if (run.records.empty()) {
+      const auto segment = segments_.find(entry.place.segment);
+      if (segment == segments_.end() || !segment->second.file) break;
+      run.segment = entry.place.segment;
+      run.file = segment->second.file;
+      run.salt = segment->second.header.salt;
+      run.offset = offset;
+    } else if (entry.place.segment != run.segment || offset != end || end - run.offset > kMostBytes) {
+      break;
+    }
+    end = offset + record_bytes(entry.place.value_bytes);
+    const EntryClass& entry_class = index_.class_of(id);
+    Found found{entry_class.kind, entry_class.owner, entry_class.source, entry.place.value_bytes, std::nullopt};
+    if (entry.parent != Index::kNone) found.parent = index_[entry.parent].key;
+    run.records.push_back({key, offset, found});
+  }
+  return run;
+}
+
+// Several of one segment at once: the kernel begins to read what comes later while we wait for what comes first.
+void DiskTier::read_ahead(std::span<const Key> keys) const {
+  struct Stretch {
+    std::shared_ptr<File> file;
+    std::uint32_t segment;
+    std::uint64_t begin, end;
+  };
+  std::vector<Stretch> stretches;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Key& key : keys) {
+      const Index::Id id = index_.find(key);
+      if (id == Index::kNone) break;
+      const Place& place = index_[id].place;
+      const std::uint64_t begin = std::uint64_t{place.unit} * kAlignment, end = begin + record_bytes(place.value_bytes);
+      if (!stretches.empty() && stretches.back().segment == place.segment && stretches.back().end == begin) {
+        stretches.back().end = end;
+      } else {
+        const auto segment = segments_.find(place.segment);
+        if (segment == segments_.end() || !segment->second.file) break;
+        stretches.push_back({segment->second.file, place.segment, begin, end});
+      }
+    }
+  }
+  for (const Stretch& stretch : stretches) stretch.file->will_need(stretch.begin, stretch.end - stretch.begin);
+}
+
+DiskTier::ReadResult DiskTier::read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept) {
+  if (keys.size() > 1) read_ahead(keys);
+  std::uint32_t tick = 0;   // one for all of it, so that touching a chain climbs it once
+  {
+    const std::lock_guard lock(mutex_);
+    tick = ++tick_;
+  }
+  std::size_t done = 0, most = kMostRecords;
+  for (int moves = 0; done < keys.size();) {
+    Run run = locate(keys.subspan(done), most);
+    run.tick = tick;
+    if (run.records.empty()) return {done, ReadEnd::kNotStored};
+    const std::size_t accepted = read_run(run, done, reserve, accept);
+    done += accepted;
+    if (run.end) return {done, *run.end};
+    moves = run.moved && accepted == 0 ? moves + 1 : 0;
+    if (moves > kMostMoves) return {done, ReadEnd::kFailed};
+    // Of several that were read at once it is not known which one failed.
+    most = run.unreadable ? 1 : kMostRecords;
+  }
+  return {done, ReadEnd::kAll};
+}
+
+std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reserve, const Accept& accept) {
+  std::vector<RecordHeaderBytes> headers(run.records.size());
+  std::array<std::byte, kAlignment> padding{};
+  std::vector<std::span<std::byte>> parts, values;
+  std::uint64_t bytes = 0;
+  for (std::size_t i = 0; i < run.records.size(); ++i) {
+    const Found& found = run.records[i].found;
+    const std::span<std::byte> value = reserve(first + i, found);
+    if (value.size() != found.value_bytes) {
+      run.end = ReadEnd::kStopped;
+      run.records.resize(i);
+      break;
+    }
+    parts.push_back(headers[i]);
+    parts.push_back(value);
+    parts.push_back(std::span(padding).first(record_bytes(value.size()) - kRecordHeaderBytes - value.size()));
+    values.push_back(value);
+    bytes += record_bytes(value.size());
+  }
+  if (run.records.empty()) return 0;
+  const auto begin = std::chrono::steady_clock::now();
+  const int error = read_fully(*run.file, run.offset, parts);
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
+  if (error != 0) {
+    read_failed(run, error);
+    return 0;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    counters_.read_bytes += bytes;
+    if (bytes >= kSpeedFromBytes) mix(&seconds_per_byte_, took.count() / static_cast<double>(bytes));
+  }
+  for (std::size_t i = 0; i < run.records.size(); ++i) {
+    if (!check_and_count(run, run.records[i], headers[i], values[i], first + i, accept)) return i;
+  }
+  return run.records.size();
+}
+
+// False, with what the run says of why: this record was not taken.
+bool DiskTier::check_and_count(Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value, std::size_t i,
+                               const Accept& accept) {
+  const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(value.size())};
+  const auto header = decode_record_header(bytes, run.salt, record.offset);
+  const bool good = header && header->type == RecordType::kValue && header->key == record.key && header->value_bytes == value.size() &&
+                    header->payload_checksum == payload_checksum(value, run.salt, record.offset);
+  const bool old = good && expired(*header, options_.unix_ms());
+  const bool erased = header && header->type == RecordType::kErased;   // a power cut may bring back the segment, but not what said so
+  if (!good || old) {
+    const std::lock_guard lock(mutex_);
+    if (!holds_locked(record.key, place)) {   // removed or replaced while it was read
+      run.moved = true;
+      run.end.reset();
+      return false;
+    }
+    if (!erased) ++(old ? counters_.expirations : counters_.corrupt_records);
+    forget_at_locked(record.key, place);
+    run.end = old || erased ? ReadEnd::kNotStored : ReadEnd::kFailed;
+    return false;
+  }
+  const Verdict verdict = accept(i, *header, place);
+  if (verdict != Verdict::kTaken) {
+    run.moved = verdict == Verdict::kMoved;
+    run.end = run.moved ? std::nullopt : std::optional(ReadEnd::kStopped);
+    return false;
+  }
+  const std::lock_guard lock(mutex_);
+  ++counters_.hits;
+  if (const Index::Id id = index_.find(record.key)) {
+    Index::Entry& entry = index_[id];
+    entry.used = 1;
+    if (entry.hits < kMostHits) entry.hits = static_cast<std::uint16_t>(entry.hits + 1) & kMostHits;
+    index_.touch(id, run.tick);
+  }
+  return true;
+}
+
+// A record that cannot be read is as good as lost; where several were to be read at once, each is tried again alone.
+void DiskTier::read_failed(Run& run, int error) {
+  run.end.reset();
+  const std::lock_guard lock(mutex_);
+  if (run.records.size() > 1) {
+    run.unreadable = true;
+    return;
+  }
+  const Run::Record& record = run.records.front();
+  const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
+  run.moved = !holds_locked(record.key, place);
+  if (run.moved) return;
+  run.end = ReadEnd::kFailed;
+  if (error == EMFILE || error == ENFILE) return;   // it may be opened later
+  ++(error == kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
+  forget_at_locked(record.key, place, false);
+}
+
+bool DiskTier::holds(const Key& key, const Place& place) const {
+  const std::lock_guard lock(mutex_);
+  return holds_locked(key, place);
+}
+
+bool DiskTier::holds_locked(const Key& key, const Place& place) const {
+  const Index::Id id = index_.find(key);
+  return id != Index::kNone && index_[id].place == place;
+}
+
+// Unless it was written elsewhere since. `for_good`: its record is of no use to the next start either, which is logged if that costs little.
+void DiskTier::forget_at_locked(const Key& key, const Place& place, bool for_good) {
+  const Index::Id id = index_.find(key);
+  if (id == Index::kNone || index_[id].place != place) return;
+  if (for_good && !health_.broken && !queued_.contains(key) && waiting_removals_locked() < kMostRemovals / 2) {
+    try {
+      std::list<Removal> removal(1);
+      remove_locked(key, id, removal);
+      return;
+    } catch (const std::bad_alloc&) {   // then it stays accounted for
+    }
+  }
+  forget_locked(id);
+}
+
+std::vector<Key> DiskTier::chain_of(const Key& key) const {
+  std::vector<Key> chain;
+  const std::lock_guard lock(mutex_);
+  if (!ready_) return chain;
+  for (Index::Id id = index_.find(key); id != Index::kNone; id = index_[id].parent) chain.push_back(index_[id].key);
+  std::reverse(chain.begin(), chain.end());
+  return chain;
+}
+
+std::optional<std::size_t> DiskTier::read_head(const Key& key, std::span<std::byte> head) const {
+  for (int moves = 0; moves <= kMostMoves; ++moves) {
+    const Run run = locate(std::span(&key, 1), 1);
+    if (run.records.empty()) return std::nullopt;
+    const Run::Record& record = run.records.front();
+    RecordHeaderBytes bytes;
+    const std::span<std::byte> value = head.first(std::min(head.size(), record.found.value_bytes));
+    const std::array<std::span<std::byte>, 2> parts{std::span<std::byte>(bytes), value};
+    const int error = read_fully(*run.file, run.offset, parts);
+    const auto header = error == 0 ? decode_record_header(bytes, run.salt, record.offset) : std::nullopt;
+    const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
+    if (!holds(key, place)) continue;
+    if (!header || header->type != RecordType::kValue || header->key != key || expired(*header, options_.unix_ms())) return std::nullopt;
+    return value.size();
+  }
+  return std::nullopt;
+}
+
+std::optional<double> DiskTier::read_seconds(std::uint64_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  if (seconds_per_byte_ == 0) return std::nullopt;
+  return seconds_per_byte_ * static_cast<double>(bytes);
+}
+
+}   // namespace tensorcache::disk

@@ -1,0 +1,321 @@
+// The bytes of what was cleared or purged: noted in a file of the directory first, then looked for in every segment and overwritten where they
+// stand, also those of versions that were replaced or removed before. In pieces, between which the writing thread does its other work; what
+// is not done at the end, the next start goes on with.
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+#include "base/core/call_back.h"
+#include "store/disk/disk_tier.h"
+
+namespace tensorcache::disk {
+namespace {
+
+constexpr std::uint64_t kPieceBytes = std::uint64_t{4} << 20;
+constexpr std::size_t kPieceRecords = 1024;
+constexpr std::size_t kMostDead = 65'536;      // that are found at a time
+constexpr std::size_t kRecordsAtOnce = 256;    // that are looked up under the mutex
+constexpr std::size_t kZeroBytes = 64 << 10;   // of one write
+constexpr int kMostDoublings = 6;
+constexpr int kTriesInASegment = 3;   // then it is deleted as a whole
+
+bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
+
+}   // namespace
+
+void DiskTier::set_wipes(std::vector<Wipe> wipes) {
+  wipes_ = std::move(wipes);
+  const std::lock_guard lock(mutex_);
+  counters_.pending_wipes = wipes_.size();
+  timed_wipes_ =
+      static_cast<std::size_t>(std::count_if(wipes_.begin(), wipes_.end(), [](const Wipe& wipe) { return wipe.what.until_unix_ms.has_value(); }));
+}
+
+// Durably. What it may cost in room is made before.
+bool DiskTier::save_wipes(const std::vector<Wipe>& wipes) {
+  if (!owns_directory()) {
+    lose_directory();
+    return false;
+  }
+  const std::string name = kWipesFile, next = name + ".next";
+  const std::uint64_t bytes = wipes.empty() ? 0 : encode_wipes(wipes).size();
+  account_sidecar(next, bytes);
+  while (over_budget() && !late() && evict_oldest(false)) {
+  }
+  int error = 0;
+  do {
+    error = write_wipes(*options_.files, options_.directory, wipes);
+  } while (error == ENOSPC && !late() && evict_oldest(false));
+  account_sidecar(next, 0);
+  if (error == 0) account_sidecar(name, bytes);
+  if (error != 0) fail("what was deleted cannot be noted", error);
+  return error == 0;
+}
+
+// Those of these removals that name what is to be overwritten. From here on they are kept, whatever happens. False: they are not.
+bool DiskTier::add_wipes(Removals begin, Removals end) {
+  std::vector<Wipe> wipes = wipes_;
+  LogPosition here{log_.segment, log_.end};
+  if (log_.segment == 0) {
+    const std::lock_guard lock(mutex_);
+    here = {std::max(last_segment_, segments_.empty() ? 0 : segments_.rbegin()->first) + 1, 0};
+  }
+  bool any = false;
+  for (auto removal = begin; removal != end; ++removal) {
+    if (removal->clear_all || removal->what.is_everything()) continue;
+    any = true;
+    const auto same = std::find_if(wipes.begin(), wipes.end(), [&](const Wipe& wipe) { return !wipe.swept && wipe.what == removal->what; });
+    if (same == wipes.end()) {
+      wipes.push_back({removal->what, here, removal->chained, removal->number});
+    } else {
+      same->before = here;
+      same->chained |= removal->chained;
+    }
+  }
+  if (!any) return true;
+  if (!save_wipes(wipes)) return false;
+  set_wipes(std::move(wipes));
+  return true;
+}
+
+bool DiskTier::wipes_before(std::uint64_t number) const {
+  return std::any_of(wipes_.begin(), wipes_.end(), [&](const Wipe& wipe) { return wipe.number < number; });
+}
+
+// One piece of it.
+void DiskTier::sweep_some() {
+  if (!sweep_is_due()) return;
+  if (!owns_directory()) {
+    lose_directory();
+    return;
+  }
+  if (!sweep_.going) {
+    sweep_ = {};
+    sweep_.going = true;
+    for (Wipe& wipe : wipes_) wipe.swept = true;
+  }
+  if (sweep_.at < sweep_.dead.size()) {
+    std::shared_ptr<File> file;
+    Salt salt;
+    {
+      const std::lock_guard lock(mutex_);
+      if (const auto segment = segments_.find(sweep_.segment); segment != segments_.end()) {
+        file = segment->second.file;
+        salt = segment->second.header.salt;
+      }
+    }
+    const int error = file ? overwrite_some(*file, salt) : 0;
+    if (error != 0) {
+      sweep_failed(error);
+    } else if (file) {
+      tries_ = 0;
+    } else {   // evicted meanwhile
+      sweep_.at = sweep_.dead.size();
+      sweep_.more = false;
+    }
+  } else if (!find_dead()) {
+    finish_sweep();
+  }
+  if (broken()) sweep_ = {};   // what was written since the last sync is not known to be there
+}
+
+// It is tried again after a pause: the log goes on meanwhile. Where it never works, deleting the file may. Its removals count for older segments,
+// so these go with it.
+void DiskTier::sweep_failed(int error) {
+  const std::uint32_t id = sweep_.segment;
+  sweep_ = {};
+  answer_parked(true);
+  tries_ = std::exchange(tried_in_, id) == id ? tries_ + 1 : 1;
+  std::vector<std::uint32_t> going;
+  {
+    const std::lock_guard lock(mutex_);
+    ++counters_.write_errors;
+    const auto segment = segments_.find(id);
+    const bool removals = segment != segments_.end() && segment->second.has_removals;
+    for (const auto& [each, state] : segments_) {
+      if (each == id || (removals && each < id)) going.push_back(each);
+    }
+  }
+  const std::string what = segment_name(id) + ": what was deleted cannot be overwritten";
+  if (tries_ < kTriesInASegment || is_shortage(error)) {
+    if (tries_ == 1) note(what + " now: " + std::strerror(error == kEndOfFile ? EIO : error));
+    sweep_at_ = std::chrono::steady_clock::now() + options_.retry_pause * (1 << std::min(tries_ - 1, kMostDoublings));
+    return;
+  }
+  tries_ = 0;
+  note(what + "; " + std::to_string(going.size()) + " segments are dropped instead");
+  for (const std::uint32_t each : going) {
+    if (!broken() && !late()) remove_segment(each);
+  }
+}
+
+bool DiskTier::sweep_is_due() const { return !wipes_.empty() && recovered_ && !broken() && std::chrono::steady_clock::now() >= sweep_at_; }
+
+// Looks through the next segment, or on through this one. False: there is none.
+bool DiskTier::find_dead() {
+  std::uint64_t last = 0;
+  for (const Wipe& wipe : wipes_) last = wipe.swept ? std::max(last, wipe.before.segment) : last;
+  std::shared_ptr<File> file;
+  SegmentHeader header;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto segment = sweep_.more ? segments_.find(sweep_.segment) : segments_.upper_bound(sweep_.segment);
+    if (!sweep_.more && (segment == segments_.end() || segment->first > last)) return false;
+    sweep_.dead.clear();
+    sweep_.at = 0;
+    sweep_.done = 0;
+    if (!std::exchange(sweep_.more, false)) sweep_.from = 0;
+    if (segment == segments_.end()) return true;
+    sweep_.segment = segment->first;
+    file = segment->second.file;
+    header = segment->second.header;
+  }
+  const int error = file ? find_dead_in(*file, header) : EIO;
+  if (error != 0) sweep_failed(error);   // or it is of another version: nobody can tell what is in it
+  return true;
+}
+
+int DiskTier::find_dead_in(File& file, const SegmentHeader& header) {
+  std::uint64_t end = kSegmentHeaderBytes;   // of what was looked at
+  if (sweep_.segment == log_.segment) {
+    static_cast<void>(add_dead(log_.records, &end));
+    return 0;
+  }
+  SegmentContents contents;
+  contents.header = header;
+  if (const int error = read_records(file, &contents, [&](std::span<const Located> records) { return !late() && add_dead(records, &end); }))
+    return error;
+  if (sweep_.more || late()) return 0;
+  // Behind the last record a write may have been cut off.
+  std::uint64_t bytes = contents.end;
+  const int error = contents.from_summary ? 0 : file.size(&bytes);
+  if (bytes > end) add_gap(end, bytes);
+  return error;
+}
+
+// False: these are enough for now.
+bool DiskTier::add_dead(std::span<const Located> records, std::uint64_t* end) {
+  for (std::size_t begin = 0; begin < records.size(); begin += kRecordsAtOnce) {
+    const std::lock_guard lock(mutex_);
+    for (const Located& located : records.subspan(begin, std::min(kRecordsAtOnce, records.size() - begin))) {
+      if (located.offset >= sweep_.from) {
+        if (sweep_.dead.size() >= kMostDead) {
+          sweep_.more = true;
+          sweep_.from = located.offset;
+          return false;
+        }
+        if (located.offset > *end) add_gap(*end, located.offset);
+        if (is_dead_locked(located)) sweep_.dead.push_back({located.offset, located.header.value_bytes, true});
+      }
+      *end = located.offset + record_bytes(located.header.value_bytes);
+    }
+  }
+  return true;
+}
+
+// Bytes of no record: of one that was damaged, or not written to its end. They may be anybody's.
+void DiskTier::add_gap(std::uint64_t begin, std::uint64_t end) {
+  const LogPosition position{sweep_.segment, begin};
+  const bool counts = std::any_of(wipes_.begin(), wipes_.end(), [&](const Wipe& wipe) { return wipe.swept && position < wipe.before; });
+  if (counts) sweep_.dead.push_back({begin, end - begin, false});
+}
+
+// Whether a record is to be overwritten. Of one whose header was erased nobody may know any more whose it was.
+bool DiskTier::is_dead_locked(const Located& located) {
+  const RecordHeader& header = located.header;
+  const bool value = header.type == RecordType::kValue;
+  if ((!value && header.type != RecordType::kErased) || header.overwritten) return false;
+  const LogPosition position{sweep_.segment, located.offset};
+  const Place place{sweep_.segment, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
+  const bool live = value && holds_locked(header.key, place);
+  bool dead = false, matches = false;
+  for (const Wipe& wipe : wipes_) {
+    if (!wipe.swept || position >= wipe.before) continue;
+    matches = matches || (value && wipe.what.matches(header));
+    dead = dead || !value || (wipe.chained && header.chained && !live);
+  }
+  if (live && matches) erase_locked(index_.find(header.key));
+  return dead || matches;
+}
+
+// Erases headers that still stand, and writes zeros over values; once those are durable, the headers say so.
+int DiskTier::overwrite_some(File& file, const Salt& salt) {
+  static constexpr std::array<std::byte, kZeroBytes> kZeros{};
+  std::vector<Located> done;
+  std::uint64_t left = kPieceBytes;
+  bool wrote = false;
+  for (std::size_t count = 0; sweep_.at < sweep_.dead.size() && left > 0 && count < kPieceRecords; ++count) {
+    const Sweep::Dead& dead = sweep_.dead[sweep_.at];
+    RecordHeader erased;
+    erased.type = RecordType::kErased;
+    erased.value_bytes = dead.bytes;
+    if (dead.record && sweep_.done == 0) {
+      RecordHeaderBytes bytes{};
+      const auto header = read_fully(file, dead.offset, bytes) == 0 ? decode_record_header(bytes, salt, dead.offset) : std::nullopt;
+      if (header && header->overwritten) {
+        note_overwritten({dead.offset, *header});
+        ++sweep_.at;
+        continue;
+      }
+      if (!header || header->type != RecordType::kErased) {
+        if (const int error = write_fully(file, dead.offset, encode_record_header(erased, salt, dead.offset))) return error;
+        wrote = true;
+      }
+    }
+    const std::uint64_t begin = dead.offset + (dead.record ? kRecordHeaderBytes : 0);
+    while (sweep_.done < dead.bytes && left > 0) {
+      if (late()) return 0;
+      const auto zeros = std::span(kZeros).first(std::min({dead.bytes - sweep_.done, left, std::uint64_t{kZeroBytes}}));
+      if (const int error = write_fully(file, begin + sweep_.done, zeros)) return error;
+      sweep_.done += zeros.size();
+      left -= zeros.size();
+      wrote = true;
+    }
+    if (sweep_.done < dead.bytes) break;
+    erased.overwritten = true;
+    if (dead.record) done.push_back({dead.offset, erased});
+    sweep_.done = 0;
+    ++sweep_.at;
+  }
+  if (!wrote && done.empty()) return 0;
+  if (const int error = file.sync()) return error;
+  for (const Located& each : done) {
+    if (const int error = write_fully(file, each.offset, encode_record_header(each.header, salt, each.offset))) return error;
+    note_overwritten(each);
+  }
+  return 0;
+}
+
+// In the open segment, so that its summary tells, too.
+void DiskTier::note_overwritten(const Located& located) {
+  if (sweep_.segment != log_.segment) return;
+  const auto record = std::lower_bound(log_.records.begin(), log_.records.end(), located.offset,
+                                       [](const Located& each, std::uint64_t offset) { return each.offset < offset; });
+  if (record != log_.records.end() && record->offset == located.offset) record->header = located.header;
+}
+
+void DiskTier::finish_sweep() {
+  std::vector<Wipe> left;
+  std::copy_if(wipes_.begin(), wipes_.end(), std::back_inserter(left), [](const Wipe& wipe) { return !wipe.swept; });
+  if (!save_wipes(left)) return;
+  set_wipes(std::move(left));
+  sweep_ = {};
+  remove_empty_segments();
+  answer_parked(false);
+}
+
+// Those that wait for nothing any more; all of them with no, if the disk does not work.
+void DiskTier::answer_parked(bool failed) {
+  for (auto question = parked_.begin(); question != parked_.end();) {
+    const auto each = question++;
+    if (!failed && wipes_before(each->number)) continue;
+    const std::function<void(bool)> tell = std::move(each->written);
+    parked_.erase(each);
+    detail::call_back(tell, !failed);
+  }
+}
+
+}   // namespace tensorcache::disk

@@ -1,0 +1,147 @@
+// Who holds an entry, and what the policy is told of its use.
+#include <utility>
+
+#include "store/memory/memory_tier.h"
+
+namespace tensorcache::detail {
+
+thread_local int MemoryTier::MakingRoom::depth = 0;
+
+namespace {
+
+// Fewer entries than these are kept in the exact order of their use.
+constexpr std::size_t kLazyFromEntries = 1024;
+
+// Where readers only note ticks, their clock moves on once in so many insertions or uses told: each time, all of them wait for it.
+constexpr std::uint32_t kTicksPerMove = 16;
+
+}   // namespace
+
+bool MemoryTier::drop(Entry& entry, std::uint64_t unit) {
+  using Dropped = EntryState::Dropped;
+  Dropped dropped = entry.state.drop(unit);
+  if (dropped != Dropped::kMustRelink) return dropped == Dropped::kLastOfGone;
+  // While the reference still holds it: afterwards the entry may be freed at any time, and this tier with it.
+  let_live(1);
+  do {
+    unpark(entry);
+    dropped = entry.state.drop(unit);
+  } while (dropped == Dropped::kMustRelink);
+  // Who made the budget smaller may have found nothing that could go but this.
+  if (budget_.over() && MakingRoom::depth == 0) trim();
+  let_live(-1);
+  return dropped == Dropped::kLastOfGone;
+}
+
+std::int64_t MemoryTier::free_chain(Entry* entry, Spare spare) {
+  std::int64_t blocks = 0;
+  for (; entry != nullptr; ++blocks) {
+    Entry* parent = entry->above();
+    free_memory(entry, spare);
+    entry = parent != nullptr && drop(*parent, kKid) ? parent : nullptr;
+  }
+  return blocks;
+}
+
+void MemoryTier::show_lazy() {
+  const bool lazy = linked_ >= kLazyFromEntries && policy_->reads_ticks();
+  if (shown_.lazy.load(std::memory_order_relaxed) != lazy) shown_.lazy.store(lazy, std::memory_order_relaxed);
+}
+
+void MemoryTier::end_kept() {
+  if (const std::uint64_t bytes = policy_->take_back(); bytes != 0) budget_.give_back(bytes);
+}
+
+std::uint32_t MemoryTier::next_tick() {
+  const std::uint32_t shown = shown_.ticks.load(std::memory_order_relaxed);
+  if (++hidden_ticks_ < kTicksPerMove && shown_.lazy.load(std::memory_order_relaxed)) return shown + hidden_ticks_;
+  return shown_.ticks.fetch_add(hidden_ticks_, std::memory_order_relaxed) + std::exchange(hidden_ticks_, 0);
+}
+
+void MemoryTier::unpark(Entry& entry) {
+  const std::lock_guard lock(policy_mutex_);
+  if (entry.has(kParked)) put_back(entry);
+}
+
+// Restored first, then relinked in one step: unindex() looks at both flags without the policy's lock and must find one of them.
+void MemoryTier::put_back(Entry& entry) {
+  policy_->restore(entry);
+  entry.state.relink();
+  ++linked_;
+}
+
+void MemoryTier::settle(Readers::Slots& left) {
+  readers_.collect([this](const Use& use) { tell(use); }, left);
+}
+
+void MemoryTier::settle_all() {
+  Readers::Slots left = Readers::kAllSlots;
+  settle(left);
+}
+
+void MemoryTier::settle_own() {
+  Readers::Slots left = Readers::own_slot();
+  settle(left);
+}
+
+void MemoryTier::settle_if_free() {
+  // A touch is worth less than waiting for whoever is evicting just now.
+  const std::unique_lock lock(policy_mutex_, std::try_to_lock);
+  if (lock) settle_own();
+}
+
+void MemoryTier::tell(const Use& use) {
+  if (use.chain == 0) {
+    touch(*use.entry);
+    return;
+  }
+  policy_->begin({.values = use.chain, .hits = use.run});
+  Entry* entry = use.entry;
+  for (std::uint32_t i = 0; i < use.run && entry != nullptr; ++i, entry = entry->above()) {
+    entry->hits.store(entry->hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    touch(*entry);
+  }
+  policy_->end_run();
+}
+
+void MemoryTier::touch(Entry& entry) {
+  entry.set_last_use(next_tick());
+  if (entry.has(kParked)) put_back(entry);
+  if (entry.has(kLinked)) policy_->touch(entry);
+}
+
+Entry* MemoryTier::hold_parent(const Key& key) {
+  const Readers::Section section(readers_);
+  Entry* parent = find(key);
+  if (parent == nullptr || is_expired(*parent) || parent->state.kids() >= kMostKids) return nullptr;
+  return parent->state.acquire(kKid) ? parent : nullptr;
+}
+
+Handle MemoryTier::pin(Entry& entry) {
+  entry.state.pin();
+  return {this, &entry};
+}
+
+Handle MemoryTier::share(const Handle& handle) { return pin(*handle.entry_); }
+
+// A smaller budget waits for what is pinned. This tier lives on with the entry at least.
+void MemoryTier::unpin(Entry* entry) {
+  if (!budget_.over()) {
+    if (entry->state.drop_pin()) return;
+    if (drop(*entry, kPin)) reclaim(entry);
+    return;
+  }
+  let_live(1);
+  if (drop(*entry, kPin)) reclaim(entry);
+  trim();
+  let_live(-1);
+}
+
+void MemoryTier::discard(Entry* draft) {
+  let_live(1);
+  reclaim(draft);
+  if (budget_.over()) trim();
+  let_live(-1);
+}
+
+}   // namespace tensorcache::detail

@@ -1,0 +1,39 @@
+// Second chance: first in, first out, but what was used since it came to the end begins anew.
+#include "store/policy/node_list.h"
+#include "store/policy/policies.h"
+
+namespace tensorcache {
+
+namespace {
+
+class Clock final : public Policy {
+ public:
+  [[nodiscard]] bool reads_ticks() const override { return true; }
+  void insert(PolicyNode& node) override {
+    spare_no_more(node);
+    nodes_.push_front(node);
+  }
+  void touch(PolicyNode& node) override { node.used_at = node.last_use() - 1; }
+  void erase(PolicyNode& node) override { nodes_.unlink(node); }
+  PolicyNode* pop() override {
+    for (std::size_t chances = 0;; ++chances) {
+      PolicyNode* node = nodes_.pop_back();
+      if (node == nullptr || !was_used(*node) || chances == kMostChances) return node;
+      insert(*node);
+    }
+  }
+  void restore(PolicyNode& node) override { nodes_.push_back(node); }
+
+ private:
+  // `used_at`: the tick up to which uses do not count.
+  static bool was_used(const PolicyNode& node) { return node.last_use() != node.used_at; }
+  static void spare_no_more(PolicyNode& node) { node.used_at = node.last_use(); }
+
+  NodeList nodes_;
+};
+
+}   // namespace
+
+std::unique_ptr<Policy> make_clock() { return std::make_unique<Clock>(); }
+
+}   // namespace tensorcache

@@ -1,0 +1,30 @@
+// Least frequently used; of equals the one that has been so for longest.
+#include "store/policy/node_heap.h"
+#include "store/policy/policies.h"
+
+namespace tensorcache {
+
+namespace {
+
+class Lfu final : public Policy {
+ public:
+  void use_memory(MemoryAccount& account) override { nodes_.use_memory(account); }
+  void shed() override { nodes_.shed(); }
+  void insert(PolicyNode& node) override {
+    node.uses = 1;
+    nodes_.push(node, 1);
+  }
+  void touch(PolicyNode& node) override { nodes_.change(node, ++node.uses); }
+  void erase(PolicyNode& node) override { nodes_.erase(node); }
+  PolicyNode* pop() override { return nodes_.pop(); }
+  void restore(PolicyNode& node) override { nodes_.push(node, 0); }
+
+ private:
+  NodeHeap nodes_;
+};
+
+}   // namespace
+
+std::unique_ptr<Policy> make_lfu() { return std::make_unique<Lfu>(); }
+
+}   // namespace tensorcache

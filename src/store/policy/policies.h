@@ -1,0 +1,23 @@
+// The policies there are, one file each. Everybody but policy.cc asks for them by name: make_policy().
+#pragma once
+
+#include <memory>
+
+#include "store/policy/policy.h"
+
+namespace tensorcache {
+
+std::unique_ptr<Policy> make_adaptive();
+std::unique_ptr<Policy> make_arc();
+std::unique_ptr<Policy> make_auto();
+std::unique_ptr<Policy> make_clock();
+std::unique_ptr<Policy> make_fifo();
+std::unique_ptr<Policy> make_gdsf();
+std::unique_ptr<Policy> make_guarded();
+std::unique_ptr<Policy> make_lfu();
+std::unique_ptr<Policy> make_lru();
+std::unique_ptr<Policy> make_s3fifo();
+std::unique_ptr<Policy> make_sieve();
+std::unique_ptr<Policy> make_wtinylfu();
+
+}   // namespace tensorcache

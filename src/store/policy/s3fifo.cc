@@ -1,0 +1,78 @@
+// S3-FIFO (Yang et al., SOSP 2023): new values pass a small queue; what is used twice there, or comes back soon after, enters the main one,
+// where each use gives another round.
+#include <algorithm>
+
+#include "store/policy/ghosts.h"
+#include "store/policy/node_list.h"
+#include "store/policy/policies.h"
+
+namespace tensorcache {
+
+namespace {
+
+constexpr std::uint32_t kMostUses = 3, kUsesForMain = 2;
+constexpr std::uint64_t kSmallShare = 10;   // one part in so many
+
+class S3Fifo final : public Policy {
+ public:
+  void use_memory(MemoryAccount& account) override { ghosts_.use_memory(account); }
+  void shed() override { ghosts_.shed(); }
+  void resize(std::uint64_t capacity_bytes) override {
+    small_capacity_ = std::max<std::uint64_t>(1, capacity_bytes / kSmallShare);
+    main_capacity_ = capacity_bytes - std::min(capacity_bytes, small_capacity_);
+    ghosts_.keep_at_most(main_capacity_);
+  }
+  void insert(PolicyNode& node) override {
+    node.uses = 0;
+    const bool came_back = ghosts_.forget(node.hash);
+    const bool filling = !popped_ && small_.bytes() >= small_capacity_;   // at first there is room in the main queue
+    push(node, came_back || filling ? kMain : kSmall);
+  }
+  void touch(PolicyNode& node) override { node.uses = std::min(node.uses + 1, kMostUses); }
+  void erase(PolicyNode& node) override { list(node).unlink(node); }
+  PolicyNode* pop() override {
+    popped_ = true;
+    std::size_t chances = 0;   // given in this call
+    if (main_.bytes() <= main_capacity_ || main_.empty()) {
+      while (PolicyNode* node = small_.pop_back()) {
+        if (node->uses < kUsesForMain || chances++ == kMostChances) {
+          ghosts_.remember(*node);
+          ghosts_.keep_at_most(main_capacity_);
+          return node;
+        }
+        node->uses = 0;
+        push(*node, kMain);
+      }
+    }
+    while (PolicyNode* node = main_.pop_back()) {
+      if (node->uses == 0 || chances++ >= kMostChances) return node;
+      --node->uses;
+      main_.push_front(*node);
+    }
+    return small_.pop_back();
+  }
+  void restore(PolicyNode& node) override {
+    ghosts_.forget(node.hash);
+    node.uses = 0;
+    list(node).push_back(node);
+  }
+
+ private:
+  static constexpr std::uint8_t kSmall = 0, kMain = 1;
+  NodeList& list(const PolicyNode& node) { return node.queue == kSmall ? small_ : main_; }
+  void push(PolicyNode& node, std::uint8_t queue) {
+    node.queue = queue;
+    list(node).push_front(node);
+  }
+
+  NodeList small_, main_;
+  Ghosts ghosts_;   // of the small queue
+  std::uint64_t small_capacity_ = 0, main_capacity_ = 0;
+  bool popped_ = false;
+};
+
+}   // namespace
+
+std::unique_ptr<Policy> make_s3fifo() { return std::make_unique<S3Fifo>(); }
+
+}   // namespace tensorcache

@@ -1,0 +1,56 @@
+// SIEVE (Zhang et al., NSDI 2024): a hand goes from the oldest to the newest, sparing what was used, and takes what was not.
+#include "store/policy/node_list.h"
+#include "store/policy/policies.h"
+
+namespace tensorcache {
+
+namespace {
+
+class Sieve final : public Policy {
+ public:
+  [[nodiscard]] bool reads_ticks() const override { return true; }
+  void insert(PolicyNode& node) override {
+    spare_no_more(node);
+    nodes_.push_front(node);
+  }
+  void touch(PolicyNode& node) override { node.used_at = node.last_use() - 1; }
+  void erase(PolicyNode& node) override {
+    if (hand_ == &node) hand_ = nodes_.newer(node);
+    nodes_.unlink(node);
+  }
+  PolicyNode* pop() override {
+    PolicyNode* node = hand_ != nullptr ? hand_ : nodes_.back();
+    if (node == nullptr) return nullptr;
+    for (std::size_t chances = 0; was_used(*node) && chances < kMostChances; ++chances) {
+      spare_no_more(*node);
+      node = nodes_.newer(*node);
+      if (node == nullptr) node = nodes_.back();
+    }
+    hand_ = node;
+    erase(*node);
+    return node;
+  }
+  void restore(PolicyNode& node) override {
+    spare_no_more(node);
+    if (hand_ == nullptr) {
+      nodes_.push_back(node);
+    } else {
+      nodes_.link_behind(*hand_, node);
+      hand_ = &node;
+    }
+  }
+
+ private:
+  // `used_at`: the tick up to which uses do not count.
+  static bool was_used(const PolicyNode& node) { return node.last_use() != node.used_at; }
+  static void spare_no_more(PolicyNode& node) { node.used_at = node.last_use(); }
+
+  NodeList nodes_;
+  PolicyNode* hand_ = nullptr;   // whose turn it is next; null: the oldest
+};
+
+}   // namespace
+
+std::unique_ptr<Policy> make_sieve() { return std::make_unique<Sieve>(); }
+
+}   // namespace tensorcache

@@ -1,0 +1,78 @@
+// Orders values by what keeping them is worth, as a ReuseModel has learned it. The same for the real values and for those of a shadow.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "store/policy/policy.h"
+#include "store/policy/pool.h"
+#include "store/policy/reuse_model.h"
+
+namespace tensorcache {
+
+// Values of a class that one request used last grow old together: they are a batch, and only batches are moved as time goes by.
+// Uses of a node: its links, `queue` (the class) and `used_at` (the request that used it last).
+class WorthOrder {
+ public:
+  explicit WorthOrder(const ReuseModel& model) : model_(model), lists_(kClasses * kAges) {}
+  WorthOrder(const WorthOrder&) = delete;
+  WorthOrder& operator=(const WorthOrder&) = delete;
+  void use_memory(MemoryAccount& account) { pool_.use_memory(account); }   // before anything is put in
+  void shed() noexcept { pool_.shed(); }
+
+  // Takes it in: of its batch the last to go, or the first. Without memory for its batch it joins others, of whatever class.
+  void put_last(PolicyNode& node) noexcept;
+  void put_first(PolicyNode& node) noexcept;
+  void take(PolicyNode& node) noexcept;
+  // Null if there is none. It stays.
+  [[nodiscard]] PolicyNode* least_worth();
+  // Whether one of this class that is used now is worth less than every one here.
+  [[nodiscard]] bool is_worth_least(std::uint8_t value_class);
+  // By the last use, those that are over before all others.
+  [[nodiscard]] PolicyNode* oldest();
+  // Of those of the request at hand, the first to go; null if there is none.
+  [[nodiscard]] PolicyNode* present();
+  // Those of the request at hand that had no batch of their own join this class: there may be no memory to part them.
+  void end_present_spare(std::uint8_t value_class) noexcept;
+  // It is request `now` from here on.
+  void keep_time(std::uint32_t now);
+  // The model has learned.
+  void ranked();
+
+ private:
+  static constexpr std::size_t kClasses = ReuseModel::kClasses, kAges = ReuseModel::kAges;
+  static constexpr std::size_t kWords = kClasses / 64;
+  struct Batch : PolicyNode {                    // the ring of its nodes begins and ends with itself; `next` is the first to go
+    Batch *sooner = nullptr, *later = nullptr;   // of its class and age
+  };
+  struct List {
+    Batch *first = nullptr, *last = nullptr;   // to go
+  };
+  [[nodiscard]] static std::size_t slot(std::size_t c, std::size_t age) { return c * kAges + age; }
+  List& list(const Batch& batch) { return lists_[slot(batch.queue, batch.age)]; }
+  Batch& batch_of(const PolicyNode& node) noexcept;
+  void link(Batch& batch, bool is_last) noexcept;
+  void unlink(Batch& batch) noexcept;
+  void release(Batch& batch) noexcept;
+  // The first in use; places_.size() if none is.
+  std::size_t first_word();
+  void mark(std::size_t c, std::size_t age);
+  template <class Do>
+  void for_classes(std::size_t age, const Do& with) const;
+
+  const ReuseModel& model_;
+  Pool<Batch> pool_;
+  Batch spare_;                             // for all that there is no memory for
+  std::array<Batch*, kClasses> newest_{};   // by class: the batch that was made last, if it is still there
+  std::vector<List> lists_;
+  std::array<std::array<std::uint64_t, kWords>, kAges> classes_{};   // by age: a bit for each class that has such values
+  std::uint64_t ages_ = 0, ages_over_ = 0;                           // a bit for each age that any has; that values that are over have
+  std::array<std::uint64_t, kClasses * kAges / 64> places_{};        // a bit for each place in the model's order
+  std::size_t first_place_ = 0;                                      // of places_: before it all are 0
+  std::uint32_t now_ = 0;                                            // requests
+  std::uint32_t puts_ = 0;                                           // since ages were looked at
+  std::array<std::uint32_t, kAges> looked_at_{};                     // by age: when it was made sure that none is older
+};
+
+}   // namespace tensorcache

@@ -1,0 +1,104 @@
+#include "store/sizing/capacity_controller.h"
+
+#include <malloc.h>
+
+#include <utility>
+
+#include "base/core/units.h"
+
+namespace tensorcache::host {
+
+MemoryKeeper::MemoryKeeper(Cache& cache, KeeperOptions options)
+    : cache_(cache),
+      period_(options.period),
+      reader_(options.reader ? std::move(options.reader) : make_memory_reader()),
+      on_event_(std::move(options.on_event)),
+      governor_options_(options.governor) {
+  state_.capacity_bytes = cache.stats().capacity_bytes;
+  if (const auto reading = reader_->read()) total_bytes_ = reading->total_bytes;
+  thread_ = std::thread([this] { run(); });
+}
+
+MemoryKeeper::~MemoryKeeper() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  changed_.notify_one();
+  thread_.join();
+}
+
+void MemoryKeeper::set(std::uint64_t capacity_bytes) {
+  const std::lock_guard lock(mutex_);
+  governor_.reset();
+  state_ = {.automatic = false, .capacity_bytes = capacity_bytes, .reading = {}};
+  due_ = true;
+  changed_.notify_one();
+}
+
+void MemoryKeeper::set_automatic() {
+  const std::lock_guard lock(mutex_);
+  if (state_.automatic) return;
+  governor_.emplace(governor_options_);
+  state_.automatic = due_ = true;
+  changed_.notify_one();
+}
+
+void MemoryKeeper::set_share(double share) {
+  const std::lock_guard lock(mutex_);
+  if (governor_options_.share == share) return;
+  governor_options_.share = share;
+  if (state_.automatic) governor_.emplace(governor_options_);
+}
+
+MemoryState MemoryKeeper::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
+}
+
+void MemoryKeeper::say(const std::string& event) const {
+  if (on_event_) on_event_(event);
+}
+
+void MemoryKeeper::run() {
+  std::unique_lock lock(mutex_);
+  while (!stopping_) {
+    const auto woken = [&] { return stopping_ || due_; };
+    if (state_.automatic) {
+      changed_.wait_for(lock, period_, woken);
+    } else {
+      changed_.wait(lock, woken);
+    }
+    if (stopping_) return;
+    due_ = false;
+    if (state_.automatic) {
+      follow(lock);
+      continue;
+    }
+    const std::uint64_t capacity = state_.capacity_bytes;
+    lock.unlock();
+    cache_.resize(capacity);
+    lock.lock();
+  }
+}
+
+void MemoryKeeper::follow(std::unique_lock<std::mutex>& lock) {
+  const auto reading = reader_->read();
+  const std::uint64_t before = state_.capacity_bytes;
+  const std::uint64_t next = governor_->next(reading, before, cache_.stats().used_bytes);
+  const bool news = unreadable_ == reading.has_value();
+  unreadable_ = !reading;
+  state_.reading = reading;
+  state_.capacity_bytes = next;
+  lock.unlock();
+  if (news) say(reading ? "memory: it can be read again how much is free" : "memory: it cannot be read how much is free; the cache keeps its size");
+  if (next != before) cache_.resize(next);
+  if (next < before) {
+    malloc_trim(0);   // small values lie among others, and would stay with this process
+    say("memory: " + format_size(reading->available_bytes) + " available; the cache shrinks from " + format_size(before) + " to " +
+        format_size(next));
+  }
+  lock.lock();
+}
+
+}   // namespace tensorcache::host

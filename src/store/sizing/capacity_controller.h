@@ -1,0 +1,68 @@
+// Who sets the cache's size while it runs: to a number that somebody gave, or, automatically, to what the machine can spare.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "store/sizing/memory_governor.h"
+#include "tensorcache/cache.h"
+
+namespace tensorcache::host {
+
+struct KeeperOptions {
+  GovernorOptions governor = {};
+  std::chrono::milliseconds period{1000};
+  std::unique_ptr<MemoryReader> reader = nullptr;               // null: the system's
+  std::function<void(const std::string&)> on_event = nullptr;   // a sentence for a log; on the keeper's thread
+};
+
+struct MemoryState {
+  bool automatic = false;
+  std::uint64_t capacity_bytes = 0;            // as set last; Stats has what is used
+  std::optional<MemoryReading> reading = {};   // the last one, where it is automatic
+};
+
+// Threads: all members from any thread. Resizing is done on a thread of its own, because evicting much takes long.
+class MemoryKeeper {
+ public:
+  explicit MemoryKeeper(Cache& cache, KeeperOptions options = {});
+  ~MemoryKeeper();
+  MemoryKeeper(const MemoryKeeper&) = delete;
+  MemoryKeeper& operator=(const MemoryKeeper&) = delete;
+
+  // Soon; of several, the last one counts.
+  void set(std::uint64_t capacity_bytes);
+  void set_automatic();
+  void set_share(double share);   // of what is available, where it is automatic
+  [[nodiscard]] MemoryState state() const;
+  // What there is in all on this machine or in this container; 0 if it cannot be read.
+  [[nodiscard]] std::uint64_t total_bytes() const { return total_bytes_; }
+
+ private:
+  void run();
+  void follow(std::unique_lock<std::mutex>& lock);
+  void say(const std::string& event) const;
+
+  Cache& cache_;
+  const std::chrono::milliseconds period_;
+  const std::unique_ptr<MemoryReader> reader_;   // the thread's, once it runs
+  const std::function<void(const std::string&)> on_event_;
+  std::uint64_t total_bytes_ = 0;
+
+  mutable std::mutex mutex_;   // guards all below
+  std::condition_variable changed_;
+  GovernorOptions governor_options_;
+  std::optional<MemoryGovernor> governor_;   // none: not automatic
+  MemoryState state_;
+  bool due_ = false, unreadable_ = false, stopping_ = false;
+  std::thread thread_;
+};
+
+}   // namespace tensorcache::host

@@ -1,0 +1,65 @@
+// An engine for tests: plays what it is told, when it is told.
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "serving/engine/engine.h"
+
+namespace tensorcache {
+
+class FakeEngine final : public Engine {
+ public:
+  // One submitted request. The test calls these from any one thread at a time.
+  struct Job {
+    Id id = 0;
+    std::shared_ptr<const Request> request;
+    std::shared_ptr<Sink> sink;
+
+    void accept() const;
+    void begin(std::int32_t prompt_tokens = 7, std::int32_t cached_tokens = 0, Fidelity fidelity = Fidelity::kComputed) const;
+    void say(std::string text) const;   // one token; with logprobs if the request asked for them
+    void finish(FinishReason reason = FinishReason::kStop, std::int32_t prompt_tokens = 7, std::int32_t completion_tokens = 2) const;
+    void fail(Failure::Code code, std::string message = "told to fail", std::string param = "") const;
+  };
+  // Runs inside submit(). Without one, jobs wait for the test to take them.
+  using Script = std::function<void(const Job&)>;
+
+  explicit FakeEngine(Script script = {});
+  ~FakeEngine() override;
+
+  // begin, the words, finish.
+  static Script say(std::vector<std::string> words);
+
+  // The n-th job ever submitted, waiting for it; a Job with no request after five seconds.
+  [[nodiscard]] Job job(std::size_t index);
+  [[nodiscard]] std::size_t submitted() const;
+  [[nodiscard]] std::size_t cancelled() const;
+  [[nodiscard]] bool wait_cancelled(std::size_t count) const;   // false after five seconds
+
+  EngineInfo info_value;
+  std::string salt;
+
+  [[nodiscard]] const EngineInfo& info() const override { return info_value; }
+  [[nodiscard]] std::string answer_salt() const override { return salt; }
+  Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) override;
+  // The sink gets its kCancelled from another thread, as from a real engine.
+  void cancel(Id id) override;
+  [[nodiscard]] EngineStats stats() const override;
+  void stop(std::chrono::steady_clock::time_point) override {}
+
+ private:
+  Script script_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  std::vector<Job> jobs_;
+  std::vector<Id> cancelled_;
+  std::vector<std::thread> threads_;
+};
+
+}   // namespace tensorcache

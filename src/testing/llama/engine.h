@@ -1,0 +1,166 @@
+// Tests only: an engine on a tiny model, asked one thing or many.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "serving/llama/llama_engine.h"
+#include "testing/llama/tiny_models.h"
+
+namespace tensorcache {
+
+using Tokens = std::vector<std::int32_t>;
+
+// Records one answer, and fails the test if the engine breaks the sink's contract.
+class RecordingSink final : public Sink {
+ public:
+  void on_begin(const Begin& begin) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_FALSE(begun_) << "on_begin twice";
+    EXPECT_FALSE(ended()) << "on_begin after the end";
+    begun_ = true;
+    begin_ = begin;
+    changed_.notify_all();
+  }
+  void on_delta(Delta delta) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_TRUE(begun_ && !ended()) << "on_delta outside an answer";
+    text_ += delta.text;
+    for (auto& logprob : delta.logprobs) logprobs_.push_back(std::move(logprob));
+    ++deltas_;
+    changed_.notify_all();
+  }
+  void on_finish(const Finish& finish) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_TRUE(begun_ && !ended()) << "on_finish outside an answer";
+    finish_ = finish;
+    changed_.notify_all();
+  }
+  void on_failure(const Failure& failure) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_FALSE(ended()) << "two ends";
+    failure_ = failure;
+    changed_.notify_all();
+  }
+
+  void wait_begun() {
+    wait([this] { return begun_ || ended(); });
+  }
+  void wait_deltas(int count) {
+    wait([this, count] { return deltas_ >= count || ended(); });
+  }
+  RecordingSink& wait_end() {
+    wait([this] { return ended(); });
+    return *this;
+  }
+  // What follows: after wait_end().
+  [[nodiscard]] const std::string& text() const { return text_; }
+  [[nodiscard]] const std::vector<TokenLogprob>& logprobs() const { return logprobs_; }
+  [[nodiscard]] const std::optional<Finish>& finish() const { return finish_; }
+  [[nodiscard]] const std::optional<Failure>& failure() const { return failure_; }
+  [[nodiscard]] const Begin& begin() const { return begin_; }
+  [[nodiscard]] int cached() const { return finish_ ? finish_->usage.cached_tokens : -1; }
+  [[nodiscard]] Tokens tokens() const {
+    Tokens tokens;
+    for (const auto& logprob : logprobs_) tokens.push_back(logprob.token.id);
+    return tokens;
+  }
+
+ private:
+  [[nodiscard]] bool ended() const { return finish_ || failure_; }
+  template <typename Condition>
+  void wait(Condition condition) {
+    std::unique_lock lock(mutex_);
+    ASSERT_TRUE(changed_.wait_for(lock, std::chrono::seconds(60), condition)) << "the engine hangs";
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool begun_ = false;
+  int deltas_ = 0;
+  Begin begin_;
+  std::string text_;
+  std::vector<TokenLogprob> logprobs_;
+  std::optional<Finish> finish_;
+  std::optional<Failure> failure_;
+};
+
+using SinkPtr = std::shared_ptr<RecordingSink>;
+
+class TestEngine {
+ public:
+  explicit TestEngine(TinyModel kind, const std::function<void(LlamaOptions&)>& change = {}, std::uint64_t cache_bytes = 64u << 20,
+                      std::optional<DiskOptions> disk = std::nullopt)
+      : cache_({.capacity_bytes = cache_bytes, .disk = std::move(disk)}) {
+    LlamaOptions options;
+    options.model_path = make_tiny_model(kind);
+    options.parallel = 4;
+    options.ctx_size = 4 * 2048;
+    options.threads = 1;
+    options.batch_size = 256;
+    if (change) change(options);
+    engine_ = make_llama_engine(options, cache_);
+  }
+
+  static Request request(Tokens prompt, int max_tokens) {
+    Request request;
+    request.kind = Request::Kind::kCompletion;
+    request.prompt_tokens = std::move(prompt);
+    request.max_tokens = max_tokens;
+    request.sampling.temperature = 0;
+    request.sampling.logit_bias = {{2, -100.0f}};   // no end of text: answers have the length that was asked
+    request.logprobs = true;
+    return request;
+  }
+  SinkPtr submit(Request request, Engine::Id* id = nullptr) {
+    auto sink = std::make_shared<RecordingSink>();
+    const Engine::Id submitted = engine_->submit(std::make_shared<Request>(std::move(request)), sink);
+    if (id != nullptr) *id = submitted;
+    return sink;
+  }
+  SinkPtr ask(Request request) {
+    auto sink = submit(std::move(request));
+    sink->wait_end();
+    settle();
+    return sink;
+  }
+  SinkPtr ask(Tokens prompt, int max_tokens) { return ask(request(std::move(prompt), max_tokens)); }
+
+  // An answer's last event comes a moment before its blocks are stored.
+  void settle() {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (engine_->stats().running + engine_->stats().queued > 0) {
+      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the engine does not become idle";
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  Engine& engine() { return *engine_; }
+  Cache& cache() { return cache_; }
+
+ private:
+  Cache cache_;
+  std::unique_ptr<Engine> engine_;
+};
+
+inline Tokens random_tokens(unsigned seed, std::size_t count) {
+  std::mt19937 random(seed);
+  std::uniform_int_distribution<std::int32_t> any(3, kTinyVocabTokens - 1);
+  Tokens tokens(count);
+  for (auto& token : tokens) token = any(random);
+  return tokens;
+}
+
+inline Tokens joined(Tokens left, const Tokens& right) {
+  left.insert(left.end(), right.begin(), right.end());
+  return left;
+}
+
+}   // namespace tensorcache

@@ -1,0 +1,213 @@
+#include "tools/loadgen/run.h"
+
+#include <algorithm>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/detached.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <boost/json.hpp>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+
+#include "tools/loadgen/client.h"
+
+namespace tensorcache::load {
+namespace {
+
+namespace asio = boost::asio;
+namespace json = boost::json;
+using Clock = Client::Clock;
+
+// What one conversation has said so far.
+struct Session {
+  json::array messages;
+  std::size_t turns = 0;
+  bool failed = false;
+};
+
+json::object message(std::string_view role, std::string_view content) {
+  return {{"role", json::string(role.data(), role.size())}, {"content", json::string(content.data(), content.size())}};
+}
+
+class Runner {
+ public:
+  Runner(const Workload& workload, const RunOptions& options, const std::function<void(const ProgressReport&)>& progress)
+      : workload_(workload), options_(options), progress_(progress) {
+    const auto url = parse_url(options.url);
+    if (!url) throw std::runtime_error(options.url + " is not a URL such as http://127.0.0.1:8080");
+    url_ = *url;
+    endpoints_ = resolve(io_, url_);
+    headers_ = options.headers;
+    if (!options.api_key.empty()) headers_.emplace_back("Authorization", "Bearer " + options.api_key);
+    if (!options.extra_body.empty()) extra_ = json::parse(options.extra_body).as_object();
+    for (const std::string& system : workload.system) {
+      sessions_.emplace_back();
+      if (!system.empty()) sessions_.back().messages.push_back(message("system", system));
+    }
+    end_ = options.max_time.count() > 0 ? Clock::now() + options.max_time : Clock::time_point::max();
+  }
+
+  Result run() {
+    result_.model = options_.model.empty() ? first_model() : options_.model;
+    result_.samples.reserve(workload_.turns());   // workers hold references
+    for (std::size_t i = 0; i < workload_.phases.size(); ++i) run_phase(i);
+    return std::move(result_);
+  }
+
+ private:
+  // Runs what was spawned to its end.
+  void drain(const std::string& phase) {
+    io_.restart();
+    while (!io_.stopped()) {
+      io_.run_for(std::chrono::milliseconds(200));
+      if (progress_) progress_({phase, done_, workload_.turns()});
+    }
+  }
+
+  std::string first_model() {
+    std::string body, error;
+    Client client(io_, endpoints_, url_, headers_);
+    asio::co_spawn(io_, list_models(client, body, error), asio::detached);
+    drain("connecting");
+    if (!error.empty()) throw std::runtime_error(options_.url + "/v1/models: " + error);
+    boost::system::error_code failed;
+    const json::value reply = json::parse(body, failed);
+    const json::value* id = failed ? nullptr : reply.find_pointer("/data/0/id", failed);
+    if (id == nullptr || !id->is_string()) throw std::runtime_error(options_.url + "/v1/models: lists no model");
+    return std::string(id->get_string().data(), id->get_string().size());
+  }
+
+  asio::awaitable<void> list_models(Client& client, std::string& body, std::string& error) {
+    constexpr std::chrono::seconds kLimit{10};
+    body = co_await client.get("/v1/models", std::min(Clock::now() + kLimit, end_), error);
+  }
+
+  void run_phase(std::size_t index) {
+    const Phase& phase = workload_.phases[index];
+    if (index < options_.first_phase) {
+      replay(phase);
+      return;
+    }
+    const std::size_t first = result_.samples.size();
+    for (const Turn& turn : phase.turns) {
+      Sample& sample = result_.samples.emplace_back();
+      sample.phase = index;
+      sample.session = turn.session;
+    }
+    next_ = 0;
+    phase_start_ = Clock::now();
+    const std::size_t workers = std::min(std::max<std::size_t>(phase.concurrency, 1), phase.turns.size());
+    for (std::size_t i = 0; i < workers; ++i) asio::co_spawn(io_, work(phase, first), asio::detached);
+    drain(phase.name);
+    result_.phase_wall_s.push_back(std::chrono::duration<double>(Clock::now() - phase_start_).count());
+  }
+
+  // As if it had been sent, and answered as in the history.
+  void replay(const Phase& phase) {
+    for (const Turn& turn : phase.turns) {
+      Session& session = sessions_[turn.session];
+      const auto known = options_.history == nullptr ? History::const_iterator() : options_.history->find({turn.session, session.turns++});
+      if (options_.history == nullptr || known == options_.history->end()) {
+        throw std::runtime_error("the history has no answer to turn " + std::to_string(session.turns) + " of conversation " +
+                                 std::to_string(turn.session + 1));
+      }
+      session.messages.push_back(message("user", turn.user));
+      session.messages.push_back(message("assistant", known->second));
+      ++done_;
+    }
+    result_.phase_wall_s.push_back(0);
+  }
+
+  asio::awaitable<void> work(const Phase& phase, std::size_t first_sample) {
+    std::unique_ptr<Client> client = take_client();
+    while (next_ < phase.turns.size()) {
+      const std::size_t at = next_++;
+      const Turn& turn = phase.turns[at];
+      Sample& sample = result_.samples[first_sample + at];
+      const Clock::time_point start = std::min(phase_start_ + turn.start_after, end_);
+      if (start > Clock::now()) {
+        asio::steady_timer timer(io_, start);
+        co_await timer.async_wait(asio::use_awaitable);
+      }
+      co_await take_turn(*client, turn, sample);
+      ++done_;
+    }
+    idle_.push_back(std::move(client));
+  }
+
+  asio::awaitable<void> take_turn(Client& client, const Turn& turn, Sample& sample) {
+    Session& session = sessions_[turn.session];
+    sample.turn = session.turns++;
+    if (session.failed) {
+      sample.error = "skipped: an earlier turn of its conversation failed";
+      co_return;
+    }
+    if (Clock::now() >= end_) {
+      sample.error = "not sent: the time for the whole run was over";
+      session.failed = true;
+      co_return;
+    }
+    session.messages.push_back(message("user", turn.user));
+    const std::string body = request_body(session, turn);
+    const Clock::time_point deadline = std::min(Clock::now() + options_.timeout, end_);
+    co_await client.chat(body, deadline, sample);
+    session.failed = !sample.error.empty();
+    const std::string* answer = &sample.text;
+    if (options_.history != nullptr) {
+      const auto known = options_.history->find({sample.session, sample.turn});
+      if (known != options_.history->end()) answer = &known->second;
+    }
+    session.messages.push_back(message("assistant", *answer));
+  }
+
+  [[nodiscard]] std::string request_body(const Session& session, const Turn& turn) const {
+    json::object body{{"model", result_.model},
+                      {"messages", session.messages},
+                      {"max_tokens", turn.max_tokens},
+                      {"temperature", options_.temperature},
+                      {"stream", true}};
+    body["stream_options"] = json::object{{"include_usage", true}};
+    if (options_.logprobs) {
+      body["logprobs"] = true;
+      body["top_logprobs"] = 1;
+    }
+    for (const auto& member : extra_) body[member.key()] = member.value();
+    return json::serialize(body);
+  }
+
+  std::unique_ptr<Client> take_client() {
+    if (idle_.empty()) return std::make_unique<Client>(io_, endpoints_, url_, headers_);
+    std::unique_ptr<Client> client = std::move(idle_.back());
+    idle_.pop_back();
+    return client;
+  }
+
+  const Workload& workload_;
+  const RunOptions& options_;
+  const std::function<void(const ProgressReport&)>& progress_;
+  asio::io_context io_{1};
+  Url url_;
+  Endpoints endpoints_;
+  Headers headers_;
+  json::object extra_;
+  std::vector<Session> sessions_;
+  std::vector<std::unique_ptr<Client>> idle_;   // connections are kept from phase to phase
+  Result result_;
+  Clock::time_point end_, phase_start_;
+  std::size_t next_ = 0, done_ = 0;
+};
+
+}   // namespace
+
+bool is_json_object(const std::string& text) {
+  boost::system::error_code failed;
+  const json::value value = json::parse(text, failed);
+  return !failed && value.is_object();
+}
+
+Result run(const Workload& workload, const RunOptions& options, const std::function<void(const ProgressReport&)>& progress) {
+  return Runner(workload, options, progress).run();
+}
+
+}   // namespace tensorcache::load

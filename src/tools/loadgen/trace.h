@@ -1,0 +1,28 @@
+// Recorded traces in Mooncake's format, gzipped or plain: a JSON object a line with `timestamp` (ms), `input_length`, `output_length`
+// (tokens) and `hash_ids`, one for each block of the prompt; equal ids are equal blocks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "tools/loadgen/workload.h"
+
+namespace tensorcache::load {
+
+struct TraceOptions {
+  std::string path;
+  double speedup = 1;               // 2 sends twice as fast; 0: as fast as `concurrency` allows
+  std::size_t limit = 0;            // requests, from the first; 0: all
+  std::size_t block_tokens = 512;   // of the prompt for each of hash_ids
+  std::size_t max_input = 0;        // longer prompts are left out; 0: none
+  int max_output = 0;               // longer answers are cut; 0: none
+  std::size_t concurrency = 64;
+  std::uint64_t seed = 1;
+};
+
+// One phase, "trace", in the order of the timestamps. Ids become deterministic words, one for each token.
+// Throws std::runtime_error that names the file and line.
+[[nodiscard]] Workload read_trace(const TraceOptions& options);
+
+}   // namespace tensorcache::load
