@@ -17,6 +17,7 @@ tensorcache::Tensor run_model(const std::vector<std::int32_t>&);
 template <class T>
 void use(const T&);
 void retry();
+void report(const char*);
 extern std::string image, model_name, text;
 """
 C_PREAMBLE = """#include "tensorcache/tensorcache.h"
@@ -26,7 +27,9 @@ static void use(const float* numbers) { (void)numbers; }
 # Per header: what stands in front of its example.
 SETUP = {
     "cache.h": "tensorcache::Key key;",
+    "handle.h": "tensorcache::Cache cache({});\ntensorcache::Key key;",
     "hints.h": "tensorcache::Key key;",
+    "types.h": 'tensorcache::Cache cache({});\ntensorcache::Key key;\nstd::string value;',
     "dlpack.h": "tensorcache::TensorCache cache({});",
 }
 

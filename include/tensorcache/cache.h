@@ -21,45 +21,15 @@
 #include <utility>
 #include <vector>
 
-#include "tensorcache/hints.h"
+#include "tensorcache/handle.h"
 #include "tensorcache/key.h"
+#include "tensorcache/types.h"
 
 namespace tensorcache {
 
-namespace detail {
-struct Entry;
+namespace memory {
 class MemoryTier;
-}   // namespace detail
-namespace disk {
-class DiskTier;
-class FileSystem;
-}   // namespace disk
-
-// What a value is. Stored in formats later: add, never renumber.
-enum class Kind : std::uint8_t { kOther = 0, kAnswer = 1, kPrefixBlock = 2, kTensor = 3 };
-inline constexpr std::size_t kKindCount = 4;
-[[nodiscard]] std::string_view kind_name(Kind kind);
-
-// What a power cut may take. A process that dies, however it dies, loses only what still waited to be written.
-enum class DiskSync : std::uint8_t {
-  kNone,      // as much as the system has not written out by itself: half a minute's worth, usually
-  kSegment,   // at most the segment that is being filled
-  kRecord,    // nothing that flush() has said true to
-};
-
-// Values on disk as well, under the memory: written behind, read back on a miss, still there at the next start.
-struct DiskOptions {
-  std::string directory;                                    // the cache's own; one process at a time
-  std::uint64_t capacity_bytes = std::uint64_t{20} << 30;   // all files together, hard
-  DiskSync sync = DiskSync::kSegment;
-  // Values that wait to be written, in memory that they share with their readers; further ones are not written. 0: an eighth of the
-  // memory, 256 MiB at most.
-  std::uint64_t queue_bytes = 0;
-  std::uint64_t segment_bytes = 0;                    // of a file, roughly; 0: suits the capacity, 64 MiB or more
-  std::function<void(const std::string&)> on_event;   // a sentence for a log when the disk fails or works again; any thread
-  std::shared_ptr<disk::FileSystem> file_system;      // null: the real one. For tests
-  std::function<std::int64_t()> unix_ms;              // wall time now; empty: the system\'s. For tests
-};
+}   // namespace memory
 
 struct CacheOptions {
   // Everything the cache allocates counts: values, entries, index, and values that are being written.
@@ -71,197 +41,6 @@ struct CacheOptions {
   std::function<std::chrono::steady_clock::time_point()> clock = std::chrono::steady_clock::now;
   // None: in memory only.
   std::optional<DiskOptions> disk = std::nullopt;
-};
-
-struct PutOptions {
-  Kind kind = Kind::kOther;
-  // Groups entries for `clear(owner)`, `list` and `stats(owner)`; for example a tenant. It is not part of the key:
-  // whoever must not see another's entries puts the owner into the key as well.
-  std::uint64_t owner = 0;
-  // What it came from, for example a model, for lists of what is on disk; likewise no part of the key.
-  std::uint32_t source = 0;
-  // Chains this value behind another (the block before it in a prefix). The parent must be stored when this is committed, and is never
-  // evicted before its children, drafts included.
-  std::optional<Key> parent = std::nullopt;
-  // What computing it again would take; "gdsf" keeps what saves most seconds for its bytes.
-  float cost_seconds = 1;
-  // Not served after this long since it was stored, nor after its parent expired; 0: never expires. An expired value is removed when a lookup
-  // or a put meets it. Its descendants have expired too; each is removed when it is met, or evicted.
-  std::chrono::milliseconds time_to_live{0};
-  Hints hints = {};
-  // Takes the place of what is stored under the key, unless something is chained behind that, in memory or on disk (a removed value that is
-  // still pinned, or waits to be written, counts): at once, so that no lookup finds neither. Until then the older one stays, and is given up before
-  // only where there is no other room.
-  bool replaces = false;
-};
-
-// What to delete: all that is given must match. Nothing given: everything.
-struct Selection {
-  std::optional<std::uint64_t> owner = std::nullopt;                    // PutOptions::owner
-  std::optional<std::uint32_t> source = std::nullopt;                   // PutOptions::source: what came from one model
-  std::optional<std::chrono::milliseconds> older_than = std::nullopt;   // stored at least so long ago, by the wall clock for what is on disk
-};
-
-// Where to look: in memory and, where there is a disk tier, on disk as well, which waits for the disk; or only where it costs no wait.
-enum class Look : std::uint8_t { kEverywhere, kMemory };
-
-enum class PutStatus : std::uint8_t {
-  kStored,
-  kAlreadyStored,   // somebody was faster; values are immutable, so this one is dropped
-  kTooLarge,        // larger than the whole budget
-  kNoSpace,         // everything that could go is pinned, is being written or, to the policy, is worth more
-  kParentMissing,   // `parent` is not stored (any more)
-};
-[[nodiscard]] std::string_view put_status_name(PutStatus status);
-
-// A pinned, read-only view of a stored value: never evicted, moved or freed while a handle holds it, not even by
-// remove(), clear() or the cache's own destruction. Move-only; empty after a miss. Cheap (a few atomic operations).
-class Handle {
- public:
-  Handle() = default;
-  Handle(Handle&& other) noexcept : tier_(other.tier_), entry_(std::exchange(other.entry_, nullptr)) {}
-  Handle& operator=(Handle&& other) noexcept {
-    if (this != &other) {
-      reset();
-      tier_ = other.tier_;
-      entry_ = std::exchange(other.entry_, nullptr);
-    }
-    return *this;
-  }
-  Handle(const Handle&) = delete;
-  Handle& operator=(const Handle&) = delete;
-  ~Handle() { reset(); }
-
-  [[nodiscard]] explicit operator bool() const { return entry_ != nullptr; }
-  // The value. 64-byte aligned. Empty for an empty handle.
-  [[nodiscard]] std::span<const std::byte> bytes() const;
-  [[nodiscard]] std::string_view text() const;   // the same bytes as characters
-  // Since it was stored.
-  [[nodiscard]] std::chrono::milliseconds age() const;
-  void reset() {
-    if (entry_ != nullptr) let_go();
-  }
-
- private:
-  friend class Cache;
-  friend class detail::MemoryTier;
-  void let_go();
-  Handle(detail::MemoryTier* tier, detail::Entry* entry) : tier_(tier), entry_(entry) {}
-  detail::MemoryTier* tier_ = nullptr;   // lives as long as any of its values does
-  detail::Entry* entry_ = nullptr;
-};
-
-// What a lookup found.
-struct Lookup {
-  Handle value;
-  // The value is on disk and could not be brought into memory: everything there is pinned, reading failed, or the directory is still being
-  // read after the start. Nothing is known of it then; in particular not that nothing is stored.
-  bool unavailable = false;
-};
-
-// A leading run of a chain, pinned as a Handle pins one value: its last block is, and what a block is chained behind never goes before it.
-class Run {
- public:
-  Run() = default;
-  [[nodiscard]] std::size_t size() const { return size_; }
-  [[nodiscard]] bool empty() const { return size_ == 0; }
-  // The blocks in the order of the chain, as long as this lives. 64-byte aligned. Cost: a cache miss or two for each.
-  [[nodiscard]] std::vector<std::span<const std::byte>> blocks() const;
-
- private:
-  friend class detail::MemoryTier;
-  Run(Handle last, std::size_t size) : last_(std::move(last)), size_(size) {}
-  Handle last_;
-  std::size_t size_ = 0;
-};
-
-// Space for a value that is being written, already charged to the budget and not yet visible. Write into bytes(), then
-// Cache::commit. Dropping it gives the space back.
-class Draft {
- public:
-  Draft() = default;
-  Draft(Draft&& other) noexcept;
-  Draft& operator=(Draft&& other) noexcept;
-  Draft(const Draft&) = delete;
-  Draft& operator=(const Draft&) = delete;
-  ~Draft();
-
-  [[nodiscard]] explicit operator bool() const { return entry_ != nullptr; }
-  // Writable, 64-byte aligned, not zeroed.
-  [[nodiscard]] std::span<std::byte> bytes() const;
-  // Why there is no space, where the draft is empty.
-  [[nodiscard]] PutStatus status() const { return status_; }
-
- private:
-  friend class Cache;
-  friend class detail::MemoryTier;
-  detail::MemoryTier* tier_ = nullptr;
-  detail::Entry* entry_ = nullptr;
-  PutStatus status_ = PutStatus::kNoSpace;
-  std::optional<Key> parent_;
-  Hints hints_;
-  bool replaces_ = false;
-};
-
-struct KindStats {
-  std::uint64_t entries = 0;
-  std::uint64_t value_bytes = 0;     // what callers stored
-  std::uint64_t charged_bytes = 0;   // what that takes of the budget
-};
-
-struct Stats {
-  std::uint64_t capacity_bytes = 0;
-  // What is charged now. Includes buffers of large values that were freed and are kept for the next ones: up to a sixteenth of the
-  // capacity (or one buffer), given up as soon as anything else needs the room, and at clear(). Never above capacity_bytes, except
-  // while a resize below what is pinned is pending.
-  std::uint64_t used_bytes = 0;
-  std::uint64_t peak_bytes = 0;
-  // Values asked for; match() counts every key of its chain. One that has to be read from disk is a miss here, and a hit in DiskStats.
-  std::uint64_t hits = 0, misses = 0;
-  std::uint64_t puts = 0;                                       // kStored
-  std::uint64_t rejected_puts = 0;                              // kTooLarge, kNoSpace, kParentMissing
-  std::uint64_t evictions = 0, expirations = 0, removals = 0;   // values that went; remove() and clear() are removals
-  KindStats kinds[kKindCount];
-  // Of used_bytes, what is no value's: what the policy remembers, tables of the index, and memory that is kept for the next values.
-  std::uint64_t policy_bytes = 0, table_bytes = 0, idle_bytes = 0;
-};
-
-struct DiskStats {
-  std::string directory;                              // empty: there is no disk tier
-  std::uint64_t capacity_bytes = 0, used_bytes = 0;   // of all files
-  std::uint64_t entries = 0, value_bytes = 0, segments = 0;
-  std::uint64_t index_bytes = 0;   // memory of its index, which counts in Stats::used_bytes
-  std::uint64_t queued_bytes = 0;
-  bool ready = false;                // what the directory held at start is visible
-  std::int64_t newest_unix_ms = 0;   // of that: when the last was stored or removed, by the wall clock of then
-  bool degraded = false;             // nothing can be written now
-  std::string reason;                // why it is
-  std::uint64_t hits = 0, read_bytes = 0;
-  std::uint64_t skipped_loads = 0, late_loads = 0;   // computing was faster; loading took longer than it was given
-  std::uint64_t puts = 0, accepted_bytes = 0, written_bytes = 0;
-  std::uint64_t dropped_puts = 0, too_large_puts = 0;   // the disk was slower than the work, or did not work; larger than a segment
-  std::uint64_t index_full = 0;                         // no memory for one more entry
-  std::uint64_t evictions = 0, expirations = 0, written_again = 0, written_again_bytes = 0;
-  std::uint64_t corrupt_records = 0, lost_bytes = 0, damaged_segments = 0, unknown_segments = 0;
-  std::uint64_t read_errors = 0, write_errors = 0;
-  std::uint64_t queued_removals = 0;       // wait to be logged; bounded, see collapsed_logs
-  std::uint64_t pending_wipes = 0;         // deletions by clear() whose bytes are not all overwritten yet; flush() waits for them
-  std::uint64_t collapsed_logs = 0;        // times that too many removals waited, so that the whole log was dropped instead
-  std::uint64_t unlisted_records = 0;      // values in the log that have no entry; while there are any, each removal is logged
-  std::uint64_t sidecar_bytes = 0;         // of the files beside the segments; part of used_bytes
-  std::uint64_t open_files = 0;            // segments that are open; others are opened when they are read
-  std::uint64_t unavailable_lookups = 0;   // of values that are stored and could not be read, see Lookup
-  std::uint64_t dropped_names = 0;         // of owners and sources, of which 65,536 each are kept
-};
-
-struct EntryInfo {
-  Key key;
-  Kind kind = Kind::kOther;
-  std::uint64_t owner = 0;
-  std::uint64_t value_bytes = 0;
-  std::uint64_t hits = 0;
-  std::chrono::milliseconds age{0};
-  bool chained = false;   // has a parent
 };
 
 class Cache {
@@ -281,20 +60,20 @@ class Cache {
   // `options.parent`, if it is in memory already, is held from here on; otherwise it must be by the time of the commit. Neither call waits for
   // the disk: put() and get_or_compute() bring up a parent that is on disk only, these do not.
   // A value that is on disk only is put into memory all the same: it must be the one that is there.
-  [[nodiscard]] Draft reserve(const Key& key, std::size_t value_bytes, const PutOptions& options = {});
-  PutStatus commit(Draft draft);
+  [[nodiscard]] Reservation reserve(const Key& key, std::size_t value_bytes, const PutOptions& options = {});
+  PutStatus commit(Reservation draft);
 
   // The value pinned, or an empty handle. Counts as a use for the policy. What is found on disk is in memory from then on, and what it is
   // chained behind too. A value that is stored is found whatever other threads do to other keys; see Lookup for what may keep it away.
-  [[nodiscard]] Handle get(const Key& key, Look look = Look::kEverywhere);
+  [[nodiscard]] Handle get(const Key& key, Tiers tiers = Tiers::kAll);
   // The same; tells a value that is not stored from one that is and could not be read now.
-  [[nodiscard]] Lookup look_up(const Key& key, Look look = Look::kEverywhere);
+  [[nodiscard]] Lookup look_up(const Key& key, Tiers tiers = Tiers::kAll);
 
   // The longest leading run of `chain` that is stored, each value behind the one before it (PutOptions::parent). A key must tell all that
   // came before it, as the hash of a prefix does: then only some of the keys are looked up, about 2 log2 of the run's length.
   // One touch for the whole run, from its last block to its first, so that a parent is always fresher than its children.
   // `of`: how long the chain is that `chain` is the beginning of, for the policy and the counters; 0: as long as that.
-  [[nodiscard]] Run match(std::span<const Key> chain, Look look = Look::kEverywhere, std::size_t of = 0);
+  [[nodiscard]] PrefixMatch match(std::span<const Key> chain, Tiers tiers = Tiers::kAll, std::size_t of = 0);
 
   // Says that a chain will not be used again soon, as at the end of a conversation: of its end, what nothing else is chained behind goes
   // next when room is needed. In memory only.
@@ -305,8 +84,8 @@ class Cache {
   void advise(std::span<const Key> chain, const Hints& hints);
 
   // The length of the run that match() would find, without reading, pinning, touching or counting it. Does not wait for a disk.
-  [[nodiscard]] std::size_t peek(std::span<const Key> chain, Look look = Look::kEverywhere) const;
-  [[nodiscard]] bool contains(const Key& key, Look look = Look::kEverywhere) const;
+  [[nodiscard]] std::size_t peek(std::span<const Key> chain, Tiers tiers = Tiers::kAll) const;
+  [[nodiscard]] bool contains(const Key& key, Tiers tiers = Tiers::kAll) const;
 
   // Copies the first bytes of a value, as many as fit, and returns how many those are. Of a value that is on disk only it reads no more than
   // these: their checksum covers the whole value and is not verified, so use them as a hint. Counts as no use. Nothing: not stored, or it
@@ -375,10 +154,10 @@ class Cache {
  private:
   struct Flights;
   struct Lower;
-  [[nodiscard]] Lookup look_up(const Key& key, Look look, bool counts);
+  [[nodiscard]] Lookup look_up(const Key& key, Tiers tiers, bool counts);
   PutStatus put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned);
-  PutStatus commit(Draft draft, Handle* pinned);
-  std::shared_ptr<detail::MemoryTier> tier_;
+  PutStatus commit(Reservation draft, Handle* pinned);
+  std::shared_ptr<memory::MemoryTier> tier_;
   std::unique_ptr<Lower> lower_;     // the disk tier; null: none
   bool nothing_comes_back_ = true;   // close()
   std::unique_ptr<Flights> flights_;

@@ -8,7 +8,7 @@
 namespace tensorcache::python {
 namespace {
 
-constexpr int kMostDepth = 64;
+constexpr int kMaxDepth = 64;
 constexpr const char* kAllowed = "A key may be bytes, str, int, float, bool, None, a NumPy integer array, or a tuple of those";
 
 // Of NumPy's. Looked up at import, and never given back: they outlive the interpreter's end.
@@ -109,7 +109,7 @@ void KeyMaker::add_array(const py::array& array) {
 }
 
 void KeyMaker::add_tuple(py::handle tuple, int depth) {
-  if (depth >= kMostDepth) throw py::value_error("the key is a tuple nested deeper than " + std::to_string(kMostDepth) + "; flatten it");
+  if (depth >= kMaxDepth) throw py::value_error("the key is a tuple nested deeper than " + std::to_string(kMaxDepth) + "; flatten it");
   if (add_tokens(tuple)) return;
   const Py_ssize_t count = PyTuple_GET_SIZE(tuple.ptr());
   encoder_.begin_tuple(static_cast<std::uint64_t>(count));

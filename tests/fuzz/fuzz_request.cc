@@ -18,7 +18,7 @@ constexpr std::int32_t kVocab = 1000;
 
 bool within(float value, float low, float high) { return std::isfinite(value) && value >= low && value <= high; }
 
-void check_sampling(const Sampling& sampling) {
+void check_sampling(const engine::Sampling& sampling) {
   FUZZ_CHECK(within(sampling.temperature, 0, 2) && within(sampling.top_p, 0, 1) && within(sampling.min_p, 0, 1));
   FUZZ_CHECK(within(sampling.presence_penalty, -2, 2) && within(sampling.frequency_penalty, -2, 2) && within(sampling.repeat_penalty, 0, 10));
   FUZZ_CHECK(sampling.top_k >= 0);
@@ -30,12 +30,13 @@ void check_sampling(const Sampling& sampling) {
   }
 }
 
-void check(const Request& request) {
-  FUZZ_CHECK(request.kind == Request::Kind::kCompletion || !request.messages.empty());
-  for (const Message& message : request.messages) FUZZ_CHECK(is_utf8(message.content) && is_utf8(message.name) && !message.role.empty());
-  FUZZ_CHECK(is_utf8(request.prompt));
+void check(const engine::Request& request) {
+  FUZZ_CHECK(request.kind == engine::Request::Kind::kCompletion || !request.messages.empty());
+  for (const engine::Message& message : request.messages)
+    FUZZ_CHECK(json::is_utf8(message.content) && json::is_utf8(message.name) && !message.role.empty());
+  FUZZ_CHECK(json::is_utf8(request.prompt));
   for (const std::int32_t token : request.prompt_tokens) FUZZ_CHECK(token >= 0 && token < kVocab);
-  for (const std::string& stop : request.stop) FUZZ_CHECK(!stop.empty() && is_utf8(stop));
+  for (const std::string& stop : request.stop) FUZZ_CHECK(!stop.empty() && json::is_utf8(stop));
   FUZZ_CHECK(request.max_tokens == -1 || request.max_tokens >= 1);
   FUZZ_CHECK(request.top_logprobs >= 0 && request.top_logprobs <= 20 && (request.logprobs || request.top_logprobs == 0));
   check_sampling(request.sampling);
@@ -45,24 +46,24 @@ void check(const Request& request) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  for (const auto kind : {Request::Kind::kChat, Request::Kind::kCompletion}) {
-    const auto result = parse_request(kind, text, kVocab);
-    if (const Problem* problem = std::get_if<Problem>(&result)) {
+  for (const auto kind : {engine::Request::Kind::kChat, engine::Request::Kind::kCompletion}) {
+    const auto result = protocol::parse_request(kind, text, kVocab);
+    if (const protocol::Problem* problem = std::get_if<protocol::Problem>(&result)) {
       FUZZ_CHECK(problem->status == 400 && !problem->message.empty());
-      FUZZ_CHECK(is_utf8(problem_json(*problem)));
+      FUZZ_CHECK(json::is_utf8(protocol::problem_json(*problem)));
       continue;
     }
-    const Request& request = *std::get<ParsedRequest>(result).request;
+    const engine::Request& request = *std::get<protocol::ParsedRequest>(result).request;
     check(request);
     // How the JSON is written is not what it says.
-    const auto spaced = parse_request(kind, " " + std::string(text) + "\n", kVocab);
-    FUZZ_CHECK(std::holds_alternative<ParsedRequest>(spaced));
-    FUZZ_CHECK(answer_key(request, {}, "") == answer_key(*std::get<ParsedRequest>(spaced).request, {}, ""));
+    const auto spaced = protocol::parse_request(kind, " " + std::string(text) + "\n", kVocab);
+    FUZZ_CHECK(std::holds_alternative<protocol::ParsedRequest>(spaced));
+    FUZZ_CHECK(answer::answer_key(request, {}, "") == answer::answer_key(*std::get<protocol::ParsedRequest>(spaced).request, {}, ""));
   }
-  const CacheControl control = parse_cache_control(text);
+  const protocol::CacheControl control = protocol::parse_cache_control(text);
   FUZZ_CHECK(!control.max_age || control.max_age->count() >= 0);
-  const RouteMatch match = match_route("GET", text);
-  FUZZ_CHECK(match.route != Route::kNone || !match.method_allowed);
+  const protocol::RouteMatch match = protocol::match_route("GET", text);
+  FUZZ_CHECK(match.route != protocol::Route::kNone || !match.method_allowed);
   return 0;
 }
 

@@ -8,10 +8,10 @@ namespace {
 
 using namespace tensorcache;
 
-class Bytes final : public disk::File {
+class Bytes final : public file::File {
  public:
   explicit Bytes(std::span<const std::byte> bytes) : bytes_(bytes) {}
-  disk::Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
+  file::Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
     std::size_t done = 0;
     for (const auto& part : parts) {
       const std::size_t left = offset + done < bytes_.size() ? bytes_.size() - offset - done : 0;
@@ -21,7 +21,7 @@ class Bytes final : public disk::File {
     }
     return {done, 0};
   }
-  disk::Transfer write(std::uint64_t, std::span<const std::span<const std::byte>>) override { return {0, EROFS}; }
+  file::Transfer write(std::uint64_t, std::span<const std::span<const std::byte>>) override { return {0, EROFS}; }
   int sync() override { return EROFS; }
   int truncate(std::uint64_t) override { return EROFS; }
   int size(std::uint64_t* bytes) override {

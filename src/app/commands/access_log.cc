@@ -9,15 +9,15 @@
 #include "app/commands/logging.h"
 #include "base/json/json_text.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
-constexpr std::size_t kMostTarget = 200;
+constexpr std::size_t kMaxTarget = 200;
 
 // A client says what the target is: nothing in it may look like the end of a line, move a terminal's cursor, or be
 // bytes that are no text, which a JSON line cannot hold.
 std::string printable(std::string_view text) {
-  std::string out(text.substr(0, kMostTarget));
+  std::string out(text.substr(0, kMaxTarget));
   std::replace_if(out.begin(), out.end(), [](unsigned char c) { return c <= ' ' || c >= 0x7f; }, '?');
   return out;
 }
@@ -36,7 +36,7 @@ void append_member(std::string& out, std::string_view name, std::string_view tex
   out += ",\"";
   out += name;
   out += "\":";
-  append_json_string(out, text);
+  json::append_json_string(out, text);
 }
 
 void append_member(std::string& out, std::string_view name, std::int64_t number) {
@@ -46,13 +46,13 @@ void append_member(std::string& out, std::string_view name, std::int64_t number)
   out += std::to_string(number);
 }
 
-bool is_monitoring(const RequestRecord& record) {
+bool is_monitoring(const server::RequestRecord& record) {
   return (record.status == 200 || record.status == 503) && (record.route == "health" || record.route == "metrics");
 }
 
 }   // namespace
 
-std::string access_text(const RequestRecord& record) {
+std::string access_text(const server::RequestRecord& record) {
   std::string out;
   out.reserve(256);
   out += printable(record.method) + ' ' + printable(record.target) + ' ' + std::to_string(record.status);
@@ -76,7 +76,7 @@ std::string access_text(const RequestRecord& record) {
   return out;
 }
 
-std::string access_json(const RequestRecord& record) {
+std::string access_json(const server::RequestRecord& record) {
   std::string out;
   out.reserve(384);
   out += R"({"message":"request")";
@@ -101,13 +101,13 @@ std::string access_json(const RequestRecord& record) {
   return out;
 }
 
-std::function<void(const RequestRecord&)> make_access_log(const std::string& format) {
+std::function<void(const server::RequestRecord&)> make_access_log(const std::string& format) {
   const auto logger = spdlog::get(kRequestLogger);
-  return [logger, json = format == "json"](const RequestRecord& record) {
+  return [logger, json = format == "json"](const server::RequestRecord& record) {
     const auto level = is_monitoring(record) ? spdlog::level::debug : spdlog::level::info;
     if (!logger->should_log(level)) return;
     logger->log(level, json ? std::string(kJsonMembers) + access_json(record) : access_text(record));
   };
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

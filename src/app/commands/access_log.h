@@ -6,14 +6,14 @@
 
 #include "serving/server/server.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
 // `POST /v1/chat/completions 200 tenant=acme prompt=916 cached=896 output=24 ttft=0.290s total=0.310s answer=computed id=req_...`
-[[nodiscard]] std::string access_text(const RequestRecord& record);
+[[nodiscard]] std::string access_text(const server::RequestRecord& record);
 // The same as a JSON object.
-[[nodiscard]] std::string access_json(const RequestRecord& record);
+[[nodiscard]] std::string access_json(const server::RequestRecord& record);
 
 // For ServerOptions::on_request: at info, or at debug for what a monitor asks every few seconds. After start_logging().
-[[nodiscard]] std::function<void(const RequestRecord&)> make_access_log(const std::string& format);
+[[nodiscard]] std::function<void(const server::RequestRecord&)> make_access_log(const std::string& format);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

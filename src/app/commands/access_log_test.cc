@@ -12,11 +12,11 @@
 
 #include "app/commands/log_sink.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
-RequestRecord completion() {
-  RequestRecord record;
+server::RequestRecord completion() {
+  server::RequestRecord record;
   record.id = "req_1";
   record.tenant = "acme";
   record.method = "POST";
@@ -33,7 +33,7 @@ RequestRecord completion() {
 TEST(AccessLog, ALineOfText) {
   EXPECT_EQ(access_text(completion()),
             "POST /v1/chat/completions 200 tenant=acme prompt=916 cached=896 output=24 ttft=0.290s total=0.310s answer=computed id=req_1");
-  RequestRecord other;
+  server::RequestRecord other;
   other.method = "GET";
   other.target = "/a\x1b[2J\n\xffPOST";
   other.status = 404;
@@ -146,4 +146,4 @@ TEST(LogSink, SaysWhatWasDropped) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -9,16 +9,16 @@
 
 #include "app/options/option_set.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
-std::vector<ApiKey> read_api_key_file(const std::string& path, std::string& warning) {
+std::vector<protocol::ApiKey> read_api_key_file(const std::string& path, std::string& warning) {
   std::ifstream file(path);
-  if (!file || std::filesystem::is_directory(path)) throw UsageError("cannot read " + path);
+  if (!file || std::filesystem::is_directory(path)) throw options::UsageError("cannot read " + path);
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0 && (info.st_mode & (S_IRGRP | S_IROTH)) != 0) {
     warning = path + " can be read by other users: chmod 600 it";
   }
-  std::vector<ApiKey> keys;
+  std::vector<protocol::ApiKey> keys;
   std::map<std::string, std::string> tenant_of;
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {
@@ -28,35 +28,35 @@ std::vector<ApiKey> read_api_key_file(const std::string& path, std::string& warn
     if (word.empty()) continue;
     const std::string place = path + ":" + std::to_string(number) + ": ";
     if (word.size() > 3 || (word.size() == 3 && word[2] != "admin")) {
-      throw UsageError(place + "a line is KEY, TENANT KEY or TENANT KEY admin");
+      throw options::UsageError(place + "a line is KEY, TENANT KEY or TENANT KEY admin");
     }
     // Not a tenant's name and a key that anybody can guess.
-    if (word.size() == 2 && word[1] == "admin") throw UsageError(place + "an admin's line is TENANT KEY admin");
-    ApiKey key;
+    if (word.size() == 2 && word[1] == "admin") throw options::UsageError(place + "an admin's line is TENANT KEY admin");
+    protocol::ApiKey key;
     key.key = word.size() == 1 ? word[0] : word[1];
     if (word.size() > 1) key.tenant = word[0];
     key.admin = word.size() == 3;
     const auto [known, is_new] = tenant_of.emplace(key.key, key.tenant);
-    if (!is_new) throw UsageError(place + "this key was given before");
+    if (!is_new) throw options::UsageError(place + "this key was given before");
     keys.push_back(std::move(key));
   }
-  if (keys.empty()) throw UsageError(path + " holds no key");
+  if (keys.empty()) throw options::UsageError(path + " holds no key");
   return keys;
 }
 
-std::vector<ApiKey> split_api_keys(const std::vector<std::string>& values) {
-  std::vector<ApiKey> keys;
+std::vector<protocol::ApiKey> split_api_keys(const std::vector<std::string>& values) {
+  std::vector<protocol::ApiKey> keys;
   for (const std::string& value : values) {
     std::istringstream parts(value);
     for (std::string part; std::getline(parts, part, ',');) {
       if (part.empty()) continue;
-      ApiKey key;
+      protocol::ApiKey key;
       key.key = part;
       keys.push_back(std::move(key));
     }
   }
-  if (!values.empty() && keys.empty()) throw UsageError("is empty");
+  if (!values.empty() && keys.empty()) throw options::UsageError("is empty");
   return keys;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -9,7 +9,7 @@
 
 #include "app/options/option_set.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 using ::testing::HasSubstr;
@@ -24,7 +24,7 @@ struct ApiKeyFileTest : ::testing::Test {
   std::string error() {
     try {
       (void)read_api_key_file(path, warning);
-    } catch (const UsageError& caught) {
+    } catch (const options::UsageError& caught) {
       return caught.what();
     }
     return "";
@@ -34,7 +34,7 @@ struct ApiKeyFileTest : ::testing::Test {
 
 TEST_F(ApiKeyFileTest, ReadsTenantsAndBareKeys) {
   write("# ours\nalice key-a admin\nbob\tkey-b   # a comment\n\n  bare-key  \n");
-  const std::vector<ApiKey> keys = read_api_key_file(path, warning);
+  const std::vector<protocol::ApiKey> keys = read_api_key_file(path, warning);
   ASSERT_EQ(keys.size(), 3u);
   EXPECT_EQ(keys[0].key, "key-a");
   EXPECT_EQ(keys[0].tenant, "alice");
@@ -76,12 +76,12 @@ TEST_F(ApiKeyFileTest, ErrorsNameTheLineAndNeverTheKey) {
 }
 
 TEST(ApiKeys, CommasSeparate) {
-  const std::vector<ApiKey> keys = split_api_keys({"a,b", "c"});
+  const std::vector<protocol::ApiKey> keys = split_api_keys({"a,b", "c"});
   ASSERT_EQ(keys.size(), 3u);
   EXPECT_EQ(keys[1].key, "b");
-  EXPECT_THROW((void)split_api_keys({","}), UsageError);
+  EXPECT_THROW((void)split_api_keys({","}), options::UsageError);
   EXPECT_TRUE(split_api_keys({}).empty());
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

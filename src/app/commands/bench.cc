@@ -14,7 +14,7 @@
 #include "base/net/url.h"
 #include "tools/loadgen/workload.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 const std::vector<std::string>& workload_names() {
@@ -31,8 +31,8 @@ struct BenchConfig {
   BenchConfig(const BenchConfig&) = delete;   // `options` points into this
   BenchConfig& operator=(const BenchConfig&) = delete;
 
-  load::RunOptions run;
-  OptionSet options;
+  loadgen::RunOptions run;
+  options::OptionSet options;
   std::string history_path, save_replies, trace_path, config_path;
   std::vector<std::string> headers;
   int from_turn = 1;
@@ -43,7 +43,7 @@ struct BenchConfig {
   double speedup = 1;
   bool json = false, print_config = false;
 
-  [[nodiscard]] load::Workload workload(const std::string& name) const;
+  [[nodiscard]] loadgen::Workload workload(const std::string& name) const;
   void finish();
 
  private:
@@ -100,30 +100,30 @@ void BenchConfig::declare_output() {
   options.group("Output and configuration");
   options.add_flag("--json", json, "print one JSON object instead of the table");
   options.add_text("--save-replies", "FILE", save_replies, "write every answer, one JSON object a line");
-  OptionSet::Item& config = options.add_text("--config", "FILE", config_path, "options from a TOML file");
+  options::OptionSet::Item& config = options.add_text("--config", "FILE", config_path, "options from a TOML file");
   config.default_text = "~/.config/tensorcache/config.toml if it exists";
   config.command_line_only = true;
   options.add_flag("--print-config", print_config, "show every option with where it came from, and end").command_line_only = true;
 }
 
 void BenchConfig::finish() {
-  if (!load::parse_url(run.url)) throw UsageError("--url: '" + run.url + "' is not a URL such as http://127.0.0.1:8080");
-  if (!run.extra_body.empty() && !load::is_json_object(run.extra_body)) throw UsageError("--body: is not a JSON object");
+  if (!net::parse_url(run.url)) throw options::UsageError("--url: '" + run.url + "' is not a URL such as http://127.0.0.1:8080");
+  if (!run.extra_body.empty() && !loadgen::is_json_object(run.extra_body)) throw options::UsageError("--body: is not a JSON object");
   for (const std::string& header : headers) {
     const std::size_t colon = header.find(':');
     if (colon == 0 || colon == std::string::npos || header.find_first_of("\r\n") != std::string::npos) {
-      throw UsageError("--header: '" + header + "' is not of the form 'Name: value'");
+      throw options::UsageError("--header: '" + header + "' is not of the form 'Name: value'");
     }
     const std::size_t value = header.find_first_not_of(' ', colon + 1);
     run.headers.emplace_back(header.substr(0, colon), value == std::string::npos ? "" : header.substr(value));
   }
 }
 
-load::Workload BenchConfig::workload(const std::string& name) const {
+loadgen::Workload BenchConfig::workload(const std::string& name) const {
   const auto count = [](int number) { return static_cast<std::size_t>(number); };
   if (name == "trace") {
-    if (trace_path.empty()) throw UsageError("--trace: is needed: the file to replay");
-    load::TraceOptions trace;
+    if (trace_path.empty()) throw options::UsageError("--trace: is needed: the file to replay");
+    loadgen::TraceOptions trace;
     trace.path = trace_path;
     trace.speedup = speedup;
     trace.limit = count(limit);
@@ -132,10 +132,10 @@ load::Workload BenchConfig::workload(const std::string& name) const {
     trace.max_output = options.find("out-tokens")->origin == "default" ? 0 : out_tokens;
     trace.concurrency = concurrency > 0 ? count(concurrency) : 64;
     trace.seed = count(seed);
-    return load::read_trace(trace);
+    return loadgen::read_trace(trace);
   }
-  if (out_tokens == 0) throw UsageError("--out-tokens: 0 is out of range: it must be at least 1");
-  load::Shape shape;
+  if (out_tokens == 0) throw options::UsageError("--out-tokens: 0 is out of range: it must be at least 1");
+  loadgen::Shape shape;
   shape.seed = count(seed);
   shape.conversations = count(conversations);
   shape.turns = count(turns);
@@ -148,14 +148,14 @@ load::Workload BenchConfig::workload(const std::string& name) const {
   shape.prompt_words = count(prompt_words);
   shape.concurrency = concurrency > 0 ? count(concurrency) : 1;
   shape.out_tokens = out_tokens;
-  if (name == "conversations") return load::conversations(shape);
-  if (name == "burst") return load::burst(shape);
-  if (name == "repeat") return load::repeat(shape);
-  return load::unrelated(shape);
+  if (name == "conversations") return loadgen::conversations(shape);
+  if (name == "burst") return loadgen::burst(shape);
+  if (name == "repeat") return loadgen::repeat(shape);
+  return loadgen::unrelated(shape);
 }
 
 // One moving line on a terminal, nothing elsewhere: what is piped is the result.
-void show_progress(const load::ProgressReport& report) {
+void show_progress(const loadgen::ProgressReport& report) {
   if (isatty(STDERR_FILENO) == 0) return;
   std::fprintf(stderr, "\r\033[K%s: %zu of %zu requests ", report.phase.c_str(), report.done, report.total);
 }
@@ -198,34 +198,34 @@ int bench_command(const std::vector<std::string>& arguments) {
     name = rest[0];
     rest.erase(rest.begin());
   }
-  read_layers(config.options, rest, Surroundings::of_this_process(), config_sections());
+  options::read_layers(config.options, rest, options::Surroundings::of_this_process(), config_sections());
   if (config.print_config) {
     std::fputs(config.options.print_config().c_str(), stdout);
     return kExitOk;
   }
-  if (name.empty()) throw UsageError("a workload is missing: conversations, burst, repeat, unrelated or trace");
+  if (name.empty()) throw options::UsageError("a workload is missing: conversations, burst, repeat, unrelated or trace");
   bool known = false;
   for (const std::string& each : workload_names()) known = known || each == name;
-  if (!known) throw UsageError(name + ": unknown workload" + did_you_mean(name, workload_names()));
+  if (!known) throw options::UsageError(name + ": unknown workload" + options::did_you_mean(name, workload_names()));
   config.finish();
-  const load::Workload workload = config.workload(name);
-  load::History history;
+  const loadgen::Workload workload = config.workload(name);
+  loadgen::History history;
   if (!config.history_path.empty()) {
-    history = load::read_replies(config.history_path);
+    history = loadgen::read_replies(config.history_path);
     config.run.history = &history;
   }
-  if (config.from_turn > 1 && config.history_path.empty()) throw UsageError("--from-turn: needs --history, the answers to the turns before");
+  if (config.from_turn > 1 && config.history_path.empty()) throw options::UsageError("--from-turn: needs --history, the answers to the turns before");
   config.run.first_phase = static_cast<std::size_t>(config.from_turn) - 1;
-  const load::Result result = load::run(workload, config.run, show_progress);
+  const loadgen::Result result = loadgen::run(workload, config.run, show_progress);
   clear_progress();
-  if (!config.save_replies.empty()) load::save_replies(config.save_replies, workload, result);
-  const std::vector<load::Summary> summaries = load::summaries(workload, result);
+  if (!config.save_replies.empty()) loadgen::save_replies(config.save_replies, workload, result);
+  const std::vector<loadgen::Summary> summaries = loadgen::summaries(workload, result);
   if (config.json) {
-    std::fputs(load::json_report(workload, result, config.run.url).c_str(), stdout);
+    std::fputs(loadgen::json_report(workload, result, config.run.url).c_str(), stdout);
   } else {
-    std::printf("%s, %s, model %s\n\n%s", workload.name.c_str(), config.run.url.c_str(), result.model.c_str(), load::table(summaries).c_str());
+    std::printf("%s, %s, model %s\n\n%s", workload.name.c_str(), config.run.url.c_str(), result.model.c_str(), loadgen::table(summaries).c_str());
   }
   return summaries.back().errors == 0 ? kExitOk : kExitFailure;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitFailure = 1;   // something went wrong at run time
@@ -16,4 +16,4 @@ inline constexpr int kExitUsage = 2;     // the command line, a variable or the 
   return sections;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

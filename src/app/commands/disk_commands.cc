@@ -21,7 +21,7 @@
 #include "store/disk/directory_scan.h"
 #include "base/json/json_text.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 using disk::Survey;
@@ -31,19 +31,19 @@ std::int64_t now_ms() { return std::chrono::duration_cast<std::chrono::milliseco
 
 struct InspectConfig {
   bool json = false;
-  OptionSet options{"inspect"};
+  options::OptionSet options{"inspect"};
   InspectConfig() { options.add_flag("--json", json, "an object for programs instead of a table"); }
 };
 struct VerifyConfig {
   bool json = false;
-  OptionSet options{"verify"};
+  options::OptionSet options{"verify"};
   VerifyConfig() { options.add_flag("--json", json, "an object for programs instead of sentences"); }
 };
 struct PurgeConfig {
   std::string model, tenant, url, api_key;
   std::chrono::milliseconds older_than{0};
   bool all = false;
-  OptionSet options{"purge"};
+  options::OptionSet options{"purge"};
   PurgeConfig() {
     options.add_text("--model", "NAME", model, "what this model stored: its name, or its number as inspect shows it");
     options.add_text("--tenant", "NAME", tenant, "what is stored for this tenant");
@@ -55,15 +55,15 @@ struct PurgeConfig {
 };
 
 // Without one it is the server's default.
-std::string take_directory(std::vector<std::string>& arguments, const OptionSet& options) {
+std::string take_directory(std::vector<std::string>& arguments, const options::OptionSet& options) {
   std::string directory = options.take_argument(arguments, "directory");
   if (!directory.empty()) return directory;
-  const std::string folder = cache_folder(Surroundings::of_this_process());
-  if (folder.empty()) throw UsageError("a directory is missing");
+  const std::string folder = options::cache_folder(options::Surroundings::of_this_process());
+  if (folder.empty()) throw options::UsageError("a directory is missing");
   return folder + "/store";
 }
 
-Survey look(disk::FileSystem& files, const std::string& directory) {
+Survey look(file::FileSystem& files, const std::string& directory) {
   Survey result;
   if (const int error = disk::survey(files, directory, &result)) throw std::runtime_error(directory + ": " + std::strerror(error));
   if (result.segments == 0 && !files.exists(directory + "/LOCK")) throw std::runtime_error(directory + ": is not a cache directory");
@@ -157,7 +157,7 @@ void append_strings(std::string& out, const char* name, const std::vector<std::s
   out += std::string(",\"") + name + "\":[";
   for (std::size_t i = 0; i < values.size(); ++i) {
     if (i > 0) out += ',';
-    append_json_string(out, values[i]);
+    json::append_json_string(out, values[i]);
   }
   out += ']';
 }
@@ -166,7 +166,7 @@ void append_number(std::string& out, const char* name, std::uint64_t value) { ou
 
 std::string head_json(const std::string& directory, const Survey& survey) {
   std::string out = "{\"directory\":";
-  append_json_string(out, directory);
+  json::append_json_string(out, directory);
   append_number(out, "segments", survey.segments);
   append_number(out, "file_bytes", survey.file_bytes);
   append_number(out, "lost_bytes", survey.lost_bytes);
@@ -182,11 +182,11 @@ void print_json(const std::string& directory, const Survey& survey) {
     const auto& [source, kind, owner] = group;
     if (out.back() != '[') out += ',';
     out += "{\"model\":";
-    append_json_string(out, name_in(survey.names.sources, source));
+    json::append_json_string(out, name_in(survey.names.sources, source));
     out += ",\"model_number\":\"" + hex(source) + "\",\"kind\":";
-    append_json_string(out, kind_name(kind));
+    json::append_json_string(out, kind_name(kind));
     out += ",\"tenant\":";
-    append_json_string(out, name_in(survey.names.owners, owner));
+    json::append_json_string(out, name_in(survey.names.owners, owner));
     append_number(out, "entries", row.entries);
     append_number(out, "value_bytes", row.bytes);
     append_number(out, "hits", row.hits);
@@ -202,8 +202,8 @@ void check_name(const char* option, const char* what, const std::string& name, c
   if (name.empty() || there.contains(name)) return;
   std::string list;
   for (const std::string& each : there) list += (list.empty() ? "" : ", ") + each;
-  throw UsageError(std::string(option) + ": there is no " + what + " '" + name + "' here; " +
-                   (list.empty() ? "nothing is stored" : "there are " + list));
+  throw options::UsageError(std::string(option) + ": there is no " + what + " '" + name + "' here; " +
+                            (list.empty() ? "nothing is stored" : "there are " + list));
 }
 
 void check_names(const PurgeConfig& config, const Survey& survey) {
@@ -233,7 +233,7 @@ int inspect_command(const std::vector<std::string>& arguments) {
   std::vector<std::string> rest = arguments;
   const std::string directory = take_directory(rest, config.options);
   config.options.parse(rest, "command line");
-  const auto files = disk::real_file_system();
+  const auto files = file::real_file_system();
   const Survey survey = look(*files, directory);
   if (config.json) {
     print_json(directory, survey);
@@ -250,7 +250,7 @@ int verify_command(const std::vector<std::string>& arguments) {
   const std::string directory = take_directory(rest, config.options);
   config.options.parse(rest, "command line");
   start_logging("info", "text");
-  const auto files = disk::real_file_system();
+  const auto files = file::real_file_system();
   const Survey survey = look(*files, directory);
   Progress progress("checking " + directory);
   const disk::Verdict verdict = disk::verify(*files, directory, survey, [&](float share) { progress.set(share); });
@@ -274,7 +274,7 @@ int verify_command(const std::vector<std::string>& arguments) {
 namespace {
 
 // True if another process has the directory.
-bool is_in_use(disk::FileSystem& files, const std::string& directory) {
+bool is_in_use(file::FileSystem& files, const std::string& directory) {
   int error = 0;
   return files.lock(directory + "/LOCK", &error) == nullptr && error == EWOULDBLOCK;
 }
@@ -310,7 +310,7 @@ int purge_through_server(const PurgeConfig& config, const std::string& directory
   return kExitOk;
 }
 
-int purge_directory(const PurgeConfig& config, const std::string& directory, disk::FileSystem& files) {
+int purge_directory(const PurgeConfig& config, const std::string& directory, file::FileSystem& files) {
   disk::DiskTierOptions options;
   options.directory = directory;
   options.capacity_bytes = UINT64_MAX / 4;
@@ -345,8 +345,8 @@ int purge_command(const std::vector<std::string>& arguments) {
   const std::string directory = take_directory(rest, config.options);
   config.options.parse(rest, "command line");
   const bool some = !config.model.empty() || !config.tenant.empty() || config.older_than.count() != 0;
-  if (config.all == some) throw UsageError("say what to delete: --model, --tenant and --older-than (all that are given must fit), or --all");
-  const auto files = disk::real_file_system();
+  if (config.all == some) throw options::UsageError("say what to delete: --model, --tenant and --older-than (all that are given must fit), or --all");
+  const auto files = file::real_file_system();
   static_cast<void>(look(*files, directory));   // before a tier would make one
   return is_in_use(*files, directory) ? purge_through_server(config, directory) : purge_directory(config, directory, *files);
 }
@@ -374,4 +374,4 @@ std::string purge_help(std::size_t width) {
          "Examples:\n  tensorcache purge --older-than 30d\n  tensorcache purge --model old-model.gguf\n  tensorcache purge DIR --tenant alice\n";
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

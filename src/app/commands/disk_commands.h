@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
 // Each returns the exit code. Throw UsageError for wrong options, std::runtime_error for a directory that cannot be read.
 int inspect_command(const std::vector<std::string>& arguments);
@@ -15,4 +15,4 @@ int purge_command(const std::vector<std::string>& arguments);
 [[nodiscard]] std::string verify_help(std::size_t width);
 [[nodiscard]] std::string purge_help(std::size_t width);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -11,12 +11,12 @@
 #include <string_view>
 #include <utility>
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 constexpr std::chrono::milliseconds kGatherFor{100}, kPollFor{50};
 constexpr std::chrono::seconds kFlushFor{1};
-constexpr std::size_t kGatherBytes = 64u << 10, kMostBytes = 1u << 20;
+constexpr std::size_t kGatherBytes = 64u << 10, kMaxBytes = 1u << 20;
 
 std::string_view colour_of(spdlog::level::level_enum level) {
   constexpr std::array<std::string_view, 7> kColours{"\033[37m", "\033[36m", "\033[32m", "\033[33m\033[1m", "\033[31m\033[1m", "\033[1m\033[41m", ""};
@@ -38,7 +38,7 @@ void LogSink::log(const spdlog::details::log_msg& message) {
   bool wakes = false;
   {
     const std::lock_guard lock(mutex_);
-    if (waiting_.size() > kMostBytes) {
+    if (waiting_.size() > kMaxBytes) {
       ++dropped_;
       return;
     }
@@ -117,4 +117,4 @@ void LogSink::set_formatter(std::unique_ptr<spdlog::formatter> formatter) {
   formatter_ = std::move(formatter);
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -14,7 +14,7 @@
 #include <string_view>
 #include <thread>
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
 inline constexpr const char* kRequestLogger = "request";
 
@@ -48,4 +48,4 @@ class LogSink final : public spdlog::sinks::sink {
   std::jthread writer_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -12,7 +12,7 @@
 #include "app/commands/log_sink.h"
 #include "base/json/json_text.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 class JsonFormatter final : public spdlog::formatter {
@@ -33,7 +33,7 @@ class JsonFormatter final : public spdlog::formatter {
       text += payload.substr(kJsonMembers.size() + 1);   // without its opening brace
     } else {
       text += "\"message\":";
-      append_json_string(text, payload);
+      json::append_json_string(text, payload);
       text += '}';
     }
     out.append(text.data(), text.data() + text.size());
@@ -86,4 +86,4 @@ void Progress::done() {
   if (terminal_ && shown_ >= 0) std::fputs("\r\033[K", stderr);
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
 [[nodiscard]] const std::vector<std::string>& log_levels();   // "trace" ... "off"
 
@@ -33,4 +33,4 @@ class Progress {
   std::chrono::steady_clock::time_point next_line_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

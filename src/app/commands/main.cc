@@ -17,7 +17,7 @@
 #include "app/options/suggest.h"
 #include "serving/llama/llama_engine.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 constexpr const char* kHelp = R"(tensorcache: the inference cache for language models
@@ -72,17 +72,18 @@ int help_for(const std::vector<std::string>& words) {
   if (words[0] == "version" || words[0] == "policies" || is_help(words[0])) return print(kHelp);
   std::vector<std::string> candidates = kCommands;
   candidates.insert(candidates.end(), {"version", "help"});
-  throw UsageError(words[0] + ": unknown command" + did_you_mean(words[0], candidates));
+  throw options::UsageError(words[0] + ": unknown command" + options::did_you_mean(words[0], candidates));
 }
 
 int run(const std::vector<std::string>& words) {
-  if (words.empty()) throw UsageError("a command is missing: serve, bench, simulate, policies, inspect, verify, purge, version or help");
+  if (words.empty()) throw options::UsageError("a command is missing: serve, bench, simulate, policies, inspect, verify, purge, version or help");
   const std::vector<std::string> rest(words.begin() + 1, words.end());
   if (is_help(words[0])) return help_for(rest);
-  if (words[0] == "version" || words[0] == "--version") return print("tensorcache " TENSORCACHE_VERSION TENSORCACHE_COMMIT "\n" + llama_build());
+  if (words[0] == "version" || words[0] == "--version")
+    return print("tensorcache " TENSORCACHE_VERSION TENSORCACHE_COMMIT "\n" + llama::llama_build());
   const bool known = is_command(words[0]);
   if (!known && words[0].starts_with('-')) {
-    throw UsageError(words[0] + ": options stand behind a command, for example: tensorcache serve " + words[0]);
+    throw options::UsageError(words[0] + ": options stand behind a command, for example: tensorcache serve " + words[0]);
   }
   const auto asks_help = [](const std::string& word) { return word == "--help" || word == "-h"; };
   if (!known || std::any_of(rest.begin(), rest.end(), asks_help)) return help_for(words);
@@ -95,18 +96,18 @@ int run(const std::vector<std::string>& words) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::commands
 
 int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   try {
-    return tensorcache::run(words);
-  } catch (const tensorcache::UsageError& error) {
-    const bool in_command = !words.empty() && tensorcache::is_command(words[0]);
+    return tensorcache::commands::run(words);
+  } catch (const tensorcache::options::UsageError& error) {
+    const bool in_command = !words.empty() && tensorcache::commands::is_command(words[0]);
     std::fprintf(stderr, "tensorcache: error: %s\ntry: tensorcache help%s\n", error.what(), in_command ? (" " + words[0]).c_str() : "");
-    return tensorcache::kExitUsage;
+    return tensorcache::commands::kExitUsage;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "tensorcache: error: %s\n", error.what());
-    return tensorcache::kExitFailure;
+    return tensorcache::commands::kExitFailure;
   }
 }

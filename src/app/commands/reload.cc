@@ -11,19 +11,21 @@
 #include "app/commands/commands.h"
 #include "app/commands/logging.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 constexpr std::array<std::string_view, 6> kAtOnce{"api-key", "api-key-file", "memory", "memory-share", "disk-size", "log-level"};
 
 // Somebody has set it, in this reading or at start.
-bool is_set(const OptionSet::Item& before, const OptionSet::Item& now) { return before.origin != "default" || now.origin != "default"; }
+bool is_set(const options::OptionSet::Item& before, const options::OptionSet::Item& now) {
+  return before.origin != "default" || now.origin != "default";
+}
 
-std::vector<std::string> restart_needed(const OptionSet& before, const OptionSet& now) {
+std::vector<std::string> restart_needed(const options::OptionSet& before, const options::OptionSet& now) {
   std::vector<std::string> names;
   for (const auto& item : now.items()) {
     if (item->command_line_only || std::find(kAtOnce.begin(), kAtOnce.end(), item->name) != kAtOnce.end()) continue;
-    const OptionSet::Item& old = *before.find(item->name);
+    const options::OptionSet::Item& old = *before.find(item->name);
     if (is_set(old, *item) && old.toml() != item->toml()) names.push_back(item->name);
   }
   return names;
@@ -33,15 +35,15 @@ std::string was(const std::string& name, const std::string& now, const std::stri
 
 }   // namespace
 
-Reloader::Reloader(const ServeConfig& running, std::vector<std::string> arguments, Surroundings surroundings, Cache& cache,
-                   host::MemoryKeeper& memory, TakeKeys take_keys)
+Reloader::Reloader(const ServeConfig& running, std::vector<std::string> arguments, options::Surroundings surroundings, Cache& cache,
+                   sizing::CapacityController& memory, TakeKeys take_keys)
     : running_(running),
       arguments_(std::move(arguments)),
       surroundings_(std::move(surroundings)),
       cache_(cache),
       memory_(memory),
       take_keys_(std::move(take_keys)),
-      path_(config_path(arguments_, surroundings_)),
+      path_(options::config_path(arguments_, surroundings_)),
       log_level_(running.log_level),
       share_percent_(running.memory_share_percent),
       keys_(running.server.api_keys),
@@ -56,16 +58,17 @@ Reloader::Sizes Reloader::sizes_of(const ServeConfig& config) {
 Reloaded Reloader::reload() {
   Reloaded done;
   try {
-    const std::string usual = default_config_path(surroundings_);
-    const std::string path = path_.empty() ? config_path(arguments_, surroundings_) : path_;
-    if (path.empty() && keys_.empty()) throw UsageError(usual.empty() ? "there is no configuration file" : usual + ": there is no such file");
-    if (!path.empty() && !std::filesystem::exists(path)) throw UsageError(path + ": there is no such file");
+    const std::string usual = options::default_config_path(surroundings_);
+    const std::string path = path_.empty() ? options::config_path(arguments_, surroundings_) : path_;
+    if (path.empty() && keys_.empty())
+      throw options::UsageError(usual.empty() ? "there is no configuration file" : usual + ": there is no such file");
+    if (!path.empty() && !std::filesystem::exists(path)) throw options::UsageError(path + ": there is no such file");
     ServeConfig config;
     config.read(arguments_, surroundings_);
     try {
       config.finish(surroundings_);
-    } catch (const UsageError& error) {
-      throw UsageError((path.empty() ? "" : path + ": ") + error.what());
+    } catch (const options::UsageError& error) {
+      throw options::UsageError((path.empty() ? "" : path + ": ") + error.what());
     }
     path_ = path;
     done.warnings = config.warnings;
@@ -78,12 +81,13 @@ Reloaded Reloader::reload() {
 
 // False: a server with keys stays one, and one without too.
 bool Reloader::apply_keys(const ServeConfig& config, Reloaded* done) {
-  const std::vector<ApiKey>& keys = config.server.api_keys;
+  const std::vector<protocol::ApiKey>& keys = config.server.api_keys;
   if (keys == keys_) return true;
   if (keys.empty() || keys_.empty()) return false;
   take_keys_(config);
-  const auto missing_of = [](const std::vector<ApiKey>& some, const std::vector<ApiKey>& others) {
-    return std::count_if(some.begin(), some.end(), [&](const ApiKey& key) { return std::find(others.begin(), others.end(), key) == others.end(); });
+  const auto missing_of = [](const std::vector<protocol::ApiKey>& some, const std::vector<protocol::ApiKey>& others) {
+    return std::count_if(some.begin(), some.end(),
+                         [&](const protocol::ApiKey& key) { return std::find(others.begin(), others.end(), key) == others.end(); });
   };
   done->changes.push_back("API keys: " + std::to_string(missing_of(keys, keys_)) + " new, " + std::to_string(missing_of(keys_, keys)) + " gone, " +
                           std::to_string(keys.size()) + " in all");
@@ -118,7 +122,7 @@ void Reloader::apply_memory(const ServeConfig& config, Reloaded* done) {
   const Sizes now = sizes_of(config);
   if (!now.memory_set && !last_.memory_set) return;
   if (now.memory_auto == last_.memory_auto && (now.memory_auto || now.memory_bytes == last_.memory_bytes)) return;
-  const host::MemoryState before = memory_.state();
+  const sizing::MemoryState before = memory_.state();
   if (now.memory_auto) {
     memory_.set_automatic();
   } else {
@@ -128,4 +132,4 @@ void Reloader::apply_memory(const ServeConfig& config, Reloaded* done) {
       was("memory", now.memory_auto ? "auto" : format_size(now.memory_bytes), before.automatic ? "auto" : format_size(before.capacity_bytes)));
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

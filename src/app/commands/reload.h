@@ -11,7 +11,7 @@
 #include "store/sizing/capacity_controller.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
 struct Reloaded {
   std::string error;   // why nothing was changed; empty: it was read
@@ -26,8 +26,8 @@ class Reloader {
   // Throws std::invalid_argument for keys that cannot be.
   using TakeKeys = std::function<void(const ServeConfig&)>;   // their limits too
   // All but the arguments must outlive this; `running` is what the server was started with.
-  Reloader(const ServeConfig& running, std::vector<std::string> arguments, Surroundings surroundings, Cache& cache, host::MemoryKeeper& memory,
-           TakeKeys take_keys);
+  Reloader(const ServeConfig& running, std::vector<std::string> arguments, options::Surroundings surroundings, Cache& cache,
+           sizing::CapacityController& memory, TakeKeys take_keys);
 
   // Reads all layers anew, by the same arguments, with the key file, and applies what is different from the last reading: API keys, the
   // memory, the disk's size and the log level. What was set by PUT /cache/config stays where the layers say what they said before. A file
@@ -46,14 +46,14 @@ class Reloader {
 
   const ServeConfig& running_;
   const std::vector<std::string> arguments_;
-  const Surroundings surroundings_;
+  const options::Surroundings surroundings_;
   Cache& cache_;
-  host::MemoryKeeper& memory_;
+  sizing::CapacityController& memory_;
   const TakeKeys take_keys_;
   std::string path_, log_level_;
   int share_percent_;
-  std::vector<ApiKey> keys_;
+  std::vector<protocol::ApiKey> keys_;
   Sizes last_;   // as the layers said
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -11,7 +11,7 @@
 
 #include "app/commands/commands.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 using ::testing::AllOf;
@@ -34,11 +34,11 @@ class Reload : public ::testing::Test {
   void write(const std::string& section) const { std::ofstream(path) << "[serve]\n" + section; }
   // What `serve` does with these arguments.
   void start(std::vector<std::string> arguments) {
-    const Surroundings surroundings{[this](const std::string& name) -> std::optional<std::string> {
+    const options::Surroundings surroundings{[this](const std::string& name) -> std::optional<std::string> {
       const auto found = variables.find(name);
       return found == variables.end() ? std::nullopt : std::optional(found->second);
     }};
-    read_layers(running.options, arguments, surroundings, config_sections());
+    options::read_layers(running.options, arguments, surroundings, config_sections());
     running.finish(surroundings);
     cache.emplace(running.cache);
     memory.emplace(*cache);
@@ -54,9 +54,9 @@ class Reload : public ::testing::Test {
   std::map<std::string, std::string> variables{{"XDG_CONFIG_HOME", folder}, {"XDG_CACHE_HOME", folder}};
   ServeConfig running;
   std::optional<Cache> cache;
-  std::optional<host::MemoryKeeper> memory;
+  std::optional<sizing::CapacityController> memory;
   std::optional<Reloader> reloader;
-  std::vector<ApiKey> keys;   // that were taken at the last hangup with new ones
+  std::vector<protocol::ApiKey> keys;   // that were taken at the last hangup with new ones
 };
 
 TEST_F(Reload, ChangesWhatCanChange) {
@@ -149,7 +149,7 @@ TEST_F(Reload, TheKeyFileIsReadAgain) {
   EXPECT_THAT(reloader->reload().changes, IsEmpty());
   write_keys("acme K1 admin\nbob K3\n");
   EXPECT_THAT(reloader->reload().changes, ElementsAre("API keys: 1 new, 1 gone, 2 in all"));
-  EXPECT_THAT(keys, ElementsAre(ApiKey{"K1", "acme", true}, ApiKey{"K3", "bob", false}));
+  EXPECT_THAT(keys, ElementsAre(protocol::ApiKey{"K1", "acme", true}, protocol::ApiKey{"K3", "bob", false}));
   for (const char* bad : {"", "acme K1 boss\n", "acme K1\nbob K1\n"}) {
     write_keys(bad);
     EXPECT_THAT(reloader->reload().error, HasSubstr("--api-key-file: " + file)) << bad;
@@ -178,4 +178,4 @@ TEST_F(Reload, MoreThanTheMachineHasIsWarnedOf) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -16,7 +16,7 @@
 
 #include "tools/loadgen/client.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 constexpr std::chrono::minutes kPatience{10};   // walking over much takes long
@@ -57,26 +57,26 @@ void remove_serving_note(const std::string& directory) {
 std::optional<Serving> serving_note(const std::string& directory) {
   std::ifstream file(note_path(directory));
   Serving serving;
-  if (!std::getline(file, serving.url) || !std::getline(file, serving.store_id) || !load::parse_url(serving.url)) return std::nullopt;
+  if (!std::getline(file, serving.url) || !std::getline(file, serving.store_id) || !net::parse_url(serving.url)) return std::nullopt;
   return serving;
 }
 
 Deleted delete_through(const Serving& serving, const std::string& api_key, const std::string& query) {
   const std::string& url = serving.url;
-  const std::optional<load::Url> where = load::parse_url(url);
+  const std::optional<net::Url> where = net::parse_url(url);
   if (!where) throw std::runtime_error(url + ": is not a server's address");
   boost::asio::io_context io;
-  load::Headers headers;
+  loadgen::Headers headers;
   if (!serving.store_id.empty()) headers.emplace_back("TensorCache-Store", serving.store_id);
   if (!api_key.empty()) headers.emplace_back("Authorization", "Bearer " + api_key);
-  const load::Endpoints endpoints = load::resolve(io, *where);
-  load::Client client(io, endpoints, *where, headers);
+  const loadgen::Endpoints endpoints = loadgen::resolve(io, *where);
+  loadgen::Client client(io, endpoints, *where, headers);
   std::string body, error;
   int status = 0;
   // GCC 12 miscompiles some temporaries within a co_await expression.
   const std::string path = query.empty() ? "/cache" : "/cache?" + query;
   const auto ask = [&]() -> boost::asio::awaitable<void> {
-    body = co_await client.remove(path, load::Client::Clock::now() + kPatience, status, error);
+    body = co_await client.remove(path, loadgen::Client::Clock::now() + kPatience, status, error);
   };
   boost::asio::co_spawn(io, ask(), [](std::exception_ptr failure) {
     if (failure) std::rethrow_exception(failure);
@@ -102,4 +102,4 @@ std::string percent_encoded(const std::string& text) {
   return out;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
 // Where a server listens, and the random name of the store it keeps: another server may listen there by now.
 struct Serving {
@@ -39,4 +39,4 @@ struct Deleted {
 // `text` as a value in a query.
 [[nodiscard]] std::string percent_encoded(const std::string& text);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -28,7 +28,7 @@
 #include "serving/protocol/tenants.h"
 #include "tools/trace/recorder.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 // An engine that is told to end first ends its step, which can take seconds.
@@ -120,7 +120,7 @@ void announce_disk(const DiskStats& disk) {
   spdlog::info("prompts' KV cache and answers are written there unencrypted (--disk off keeps them in memory only)");
 }
 
-void announce(const ServeConfig& config, const EngineInfo& info, const Cache& cache, std::uint64_t memory_bytes, std::uint16_t port) {
+void announce(const ServeConfig& config, const engine::EngineInfo& info, const Cache& cache, std::uint64_t memory_bytes, std::uint16_t port) {
   const std::string memory = format_size(memory_bytes) + " of memory" + (config.memory_auto ? " (auto)" : "") + ", policy " + config.cache.policy;
   spdlog::info("model {}, {} requests at once, {} tokens of context for each, {} threads", info.model_name, config.llama.parallel,
                info.context_tokens, info.threads);
@@ -156,10 +156,10 @@ std::string in_option_names(std::string message) {
 }
 
 // The engine. Throws what loading throws; a signal to stop meanwhile ends the process.
-std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup) {
+std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup) {
   Progress progress("loading " + config.llama.model_path);
   auto loading =
-      std::async(std::launch::async, [&] { return make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); }); });
+      std::async(std::launch::async, [&] { return llama::make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); }); });
   while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     const int number = signal_within(signals.all, std::chrono::milliseconds(20));
     if (number == 0 || (number == SIGHUP && !hangup.ends())) continue;
@@ -172,22 +172,22 @@ std::unique_ptr<Engine> load_engine(const ServeConfig& config, Cache& cache, con
   return loading.get();
 }
 
-host::KeeperOptions keeper_options(const ServeConfig& config) {
+sizing::ControllerOptions keeper_options(const ServeConfig& config) {
   return {.governor = {.share = config.memory_share_percent / 100.0}, .on_event = [](const std::string& event) { spdlog::info("{}", event); }};
 }
 
-void name_owners(const std::vector<ApiKey>& keys, Cache& cache) {
-  for (const ApiKey& key : keys) cache.name_owner(tenant_owner(key.tenant), key.tenant);
+void name_owners(const std::vector<protocol::ApiKey>& keys, Cache& cache) {
+  for (const protocol::ApiKey& key : keys) cache.name_owner(engine::tenant_owner(key.tenant), key.tenant);
 }
 
-void name_all(const ServeConfig& config, const EngineInfo& info, Cache& cache) {
+void name_all(const ServeConfig& config, const engine::EngineInfo& info, Cache& cache) {
   cache.name_source(info.source, info.model_name);
-  cache.name_owner(tenant_owner(""), kSharedByAll);
-  cache.name_owner(tenant_owner("default"), "default");
+  cache.name_owner(engine::tenant_owner(""), protocol::kSharedByAll);
+  cache.name_owner(engine::tenant_owner("default"), "default");
   name_owners(config.server.api_keys, cache);
 }
 
-void stop(const ServeConfig& config, const sigset_t& signals, Server& server, Engine& engine) {
+void stop(const ServeConfig& config, const sigset_t& signals, server::Server& server, engine::Engine& engine) {
   spdlog::info("stopping; what runs may go on for {} (again to end at once)", format_duration(config.server.drain_timeout));
   std::thread([signals] {
     wait_for_signal(signals);
@@ -208,25 +208,25 @@ void stop(const ServeConfig& config, const sigset_t& signals, Server& server, En
   }).detach();
 }
 
-int run(const ServeConfig& config, const std::vector<std::string>& arguments, const Surroundings& surroundings, const Signals& signals,
+int run(const ServeConfig& config, const std::vector<std::string>& arguments, const options::Surroundings& surroundings, const Signals& signals,
         trace::Recorder* recorder) {
   CacheOptions cache_options = config.cache;
   if (config.memory_auto) {
-    cache_options.capacity_bytes = host::MemoryGovernor(keeper_options(config).governor).first(host::make_memory_reader()->read());
+    cache_options.capacity_bytes = sizing::MemoryGovernor(keeper_options(config).governor).first(sizing::make_memory_reader()->read());
   }
   if (cache_options.disk) cache_options.disk->on_event = [](const std::string& event) { spdlog::warn("{}", event); };
   const std::string directory = cache_options.disk ? cache_options.disk->directory : "";
   Cache cache(std::move(cache_options));
   if (!directory.empty()) remove_serving_note(directory);   // of a server that was killed
-  const auto memory = std::make_shared<host::MemoryKeeper>(cache, keeper_options(config));
+  const auto memory = std::make_shared<sizing::CapacityController>(cache, keeper_options(config));
   if (config.memory_auto) memory->set_automatic();
-  ServerOptions server_options = config.server;
+  server::ServerOptions server_options = config.server;
   server_options.drain_timeout += kLastReplies;
   server_options.memory = memory;
   server_options.on_request = make_access_log(config.log_format);
   server_options.store_id = random_store_id();
-  Server server(server_options, cache);
-  std::unique_ptr<Engine> engine;
+  server::Server server(server_options, cache);
+  std::unique_ptr<engine::Engine> engine;
   const auto take_keys = [&](const ServeConfig& now) {
     server.set_api_keys(now.server.api_keys);
     name_owners(now.server.api_keys, cache);
@@ -277,7 +277,7 @@ Examples:
 
 int serve_command(const std::vector<std::string>& arguments) {
   ServeConfig config;
-  const Surroundings surroundings = Surroundings::of_this_process();
+  const options::Surroundings surroundings = options::Surroundings::of_this_process();
   config.read(arguments, surroundings);
   if (config.print_config) {
     std::fputs(config.config_text(surroundings).c_str(), stdout);
@@ -288,7 +288,7 @@ int serve_command(const std::vector<std::string>& arguments) {
   const Signals signals = hold_signals();   // before the first thread
   start_logging(config.log_level, config.log_format);
   for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
-  for (const std::string& warning : unknown_variables(config.options, surroundings)) spdlog::warn("{}", warning);
+  for (const std::string& warning : options::unknown_variables(config.options, surroundings)) spdlog::warn("{}", warning);
   std::shared_ptr<trace::Recorder> recorder;
   if (!config.record_path.empty()) {
     try {
@@ -303,8 +303,8 @@ int serve_command(const std::vector<std::string>& arguments) {
     if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests could not be written to {}", recorder->lost(), config.record_path);
     return code;
   } catch (const std::invalid_argument& error) {
-    throw UsageError(in_option_names(error.what()));
+    throw options::UsageError(in_option_names(error.what()));
   }
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -20,12 +20,12 @@
 #include "store/sizing/memory_reading.h"
 #include "store/policy/policy.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 std::vector<std::string> policy_names() {
   std::vector<std::string> names;
-  for (const PolicyInfo& info : policies()) names.emplace_back(info.name);
+  for (const policy::PolicyInfo& info : policy::policies()) names.emplace_back(info.name);
   return names;
 }
 
@@ -40,7 +40,7 @@ std::string file_text(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   text << file.rdbuf();
-  if (!file || std::filesystem::is_directory(path)) throw UsageError("--chat-template-file: cannot read " + path);
+  if (!file || std::filesystem::is_directory(path)) throw options::UsageError("--chat-template-file: cannot read " + path);
   return text.str();
 }
 
@@ -53,7 +53,7 @@ const std::vector<std::string>& kv_types() {
 
 std::uint64_t default_cache_bytes() {
   constexpr std::uint64_t kMost = std::uint64_t{8} << 30, kMiB = std::uint64_t{1} << 20;
-  const auto machine = host::make_memory_reader()->read();
+  const auto machine = sizing::make_memory_reader()->read();
   const std::uint64_t available = machine ? std::min(machine->available_bytes, 2 * kMost) : 2 * kMost;
   return std::max(available / 2 / kMiB, std::uint64_t{64}) * kMiB;   // whole MiB read better
 }
@@ -92,7 +92,7 @@ void ServeConfig::declare_model() {
 }
 
 void ServeConfig::declare_memory() {
-  OptionSet::Item& memory =
+  options::OptionSet::Item& memory =
       options.add_size("--memory", cache.capacity_bytes, "memory for all that is cached, a hard limit; auto: follows the machine");
   memory.meta = "SIZE|auto";
   memory.default_text = "8GiB, or half of what is available if less";
@@ -100,7 +100,7 @@ void ServeConfig::declare_memory() {
     if (values.back() != "auto") set_size(values);
     memory_auto = values.back() == "auto";
   };
-  memory.toml = [this, size = memory.toml] { return memory_auto ? toml_string("auto") : size(); };
+  memory.toml = [this, size = memory.toml] { return memory_auto ? options::toml_string("auto") : size(); };
   options.add_int("--memory-share", "PERCENT", memory_share_percent, "with auto: of what would be available without the cache", 1, 90);
 }
 
@@ -147,7 +147,7 @@ void ServeConfig::declare_server() {
   options.group("Logging and configuration");
   options.add_choice("--log-level", log_level, log_levels(), "what is logged to standard error").meta = "LEVEL";
   options.add_choice("--log-format", log_format, {"text", "json"}, "lines for people or JSON objects");
-  OptionSet::Item& config = options.add_text("--config", "FILE", config_path_, "options from a TOML file");
+  options::OptionSet::Item& config = options.add_text("--config", "FILE", config_path_, "options from a TOML file");
   config.default_text = "~/.config/tensorcache/config.toml if it exists";
   config.command_line_only = true;
   options.add_flag("--print-config", print_config, "show every option with where it came from, and end").command_line_only = true;
@@ -158,27 +158,28 @@ void ServeConfig::read_loras() {
   for (const std::string& value : scaled_loras_) {
     const std::size_t colon = value.rfind(':');
     const auto scale = colon == std::string::npos ? std::nullopt : scale_in(std::string_view(value).substr(colon + 1));
-    if (!scale || colon == 0) throw UsageError("--lora-scaled: '" + value + "' is not FILE:SCALE, for example adapter.gguf:0.5");
+    if (!scale || colon == 0) throw options::UsageError("--lora-scaled: '" + value + "' is not FILE:SCALE, for example adapter.gguf:0.5");
     llama.loras.emplace_back(value.substr(0, colon), *scale);
   }
 }
 
 // Of the two options the one of the layer that goes first.
 void ServeConfig::read_chat_template() {
-  const int text_rank = layer_rank(options.find("chat-template")->origin), file_rank = layer_rank(options.find("chat-template-file")->origin);
+  const int text_rank = options::layer_rank(options.find("chat-template")->origin),
+            file_rank = options::layer_rank(options.find("chat-template-file")->origin);
   if (!chat_template_file_.empty() && (llama.chat_template.empty() || file_rank > text_rank)) {
     llama.chat_template = file_text(chat_template_file_);
     return;
   }
-  if (!chat_template_file_.empty() && file_rank == text_rank) throw UsageError("--chat-template-file: --chat-template is given too");
+  if (!chat_template_file_.empty() && file_rank == text_rank) throw options::UsageError("--chat-template-file: --chat-template is given too");
   std::error_code not_a_path;
   if (!llama.chat_template.empty() && std::filesystem::exists(llama.chat_template, not_a_path)) {
-    throw UsageError("--chat-template: " + llama.chat_template + " is a file; --chat-template-file takes one");
+    throw options::UsageError("--chat-template: " + llama.chat_template + " is a file; --chat-template-file takes one");
   }
 }
 
 // A shell expands ~ only where a word begins with it, and no shell reads the file or the environment.
-void ServeConfig::expand_home(const Surroundings& surroundings) {
+void ServeConfig::expand_home(const options::Surroundings& surroundings) {
   const std::optional<std::string> home = surroundings.variable("HOME");
   const auto expand = [&](std::string& path) {
     if (home && (path == "~" || path.starts_with("~/"))) path.replace(0, 1, *home);
@@ -188,62 +189,63 @@ void ServeConfig::expand_home(const Surroundings& surroundings) {
   for (std::string& path : scaled_loras_) expand(path);
 }
 
-void ServeConfig::finish(const Surroundings& surroundings) {
+void ServeConfig::finish(const options::Surroundings& surroundings) {
   expand_home(surroundings);
   server.port = static_cast<std::uint16_t>(port_);
   server.max_connections = static_cast<std::uint32_t>(max_connections_);
   if (max_header_bytes_ < 1024 || max_header_bytes_ > (1u << 30)) {
-    throw UsageError("--max-header-size: " + exact_size(max_header_bytes_) + " is out of range: it must be between 1KiB and 1GiB");
+    throw options::UsageError("--max-header-size: " + exact_size(max_header_bytes_) + " is out of range: it must be between 1KiB and 1GiB");
   }
   server.max_header_bytes = static_cast<std::uint32_t>(max_header_bytes_);
   llama.mmap = !no_mmap_;
   if (!cache_on_) llama.prefix_cache = server.cache_answers = false;
-  const PolicyInfo* policy = find_policy(cache.policy);
+  const policy::PolicyInfo* policy = policy::find_policy(cache.policy);
   if (policy != nullptr && !policy->fits_prefixes && llama.prefix_cache && !force_policy_) {
-    throw UsageError("--policy: " + cache.policy + " is for independent keys: on prefixes it misses more than lru, some up to eight times as much " +
-                     "(docs/policies.md); --cache-prefixes off keeps answers only, --force-policy takes it all the same");
+    throw options::UsageError("--policy: " + cache.policy +
+                              " is for independent keys: on prefixes it misses more than lru, some up to eight times as much " +
+                              "(docs/policies.md); --cache-prefixes off keeps answers only, --force-policy takes it all the same");
   }
   check_memory();
   read_loras();
   read_chat_template();
   try {
     server.api_keys = split_api_keys(api_keys_);
-  } catch (const UsageError& error) {
-    throw UsageError("--api-key: " + std::string(error.what()));
+  } catch (const options::UsageError& error) {
+    throw options::UsageError("--api-key: " + std::string(error.what()));
   }
   if (!api_key_file_.empty()) {
     std::string warning;
     try {
-      for (ApiKey& key : read_api_key_file(api_key_file_, warning)) server.api_keys.push_back(std::move(key));
-    } catch (const UsageError& error) {
-      throw UsageError("--api-key-file: " + std::string(error.what()));
+      for (protocol::ApiKey& key : read_api_key_file(api_key_file_, warning)) server.api_keys.push_back(std::move(key));
+    } catch (const options::UsageError& error) {
+      throw options::UsageError("--api-key-file: " + std::string(error.what()));
     }
     if (!warning.empty()) warnings.push_back("--api-key-file: " + warning);
   }
   finish_queue();
-  const std::string folder = cache_folder(surroundings);
+  const std::string folder = options::cache_folder(surroundings);
   if (!folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
   finish_disk(folder);
 }
 
-void ServeConfig::read(const std::vector<std::string>& arguments, const Surroundings& surroundings) {
-  std::vector<std::string> rest = from_llama_server(options, arguments, warnings);
+void ServeConfig::read(const std::vector<std::string>& arguments, const options::Surroundings& surroundings) {
+  std::vector<std::string> rest = options::from_llama_server(options, arguments, warnings);
   if (const std::string model = options.take_argument(rest, "model"); !model.empty()) {
     const bool named = std::any_of(rest.begin(), rest.end(), [](const std::string& word) { return word == "-m" || word.starts_with("--model"); });
-    if (named) throw UsageError(model + ": unexpected argument; --model names the model already");
+    if (named) throw options::UsageError(model + ": unexpected argument; --model names the model already");
     rest.push_back("--model=" + model);
   }
-  read_layers(options, rest, surroundings, config_sections());
+  options::read_layers(options, rest, surroundings, config_sections());
 }
 
 void ServeConfig::prepare() {
-  if (llama.model_path.empty()) throw UsageError("--model: is needed: the GGUF file to serve");
+  if (llama.model_path.empty()) throw options::UsageError("--model: is needed: the GGUF file to serve");
   std::ifstream model(llama.model_path, std::ios::binary);
   if (std::filesystem::is_directory(llama.model_path))
     throw std::runtime_error("--model: " + llama.model_path + ": is a directory; name a GGUF file in it");
   if (!model) throw std::runtime_error("--model: " + llama.model_path + ": cannot be loaded: " + std::strerror(errno));
   if (!cache.disk || !own_disk_folder_) return;
-  const int error = disk::real_file_system()->make_directory(cache.disk->directory);
+  const int error = file::real_file_system()->make_directory(cache.disk->directory);
   if (error == 0) return;   // a home that nobody can write to is no reason not to serve
   warnings.push_back("--disk: " + cache.disk->directory + ": " + std::strerror(error) +
                      "; nothing is kept on disk (--cache-dir names another place)");
@@ -251,7 +253,7 @@ void ServeConfig::prepare() {
 }
 
 // What an option that nobody gave a value means here.
-void ServeConfig::show_effective(const Surroundings& surroundings) {
+void ServeConfig::show_effective(const options::Surroundings& surroundings) {
   const auto show = [this](const char* name, std::string text) { options.item(name).effective = std::move(text); };
   const std::string cores = std::to_string(std::max(1U, std::thread::hardware_concurrency()));
   if (llama.threads == 0) show("threads", cores);
@@ -264,12 +266,12 @@ void ServeConfig::show_effective(const Surroundings& surroundings) {
   if (max_queue_per_tenant_ == 0) show("max-queue-per-tenant", "a quarter of max-queue where there are several tenants");
   if (memory_auto)
     show("memory", std::to_string(memory_share_percent) + " % of what is available, now " +
-                       format_size(host::MemoryGovernor({.share = memory_share_percent / 100.0}).first(host::make_memory_reader()->read())));
+                       format_size(sizing::MemoryGovernor({.share = memory_share_percent / 100.0}).first(sizing::make_memory_reader()->read())));
   if (server.answer_time_to_live.count() == 0) show("answer-ttl", "never forgotten for its age");
-  if (disk_.directory.empty()) show("cache-dir", cache_folder(surroundings) + "/store");
+  if (disk_.directory.empty()) show("cache-dir", options::cache_folder(surroundings) + "/store");
 }
 
-std::string ServeConfig::config_text(const Surroundings& surroundings) {
+std::string ServeConfig::config_text(const options::Surroundings& surroundings) {
   expand_home(surroundings);
   show_effective(surroundings);
   return options.print_config();
@@ -277,11 +279,11 @@ std::string ServeConfig::config_text(const Surroundings& surroundings) {
 
 void ServeConfig::check_memory() {
   if (memory_auto) return;
-  if (cache.capacity_bytes < kLeastMemory) {
-    throw UsageError("--memory: " + exact_size(cache.capacity_bytes) + " is too small: it must be at least " + format_size(kLeastMemory) +
-                     " (or --cache off)");
+  if (cache.capacity_bytes < kMinMemory) {
+    throw options::UsageError("--memory: " + exact_size(cache.capacity_bytes) + " is too small: it must be at least " + format_size(kMinMemory) +
+                              " (or --cache off)");
   }
-  const auto machine = host::make_memory_reader()->read();
+  const auto machine = sizing::make_memory_reader()->read();
   if (!machine || cache.capacity_bytes <= machine->total_bytes) return;
   // The same file may serve several machines.
   warnings.push_back("--memory: " + format_size(cache.capacity_bytes) + " is more than the " + format_size(machine->total_bytes) +
@@ -289,7 +291,7 @@ void ServeConfig::check_memory() {
 }
 
 void ServeConfig::finish_queue() {
-  const auto other = [this](const ApiKey& key) { return key.tenant != server.api_keys.front().tenant; };
+  const auto other = [this](const protocol::ApiKey& key) { return key.tenant != server.api_keys.front().tenant; };
   const bool several = std::any_of(server.api_keys.begin(), server.api_keys.end(), other) && !server.share_across_tenants;
   llama.max_queue_per_tenant = max_queue_per_tenant_ > 0 || !several ? max_queue_per_tenant_ : std::max(1, llama.max_queue / 4);
 }
@@ -305,10 +307,10 @@ void ServeConfig::finish_disk(const std::string& folder) {
     own_disk_folder_ = true;
   }
   if (disk_.capacity_bytes < (std::uint64_t{64} << 20)) {
-    throw UsageError("--disk-size: " + exact_size(disk_.capacity_bytes) + " is too small: it must be at least 64MiB (or --disk off)");
+    throw options::UsageError("--disk-size: " + exact_size(disk_.capacity_bytes) + " is too small: it must be at least 64MiB (or --disk off)");
   }
   disk_.sync = disk_sync_ == "none" ? DiskSync::kNone : disk_sync_ == "segment" ? DiskSync::kSegment : DiskSync::kRecord;
   cache.disk = disk_;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -11,31 +11,31 @@
 #include "serving/server/server.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 
 struct ServeConfig {
   ServeConfig();
   ServeConfig(const ServeConfig&) = delete;   // `options` points into this
   ServeConfig& operator=(const ServeConfig&) = delete;
 
-  LlamaOptions llama;
-  ServerOptions server;
+  llama::LlamaOptions llama;
+  server::ServerOptions server;
   CacheOptions cache;
   bool memory_auto = false;        // the cache's size follows the machine
   int memory_share_percent = 50;   // of what is available
   std::string log_level = "info", log_format = "text";
   bool print_config = false;
   std::string record_path;   // empty: nothing is recorded
-  OptionSet options;
+  options::OptionSet options;
   std::vector<std::string> warnings;   // to be logged once logging has begun
 
   // Reads all layers. `arguments` are those of the command line, with llama-server's spellings, and with the model's file as a bare word or not.
   // Throws UsageError.
-  void read(const std::vector<std::string>& arguments, const Surroundings& surroundings);
+  void read(const std::vector<std::string>& arguments, const options::Surroundings& surroundings);
   // Every option with where its value came from, and what that comes to here.
-  [[nodiscard]] std::string config_text(const Surroundings& surroundings);
+  [[nodiscard]] std::string config_text(const options::Surroundings& surroundings);
   // After the layers were read: reads the files the options name, and checks what several options say together. Throws UsageError.
-  void finish(const Surroundings& surroundings);
+  void finish(const options::Surroundings& surroundings);
   // The last before the start: the model must be there before anything is made on disk. Throws UsageError, and std::runtime_error.
   void prepare();
 
@@ -44,13 +44,13 @@ struct ServeConfig {
   void declare_cache();
   void declare_memory();
   void declare_server();
-  void expand_home(const Surroundings& surroundings);
+  void expand_home(const options::Surroundings& surroundings);
   void read_loras();
   void read_chat_template();
   void check_memory();
   void finish_disk(const std::string& folder);
   void finish_queue();
-  void show_effective(const Surroundings& surroundings);
+  void show_effective(const options::Surroundings& surroundings);
 
   bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;
   bool own_disk_folder_ = false;   // named by nobody
@@ -63,9 +63,9 @@ struct ServeConfig {
 };
 
 // Of the cache, its index included.
-inline constexpr std::uint64_t kLeastMemory = std::uint64_t{1} << 20;
+inline constexpr std::uint64_t kMinMemory = std::uint64_t{1} << 20;
 
 // The smaller of 8GiB and half of the memory that is available now (to this container, if it has a limit).
 [[nodiscard]] std::uint64_t default_cache_bytes();
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

@@ -6,14 +6,14 @@
 #include <filesystem>
 #include <fstream>
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
 
-const Surroundings kHome{
+const options::Surroundings kHome{
     [](const std::string& name) -> std::optional<std::string> { return name == "HOME" ? std::optional<std::string>("/home/me") : std::nullopt; }};
 
 void configure(ServeConfig& config, const std::vector<std::string>& arguments) {
@@ -25,7 +25,7 @@ std::string error_of(const std::vector<std::string>& arguments) {
   ServeConfig config;
   try {
     configure(config, arguments);
-  } catch (const UsageError& error) {
+  } catch (const options::UsageError& error) {
     return error.what();
   }
   return "";
@@ -107,7 +107,7 @@ TEST(ServeConfig, WhatIsPrintedIsWhatHolds) {
 
 TEST(ServeConfig, AModelThatIsNotThereMakesNothingOnDisk) {
   const std::string home = ::testing::TempDir() + "no-model-home";
-  const Surroundings surroundings{
+  const options::Surroundings surroundings{
       [&](const std::string& name) -> std::optional<std::string> { return name == "HOME" ? std::optional(home) : std::nullopt; }};
   ServeConfig config;
   config.read({"/nonexistent.gguf"}, surroundings);
@@ -196,12 +196,12 @@ TEST(ServeConfig, TheCommandLineSaysWhichChatTemplate) {
 }
 
 TEST(ServeConfig, AMisspeltVariableIsWarnedOf) {
-  Surroundings surroundings = kHome;
+  options::Surroundings surroundings = kHome;
   surroundings.variable_names = [] {
     return std::vector<std::string>{
         "PATH", "TENSORCACHE_MEMROY", "TENSORCACHE_MEMORY", "TENSORCACHE_DEPS", "TENSORCACHE_BENCH_URL", "TENSORCACHE_SOMETHING_ELSE"};
   };
-  EXPECT_THAT(unknown_variables(ServeConfig().options, surroundings),
+  EXPECT_THAT(options::unknown_variables(ServeConfig().options, surroundings),
               ElementsAre("environment variable TENSORCACHE_MEMROY is not known and has no effect; did you mean TENSORCACHE_MEMORY?",
                           "environment variable TENSORCACHE_SOMETHING_ELSE is not known and has no effect"));
 }
@@ -218,4 +218,4 @@ TEST(ServeConfig, FingerprintsAreRememberedUnderTheCacheFolder) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

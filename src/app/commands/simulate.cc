@@ -21,7 +21,7 @@
 #include "store/policy/policy.h"
 #include "tools/simulate/report.h"
 
-namespace tensorcache {
+namespace tensorcache::commands {
 namespace {
 
 using namespace simulate;
@@ -34,7 +34,7 @@ struct SimulateConfig {
   double hint_recall = 0, tokens_per_second = 0;
   bool skip_bad = false, force = false, json = false;
   int threads = 0;
-  OptionSet options{"simulate"};
+  options::OptionSet options{"simulate"};
 
   SimulateConfig() {
     options
@@ -58,7 +58,7 @@ struct SimulateConfig {
 
 std::vector<std::string> policy_choices() {
   std::vector<std::string> names{"min"};
-  for (const PolicyInfo& info : policies()) names.emplace_back(info.name);
+  for (const policy::PolicyInfo& info : policy::policies()) names.emplace_back(info.name);
   return names;
 }
 
@@ -77,23 +77,24 @@ void split_commas(std::vector<std::string>* values) {
 
 void check_policies(const SimulateConfig& config) {
   for (const std::string& name : config.policies) {
-    if (name != "min" && find_policy(name) == nullptr) throw UsageError("--policy: '" + name + "' is unknown" + did_you_mean(name, policy_choices()));
+    if (name != "min" && policy::find_policy(name) == nullptr)
+      throw options::UsageError("--policy: '" + name + "' is unknown" + options::did_you_mean(name, policy_choices()));
   }
 }
 
 void check_prefixes(const SimulateConfig& config) {
   for (const std::string& name : config.policies) {
-    const PolicyInfo* info = find_policy(name);
+    const policy::PolicyInfo* info = policy::find_policy(name);
     if (config.force || info == nullptr || info->fits_prefixes) continue;
-    throw UsageError("--policy: " + name +
-                     " is for independent keys: on prefixes it misses more than lru, some up to eight times as much (docs/policies.md); " +
-                     "--force simulates it all the same");
+    throw options::UsageError("--policy: " + name +
+                              " is for independent keys: on prefixes it misses more than lru, some up to eight times as much (docs/policies.md); " +
+                              "--force simulates it all the same");
   }
 }
 
 // 0: a share that comes to nothing.
 std::uint64_t size_of(const std::string& text, std::uint64_t block_bytes, const Recording& recording, const std::string& unit) {
-  const auto refuse = [&](const std::string& why) -> UsageError { return UsageError("--size: '" + text + "' " + why); };
+  const auto refuse = [&](const std::string& why) -> options::UsageError { return options::UsageError("--size: '" + text + "' " + why); };
   std::uint64_t size = 0;
   double number = 0;
   const char* const end = text.data() + text.size();
@@ -121,8 +122,8 @@ void add_findings(const SimulateConfig& config, const Recording& recording, Repo
   for (const std::string& text : config.sizes) {
     const std::uint64_t size = size_of(text, report->block_bytes, recording, report->unit);
     if (size == 0 && asked) {
-      throw UsageError("--size: the trace has " + std::to_string(recording.distinct_bytes()) + " " + report->unit + "; " + text +
-                       " of that is none: try --size 50%, or a number of " + report->unit);
+      throw options::UsageError("--size: the trace has " + std::to_string(recording.distinct_bytes()) + " " + report->unit + "; " + text +
+                                " of that is none: try --size 50%, or a number of " + report->unit);
     }
     if (size == 0 || (!asked && std::find(done.begin(), done.end(), size) != done.end())) continue;
     done.push_back(size);
@@ -246,18 +247,19 @@ int simulate_command(const std::vector<std::string>& arguments) {
   SimulateConfig config;
   std::vector<std::string> rest = arguments;
   const std::string trace = config.options.take_argument(rest, "trace");
-  if (trace.empty()) throw UsageError("a trace is missing");
-  read_layers(config.options, rest, Surroundings::of_this_process(), config_sections());
+  if (trace.empty()) throw options::UsageError("a trace is missing");
+  options::read_layers(config.options, rest, options::Surroundings::of_this_process(), config_sections());
   split_commas(&config.policies);
   split_commas(&config.sizes);
   check_policies(config);
-  if (config.sizes.empty()) throw UsageError("--size: a size is missing");
+  if (config.sizes.empty()) throw options::UsageError("--size: a size is missing");
   for (const auto& [option, path] : {std::pair("--csv", config.csv), std::pair("--plot", config.plot)}) {
     std::error_code ignored;
-    if (!path.empty() && std::filesystem::equivalent(path, trace, ignored)) throw UsageError(std::string(option) + ": " + path + " is the trace");
+    if (!path.empty() && std::filesystem::equivalent(path, trace, ignored))
+      throw options::UsageError(std::string(option) + ": " + path + " is the trace");
   }
   const bool drawable = config.plot.empty() || config.plot.ends_with(".svg") || config.plot.ends_with(".html");
-  if (!drawable) throw UsageError("--plot: " + config.plot + " ends neither in .svg nor in .html");
+  if (!drawable) throw options::UsageError("--plot: " + config.plot + " ends neither in .svg nor in .html");
   const Report report = simulated(config, trace);
   if (!config.csv.empty()) write_file("--csv", config.csv, csv(report));
   if (!config.plot.empty()) write_file("--plot", config.plot, config.plot.ends_with(".svg") ? svg(report) : html(report));
@@ -266,9 +268,9 @@ int simulate_command(const std::vector<std::string>& arguments) {
 }
 
 int policies_command(const std::vector<std::string>& arguments) {
-  if (!arguments.empty()) throw UsageError(arguments[0] + ": unexpected argument");
+  if (!arguments.empty()) throw options::UsageError(arguments[0] + ": unexpected argument");
   std::string text = "policy    prefixes  what goes first\n";
-  for (const PolicyInfo& info : policies()) {
+  for (const policy::PolicyInfo& info : policy::policies()) {
     text += std::string(info.name) + std::string(10 - info.name.size(), ' ') + (info.fits_prefixes ? "yes       " : "no        ") +
             std::string(info.summary) + "\n";
   }
@@ -276,4 +278,4 @@ int policies_command(const std::vector<std::string>& arguments) {
   return std::fputs(text.c_str(), stdout) >= 0 ? kExitOk : kExitFailure;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::commands

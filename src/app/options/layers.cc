@@ -14,7 +14,7 @@
 
 #include "app/options/suggest.h"
 
-namespace tensorcache {
+namespace tensorcache::options {
 namespace {
 
 constexpr std::string_view kConfigOption = "config";
@@ -218,4 +218,4 @@ std::vector<std::string> unknown_variables(const OptionSet& options, const Surro
   return warnings;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::options

@@ -8,7 +8,7 @@
 
 #include "app/options/option_set.h"
 
-namespace tensorcache {
+namespace tensorcache::options {
 
 // The outside world, replaceable in tests.
 struct Surroundings {
@@ -39,4 +39,4 @@ void read_layers(OptionSet& options, const std::vector<std::string>& arguments, 
 // A warning for each TENSORCACHE_ variable that no command, script or example reads: it was probably misspelt.
 [[nodiscard]] std::vector<std::string> unknown_variables(const OptionSet& options, const Surroundings& surroundings);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::options

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <map>
 
-namespace tensorcache {
+namespace tensorcache::options {
 namespace {
 
 using ::testing::ElementsAre;
@@ -146,4 +146,4 @@ TEST(VariableName, ServeHasTheShortNames) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::options

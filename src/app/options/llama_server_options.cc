@@ -8,7 +8,7 @@
 
 #include "app/options/option_set.h"
 
-namespace tensorcache {
+namespace tensorcache::options {
 namespace {
 
 using Row = std::pair<std::string_view, std::string_view>;
@@ -77,4 +77,4 @@ std::vector<std::string> from_llama_server(const OptionSet& options, const std::
   return out;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::options

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::options {
 
 class OptionSet;
 
@@ -15,4 +15,4 @@ class OptionSet;
 [[nodiscard]] std::vector<std::string> from_llama_server(const OptionSet& options, const std::vector<std::string>& arguments,
                                                          std::vector<std::string>& warnings);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::options

@@ -7,7 +7,7 @@
 #include "base/core/units.h"
 #include "app/options/suggest.h"
 
-namespace tensorcache {
+namespace tensorcache::options {
 namespace {
 
 std::string quoted(const std::string& text) { return "'" + text + "'"; }
@@ -342,4 +342,4 @@ std::string OptionSet::print_config() const {
   return out;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::options

@@ -17,7 +17,7 @@ class App;
 class Option;
 }   // namespace CLI
 
-namespace tensorcache {
+namespace tensorcache::options {
 
 // What the user wrote is wrong: exit code 2. The message begins with the option's name and needs nothing more.
 struct UsageError : std::runtime_error {
@@ -103,4 +103,4 @@ class OptionSet {
 // true for "on", "yes", "true" and "1", false for their opposites; throws UsageError otherwise.
 [[nodiscard]] bool parse_switch(const std::string& text);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::options

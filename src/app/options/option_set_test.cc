@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace tensorcache {
+namespace tensorcache::options {
 namespace {
 
 using ::testing::ElementsAre;
@@ -125,4 +125,4 @@ TEST_F(OptionSetTest, HelpIsGroupedAndFitsTheWidth) {
 TEST(Toml, StringsAreEscaped) { EXPECT_EQ(toml_string("a\"b\\c\nd\x01"), "\"a\\\"b\\\\c\\nd\\u0001\""); }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::options

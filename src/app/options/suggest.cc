@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace tensorcache {
+namespace tensorcache::options {
 namespace {
 
 // Optimal string alignment distance.
@@ -44,4 +44,4 @@ std::string did_you_mean(std::string_view typed, const std::vector<std::string>&
   return best.empty() ? "" : "; did you mean " + best + "?";
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::options

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::options {
 
 // The candidate that `typed` was probably meant to be (smallest edit distance; a swap of neighbours is one edit), or "" if none is
 // near enough.
@@ -14,4 +14,4 @@ namespace tensorcache {
 // `suggest` as the end of an error message: "; did you mean --parallel?", or "".
 [[nodiscard]] std::string did_you_mean(std::string_view typed, const std::vector<std::string>& candidates);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::options

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace tensorcache {
+namespace tensorcache::options {
 namespace {
 
 const std::vector<std::string> kOptions{"--parallel", "--port", "--threads", "--threads-batch", "--memory", "--model", "-np", "-c"};
@@ -24,4 +24,4 @@ TEST(Suggest, IsSilentWhereNothingIsNear) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::options

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-namespace tensorcache::detail {
+namespace tensorcache {
 
 // Drops what it throws: that is the caller's own affair, and happens on a thread, or in the middle of something, that is not the caller's.
 template <class Function, class... Arguments>
@@ -14,4 +14,4 @@ void call_back(const Function& function, Arguments&&... arguments) noexcept {
   }
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache

@@ -13,17 +13,17 @@
 #include <cerrno>
 #include <cstdio>
 
-namespace tensorcache::disk {
+namespace tensorcache::file {
 namespace {
 
-constexpr std::size_t kMostParts = 512;   // of one system call
-constexpr std::size_t kFewestOpen = 8, kMostOpen = 1024;
+constexpr std::size_t kMaxParts = 512;   // of one system call
+constexpr std::size_t kMinOpen = 8, kMaxOpen = 1024;
 
 // Parts as the system wants them; it does not write through those it only reads.
 template <class Byte>
-std::span<const iovec> vectors_of(std::span<const std::span<Byte>> parts, std::array<iovec, kMostParts>& vectors) {
+std::span<const iovec> vectors_of(std::span<const std::span<Byte>> parts, std::array<iovec, kMaxParts>& vectors) {
   std::size_t count = 0;
-  for (const auto& part : parts.first(std::min(parts.size(), kMostParts))) {
+  for (const auto& part : parts.first(std::min(parts.size(), kMaxParts))) {
     vectors[count++] = {const_cast<std::byte*>(part.data()), part.size()};
   }
   return std::span(vectors).first(count);
@@ -46,12 +46,12 @@ class PosixFile final : public File {
   PosixFile& operator=(const PosixFile&) = delete;
 
   Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
-    std::array<iovec, kMostParts> memory;
+    std::array<iovec, kMaxParts> memory;
     const auto vectors = vectors_of(parts, memory);
     return again_if_interrupted([&] { return ::preadv(fd_, vectors.data(), static_cast<int>(vectors.size()), static_cast<off_t>(offset)); });
   }
   Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) override {
-    std::array<iovec, kMostParts> memory;
+    std::array<iovec, kMaxParts> memory;
     const auto vectors = vectors_of(parts, memory);
     return again_if_interrupted([&] { return ::pwritev(fd_, vectors.data(), static_cast<int>(vectors.size()), static_cast<off_t>(offset)); });
   }
@@ -132,13 +132,13 @@ class PosixFileSystem final : public FileSystem {
   }
   std::size_t most_open_files() override {
     struct rlimit limit{};
-    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kFewestOpen;
-    if (limit.rlim_cur < 2 * kMostOpen && limit.rlim_cur < limit.rlim_max) {
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMinOpen;
+    if (limit.rlim_cur < 2 * kMaxOpen && limit.rlim_cur < limit.rlim_max) {
       struct rlimit raised = limit;
-      raised.rlim_cur = std::min<rlim_t>(2 * kMostOpen, limit.rlim_max);
+      raised.rlim_cur = std::min<rlim_t>(2 * kMaxOpen, limit.rlim_max);
       if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
     }
-    return std::clamp<std::size_t>(limit.rlim_cur / 2, kFewestOpen, kMostOpen);
+    return std::clamp<std::size_t>(limit.rlim_cur / 2, kMinOpen, kMaxOpen);
   }
 
  private:
@@ -192,4 +192,4 @@ int write_fully(File& file, std::uint64_t offset, std::span<const std::byte> byt
   return write_fully(file, offset, std::span<const std::span<const std::byte>>(&bytes, 1));
 }
 
-}   // namespace tensorcache::disk
+}   // namespace tensorcache::file

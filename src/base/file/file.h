@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace tensorcache::disk {
+namespace tensorcache::file {
 
 // The file ended before what was asked for.
 inline constexpr int kEndOfFile = -1;
@@ -71,4 +71,4 @@ class FileSystem {
 [[nodiscard]] int read_fully(File& file, std::uint64_t offset, std::span<std::byte> bytes);
 [[nodiscard]] int write_fully(File& file, std::uint64_t offset, std::span<const std::byte> bytes);
 
-}   // namespace tensorcache::disk
+}   // namespace tensorcache::file

@@ -7,19 +7,18 @@
 #include <utility>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::json {
 namespace {
 
-namespace json = boost::json;
-using json::error_code;
-using json::string_view;
+using boost::json::error_code;
+using boost::json::string_view;
 
 // Builds the document as Boost's own handler does, and counts members, to find out whether some were dropped as duplicates.
 struct Handler {
-  static constexpr std::size_t max_object_size = json::object::max_size(), max_array_size = json::array::max_size(),
-                               max_key_size = json::string::max_size(), max_string_size = json::string::max_size();
+  static constexpr std::size_t max_object_size = boost::json::object::max_size(), max_array_size = boost::json::array::max_size(),
+                               max_key_size = boost::json::string::max_size(), max_string_size = boost::json::string::max_size();
 
-  json::value_stack stack;
+  boost::json::value_stack stack;
   std::size_t members = 0;
 
   bool on_document_begin(error_code&) { return true; }
@@ -79,13 +78,13 @@ struct DuplicateFinder {
   bool on_comment(string_view, error_code&) { return true; }
 };
 
-std::size_t count_members(const json::value& value) {
+std::size_t count_members(const boost::json::value& value) {
   std::size_t count = 0;
-  if (const json::object* object = value.if_object()) {
+  if (const boost::json::object* object = value.if_object()) {
     count = object->size();
     for (const auto& member : *object) count += count_members(member.value());
-  } else if (const json::array* array = value.if_array()) {
-    for (const json::value& element : *array) {
+  } else if (const boost::json::array* array = value.if_array()) {
+    for (const boost::json::value& element : *array) {
       if (!element.is_structured()) continue;
       count += count_members(element);
     }
@@ -94,7 +93,7 @@ std::size_t count_members(const json::value& value) {
 }
 
 std::string name_duplicate(std::string_view text) {
-  json::basic_parser<DuplicateFinder> parser{json::parse_options{}};
+  boost::json::basic_parser<DuplicateFinder> parser{boost::json::parse_options{}};
   error_code error;
   parser.write_some(false, text.data(), text.size(), error);
   return parser.handler().duplicate;
@@ -102,17 +101,17 @@ std::string name_duplicate(std::string_view text) {
 
 }   // namespace
 
-std::optional<json::value> parse_json(std::string_view text, const json::storage_ptr& storage, std::string& error) {
-  json::basic_parser<Handler> parser{json::parse_options{}};
+std::optional<boost::json::value> parse_json(std::string_view text, const boost::json::storage_ptr& storage, std::string& error) {
+  boost::json::basic_parser<Handler> parser{boost::json::parse_options{}};
   parser.handler().stack.reset(storage);
   error_code code;
   const std::size_t read = parser.write_some(false, text.data(), text.size(), code);
-  if (!code && read < text.size()) code = json::error::extra_data;
+  if (!code && read < text.size()) code = boost::json::error::extra_data;
   if (code) {
     error = code.message() + " at byte " + std::to_string(read);
     return std::nullopt;
   }
-  json::value document = parser.handler().stack.release();
+  boost::json::value document = parser.handler().stack.release();
   if (count_members(document) != parser.handler().members) {
     error = "the key '" + name_duplicate(text) + "' is given twice in one object";
     return std::nullopt;
@@ -120,4 +119,4 @@ std::optional<json::value> parse_json(std::string_view text, const json::storage
   return document;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::json

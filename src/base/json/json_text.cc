@@ -6,7 +6,7 @@
 #include <cmath>
 #include <system_error>
 
-namespace tensorcache {
+namespace tensorcache::json {
 namespace {
 
 // True for bytes that stand for themselves in a JSON string.
@@ -110,4 +110,4 @@ void append_json_number(std::string& out, float value) {
     out += value > 0 ? "9999.0" : "-9999.0";
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::json

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace tensorcache {
+namespace tensorcache::json {
 
 // Appends `text` quoted and escaped. What is not UTF-8 becomes U+FFFD, one for each bad byte.
 void append_json_string(std::string& out, std::string_view text);
@@ -22,4 +22,4 @@ void append_json_number(std::string& out, float value);
 [[nodiscard]] std::size_t utf8_character_bytes(std::string_view text);
 [[nodiscard]] bool is_utf8(std::string_view text);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::json

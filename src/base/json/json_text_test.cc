@@ -4,7 +4,7 @@
 
 #include <limits>
 
-namespace tensorcache {
+namespace tensorcache::json {
 namespace {
 
 std::string quoted(std::string_view text) {
@@ -37,4 +37,4 @@ TEST(JsonText, Numbers) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::json

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace tensorcache::load {
+namespace tensorcache::net {
 
 std::vector<std::string> SseParser::feed(std::string_view bytes) {
   std::vector<std::string> events;
@@ -36,4 +36,4 @@ void SseParser::take_line(std::vector<std::string>& events) {
   line_.clear();
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::net

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace tensorcache::load {
+namespace tensorcache::net {
 
 class SseParser {
  public:
@@ -18,4 +18,4 @@ class SseParser {
   bool has_data_ = false, after_cr_ = false;
 };
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::net

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace tensorcache::load {
+namespace tensorcache::net {
 namespace {
 
 using ::testing::ElementsAre;
@@ -32,4 +32,4 @@ TEST(Sse, AnEventIsGivenOnlyWhenItIsComplete) {
 }
 
 }   // namespace
-}   // namespace tensorcache::load
+}   // namespace tensorcache::net

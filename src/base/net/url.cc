@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cctype>
 
-namespace tensorcache::load {
+namespace tensorcache::net {
 
 std::string Url::authority() const {
   const std::string name = host.find(':') == std::string::npos ? host : "[" + host + "]";
@@ -44,4 +44,4 @@ std::optional<Url> parse_url(std::string_view text) {
   return url;
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::net

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace tensorcache::load {
+namespace tensorcache::net {
 
 struct Url {
   bool tls = false;
@@ -19,4 +19,4 @@ struct Url {
 // "http://127.0.0.1:8080", "https://example.org/api", with or without a "/v1" at the end. Nothing if it is none of these.
 [[nodiscard]] std::optional<Url> parse_url(std::string_view text);
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::net

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace tensorcache::load {
+namespace tensorcache::net {
 namespace {
 
 TEST(Url, PartsAndDefaults) {
@@ -29,4 +29,4 @@ TEST(Url, WhatIsNoneIsRefused) {
 }
 
 }   // namespace
-}   // namespace tensorcache::load
+}   // namespace tensorcache::net

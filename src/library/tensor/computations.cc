@@ -8,7 +8,7 @@ namespace tensorcache::tensor {
 Computations::Lead::~Lead() {
   if (!flight_) return;
   const std::lock_guard lock(owner_->mutex_);
-  set_leader(*flight_, nullptr);
+  cache::set_leader(*flight_, nullptr);
   flight_->computing = false;
   if (flight_->waiting == 0) {
     owner_->end_locked(key_, flight_);
@@ -20,7 +20,7 @@ Computations::Lead::~Lead() {
 void Computations::Lead::land(Result result) {
   const std::shared_ptr<Flight> flight = std::exchange(flight_, nullptr);
   const std::lock_guard lock(owner_->mutex_);
-  set_leader(*flight, nullptr);
+  cache::set_leader(*flight, nullptr);
   flight->result = std::move(result);
   flight->landed = true;
   flight->changed.notify_all();
@@ -44,9 +44,9 @@ std::variant<Computations::Result, Computations::Lead> Computations::join(const 
     if (found == flights_.end()) return begin_locked(key);
     const std::shared_ptr<Flight> flight = found->second;
     {
-      const Wait wait(*flight);
-      if (wait.kind() == Wait::Kind::kForItself) throw std::logic_error("get_or_compute: the computation of a key asks for the same key");
-      if (wait.kind() == Wait::Kind::kCircle) return lead_locked(key, std::make_shared<Flight>());
+      const cache::Wait wait(*flight);
+      if (wait.kind() == cache::Wait::Kind::kForItself) throw std::logic_error("get_or_compute: the computation of a key asks for the same key");
+      if (wait.kind() == cache::Wait::Kind::kCircle) return lead_locked(key, std::make_shared<Flight>());
       ++flight->waiting;
       flight->changed.wait(lock, [&] { return flight->landed || !flight->computing; });
       --flight->waiting;
@@ -72,7 +72,7 @@ Computations::Lead Computations::begin_locked(const Key& key) {
 
 Computations::Lead Computations::lead_locked(const Key& key, std::shared_ptr<Flight> flight) {
   flight->computing = true;
-  set_leader(*flight, &this_waiter());
+  cache::set_leader(*flight, &cache::this_waiter());
   return {this, key, std::move(flight)};
 }
 

@@ -49,7 +49,7 @@ class Computations {
   void forget_all();
 
  private:
-  struct Flight : Awaited {
+  struct Flight : cache::Awaited {
     std::condition_variable changed;
     bool computing = true, forgotten = false, landed = false;
     std::size_t waiting = 0;

@@ -40,7 +40,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
   if (computed) view = computed->view();
   tensor::Encoder encoder(head_of(add, !computed), std::span(&view, computed ? 1 : 0), {});
   const bool stores = computed || options.negative_time_to_live.count() > 0;
-  Draft draft = stores ? prepare(key, encoder, add) : Draft();
+  Reservation draft = stores ? prepare(key, encoder, add) : Reservation();
   ValuePtr result;
   {
     const std::shared_lock whole(clearing);

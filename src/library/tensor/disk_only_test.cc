@@ -10,7 +10,7 @@
 namespace tensorcache {
 namespace {
 
-using disk::FaultFiles;
+using testing::FaultFiles;
 using namespace std::chrono_literals;
 using testing::text_of;
 

@@ -212,7 +212,7 @@ TEST(Linearizable, WhereValuesAreEvicted) {
 
 TEST(Linearizable, WithADiskUnderIt) {
   CacheOptions store = CacheRegister::restless();
-  store.disk = DiskOptions{.directory = "cache", .on_event = {}, .file_system = std::make_shared<disk::FaultFiles>(), .unix_ms = {}};
+  store.disk = DiskOptions{.directory = "cache", .on_event = {}, .file_system = std::make_shared<testing::FaultFiles>(), .unix_ms = {}};
   CacheRegister target({.store = store});
   const Histories histories = run(target, 600, 7);
   for (std::size_t key = 0; key < kKeys; ++key) EXPECT_TRUE(is_linearizable(histories[key])) << "key " << key;
@@ -221,7 +221,7 @@ TEST(Linearizable, WithADiskUnderIt) {
 // Memory for a few values, a slow disk with room for all, others that push them out: no value vanishes, not even for a moment.
 TEST(Linearizable, WhereValuesAreOnASlowDiskOnly) {
   for (std::uint64_t seed = 8; seed <= 10; ++seed) {
-    const auto files = std::make_shared<disk::FaultFiles>();
+    const auto files = std::make_shared<testing::FaultFiles>();
     files->set_read_delay(std::chrono::milliseconds(1));
     CacheOptions store;
     store.capacity_bytes = 500'000;   // some thirty values

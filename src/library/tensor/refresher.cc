@@ -7,7 +7,7 @@ namespace tensorcache::tensor {
 bool Refresher::post(const Key& key, std::function<void()> job) {
   const std::lock_guard lock(mutex_);
   if (stopping_ || keys_.contains(key)) return true;
-  if (jobs_.size() >= kMostWaiting) return false;
+  if (jobs_.size() >= kMaxWaiting) return false;
   if (!thread_.joinable()) thread_ = std::thread([this] { work(); });
   jobs_.push_back({key, std::move(job)});
   try {

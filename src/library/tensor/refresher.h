@@ -30,7 +30,7 @@ class Refresher {
   [[nodiscard]] std::uint64_t waiting() const;
 
  private:
-  static constexpr std::size_t kMostWaiting = 4096;
+  static constexpr std::size_t kMaxWaiting = 4096;
   struct Job {
     Key key;
     std::function<void()> run;

@@ -48,7 +48,7 @@ struct Shared {
   static std::unique_ptr<Tags> make_tags(const CacheOptions& options, Cache& cache) {
     if (!options.disk) return std::make_unique<Tags>();
     const DiskOptions& disk = *options.disk;
-    return std::make_unique<Tags>(disk.file_system ? disk.file_system : disk::real_file_system(), disk.directory, disk.capacity_bytes,
+    return std::make_unique<Tags>(disk.file_system ? disk.file_system : file::real_file_system(), disk.directory, disk.capacity_bytes,
                                   [&cache](const std::string& name, std::uint64_t bytes) { cache.account_file(name, bytes); });
   }
   static std::uint64_t version_of(std::int64_t unix_ms) { return static_cast<std::uint64_t>(std::max<std::int64_t>(unix_ms, 0)) * 1000; }

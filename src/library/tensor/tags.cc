@@ -13,11 +13,11 @@ namespace {
 
 constexpr TagId kEveryTag{{0, 0}};   // stands for the floor. A digest is not all zeros
 constexpr std::uint64_t kRecordBytes = 32;
-constexpr std::uint64_t kGenerations = 2;           // of records, before the file is written anew
-constexpr std::uint64_t kMostFileBytes = 8 << 20;   // a larger one is not ours
-constexpr std::uint64_t kDiskShare = 8;             // of the disk, what the file and its next version take
-constexpr std::uint64_t kAheadBytes = 64 << 10;     // so much is accounted for before it is written
-constexpr std::size_t kFewestTags = 256;
+constexpr std::uint64_t kGenerations = 2;          // of records, before the file is written anew
+constexpr std::uint64_t kMaxFileBytes = 8 << 20;   // a larger one is not ours
+constexpr std::uint64_t kDiskShare = 8;            // of the disk, what the file and its next version take
+constexpr std::uint64_t kAheadBytes = 64 << 10;    // so much is accounted for before it is written
+constexpr std::size_t kMinTags = 256;
 
 }   // namespace
 
@@ -31,24 +31,24 @@ struct Tags::Record {
   }
 };
 
-Tags::Tags(std::shared_ptr<disk::FileSystem> files, const std::string& directory, std::uint64_t disk_bytes, Account account)
+Tags::Tags(std::shared_ptr<file::FileSystem> files, const std::string& directory, std::uint64_t disk_bytes, Account account)
     : files_(std::move(files)),
       directory_(directory),
       path_(directory + "/tags"),
       account_(std::move(account)),
-      most_tags_(std::clamp<std::size_t>(disk_bytes / kDiskShare / (kGenerations + 1) / kRecordBytes, kFewestTags, kMostTags)) {
+      most_tags_(std::clamp<std::size_t>(disk_bytes / kDiskShare / (kGenerations + 1) / kRecordBytes, kMinTags, kMaxTags)) {
   read();
 }
 
 void Tags::read() {
   int error = 0;
   std::uint64_t bytes = 0;
-  const auto file = files_->open(path_, disk::Open::kRead, &error);
+  const auto file = files_->open(path_, file::Open::kRead, &error);
   if (!file && error == ENOENT) return;
-  damaged_ = !file || file->size(&bytes) != 0 || bytes > kMostFileBytes;
+  damaged_ = !file || file->size(&bytes) != 0 || bytes > kMaxFileBytes;
   if (damaged_) return;
   std::vector<Record> records(bytes / sizeof(Record));
-  damaged_ = disk::read_fully(*file, 0, std::as_writable_bytes(std::span(records))) != 0;
+  damaged_ = file::read_fully(*file, 0, std::as_writable_bytes(std::span(records))) != 0;
   if (damaged_) return;
   const bool ends_torn = bytes % sizeof(Record) != 0;
   for (const Record& record : records) {
@@ -104,7 +104,7 @@ bool Tags::append(const TagId& tag, std::uint64_t version) {
   const auto bytes = std::as_bytes(std::span(records));
   const std::uint64_t before = whole ? 0 : file_bytes_;
   account_(whole ? "tags.next" : "tags", (before + bytes.size() + kAheadBytes) / kAheadBytes * kAheadBytes);
-  const bool written = whole ? write_anew(records) : disk::write_fully(*file_, before, bytes) == 0 && file_->sync() == 0;
+  const bool written = whole ? write_anew(records) : file::write_fully(*file_, before, bytes) == 0 && file_->sync() == 0;
   if (written) {
     file_bytes_ = before + bytes.size();
   } else {
@@ -118,8 +118,8 @@ bool Tags::write_anew(std::span<const Record> records) {
   const std::string next = path_ + ".next";
   static_cast<void>(files_->remove(next));
   int error = 0;
-  std::unique_ptr<disk::File> file = files_->open(next, disk::Open::kCreate, &error);
-  if (!file || disk::write_fully(*file, 0, std::as_bytes(records)) != 0 || file->sync() != 0 || files_->rename(next, path_) != 0 ||
+  std::unique_ptr<file::File> file = files_->open(next, file::Open::kCreate, &error);
+  if (!file || file::write_fully(*file, 0, std::as_bytes(records)) != 0 || file->sync() != 0 || files_->rename(next, path_) != 0 ||
       files_->sync_directory(directory_) != 0) {
     return false;
   }

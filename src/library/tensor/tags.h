@@ -25,7 +25,7 @@ class Tags {
   Tags() = default;
   // Reads `directory`/tags, which need not be there. The file and its next version take an eighth of `disk_bytes` at most, and 8 MiB.
   Tags(
-      std::shared_ptr<disk::FileSystem> files, const std::string& directory, std::uint64_t disk_bytes = UINT64_MAX,
+      std::shared_ptr<file::FileSystem> files, const std::string& directory, std::uint64_t disk_bytes = UINT64_MAX,
       Account account = [](const std::string&, std::uint64_t) {});
 
   // What is of `version` or older is gone. False: it could not be written down.
@@ -46,7 +46,7 @@ class Tags {
     std::size_t operator()(const TagId& tag) const { return tag.words[0]; }   // a digest is uniform
   };
   struct Record;
-  static constexpr std::size_t kMostTags = 1 << 16;
+  static constexpr std::size_t kMaxTags = 1 << 16;
   void note_locked(const TagId& tag, std::uint64_t version);
   void forget_oldest_locked();
   void read();
@@ -60,12 +60,12 @@ class Tags {
   std::atomic<std::uint64_t> newest_{0};   // no tag at all was invalidated later
 
   std::mutex file_mutex_;                           // before mutex_
-  const std::shared_ptr<disk::FileSystem> files_;   // null: in memory only
+  const std::shared_ptr<file::FileSystem> files_;   // null: in memory only
   const std::string directory_, path_;
   const Account account_;
   // Of one generation of the file; then the older half of the tags is taken as one. Bounds memory and the file.
-  const std::size_t most_tags_ = kMostTags;
-  std::unique_ptr<disk::File> file_;   // null: to be written whole
+  const std::size_t most_tags_ = kMaxTags;
+  std::unique_ptr<file::File> file_;   // null: to be written whole
   std::uint64_t file_bytes_ = 0;
   bool damaged_ = false;
 };

@@ -7,7 +7,7 @@
 namespace tensorcache {
 namespace {
 
-constexpr std::size_t kMostNameBytes = 200;
+constexpr std::size_t kMaxNameBytes = 200;
 
 PutOptions put_options(std::uint64_t owner, const AddOptions& options) {
   PutOptions put{.kind = Kind::kTensor, .owner = owner, .cost_seconds = options.cost_seconds, .replaces = true};
@@ -37,7 +37,7 @@ tensor::ValueHead head_of(const AddOptions& options, bool negative) {
 
 TensorCache::Impl::Impl(std::shared_ptr<tensor::Shared> store, const std::string& name, std::uint64_t capacity_entries)
     : shared(std::move(store)), limit(capacity_entries) {
-  if (name.size() > kMostNameBytes) throw std::invalid_argument("name: longer than " + std::to_string(kMostNameBytes) + " bytes");
+  if (name.size() > kMaxNameBytes) throw std::invalid_argument("name: longer than " + std::to_string(kMaxNameBytes) + " bytes");
   if (!name.empty()) {
     space = KeyBuilder("tensor-cache/1").field("name", name).build();
     std::memcpy(&owner, space.bytes.data(), sizeof owner);
@@ -92,7 +92,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::look(const Key& key) {
 }
 
 std::optional<tensor::ValueHead> TensorCache::Impl::head(const Key& key) const {
-  std::array<std::byte, tensor::kMostHeadBytes> bytes;
+  std::array<std::byte, tensor::kMaxHeadBytes> bytes;
   const std::optional<std::size_t> read = shared->cache.head(key, bytes);
   std::optional<tensor::ValueHead> head = read ? tensor::decode_head(std::span(bytes).first(*read)) : std::nullopt;
   return head && !shared->tags->is_gone(*head) ? std::move(head) : std::nullopt;
@@ -114,13 +114,13 @@ Hit TensorCache::Impl::get(const Key& key) {
 }
 
 // Room for the value, and its bytes in it.
-Draft TensorCache::Impl::prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options) {
-  Draft draft = shared->cache.reserve(key, encoder.bytes(), put_options(owner, options));
+Reservation TensorCache::Impl::prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options) {
+  Reservation draft = shared->cache.reserve(key, encoder.bytes(), put_options(owner, options));
   if (draft) encoder.write(draft.bytes());
   return draft;
 }
 
-WriteResult TensorCache::Impl::commit_locked(const Key& key, Draft draft, tensor::Encoder& encoder) {
+WriteResult TensorCache::Impl::commit_locked(const Key& key, Reservation draft, tensor::Encoder& encoder) {
   const std::uint64_t version = shared->next_version();
   if (draft) {
     limit.insert(key);
@@ -134,7 +134,7 @@ WriteResult TensorCache::Impl::commit_locked(const Key& key, Draft draft, tensor
 
 WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if) {
   WriteResult result;
-  Draft draft = only_if ? Draft() : prepare(key, encoder, options);
+  Reservation draft = only_if ? Reservation() : prepare(key, encoder, options);
   {
     const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));

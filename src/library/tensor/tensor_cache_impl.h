@@ -49,8 +49,8 @@ struct TensorCache::Impl {
   WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if = std::nullopt);
   // Of a compare-and-swap, with the stripe held: what keeps it from being done, if anything does.
   [[nodiscard]] std::optional<WriteResult> conflict(const Key& key, std::uint64_t only_if);
-  [[nodiscard]] Draft prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options);
-  [[nodiscard]] WriteResult commit_locked(const Key& key, Draft draft, tensor::Encoder& encoder);
+  [[nodiscard]] Reservation prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options);
+  [[nodiscard]] WriteResult commit_locked(const Key& key, Reservation draft, tensor::Encoder& encoder);
   void trim_entries();   // to the limit. No stripe may be held
 
   // compute.cc

@@ -13,7 +13,7 @@ namespace tensorcache {
 namespace {
 
 using namespace std::chrono_literals;
-using disk::FaultFiles;
+using testing::FaultFiles;
 
 class TensorDisk : public ::testing::Test {
  protected:
@@ -79,7 +79,7 @@ TEST_F(TensorDisk, ATornNoteOfATagIsPassedOver) {
   ASSERT_TRUE(cache_->flush(20s));
   cache_.reset();
   int error = 0;
-  const auto file = files_->open("cache/tags", disk::Open::kWrite, &error);
+  const auto file = files_->open("cache/tags", file::Open::kWrite, &error);
   ASSERT_TRUE(file);
   std::uint64_t bytes = 0;
   ASSERT_EQ(file->size(&bytes), 0);

@@ -8,7 +8,7 @@
 
 namespace tensorcache::tensor {
 
-inline constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 47;   // no address space holds more
+inline constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 47;   // no address space holds more
 
 // Bytes of the elements without gaps. Nothing: there is no such tensor, or it is too large, an empty one too whose other lengths are: all
 // arithmetic with shapes that pass here stays in range.
@@ -19,7 +19,7 @@ inline constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 47;   // no addr
   for (const std::int64_t length : shape) {
     if (length < 0) return std::nullopt;
     empty = empty || length == 0;
-    if (length > 0 && (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(length), &bytes) || bytes > kMostBytes)) return std::nullopt;
+    if (length > 0 && (__builtin_mul_overflow(bytes, static_cast<std::uint64_t>(length), &bytes) || bytes > kMaxBytes)) return std::nullopt;
   }
   return empty ? 0 : bytes;
 }

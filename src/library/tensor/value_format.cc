@@ -24,7 +24,7 @@ struct FixedHead {
   std::uint32_t flags, tags, parts, structure_bytes;
   std::uint64_t zeros[2];
 };
-static_assert(sizeof(FixedHead) == 64 && sizeof(FixedHead) + kMaxTags * sizeof(TagId) == kMostHeadBytes);
+static_assert(sizeof(FixedHead) == 64 && sizeof(FixedHead) + kMaxTags * sizeof(TagId) == kMaxHeadBytes);
 
 struct PartRecord {
   std::uint8_t dtype, rank, zeros[6];

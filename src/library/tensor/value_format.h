@@ -18,7 +18,7 @@ namespace tensorcache::tensor {
 
 inline constexpr std::size_t kMaxTags = 16;
 inline constexpr std::size_t kMaxParts = 65535;
-inline constexpr std::size_t kMostHeadBytes = 64 + kMaxTags * 16;   // that decode_head() looks at
+inline constexpr std::size_t kMaxHeadBytes = 64 + kMaxTags * 16;   // that decode_head() looks at
 
 // The first half of the SHA-256 of a tag.
 struct TagId {
@@ -73,7 +73,7 @@ struct StoredValue {
 
 // Takes apart and checks. Nothing: the bytes are not such a value.
 [[nodiscard]] std::optional<StoredValue> decode(std::span<const std::byte> bytes);
-// The same for what stands before the parts, of a value's first kMostHeadBytes.
+// The same for what stands before the parts, of a value's first kMaxHeadBytes.
 [[nodiscard]] std::optional<ValueHead> decode_head(std::span<const std::byte> bytes);
 
 }   // namespace tensorcache::tensor

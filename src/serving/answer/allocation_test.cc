@@ -8,11 +8,11 @@
 #include "serving/answer/flight.h"
 #include "testing/core/failing_allocations.h"
 
-namespace tensorcache {
+namespace tensorcache::answer {
 namespace {
 
 Flights::Order order() {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<engine::Request>();
   request->tenant = "t";
   request->prompt = "what";
   return {.request = request, .key = Key::of("what"), .salt = "", .max_age = std::nullopt};
@@ -27,7 +27,7 @@ End drain(Follower& follower) {
   End end;
   Follower::Events events;
   while (follower.next(events, 100)) {
-    for (const Delta* delta : events.deltas) end.text += delta->text;
+    for (const engine::Delta* delta : events.deltas) end.text += delta->text;
     end.finished |= events.finish != nullptr;
     end.failed |= events.failure != nullptr;
   }
@@ -35,7 +35,7 @@ End drain(Follower& follower) {
 }
 
 void expect_next_is_answered(Flights& flights) {
-  FakeEngine engine(FakeEngine::say({"an ", "answer"}));
+  testing::FakeEngine engine(testing::FakeEngine::say({"an ", "answer"}));
   auto next = flights.enter(order(), engine, [] {});
   if (next.hit) return;
   EXPECT_FALSE(next.collapsed) << "into a computation that never ends";
@@ -50,7 +50,7 @@ TEST(FailingAllocation, OfARequest) {
     SCOPED_TRACE(allowed);
     Cache cache({.capacity_bytes = 1 << 20});
     Flights flights(cache);
-    FakeEngine engine(FakeEngine::say({"an ", "answer"}));
+    testing::FakeEngine engine(testing::FakeEngine::say({"an ", "answer"}));
     const Flights::Order what = order();
     const bool failed = runs_out(allowed, [&] { static_cast<void>(flights.enter(what, engine, [] {})); });
     failures += failed ? 1 : 0;
@@ -68,15 +68,15 @@ TEST(FailingAllocation, OfTheEngineThatAnswers) {
     SCOPED_TRACE(allowed);
     Cache cache({.capacity_bytes = 1 << 20});
     Flights flights(cache);
-    FakeEngine engine;
+    testing::FakeEngine engine;
     int wakes = 0;
     auto first = flights.enter(order(), engine, [&] { ++wakes; });
     auto second = flights.enter(order(), engine, [&] { ++wakes; });
     Follower::Events events;
     ASSERT_FALSE(first.follower.next(events, 100)) << "waits to be woken";
     ASSERT_FALSE(second.follower.next(events, 100));
-    const FakeEngine::Job job = engine.job(0);
-    const Failure failure{Failure::Code::kInternal, "there was not enough memory for this one request", ""};
+    const testing::FakeEngine::Job job = engine.job(0);
+    const engine::Failure failure{engine::Failure::Code::kInternal, "there was not enough memory for this one request", ""};
     const bool failed = runs_out(allowed, [&] {
       try {
         job.begin();
@@ -103,7 +103,7 @@ TEST(FailingAllocation, OfTheEngineThatAnswers) {
 TEST(FailingAllocation, OfAWakeUpIsTriedAgain) {
   Cache cache({.capacity_bytes = 1 << 20});
   Flights flights(cache);
-  FakeEngine engine;
+  testing::FakeEngine engine;
   int tries = 0, woken = 0;
   auto first = flights.enter(order(), engine, [&] {
     if (++tries < 4) throw std::bad_alloc();
@@ -112,7 +112,7 @@ TEST(FailingAllocation, OfAWakeUpIsTriedAgain) {
   Follower::Events events;
   ASSERT_FALSE(first.follower.next(events, 100));
   ASSERT_FALSE(second.follower.next(events, 100));
-  const FakeEngine::Job job = engine.job(0);
+  const testing::FakeEngine::Job job = engine.job(0);
   job.begin();
   EXPECT_EQ(woken, 1) << "one that cannot be woken keeps no other waiting";
   job.finish();
@@ -120,4 +120,4 @@ TEST(FailingAllocation, OfAWakeUpIsTriedAgain) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

@@ -4,7 +4,7 @@
 #include <concepts>
 #include <type_traits>
 
-namespace tensorcache {
+namespace tensorcache::answer {
 namespace {
 
 constexpr std::string_view kMagic = "TCA1";
@@ -28,7 +28,7 @@ class Writer {
     count(value.size());
     out_.append(value);
   }
-  void candidate(const TokenLogprob::Candidate& value) {
+  void candidate(const engine::TokenLogprob::Candidate& value) {
     number(value.id);
     number(std::bit_cast<std::uint32_t>(value.logprob));
     bytes(value.bytes);
@@ -68,8 +68,8 @@ class Reader {
     return ok_ ? value : 0;
   }
   [[nodiscard]] std::string bytes() { return std::string(take(number<std::uint32_t>())); }
-  [[nodiscard]] TokenLogprob::Candidate candidate() {
-    TokenLogprob::Candidate value;
+  [[nodiscard]] engine::TokenLogprob::Candidate candidate() {
+    engine::TokenLogprob::Candidate value;
     value.id = number<std::int32_t>();
     value.logprob = std::bit_cast<float>(number<std::uint32_t>());
     value.bytes = bytes();
@@ -81,10 +81,10 @@ class Reader {
   bool ok_ = true;
 };
 
-TokenLogprob read_token(Reader& in) {
-  TokenLogprob token{in.candidate(), {}};
+engine::TokenLogprob read_token(Reader& in) {
+  engine::TokenLogprob token{in.candidate(), {}};
   token.top.resize(in.count(kMinCandidateBytes));
-  for (TokenLogprob::Candidate& candidate : token.top) candidate = in.candidate();
+  for (engine::TokenLogprob::Candidate& candidate : token.top) candidate = in.candidate();
   return token;
 }
 
@@ -92,7 +92,7 @@ TokenLogprob read_token(Reader& in) {
 
 std::string encode_answer(const Answer& answer) {
   std::size_t size = 64;
-  for (const Delta& delta : answer.deltas) size += kMinDeltaBytes + delta.text.size() + delta.logprobs.size() * 32;
+  for (const engine::Delta& delta : answer.deltas) size += kMinDeltaBytes + delta.text.size() + delta.logprobs.size() * 32;
   std::string result;
   result.reserve(size);
   result.append(kMagic);
@@ -103,13 +103,13 @@ std::string encode_answer(const Answer& answer) {
   out.number(answer.usage.completion_tokens);
   out.number(answer.usage.cached_tokens);
   out.count(answer.deltas.size());
-  for (const Delta& delta : answer.deltas) {
+  for (const engine::Delta& delta : answer.deltas) {
     out.bytes(delta.text);
     out.count(delta.logprobs.size());
-    for (const TokenLogprob& token : delta.logprobs) {
+    for (const engine::TokenLogprob& token : delta.logprobs) {
       out.candidate(token.token);
       out.count(token.top.size());
-      for (const TokenLogprob::Candidate& candidate : token.top) out.candidate(candidate);
+      for (const engine::TokenLogprob::Candidate& candidate : token.top) out.candidate(candidate);
     }
   }
   return result;
@@ -119,21 +119,21 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
   Reader in(bytes);
   if (in.take(kMagic.size()) != kMagic) return std::nullopt;
   const auto reason = in.number<std::uint8_t>();
-  if (reason > static_cast<std::uint8_t>(FinishReason::kLength)) return std::nullopt;
+  if (reason > static_cast<std::uint8_t>(engine::FinishReason::kLength)) return std::nullopt;
   Answer answer;
-  answer.reason = static_cast<FinishReason>(reason);
+  answer.reason = static_cast<engine::FinishReason>(reason);
   answer.created_unix_s = in.number<std::int64_t>();
   answer.usage.prompt_tokens = in.number<std::int32_t>();
   answer.usage.completion_tokens = in.number<std::int32_t>();
   answer.usage.cached_tokens = in.number<std::int32_t>();
   answer.deltas.resize(in.count(kMinDeltaBytes));
-  for (Delta& delta : answer.deltas) {
+  for (engine::Delta& delta : answer.deltas) {
     delta.text = in.bytes();
     delta.logprobs.resize(in.count(kMinTokenBytes));
-    for (TokenLogprob& token : delta.logprobs) token = read_token(in);
+    for (engine::TokenLogprob& token : delta.logprobs) token = read_token(in);
   }
   if (!in.ok() || !in.at_end()) return std::nullopt;
   return answer;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

@@ -9,12 +9,12 @@
 
 #include "serving/engine/engine.h"
 
-namespace tensorcache {
+namespace tensorcache::answer {
 
 struct Answer {
-  std::vector<Delta> deltas;   // as they were first streamed
-  FinishReason reason = FinishReason::kStop;
-  Usage usage;
+  std::vector<engine::Delta> deltas;   // as they were first streamed
+  engine::FinishReason reason = engine::FinishReason::kStop;
+  engine::Usage usage;
   std::int64_t created_unix_s = 0;
 
   friend bool operator==(const Answer&, const Answer&) = default;
@@ -28,4 +28,4 @@ struct Answer {
 // Nothing for bytes that encode_answer did not write whole: damaged, cut, longer, or of another version.
 [[nodiscard]] std::optional<Answer> decode_answer(std::string_view bytes);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

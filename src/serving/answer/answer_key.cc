@@ -2,10 +2,10 @@
 
 #include <span>
 
-namespace tensorcache {
+namespace tensorcache::answer {
 namespace {
 
-void add_sampling(KeyBuilder& key, const Sampling& sampling) {
+void add_sampling(KeyBuilder& key, const engine::Sampling& sampling) {
   const auto& [temperature, top_p, min_p, top_k, seed, presence, frequency, repeat, logit_bias] = sampling;
   key.field("temperature", double{temperature})
       .field("top_p", double{top_p})
@@ -22,7 +22,7 @@ void add_sampling(KeyBuilder& key, const Sampling& sampling) {
 
 }   // namespace
 
-Key answer_key(const Request& request, const Key& answer_fingerprint, std::string_view salt) {
+Key answer_key(const engine::Request& request, const Key& answer_fingerprint, std::string_view salt) {
   // Names every member, so that one added to Request does not compile until it is decided whether it belongs into the key.
   const auto& [kind, tenant, messages, prompt, prompt_tokens, sampling, max_tokens, stop, logprobs, top_logprobs,
                /* not in the key: they change what is computed, not what comes out */ use_prefix_cache, store_prefix, ends_conversation, hints] =
@@ -48,4 +48,4 @@ Key answer_key(const Request& request, const Key& answer_fingerprint, std::strin
   return key.build();
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

@@ -5,75 +5,75 @@
 #include <functional>
 #include <set>
 
-namespace tensorcache {
+namespace tensorcache::answer {
 namespace {
 
 const Key kEngine = Key::of("engine");
 
-Request base() {
-  Request request;
+engine::Request base() {
+  engine::Request request;
   request.tenant = "t";
   request.messages = {{"system", "be brief", ""}, {"user", "hello", ""}};
   request.stop = {"x"};
   return request;
 }
 
-Key key_of(const Request& request) { return answer_key(request, kEngine, ""); }
+Key key_of(const engine::Request& request) { return answer_key(request, kEngine, ""); }
 
 TEST(AnswerKey, EachThingThatCanChangeTheAnswerChangesTheKey) {
-  const std::vector<std::function<void(Request&)>> changes = {
-      [](Request& r) { r.kind = Request::Kind::kCompletion; },
-      [](Request& r) { r.tenant = "u"; },
-      [](Request& r) { r.messages[1].role = "assistant"; },
-      [](Request& r) { r.messages[1].content = "hello "; },
-      [](Request& r) { r.messages[1].name = "n"; },
-      [](Request& r) { r.messages.pop_back(); },
-      [](Request& r) { std::swap(r.messages[0], r.messages[1]); },
-      [](Request& r) { r.messages[0].content = "be briefuserhello", r.messages.pop_back(); },
-      [](Request& r) { r.prompt = "p"; },
-      [](Request& r) { r.prompt_tokens = {1}; },
-      [](Request& r) { r.prompt_tokens = {1, 2}; },
-      [](Request& r) { r.sampling.temperature = 0; },
-      [](Request& r) { r.sampling.top_p = 0.5f; },
-      [](Request& r) { r.sampling.min_p = 0.5f; },
-      [](Request& r) { r.sampling.top_k = 41; },
-      [](Request& r) { r.sampling.seed = 0; },
-      [](Request& r) { r.sampling.seed = 1; },
-      [](Request& r) { r.sampling.presence_penalty = 0.5f; },
-      [](Request& r) { r.sampling.frequency_penalty = 0.5f; },
-      [](Request& r) { r.sampling.repeat_penalty = 1.5f; },
-      [](Request& r) { r.sampling.logit_bias = {{1, 0.5f}}; },
-      [](Request& r) { r.sampling.logit_bias = {{2, 0.5f}}; },
-      [](Request& r) { r.sampling.logit_bias = {{1, 1.5f}}; },
-      [](Request& r) { r.max_tokens = 1; },
-      [](Request& r) { r.stop = {}; },
-      [](Request& r) { r.stop = {"x", ""}; },
-      [](Request& r) { r.stop = {"y"}; },
-      [](Request& r) { r.logprobs = true; },
-      [](Request& r) { r.top_logprobs = 2; },
+  const std::vector<std::function<void(engine::Request&)>> changes = {
+      [](engine::Request& r) { r.kind = engine::Request::Kind::kCompletion; },
+      [](engine::Request& r) { r.tenant = "u"; },
+      [](engine::Request& r) { r.messages[1].role = "assistant"; },
+      [](engine::Request& r) { r.messages[1].content = "hello "; },
+      [](engine::Request& r) { r.messages[1].name = "n"; },
+      [](engine::Request& r) { r.messages.pop_back(); },
+      [](engine::Request& r) { std::swap(r.messages[0], r.messages[1]); },
+      [](engine::Request& r) { r.messages[0].content = "be briefuserhello", r.messages.pop_back(); },
+      [](engine::Request& r) { r.prompt = "p"; },
+      [](engine::Request& r) { r.prompt_tokens = {1}; },
+      [](engine::Request& r) { r.prompt_tokens = {1, 2}; },
+      [](engine::Request& r) { r.sampling.temperature = 0; },
+      [](engine::Request& r) { r.sampling.top_p = 0.5f; },
+      [](engine::Request& r) { r.sampling.min_p = 0.5f; },
+      [](engine::Request& r) { r.sampling.top_k = 41; },
+      [](engine::Request& r) { r.sampling.seed = 0; },
+      [](engine::Request& r) { r.sampling.seed = 1; },
+      [](engine::Request& r) { r.sampling.presence_penalty = 0.5f; },
+      [](engine::Request& r) { r.sampling.frequency_penalty = 0.5f; },
+      [](engine::Request& r) { r.sampling.repeat_penalty = 1.5f; },
+      [](engine::Request& r) { r.sampling.logit_bias = {{1, 0.5f}}; },
+      [](engine::Request& r) { r.sampling.logit_bias = {{2, 0.5f}}; },
+      [](engine::Request& r) { r.sampling.logit_bias = {{1, 1.5f}}; },
+      [](engine::Request& r) { r.max_tokens = 1; },
+      [](engine::Request& r) { r.stop = {}; },
+      [](engine::Request& r) { r.stop = {"x", ""}; },
+      [](engine::Request& r) { r.stop = {"y"}; },
+      [](engine::Request& r) { r.logprobs = true; },
+      [](engine::Request& r) { r.top_logprobs = 2; },
   };
   std::set<Key> seen = {key_of(base()), answer_key(base(), Key::of("other"), ""), answer_key(base(), kEngine, "2026-11-24")};
   ASSERT_EQ(seen.size(), 3u);
   for (std::size_t i = 0; i < changes.size(); ++i) {
-    Request request = base();
+    engine::Request request = base();
     changes[i](request);
     EXPECT_TRUE(seen.insert(key_of(request)).second) << "change " << i;
   }
 }
 
 TEST(AnswerKey, TheUseOfPrefixesDoesNotChangeIt) {
-  Request request = base();
+  engine::Request request = base();
   request.use_prefix_cache = false;
   request.store_prefix = false;
   EXPECT_EQ(key_of(request), key_of(base()));
 }
 
 TEST(AnswerKey, MinusZeroIsZero) {
-  Request plus = base(), minus = base();
+  engine::Request plus = base(), minus = base();
   plus.sampling.temperature = 0.0f;
   minus.sampling.temperature = -0.0f;
   EXPECT_EQ(key_of(plus), key_of(minus));
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

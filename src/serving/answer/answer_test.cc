@@ -4,13 +4,13 @@
 
 #include <random>
 
-namespace tensorcache {
+namespace tensorcache::answer {
 namespace {
 
 Answer sample() {
   Answer answer;
   answer.deltas = {{"Hé", {{{5, "H\xc3", -0.5f}, {{5, "H\xc3", -0.5f}, {6, "x", -2.0f}}}, {{7, "\xa9", -1.0f}, {}}}}, {"", {}}, {"llo", {}}};
-  answer.reason = FinishReason::kLength;
+  answer.reason = engine::FinishReason::kLength;
   answer.usage = {11, 3, 8};
   answer.created_unix_s = 1'700'000'001;
   return answer;
@@ -24,7 +24,7 @@ TEST(Answer, EmptyComesBack) { EXPECT_EQ(decode_answer(encode_answer({})), Answe
 TEST(Answer, BytesAreTheDocumentedFormat) {
   Answer answer;
   answer.deltas = {{"ab", {{{258, "c", -1.0f}, {}}}}};
-  answer.reason = FinishReason::kLength;
+  answer.reason = engine::FinishReason::kLength;
   answer.usage = {1, 2, 3};
   answer.created_unix_s = 0x0102030405060708;
   using namespace std::string_literals;
@@ -78,4 +78,4 @@ TEST(Answer, DamageNeverCrashes) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

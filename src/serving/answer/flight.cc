@@ -8,7 +8,7 @@
 #include <unordered_map>
 #include <utility>
 
-namespace tensorcache {
+namespace tensorcache::answer {
 namespace {
 
 constexpr std::chrono::milliseconds kWakeAgainAfter{5};
@@ -29,9 +29,9 @@ struct Flights::Table {
 
 // The sink of one computation. Events are appended by the engine and never change afterwards, so that followers read them without
 // the lock once they have seen their addresses under it.
-class Flight final : public Sink {
+class Flight final : public engine::Sink {
  public:
-  Flight(const Flights::Order& order, Engine& engine, std::shared_ptr<Flights::Table> table)
+  Flight(const Flights::Order& order, engine::Engine& engine, std::shared_ptr<Flights::Table> table)
       : table_(std::move(table)),
         engine_(engine),
         request_(order.request),
@@ -51,7 +51,7 @@ class Flight final : public Sink {
   }
 
   void start(const std::shared_ptr<Flight>& self) {
-    const Engine::Id id = engine_.submit(request_, self);
+    const engine::Engine::Id id = engine_.submit(request_, self);
     std::unique_lock lock(mutex_);
     engine_id_ = id;
     const bool cancel = abandoned_ && !ended_;
@@ -60,7 +60,7 @@ class Flight final : public Sink {
   }
 
   void remove(std::uint64_t id) {
-    std::optional<Engine::Id> cancel;
+    std::optional<engine::Engine::Id> cancel;
     {
       const std::lock_guard table_lock(table_->mutex);
       const std::lock_guard lock(mutex_);
@@ -97,19 +97,19 @@ class Flight final : public Sink {
     static_cast<void>(wake_all());
   }
 
-  void on_begin(const Begin& begin) override {
+  void on_begin(const engine::Begin& begin) override {
     const std::lock_guard lock(mutex_);
     begin_ = begin;
     static_cast<void>(wake_all());
   }
 
-  void on_delta(Delta delta) override {
+  void on_delta(engine::Delta delta) override {
     const std::lock_guard lock(mutex_);
     deltas_.push_back(std::move(delta));
     static_cast<void>(wake_all());
   }
 
-  void on_finish(const Finish& finish) override {
+  void on_finish(const engine::Finish& finish) override {
     const std::string encoded = ended_for_the_context(finish) ? std::string() : encoded_answer(finish);
     const std::lock_guard table_lock(table_->mutex);
     const bool kept = !encoded.empty() && keep(encoded, finish.prefill + finish.decode);
@@ -120,7 +120,7 @@ class Flight final : public Sink {
     end();
   }
 
-  void on_failure(const Failure& failure) override {
+  void on_failure(const engine::Failure& failure) override {
     const std::lock_guard table_lock(table_->mutex);
     table_->take_off(key_, this);
     const std::lock_guard lock(mutex_);
@@ -160,12 +160,12 @@ class Flight final : public Sink {
   }
 
   // With another --ctx-size it would be another answer, and the key does not say which it was.
-  [[nodiscard]] bool ended_for_the_context(const Finish& finish) const {
-    return finish.reason == FinishReason::kLength && (request_->max_tokens <= 0 || finish.usage.completion_tokens < request_->max_tokens);
+  [[nodiscard]] bool ended_for_the_context(const engine::Finish& finish) const {
+    return finish.reason == engine::FinishReason::kLength && (request_->max_tokens <= 0 || finish.usage.completion_tokens < request_->max_tokens);
   }
 
   // Empty: it is not to be stored, or there is no memory for it. Only this thread writes deltas_, so it may read them without the lock.
-  [[nodiscard]] std::string encoded_answer(const Finish& finish) const {
+  [[nodiscard]] std::string encoded_answer(const engine::Finish& finish) const {
     if (!store_) return {};
     try {
       return encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
@@ -188,7 +188,7 @@ class Flight final : public Sink {
   bool put(const std::string& encoded, std::chrono::microseconds took) {
     if (table_->cache == nullptr) return false;
     const PutOptions options{.kind = Kind::kAnswer,
-                             .owner = tenant_owner(request_->tenant),
+                             .owner = engine::tenant_owner(request_->tenant),
                              .source = engine_.info().source,
                              .cost_seconds = std::chrono::duration<float>(took).count(),
                              .time_to_live = time_to_live_,
@@ -198,8 +198,8 @@ class Flight final : public Sink {
   }
 
   const std::shared_ptr<Flights::Table> table_;
-  Engine& engine_;
-  const std::shared_ptr<const Request> request_;
+  engine::Engine& engine_;
+  const std::shared_ptr<const engine::Request> request_;
   const Key key_;
   const std::string salt_;
   const bool store_;
@@ -209,12 +209,12 @@ class Flight final : public Sink {
   std::mutex mutex_;   // of all below
   std::vector<Entry> followers_;
   std::uint64_t last_id_ = 0;
-  std::optional<Engine::Id> engine_id_;
+  std::optional<engine::Engine::Id> engine_id_;
   bool abandoned_ = false, accepted_ = false, ended_ = false, stored_ = false;
-  std::optional<Begin> begin_;
-  std::deque<Delta> deltas_;   // a deque, because its elements stay where they are
-  std::optional<Finish> finish_;
-  std::optional<Failure> failure_;
+  std::optional<engine::Begin> begin_;
+  std::deque<engine::Delta> deltas_;   // a deque, because its elements stay where they are
+  std::optional<engine::Finish> finish_;
+  std::optional<engine::Failure> failure_;
 };
 
 Follower::Follower(Follower&& other) noexcept { *this = std::move(other); }
@@ -246,7 +246,7 @@ Flights::~Flights() {
 
 // With the table's lock held.
 std::optional<Flights::Hit> Flights::stored(const Order& order, bool& too_old) {
-  const Handle handle = table_->cache->get(order.key, Look::kMemory);
+  const Handle handle = table_->cache->get(order.key, Tiers::kMemoryOnly);
   if (!handle) return std::nullopt;
   if (order.max_age && handle.age() > *order.max_age) {
     too_old = true;
@@ -262,7 +262,7 @@ std::optional<Flights::Hit> Flights::stored(const Order& order, bool& too_old) {
   return Hit{std::move(*answer), handle.age()};
 }
 
-Flights::Outcome Flights::enter(const Order& order, Engine& engine, std::function<void()> wake) {
+Flights::Outcome Flights::enter(const Order& order, engine::Engine& engine, std::function<void()> wake) {
   Outcome outcome;
   std::shared_ptr<Flight> flight;
   {
@@ -287,10 +287,10 @@ Flights::Outcome Flights::enter(const Order& order, Engine& engine, std::functio
   try {
     flight->start(flight);
   } catch (const std::exception& error) {   // others may have joined it
-    flight->on_failure({Failure::Code::kInternal, std::string("the request cannot be started: ") + error.what(), ""});
+    flight->on_failure({engine::Failure::Code::kInternal, std::string("the request cannot be started: ") + error.what(), ""});
     throw;
   }
   return outcome;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

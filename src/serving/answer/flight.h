@@ -22,7 +22,7 @@
 #include "serving/engine/request.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::answer {
 
 class Flight;
 
@@ -32,12 +32,12 @@ class Follower {
  public:
   // Pointers stay valid while the Follower lives.
   struct Events {
-    bool accepted = false;          // mostly before the rest: only the place is awaited now
-    const Begin* begin = nullptr;   // with the first batch behind that, unless the flight failed before it began
-    std::vector<const Delta*> deltas;
-    const Finish* finish = nullptr;     // with the last batch, after all deltas
-    const Failure* failure = nullptr;   // instead of `finish`
-    bool stored = false;                // with `finish`: the answer is in the cache now
+    bool accepted = false;                  // mostly before the rest: only the place is awaited now
+    const engine::Begin* begin = nullptr;   // with the first batch behind that, unless the flight failed before it began
+    std::vector<const engine::Delta*> deltas;
+    const engine::Finish* finish = nullptr;     // with the last batch, after all deltas
+    const engine::Failure* failure = nullptr;   // instead of `finish`
+    bool stored = false;                        // with `finish`: the answer is in the cache now
 
     // Than `accepted`.
     [[nodiscard]] bool has_more() const { return begin || !deltas.empty() || finish || failure; }
@@ -73,7 +73,7 @@ class Follower {
 class Flights {
  public:
   struct Order {
-    std::shared_ptr<const Request> request;
+    std::shared_ptr<const engine::Request> request;
     Key key;                                            // unused where neither look_up nor join nor store
     std::string salt;                                   // Engine::answer_salt() as it is in the key
     bool look_up = true;                                // a stored answer will do...
@@ -104,7 +104,7 @@ class Flights {
 
   // Looks up, joins or starts, in this order and in one step: an identical request never falls between the end of a computation
   // and its answer being stored. Calls Engine::submit, which may fail before this returns.
-  [[nodiscard]] Outcome enter(const Order& order, Engine& engine, std::function<void()> wake);
+  [[nodiscard]] Outcome enter(const Order& order, engine::Engine& engine, std::function<void()> wake);
 
  private:
   friend class Flight;
@@ -113,4 +113,4 @@ class Flights {
   std::shared_ptr<Table> table_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

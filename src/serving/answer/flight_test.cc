@@ -7,13 +7,13 @@
 
 #include "testing/engine/fake_engine.h"
 
-namespace tensorcache {
+namespace tensorcache::answer {
 namespace {
 
 using namespace std::chrono_literals;
 
 Flights::Order order(std::string_view what) {
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<engine::Request>();
   request->tenant = "t";
   request->prompt = what;
   return {.request = request, .key = Key::of(what), .salt = "", .max_age = std::nullopt};
@@ -29,7 +29,7 @@ Seen drain(Follower& follower, std::size_t max_deltas = 3) {
   Follower::Events events;
   while (follower.next(events, max_deltas)) {
     seen.began |= events.begin != nullptr;
-    for (const Delta* delta : events.deltas) seen.text += delta->text;
+    for (const engine::Delta* delta : events.deltas) seen.text += delta->text;
     seen.finished |= events.finish != nullptr;
     seen.failed |= events.failure != nullptr;
     seen.stored |= events.stored;
@@ -39,7 +39,7 @@ Seen drain(Follower& follower, std::size_t max_deltas = 3) {
 
 std::string text_of(const Flights::Hit& hit) {
   std::string text;
-  for (const Delta& delta : hit.answer.deltas) text += delta.text;
+  for (const engine::Delta& delta : hit.answer.deltas) text += delta.text;
   return text;
 }
 
@@ -52,12 +52,12 @@ class FlightTest : public ::testing::Test {
   Cache cache_{CacheOptions{.capacity_bytes = 1 << 20}};
   std::atomic<int> wakes_{0};
   Flights flights_{cache_};
-  FakeEngine engine_;   // after flights_: destroyed first, so that late failures meet a living table
+  testing::FakeEngine engine_;   // after flights_: destroyed first, so that late failures meet a living table
 };
 
 TEST_F(FlightTest, AFollowerReadsFromTheStartAndTheAnswerIsStored) {
   auto first = enter(order("a"));
-  const FakeEngine::Job job = engine_.job(0);
+  const testing::FakeEngine::Job job = engine_.job(0);
   job.begin();
   for (int i = 0; i < 10; ++i) job.say(std::to_string(i));
   auto second = enter(order("a"));
@@ -81,7 +81,7 @@ TEST_F(FlightTest, AnAnswerIsThereForEveryContextThatHoldsIt) {
   wide.context_tokens = 4096;
   auto outcome = enter(wide);
   engine_.job(0).begin(7);
-  engine_.job(0).finish(FinishReason::kStop, 7, 2);
+  engine_.job(0).finish(engine::FinishReason::kStop, 7, 2);
   EXPECT_TRUE(drain(outcome.follower).stored);
   wide.context_tokens = 9;
   EXPECT_TRUE(enter(wide).hit);
@@ -92,19 +92,19 @@ TEST_F(FlightTest, AnAnswerIsThereForEveryContextThatHoldsIt) {
 TEST_F(FlightTest, AnAnswerThatTheContextEndedIsNotStored) {
   auto cut = enter(order("a"));
   engine_.job(0).begin();
-  engine_.job(0).finish(FinishReason::kLength);
+  engine_.job(0).finish(engine::FinishReason::kLength);
   EXPECT_FALSE(drain(cut.follower).stored);
-  auto request = std::make_shared<Request>();
+  auto request = std::make_shared<engine::Request>();
   request->max_tokens = 2;
   auto limited = enter({.request = request, .key = Key::of("b"), .salt = "", .max_age = std::nullopt});
   engine_.job(1).begin();
-  engine_.job(1).finish(FinishReason::kLength, 7, 2);
+  engine_.job(1).finish(engine::FinishReason::kLength, 7, 2);
   EXPECT_TRUE(drain(limited.follower).stored) << "the request ended it";
 }
 
 TEST_F(FlightTest, AnAnswerOverMidnightIsNotStored) {
   auto outcome = enter(order("a"));
-  const FakeEngine::Job job = engine_.job(0);
+  const testing::FakeEngine::Job job = engine_.job(0);
   job.begin();
   engine_.salt = "the next day";   // the template may have printed that, and the key says otherwise
   job.finish();
@@ -114,7 +114,7 @@ TEST_F(FlightTest, AnAnswerOverMidnightIsNotStored) {
 
 TEST_F(FlightTest, AWakeUpComesOncePerWait) {
   auto outcome = enter(order("a"));
-  const FakeEngine::Job job = engine_.job(0);
+  const testing::FakeEngine::Job job = engine_.job(0);
   Follower::Events events;
   job.begin();
   EXPECT_EQ(wakes_, 0) << "nobody waits yet";
@@ -142,7 +142,7 @@ TEST_F(FlightTest, WhoComesWhileItIsBeingCancelledStartsANewOne) {
   first.follower.leave();
   auto second = enter(order("a"));
   EXPECT_FALSE(second.collapsed);
-  const FakeEngine::Job job = engine_.job(1);
+  const testing::FakeEngine::Job job = engine_.job(1);
   ASSERT_TRUE(job.request);
   auto third = enter(order("a"));
   EXPECT_TRUE(third.collapsed) << "the end of the cancelled one must not take the new one off the map";
@@ -156,7 +156,7 @@ TEST_F(FlightTest, AFailureReachesAllAndStoresNothing) {
   auto first = enter(order("a")), second = enter(order("a"));
   engine_.job(0).begin();
   engine_.job(0).say("half");
-  engine_.job(0).fail(Failure::Code::kInternal);
+  engine_.job(0).fail(engine::Failure::Code::kInternal);
   EXPECT_TRUE(drain(first.follower).failed);
   EXPECT_TRUE(drain(second.follower).failed);
   EXPECT_EQ(cache_.stats().kinds[static_cast<int>(Kind::kAnswer)].entries, 0u);
@@ -164,7 +164,7 @@ TEST_F(FlightTest, AFailureReachesAllAndStoresNothing) {
 }
 
 TEST_F(FlightTest, AnAnswerTooOldIsComputedAnewAndReplaced) {
-  FakeEngine script(FakeEngine::say({"x"}));
+  testing::FakeEngine script(testing::FakeEngine::say({"x"}));
   auto plain = order("a"), fresh = order("a");
   fresh.max_age = -1ms;   // older than that is every one
   (void)flights_.enter(plain, script, [] {});
@@ -215,7 +215,7 @@ TEST_F(FlightTest, ADamagedAnswerIsAMiss) {
 
 TEST(Flights, MayEndBeforeWhatRuns) {
   Cache cache(CacheOptions{.capacity_bytes = 1 << 20});
-  FakeEngine engine;
+  testing::FakeEngine engine;
   auto flights = std::make_unique<Flights>(cache);
   auto outcome = flights->enter(order("a"), engine, [] {});
   flights.reset();
@@ -230,7 +230,7 @@ TEST(Flights, ManyThreads) {
   Flights flights(cache);
   std::mutex players_mutex;
   std::vector<std::thread> players;
-  FakeEngine engine([&](const FakeEngine::Job& job) {
+  testing::FakeEngine engine([&](const testing::FakeEngine::Job& job) {
     const std::lock_guard lock(players_mutex);
     players.emplace_back([job] {
       job.begin();
@@ -253,7 +253,7 @@ TEST(Flights, ManyThreads) {
         while (outcome.follower && !events.finish) {
           const int before = woken;
           if (!outcome.follower.next(events, 4)) woken.wait(before);
-          for (const Delta* delta : events.deltas) text += delta->text;
+          for (const engine::Delta* delta : events.deltas) text += delta->text;
           if (c == 3 && text.size() > 4) break;   // leaves in the middle
         }
         outcome.follower.leave();
@@ -266,4 +266,4 @@ TEST(Flights, ManyThreads) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::answer

@@ -11,7 +11,7 @@
 #include "serving/engine/request.h"
 #include "tensorcache/key.h"
 
-namespace tensorcache {
+namespace tensorcache::engine {
 
 struct TokenLogprob {
   struct Candidate {
@@ -143,4 +143,4 @@ class Engine {
   virtual void stop(std::chrono::steady_clock::time_point deadline) = 0;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::engine

@@ -11,7 +11,7 @@
 #include "tensorcache/hints.h"
 #include "tensorcache/key.h"
 
-namespace tensorcache {
+namespace tensorcache::engine {
 
 struct Message {
   std::string role;      // "system", "developer", "user" or "assistant"
@@ -60,4 +60,4 @@ struct Request {
 // Groups a tenant's entries in the cache (PutOptions::owner).
 [[nodiscard]] inline std::uint64_t tenant_owner(std::string_view tenant) { return static_cast<std::uint64_t>(std::hash<Key>{}(Key::of(tenant))); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::engine

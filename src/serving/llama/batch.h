@@ -3,7 +3,7 @@
 
 #include <llama.h>
 
-namespace tensorcache {
+namespace tensorcache::llama {
 
 // Room for `capacity` tokens of one sequence each. add() beyond it is a programming error.
 class Batch {
@@ -29,4 +29,4 @@ class Batch {
   llama_batch batch_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -4,16 +4,16 @@
 #include "testing/store/fault_files.h"
 #include "testing/llama/engine.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 namespace {
 
 struct Way {
-  TinyModel model;
+  testing::TinyModel model;
   bool deterministic;
   const char* kv_type;
 };
 
-class EnginePrefix : public testing::TestWithParam<Way> {
+class EnginePrefix : public ::testing::TestWithParam<Way> {
  protected:
   static std::function<void(LlamaOptions&)> options(bool prefix_cache) {
     return [prefix_cache](LlamaOptions& options) {
@@ -26,7 +26,7 @@ class EnginePrefix : public testing::TestWithParam<Way> {
   static int block() { return GetParam().deterministic ? 64 : 32; }
 
   // Bit for bit where that is promised; elsewhere as near as another order of summation leaves it.
-  static void expect_same(const RecordingSink& cold, const RecordingSink& warm) {
+  static void expect_same(const testing::RecordingSink& cold, const testing::RecordingSink& warm) {
     ASSERT_TRUE(cold.finish() && warm.finish());
     if (GetParam().deterministic) {
       EXPECT_EQ(cold.logprobs(), warm.logprobs());
@@ -42,12 +42,12 @@ class EnginePrefix : public testing::TestWithParam<Way> {
 };
 
 TEST_P(EnginePrefix, FurtherTurnsReuseAllThatWasComputedAndAnswerTheSame) {
-  TestEngine cold(GetParam().model, options(false)), warm(GetParam().model, options(true));
+  testing::TestEngine cold(GetParam().model, options(false)), warm(GetParam().model, options(true));
   ASSERT_TRUE(warm.engine().info().prefix_reuse) << warm.engine().info().prefix_reuse_note;
-  Tokens conversation;
+  testing::Tokens conversation;
   int reusable = 0;
   for (unsigned turn = 0; turn < 5; ++turn) {
-    conversation = joined(conversation, random_tokens(turn, 170 + 31 * turn));
+    conversation = testing::joined(conversation, testing::random_tokens(turn, 170 + 31 * turn));
     const auto computed = cold.ask(conversation, 24);
     const auto reused = warm.ask(conversation, 24);
     EXPECT_EQ(computed->cached(), 0);
@@ -55,20 +55,20 @@ TEST_P(EnginePrefix, FurtherTurnsReuseAllThatWasComputedAndAnswerTheSame) {
     expect_same(*computed, *reused);
     // The last token of an answer was never an input; a deterministic engine keeps prompts only.
     reusable = static_cast<int>(conversation.size()) + (GetParam().deterministic ? 0 : 23);
-    conversation = joined(conversation, reused->tokens());
+    conversation = testing::joined(conversation, reused->tokens());
   }
 }
 
 TEST_P(EnginePrefix, ManyConversationsAtOnceAnswerAsOneAlone) {
-  TestEngine cold(GetParam().model, options(false)), warm(GetParam().model, options(true));
-  const Tokens shared = random_tokens(100, 300);
-  std::vector<Tokens> prompts;
-  for (unsigned i = 0; i < 12; ++i) prompts.push_back(joined(shared, random_tokens(i, 20 + 37 * (i % 5))));
-  std::vector<SinkPtr> expected;
+  testing::TestEngine cold(GetParam().model, options(false)), warm(GetParam().model, options(true));
+  const testing::Tokens shared = testing::random_tokens(100, 300);
+  std::vector<testing::Tokens> prompts;
+  for (unsigned i = 0; i < 12; ++i) prompts.push_back(testing::joined(shared, testing::random_tokens(i, 20 + 37 * (i % 5))));
+  std::vector<testing::SinkPtr> expected;
   for (const auto& prompt : prompts) expected.push_back(cold.ask(prompt, 16));
   for (int round = 0; round < 3; ++round) {
-    std::vector<SinkPtr> sinks;
-    for (const auto& prompt : prompts) sinks.push_back(warm.submit(TestEngine::request(prompt, 16)));
+    std::vector<testing::SinkPtr> sinks;
+    for (const auto& prompt : prompts) sinks.push_back(warm.submit(testing::TestEngine::request(prompt, 16)));
     for (std::size_t i = 0; i < sinks.size(); ++i) {
       sinks[i]->wait_end();
       expect_same(*expected[i], *sinks[i]);
@@ -80,15 +80,16 @@ TEST_P(EnginePrefix, ManyConversationsAtOnceAnswerAsOneAlone) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, EnginePrefix,
-                         testing::Values(Way{TinyModel::kAttention, false, "f16"}, Way{TinyModel::kAttention, true, "f16"},
-                                         Way{TinyModel::kAttention, true, "q8_0"}, Way{TinyModel::kSlidingWindow, false, "f16"},
-                                         Way{TinyModel::kSlidingWindow, true, "f16"}));
+                         ::testing::Values(Way{testing::TinyModel::kAttention, false, "f16"}, Way{testing::TinyModel::kAttention, true, "f16"},
+                                           Way{testing::TinyModel::kAttention, true, "q8_0"}, Way{testing::TinyModel::kSlidingWindow, false, "f16"},
+                                           Way{testing::TinyModel::kSlidingWindow, true, "f16"}));
 
 TEST(EngineSharing, APrefixThatAnotherIsComputingIsWaitedFor) {
-  TestEngine engine(TinyModel::kAttention);
-  const Tokens shared = random_tokens(1, 1600);
-  std::vector<SinkPtr> sinks;
-  for (unsigned i = 0; i < 6; ++i) sinks.push_back(engine.submit(TestEngine::request(joined(shared, random_tokens(10 + i, 20)), 4)));
+  testing::TestEngine engine(testing::TinyModel::kAttention);
+  const testing::Tokens shared = testing::random_tokens(1, 1600);
+  std::vector<testing::SinkPtr> sinks;
+  for (unsigned i = 0; i < 6; ++i)
+    sinks.push_back(engine.submit(testing::TestEngine::request(testing::joined(shared, testing::random_tokens(10 + i, 20)), 4)));
   int cold = 0;
   for (const auto& sink : sinks) cold += sink->wait_end().cached() < 1600 - 32;
   EXPECT_EQ(cold, 1);
@@ -98,11 +99,11 @@ TEST(EngineSharing, APrefixThatAnotherIsComputingIsWaitedFor) {
 }
 
 TEST(EngineSharing, WhatARunningRequestHoldsIsReused) {
-  TestEngine engine(TinyModel::kAttention);
-  const Tokens shared = random_tokens(2, 320);
-  const auto running = engine.submit(TestEngine::request(shared, 1500));
+  testing::TestEngine engine(testing::TinyModel::kAttention);
+  const testing::Tokens shared = testing::random_tokens(2, 320);
+  const auto running = engine.submit(testing::TestEngine::request(shared, 1500));
   running->wait_deltas(3);
-  const auto other = engine.submit(TestEngine::request(joined(shared, random_tokens(3, 10)), 4));
+  const auto other = engine.submit(testing::TestEngine::request(testing::joined(shared, testing::random_tokens(3, 10)), 4));
   other->wait_end();
   EXPECT_FALSE(running->finish()) << "the first was to be running still";
   EXPECT_EQ(other->cached(), 320);
@@ -110,14 +111,14 @@ TEST(EngineSharing, WhatARunningRequestHoldsIsReused) {
 }
 
 TEST(EngineSharing, WhoComputesAnewWhatAnotherHoldsIsNotWaitedFor) {
-  TestEngine engine(TinyModel::kAttention);
-  const Tokens shared = random_tokens(8, 1600);
-  const auto holder = engine.submit(TestEngine::request(shared, 400));
+  testing::TestEngine engine(testing::TinyModel::kAttention);
+  const testing::Tokens shared = testing::random_tokens(8, 1600);
+  const auto holder = engine.submit(testing::TestEngine::request(shared, 400));
   holder->wait_deltas(3);
-  Request anew = TestEngine::request(joined(shared, random_tokens(9, 10)), 4);
+  engine::Request anew = testing::TestEngine::request(testing::joined(shared, testing::random_tokens(9, 10)), 4);
   anew.use_prefix_cache = false;
   const auto computing = engine.submit(anew);
-  const auto other = engine.submit(TestEngine::request(joined(shared, random_tokens(10, 10)), 4));
+  const auto other = engine.submit(testing::TestEngine::request(testing::joined(shared, testing::random_tokens(10, 10)), 4));
   EXPECT_EQ(other->wait_end().cached(), 1600);
   EXPECT_EQ(computing->wait_end().cached(), 0);
   holder->wait_end();
@@ -127,30 +128,30 @@ TEST(EngineSharing, WhoComputesAnewWhatAnotherHoldsIsNotWaitedFor) {
 
 TEST(EngineSharing, AShortRestBehindALongPrefixIsComputedWithTheTokensThatFillATile) {
   if (llama_supports_gpu_offload()) GTEST_SKIP() << "of ggml's CPU attention only";
-  TestEngine engine(TinyModel::kAttention);
-  const Tokens asked = random_tokens(1, 1000);
-  const Tokens conversation = joined(asked, engine.ask(asked, 8)->tokens());
+  testing::TestEngine engine(testing::TinyModel::kAttention);
+  const testing::Tokens asked = testing::random_tokens(1, 1000);
+  const testing::Tokens conversation = testing::joined(asked, engine.ask(asked, 8)->tokens());
   const int computed = 1007;   // the last token was never an input
-  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(2, 9)), 1)->cached(), computed) << "10 tokens alone cost less than 64";
-  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(3, 55)), 1)->cached(), computed + 56 - 64) << "56 alone cost more";
-  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(4, 70)), 1)->cached(), computed);
+  EXPECT_EQ(engine.ask(testing::joined(conversation, testing::random_tokens(2, 9)), 1)->cached(), computed) << "10 tokens alone cost less than 64";
+  EXPECT_EQ(engine.ask(testing::joined(conversation, testing::random_tokens(3, 55)), 1)->cached(), computed + 56 - 64) << "56 alone cost more";
+  EXPECT_EQ(engine.ask(testing::joined(conversation, testing::random_tokens(4, 70)), 1)->cached(), computed);
 }
 
 TEST(EngineSharing, AConversationThatEndsMakesRoomFirst) {
-  TestEngine engine(TinyModel::kAttention, {}, 600 << 10);   // for some four prompts
-  const Tokens kept = random_tokens(1, 512), ended = random_tokens(2, 512);
+  testing::TestEngine engine(testing::TinyModel::kAttention, {}, 600 << 10);   // for some four prompts
+  const testing::Tokens kept = testing::random_tokens(1, 512), ended = testing::random_tokens(2, 512);
   engine.ask(kept, 2);
-  Request last_turn = TestEngine::request(ended, 2);
+  engine::Request last_turn = testing::TestEngine::request(ended, 2);
   last_turn.ends_conversation = true;
   engine.ask(last_turn);   // the newer of the two
-  for (unsigned i = 0; engine.cache().stats().evictions == 0; ++i) engine.ask(random_tokens(100 + i, 256), 2);
+  for (unsigned i = 0; engine.cache().stats().evictions == 0; ++i) engine.ask(testing::random_tokens(100 + i, 256), 2);
   EXPECT_EQ(engine.ask(kept, 2)->cached(), 480);
   EXPECT_LT(engine.ask(ended, 2)->cached(), 480);
 }
 
 TEST(EngineSharing, TenantsShareNothing) {
-  TestEngine engine(TinyModel::kAttention);
-  Request request = TestEngine::request(random_tokens(4, 200), 4);
+  testing::TestEngine engine(testing::TinyModel::kAttention);
+  engine::Request request = testing::TestEngine::request(testing::random_tokens(4, 200), 4);
   request.tenant = "anna";
   engine.ask(request);
   request.tenant = "bert";
@@ -160,8 +161,8 @@ TEST(EngineSharing, TenantsShareNothing) {
 }
 
 TEST(EngineSharing, WhoAsksForNoCacheGetsNone) {
-  TestEngine engine(TinyModel::kAttention);
-  Request request = TestEngine::request(random_tokens(5, 200), 4);
+  testing::TestEngine engine(testing::TinyModel::kAttention);
+  engine::Request request = testing::TestEngine::request(testing::random_tokens(5, 200), 4);
   request.store_prefix = false;
   engine.ask(request);
   EXPECT_EQ(engine.cache().stats().puts, 0u);
@@ -175,8 +176,8 @@ TEST(EngineSharing, WhoAsksForNoCacheGetsNone) {
 
 TEST(EngineSharing, ABlockThatIsGoneEndsWhatIsReused) {
   const auto deterministic = [](LlamaOptions& options) { options.deterministic = true; };
-  TestEngine engine(TinyModel::kAttention, deterministic);
-  const Tokens prompt = random_tokens(6, 64 * 8 + 5);
+  testing::TestEngine engine(testing::TinyModel::kAttention, deterministic);
+  const testing::Tokens prompt = testing::random_tokens(6, 64 * 8 + 5);
   const auto first = engine.ask(prompt, 8);
   const auto entries = engine.cache().list(std::nullopt, 100);
   ASSERT_EQ(entries.size(), 8u);
@@ -195,10 +196,10 @@ TEST(EngineSharing, ASmallBudgetIsKeptAndNeverGivesAWrongAnswer) {
       options.prefix_cache = prefix_cache;
     };
   };
-  TestEngine cold(TinyModel::kAttention, deterministic(false)), small(TinyModel::kAttention, deterministic(true), kBudget);
-  std::vector<Tokens> prompts;
-  for (unsigned i = 0; i < 8; ++i) prompts.push_back(random_tokens(20 + i, 64 * 6 + 10));
-  std::vector<SinkPtr> expected;
+  testing::TestEngine cold(testing::TinyModel::kAttention, deterministic(false)), small(testing::TinyModel::kAttention, deterministic(true), kBudget);
+  std::vector<testing::Tokens> prompts;
+  for (unsigned i = 0; i < 8; ++i) prompts.push_back(testing::random_tokens(20 + i, 64 * 6 + 10));
+  std::vector<testing::SinkPtr> expected;
   for (const auto& prompt : prompts) expected.push_back(cold.ask(prompt, 6));
   std::mt19937 random(1);
   for (int i = 0; i < 60; ++i) {
@@ -213,17 +214,17 @@ TEST(EngineSharing, ASmallBudgetIsKeptAndNeverGivesAWrongAnswer) {
 }
 
 TEST(EngineSharing, ARecurrentModelRunsWithoutReuseAndSaysWhy) {
-  TestEngine engine(TinyModel::kRecurrent);
+  testing::TestEngine engine(testing::TinyModel::kRecurrent);
   EXPECT_FALSE(engine.engine().info().prefix_reuse);
   EXPECT_NE(engine.engine().info().prefix_reuse_note.find("recurrent"), std::string::npos);
-  const Tokens prompt = random_tokens(7, 100);
+  const testing::Tokens prompt = testing::random_tokens(7, 100);
   const auto first = engine.ask(prompt, 8), again = engine.ask(prompt, 8);
   EXPECT_EQ(again->cached(), 0);
   EXPECT_EQ(first->tokens(), again->tokens());
   EXPECT_EQ(first->tokens().size(), 8u);
 }
 
-class EngineDisk : public testing::Test {
+class EngineDisk : public ::testing::Test {
  protected:
   [[nodiscard]] DiskOptions disk() const {
     DiskOptions options;
@@ -232,49 +233,50 @@ class EngineDisk : public testing::Test {
     return options;
   }
   static void one_thread(LlamaOptions& options) { options.threads = 1; }
-  std::shared_ptr<disk::FaultFiles> files_ = std::make_shared<disk::FaultFiles>();
-  const Tokens prompt_ = random_tokens(11, 1000);
+  std::shared_ptr<testing::FaultFiles> files_ = std::make_shared<testing::FaultFiles>();
+  const testing::Tokens prompt_ = testing::random_tokens(11, 1000);
 };
 
 TEST_F(EngineDisk, APrefixComesBackAfterARestart) {
-  SinkPtr first;
+  testing::SinkPtr first;
   {
-    TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+    testing::TestEngine engine(testing::TinyModel::kAttention, one_thread, 64 << 20, disk());
     first = engine.ask(prompt_, 8);
     ASSERT_TRUE(engine.cache().flush(std::chrono::seconds(20)));
   }
-  TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+  testing::TestEngine engine(testing::TinyModel::kAttention, one_thread, 64 << 20, disk());
   const auto again = engine.ask(prompt_, 8);
   EXPECT_EQ(again->cached(), 31 * 32);
   EXPECT_EQ(again->tokens().front(), first->tokens().front());
   EXPECT_GE(engine.cache().disk_stats().hits, 31u);
-  EXPECT_FALSE(engine.ask(joined(prompt_, random_tokens(12, 40)), 8)->failure());
+  EXPECT_FALSE(engine.ask(testing::joined(prompt_, testing::random_tokens(12, 40)), 8)->failure());
 }
 
 TEST_F(EngineDisk, AConversationContinuesAfterARestartAtItsLastToken) {
-  Tokens conversation;
+  testing::Tokens conversation;
   {
-    TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
-    conversation = joined(prompt_, engine.ask(prompt_, 8)->tokens());
+    testing::TestEngine engine(testing::TinyModel::kAttention, one_thread, 64 << 20, disk());
+    conversation = testing::joined(prompt_, engine.ask(prompt_, 8)->tokens());
     ASSERT_TRUE(engine.cache().flush(std::chrono::seconds(20)));
   }
-  TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+  testing::TestEngine engine(testing::TinyModel::kAttention, one_thread, 64 << 20, disk());
   while (!engine.cache().disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  EXPECT_EQ(engine.ask(joined(conversation, random_tokens(12, 10)), 8)->cached(), 1007) << "the last token of an answer was never an input";
+  EXPECT_EQ(engine.ask(testing::joined(conversation, testing::random_tokens(12, 10)), 8)->cached(), 1007)
+      << "the last token of an answer was never an input";
 }
 
 TEST_F(EngineDisk, ADiskThatIsSlowerThanComputingIsNotWaitedFor) {
   {
-    TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+    testing::TestEngine engine(testing::TinyModel::kAttention, one_thread, 64 << 20, disk());
     engine.ask(prompt_, 8);
     ASSERT_TRUE(engine.cache().flush(std::chrono::seconds(20)));
   }
-  TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
-  engine.ask(random_tokens(13, 500), 2);   // it learns how fast it computes
+  testing::TestEngine engine(testing::TinyModel::kAttention, one_thread, 64 << 20, disk());
+  engine.ask(testing::random_tokens(13, 500), 2);   // it learns how fast it computes
   files_->set_read_delay(std::chrono::milliseconds(2500));
   const auto begin = std::chrono::steady_clock::now();
-  const auto sink = engine.submit(TestEngine::request(prompt_, 4));
-  const auto beside = engine.submit(TestEngine::request(random_tokens(14, 50), 4));
+  const auto sink = engine.submit(testing::TestEngine::request(prompt_, 4));
+  const auto beside = engine.submit(testing::TestEngine::request(testing::random_tokens(14, 50), 4));
   EXPECT_TRUE(beside->wait_end().finish());
   EXPECT_EQ(sink->wait_end().cached(), 0);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
@@ -284,20 +286,20 @@ TEST_F(EngineDisk, ADiskThatIsSlowerThanComputingIsNotWaitedFor) {
 
 TEST_F(EngineDisk, StoppingDoesNotWaitForADisk) {
   {
-    TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+    testing::TestEngine engine(testing::TinyModel::kAttention, one_thread, 64 << 20, disk());
     engine.ask(prompt_, 8);
     ASSERT_TRUE(engine.cache().flush(std::chrono::seconds(20)));
   }
-  TestEngine engine(TinyModel::kAttention, one_thread, 64 << 20, disk());
+  testing::TestEngine engine(testing::TinyModel::kAttention, one_thread, 64 << 20, disk());
   files_->set_read_delay(std::chrono::milliseconds(2500));
-  const auto sink = engine.submit(TestEngine::request(prompt_, 4));   // patient: its speed is not known yet
+  const auto sink = engine.submit(testing::TestEngine::request(prompt_, 4));   // patient: its speed is not known yet
   const auto begin = std::chrono::steady_clock::now();
   engine.engine().stop(begin + std::chrono::milliseconds(100));
   EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(2));
   ASSERT_TRUE(sink->wait_end().failure());
-  EXPECT_EQ(sink->failure()->code, Failure::Code::kShuttingDown);
+  EXPECT_EQ(sink->failure()->code, engine::Failure::Code::kShuttingDown);
   files_->set_read_delay(std::chrono::seconds(0));
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -14,7 +14,7 @@
 
 #include "serving/llama/sequence.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 
 // Threads: none of its own. Cost: linear in what waits.
 class FairQueue {
@@ -86,4 +86,4 @@ class FairQueue {
   std::uint64_t turn_ = 0;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -4,44 +4,44 @@
 
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::llama {
 namespace {
 
-struct Silent final : Sink {
-  void on_begin(const Begin&) override {}
-  void on_delta(Delta) override {}
-  void on_finish(const Finish&) override {}
-  void on_failure(const Failure&) override {}
+struct Silent final : engine::Sink {
+  void on_begin(const engine::Begin&) override {}
+  void on_delta(engine::Delta) override {}
+  void on_finish(const engine::Finish&) override {}
+  void on_failure(const engine::Failure&) override {}
 };
 
-FairQueue::Pointer of(const std::string& tenant, Engine::Id id) {
-  auto request = std::make_shared<Request>();
+FairQueue::Pointer of(const std::string& tenant, engine::Engine::Id id) {
+  auto request = std::make_shared<engine::Request>();
   request->tenant = tenant;
   return std::make_shared<Sequence>(id, std::move(request), std::make_shared<Silent>());
 }
 
 bool any(const Sequence&) { return true; }
 
-std::vector<Engine::Id> order(FairQueue& queue, std::span<const FairQueue::Pointer> slots = {}) {
-  std::vector<Engine::Id> ids;
+std::vector<engine::Engine::Id> order(FairQueue& queue, std::span<const FairQueue::Pointer> slots = {}) {
+  std::vector<engine::Engine::Id> ids;
   while (const auto next = queue.take(slots, any)) ids.push_back(next->id);
   return ids;
 }
 
 TEST(FairQueue, OneTenantsComeInTheOrderOfTheirArrival) {
   FairQueue queue;
-  for (Engine::Id id = 1; id <= 4; ++id) queue.push(of("a", id));
-  EXPECT_EQ(order(queue), (std::vector<Engine::Id>{1, 2, 3, 4}));
+  for (engine::Engine::Id id = 1; id <= 4; ++id) queue.push(of("a", id));
+  EXPECT_EQ(order(queue), (std::vector<engine::Engine::Id>{1, 2, 3, 4}));
   EXPECT_TRUE(queue.empty());
 }
 
 TEST(FairQueue, TenantsTakeTurns) {
   FairQueue queue;
-  for (Engine::Id id = 1; id <= 4; ++id) queue.push(of("a", id));
+  for (engine::Engine::Id id = 1; id <= 4; ++id) queue.push(of("a", id));
   queue.push(of("b", 5));
   queue.push(of("b", 6));
   queue.push(of("c", 7));
-  EXPECT_EQ(order(queue), (std::vector<Engine::Id>{1, 5, 7, 2, 6, 3, 4}));
+  EXPECT_EQ(order(queue), (std::vector<engine::Engine::Id>{1, 5, 7, 2, 6, 3, 4}));
 }
 
 TEST(FairQueue, WhoHasTheFewestSlotsGoesFirst) {
@@ -74,4 +74,4 @@ TEST(FairQueue, TakesOutWhatIsWanted) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

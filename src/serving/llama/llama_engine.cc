@@ -16,13 +16,13 @@
 #include "serving/llama/fair_queue.h"
 #include "serving/llama/scheduler.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 namespace {
 
 using SequencePtr = std::shared_ptr<Sequence>;
 
 // submit() → preparing thread (template, tokens, keys) → context thread (Scheduler). Each hand-over is a queue under `mutex_`.
-class LlamaEngine final : public Engine {
+class LlamaEngine final : public engine::Engine {
  public:
   LlamaEngine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress)
       : options_(options),
@@ -40,13 +40,13 @@ class LlamaEngine final : public Engine {
 
   ~LlamaEngine() override { stop(std::chrono::steady_clock::now()); }
 
-  const EngineInfo& info() const override { return info_; }
+  const engine::EngineInfo& info() const override { return info_; }
   std::string answer_salt() const override { return model_.answer_salt(); }
 
-  Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) override;
+  Id submit(std::shared_ptr<const engine::Request> request, std::shared_ptr<engine::Sink> sink) override;
   void cancel(Id id) override;
   void limit_tenant(int waiting) override;
-  EngineStats stats() const override;
+  engine::EngineStats stats() const override;
   void stop(std::chrono::steady_clock::time_point deadline) override;
 
  private:
@@ -59,7 +59,7 @@ class LlamaEngine final : public Engine {
             .record = options.record};
   }
   void fill_info();
-  [[nodiscard]] std::optional<Failure> refusal(const std::string& tenant) const;
+  [[nodiscard]] std::optional<engine::Failure> refusal(const std::string& tenant) const;
   void prepare_loop();
   [[nodiscard]] bool prepare_or_fail(Sequence& sequence);
   [[nodiscard]] bool prepare(Sequence& sequence);
@@ -75,7 +75,7 @@ class LlamaEngine final : public Engine {
   Cache& cache_;
   PrefixStore store_;     // context thread only, after construction; longest() anywhere
   Scheduler scheduler_;   // context thread only
-  EngineInfo info_;
+  engine::EngineInfo info_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;              // any of the below
@@ -84,7 +84,7 @@ class LlamaEngine final : public Engine {
   int tenant_limit_;   // LlamaOptions::max_queue_per_tenant
   FairQueue unprepared_;
   std::vector<SequencePtr> prepared_;
-  EngineStats stats_;   // the scheduler's, as of its last step
+  engine::EngineStats stats_;   // the scheduler's, as of its last step
   Id next_id_ = 1;
   std::uint64_t refused_ = 0, too_long_ = 0, overloaded_ = 0;
   bool refusing_ = false;      // stop() has begun
@@ -114,8 +114,8 @@ void LlamaEngine::fill_info() {
   info_.prefix_reuse_note = options_.prefix_cache ? store_.note() : "switched off";
 }
 
-Engine::Id LlamaEngine::submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) {
-  std::optional<Failure> refused;
+engine::Engine::Id LlamaEngine::submit(std::shared_ptr<const engine::Request> request, std::shared_ptr<engine::Sink> sink) {
+  std::optional<engine::Failure> refused;
   {
     const std::lock_guard lock(mutex_);
     refused = refusal(request->tenant);
@@ -135,21 +135,22 @@ Engine::Id LlamaEngine::submit(std::shared_ptr<const Request> request, std::shar
       changed_.notify_all();
       return id;
     }
-    ++(refused->code == Failure::Code::kOverloaded ? overloaded_ : refused_);
+    ++(refused->code == engine::Failure::Code::kOverloaded ? overloaded_ : refused_);
   }
   sink->on_failure(*refused);
   return 0;
 }
 
-std::optional<Failure> LlamaEngine::refusal(const std::string& tenant) const {
-  if (refusing_) return Failure{Failure::Code::kShuttingDown, "the server is shutting down", ""};
+std::optional<engine::Failure> LlamaEngine::refusal(const std::string& tenant) const {
+  if (refusing_) return engine::Failure{engine::Failure::Code::kShuttingDown, "the server is shutting down", ""};
   if (active_.size() >= static_cast<std::size_t>(options_.parallel + options_.max_queue)) {
-    return Failure{Failure::Code::kOverloaded, "the queue is full (" + std::to_string(options_.max_queue) + " requests wait); try again later", ""};
+    return engine::Failure{engine::Failure::Code::kOverloaded,
+                           "the queue is full (" + std::to_string(options_.max_queue) + " requests wait); try again later", ""};
   }
   const auto own = active_by_tenant_.find(tenant);
   if (tenant_limit_ > 0 && own != active_by_tenant_.end() && own->second >= options_.parallel + tenant_limit_) {
-    return Failure{Failure::Code::kOverloaded,
-                   "the queue is full for this tenant (" + std::to_string(tenant_limit_) + " of its requests wait); try again later", ""};
+    return engine::Failure{engine::Failure::Code::kOverloaded,
+                           "the queue is full for this tenant (" + std::to_string(tenant_limit_) + " of its requests wait); try again later", ""};
   }
   return std::nullopt;
 }
@@ -212,12 +213,12 @@ bool LlamaEngine::load(const SequencePtr& sequence) {
   if (!info_.prefix_reuse || sequence->cancelled.load(std::memory_order_relaxed)) return false;
   const auto tokens = sequence->reusable_tokens();
   if (tokens.empty()) return false;
-  auto prefix = store_.longest(*sequence->chain, tokens, Look::kEverywhere);
+  auto prefix = store_.longest(*sequence->chain, tokens, Tiers::kAll);
   if (!prefix.partial) {   // right after a start nobody knows yet what is there
     const auto all = sequence->reusable();
     prefix.keys.assign(all.begin(), all.end());
   }
-  const std::size_t missing = prefix.keys.size() - cache_.peek(prefix.keys, Look::kMemory);
+  const std::size_t missing = prefix.keys.size() - cache_.peek(prefix.keys, Tiers::kMemoryOnly);
   if (missing == 0) return false;
   const auto patience = time_to_compute(missing * static_cast<std::size_t>(block_tokens(options_)));
   return cache_.load(std::move(prefix.keys), patience, [door = door_, sequence] {
@@ -242,33 +243,33 @@ bool LlamaEngine::prepare_or_fail(Sequence& s) {
       const std::lock_guard lock(mutex_);
       ++refused_;
     }
-    s.sink->on_failure({Failure::Code::kInternal, std::string("the prompt cannot be read: ") + error.what(), ""});
+    s.sink->on_failure({engine::Failure::Code::kInternal, std::string("the prompt cannot be read: ") + error.what(), ""});
     return false;
   }
 }
 
 bool LlamaEngine::prepare(Sequence& s) {
   const std::string context = std::to_string(info_.context_tokens);
-  const auto refuse = [&](const Failure& failure) {
+  const auto refuse = [&](const engine::Failure& failure) {
     {
       const std::lock_guard lock(mutex_);
-      ++(failure.code == Failure::Code::kContextOverflow ? too_long_ : refused_);
+      ++(failure.code == engine::Failure::Code::kContextOverflow ? too_long_ : refused_);
     }
     s.sink->on_failure(failure);
     return false;
   };
-  const char* const param = s.request->kind == Request::Kind::kChat ? "messages" : "prompt";
+  const char* const param = s.request->kind == engine::Request::Kind::kChat ? "messages" : "prompt";
   if (model_.surely_longer(*s.request, static_cast<std::size_t>(info_.context_tokens))) {
-    return refuse(
-        {Failure::Code::kContextOverflow, "the prompt is far longer than the model's context for one request, " + context + " tokens", param});
+    return refuse({engine::Failure::Code::kContextOverflow,
+                   "the prompt is far longer than the model's context for one request, " + context + " tokens", param});
   }
   PromptError error;
   s.tokens = model_.tokenize(*s.request, &error);
   if (s.tokens.empty()) {
-    return refuse({Failure::Code::kBadRequest, error.message, error.param});
+    return refuse({engine::Failure::Code::kBadRequest, error.message, error.param});
   }
   if (s.tokens.size() >= static_cast<std::size_t>(info_.context_tokens)) {
-    return refuse({Failure::Code::kContextOverflow,
+    return refuse({engine::Failure::Code::kContextOverflow,
                    "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " + context +
                        " with at least one for the answer (--ctx-size is shared by --parallel requests)",
                    param});
@@ -277,7 +278,7 @@ bool LlamaEngine::prepare(Sequence& s) {
   if (info_.prefix_reuse && (s.request->use_prefix_cache || s.request->store_prefix)) {
     s.chain.emplace(model_.kv_fingerprint(), s.request->tenant, static_cast<std::size_t>(block_tokens(options_)));
     s.chain->extend(s.tokens);
-    s.owner = tenant_owner(s.request->tenant);
+    s.owner = engine::tenant_owner(s.request->tenant);
   }
   return true;
 }
@@ -299,10 +300,10 @@ void LlamaEngine::compute_loop() {
       scheduler_.step();
     } catch (const std::exception& error) {   // out of memory, say: these requests' loss, not the server's
       spdlog::error("the engine failed a step: {}", error.what());
-      scheduler_.end_all({Failure::Code::kInternal, std::string("the engine failed: ") + error.what(), ""});
+      scheduler_.end_all({engine::Failure::Code::kInternal, std::string("the engine failed: ") + error.what(), ""});
     }
   }
-  scheduler_.end_all({Failure::Code::kShuttingDown, "the server is shutting down", ""});
+  scheduler_.end_all({engine::Failure::Code::kShuttingDown, "the server is shutting down", ""});
 }
 
 // Behind everything else: the first requests are being computed meanwhile.
@@ -312,9 +313,9 @@ void LlamaEngine::warm_up(const std::stop_token& stop) {
   store_.warm_up(stop);
 }
 
-EngineStats LlamaEngine::stats() const {
+engine::EngineStats LlamaEngine::stats() const {
   const std::lock_guard lock(mutex_);
-  EngineStats stats = stats_;
+  engine::EngineStats stats = stats_;
   stats.failed += refused_;
   stats.too_long = too_long_;
   stats.overloaded = overloaded_;
@@ -344,7 +345,7 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
     left.swap(active_);
   }
   for (const auto& [id, sequence] : left) {
-    sequence->sink->on_failure({Failure::Code::kShuttingDown, "the server is shutting down", ""});
+    sequence->sink->on_failure({engine::Failure::Code::kShuttingDown, "the server is shutting down", ""});
   }
 }
 
@@ -352,7 +353,7 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
 
 std::string llama_build() { return std::string("llama.cpp ") + llama_version() + "\n" + llama_print_system_info() + "\n"; }
 
-std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress) {
+std::unique_ptr<engine::Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress) {
   auto engine = std::make_unique<LlamaEngine>(options, cache, progress);
   if (!engine->info().prefix_reuse && options.prefix_cache) {
     spdlog::warn("prompts are computed whole: no prefix reuse for this model ({})", engine->info().prefix_reuse_note);
@@ -360,4 +361,4 @@ std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& ca
   return engine;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -9,7 +9,7 @@
 #include "serving/engine/engine.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 
 // Names and defaults follow llama-server's options.
 struct LlamaOptions {
@@ -41,6 +41,7 @@ struct LlamaOptions {
 
 // Loads the model (seconds to minutes; `progress` gets 0..1, from this thread) and starts the engine's threads.
 // Throws std::runtime_error that names the file or option. `cache` holds the prefix blocks and must outlive the engine.
-[[nodiscard]] std::unique_ptr<Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress = {});
+[[nodiscard]] std::unique_ptr<engine::Engine> make_llama_engine(const LlamaOptions& options, Cache& cache,
+                                                                const std::function<void(float)>& progress = {});
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -18,7 +18,7 @@
 #include "serving/model/file_digest.h"
 #include "store/sizing/memory_reading.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 namespace {
 
 // llama.cpp says why it failed only in its log.
@@ -114,7 +114,7 @@ int default_context(const llama_model* model, int parallel, std::uint64_t memory
 }
 
 int chosen_context(const llama_model* model, int parallel) {
-  const auto memory = host::make_memory_reader()->read();
+  const auto memory = sizing::make_memory_reader()->read();
   const int context = default_context(model, parallel, memory ? memory->total_bytes : UINT64_MAX);
   if (context < llama_model_n_ctx_train(model)) {
     spdlog::info(
@@ -141,8 +141,8 @@ std::vector<std::string> model_files(const std::string& path) {
 
 std::vector<Key> digest_files(const LlamaOptions& options) {
   std::vector<Key> digests;
-  for (const auto& file : model_files(options.model_path)) digests.push_back(file_digest(file, options.fingerprint_cache_path));
-  for (const auto& [path, scale] : options.loras) digests.push_back(file_digest(path, options.fingerprint_cache_path));
+  for (const auto& file : model_files(options.model_path)) digests.push_back(model::file_digest(file, options.fingerprint_cache_path));
+  for (const auto& [path, scale] : options.loras) digests.push_back(model::file_digest(path, options.fingerprint_cache_path));
   return digests;
 }
 
@@ -202,7 +202,7 @@ void LlamaModel::load_template(const LlamaOptions& options) {
   const std::string option = options.chat_template.empty() ? "--model: the model's chat template" : "--chat-template";
   builtin_template_ = is_builtin_template(options.chat_template);
   const auto one_word = [](const char* word) {
-    Request request;
+    engine::Request request;
     request.messages = {{"user", word, ""}};
     return request;
   };
@@ -220,7 +220,7 @@ void LlamaModel::load_template(const LlamaOptions& options) {
                              (options.chat_template.empty() ? "by --chat-template or --chat-template-file" : "its file by --chat-template-file") +
                              ", or one of these names to --chat-template: " + builtin_template_names());
   }
-  template_time_ = template_time(template_source_);
+  template_time_ = model::template_time(template_source_);
 }
 
 void LlamaModel::load_adapters(const LlamaOptions& options) {
@@ -302,17 +302,17 @@ Key LlamaModel::answer_fingerprint() const {
       .build();
 }
 
-std::string LlamaModel::answer_salt() const { return time_salt(template_time_, std::time(nullptr)); }
+std::string LlamaModel::answer_salt() const { return model::time_salt(template_time_, std::time(nullptr)); }
 
-bool LlamaModel::surely_longer(const Request& request, std::size_t tokens) const {
+bool LlamaModel::surely_longer(const engine::Request& request, std::size_t tokens) const {
   std::size_t bytes = request.prompt.size();
-  for (const Message& message : request.messages) bytes += message.content.size();
+  for (const engine::Message& message : request.messages) bytes += message.content.size();
   return request.messages.size() > tokens || request.prompt_tokens.size() > tokens || bytes / longest_token_bytes_ > tokens;
 }
 
-std::string LlamaModel::render(const Request& request) const {
+std::string LlamaModel::render(const engine::Request& request) const {
   common_chat_templates_inputs inputs;
-  for (const Message& message : request.messages) {
+  for (const engine::Message& message : request.messages) {
     common_chat_msg out;
     out.role = message.role == "developer" ? "system" : message.role;   // templates know it by its older name
     out.content = message.content;
@@ -325,8 +325,8 @@ std::string LlamaModel::render(const Request& request) const {
   return common_chat_templates_apply(templates_.get(), inputs).prompt;
 }
 
-std::vector<llama_token> LlamaModel::tokenize(const Request& request, PromptError* error) const {
-  const bool chat = request.kind == Request::Kind::kChat;
+std::vector<llama_token> LlamaModel::tokenize(const engine::Request& request, PromptError* error) const {
+  const bool chat = request.kind == engine::Request::Kind::kChat;
   if (!chat && !request.prompt_tokens.empty()) {
     for (const std::int32_t token : request.prompt_tokens) {
       if (token < 0 || token >= vocab_tokens()) {
@@ -367,4 +367,4 @@ std::string LlamaModel::piece(llama_token token) const {
   return text;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

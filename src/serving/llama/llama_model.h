@@ -15,7 +15,7 @@
 
 struct common_chat_templates;
 
-namespace tensorcache {
+namespace tensorcache::llama {
 
 struct LlamaDeleter {
   void operator()(llama_model* model) const { llama_model_free(model); }
@@ -41,7 +41,7 @@ class LlamaModel {
   [[nodiscard]] int vocab_tokens() const { return llama_vocab_n_tokens(vocab_); }
 
   // The request's tokens. Any thread; reads only what never changes. Cost: ~1 ms for 1,000 words.
-  [[nodiscard]] std::vector<llama_token> tokenize(const Request& request, PromptError* error) const;
+  [[nodiscard]] std::vector<llama_token> tokenize(const engine::Request& request, PromptError* error) const;
   // The bytes of one token. Empty for control tokens.
   [[nodiscard]] std::string piece(llama_token token) const;
 
@@ -57,7 +57,7 @@ class LlamaModel {
   [[nodiscard]] std::size_t batch_tokens() const { return llama_n_batch(context_.get()); }
 
   // Whether a request cannot but be longer than that; a look at its size, where tokenize() would read all of it.
-  [[nodiscard]] bool surely_longer(const Request& request, std::size_t tokens) const;
+  [[nodiscard]] bool surely_longer(const engine::Request& request, std::size_t tokens) const;
 
   // Ends a running llama_decode soon (with 2), and every later one at once. Any thread.
   void abort() { abort_.store(true, std::memory_order_relaxed); }
@@ -68,7 +68,7 @@ class LlamaModel {
   void load_adapters(const LlamaOptions& options);
   void make_context(const LlamaOptions& options);
   void make_fingerprint(const LlamaOptions& options, const std::vector<Key>& digests);
-  [[nodiscard]] std::string render(const Request& request) const;
+  [[nodiscard]] std::string render(const engine::Request& request) const;
 
   std::unique_ptr<llama_model, LlamaDeleter> model_;
   std::vector<std::pair<std::unique_ptr<llama_adapter_lora, LlamaDeleter>, float>> adapters_;
@@ -77,7 +77,7 @@ class LlamaModel {
   const llama_vocab* vocab_ = nullptr;
   std::string template_source_;
   bool builtin_template_ = false;   // template_source_ is llama.cpp's name of one
-  TemplateTime template_time_ = TemplateTime::kNone;
+  model::TemplateTime template_time_ = model::TemplateTime::kNone;
   std::size_t longest_token_bytes_ = 1;
   std::atomic<bool> abort_{false};
   Key kv_fingerprint_;
@@ -88,4 +88,4 @@ class LlamaModel {
 [[nodiscard]] int block_tokens(const LlamaOptions& options);
 [[nodiscard]] int thread_count(int asked);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -1,6 +1,6 @@
 #include "serving/llama/prefill_cost.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 namespace {
 
 constexpr std::size_t kTile = 64;   // GGML_FA_TILE_Q
@@ -26,4 +26,4 @@ std::size_t PrefillCost::worth_taking_over(std::size_t cached, std::size_t promp
   return step(kTile, prompt - kTile) < step(prompt - cached, cached) ? prompt - kTile : cached;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

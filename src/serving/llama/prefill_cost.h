@@ -5,7 +5,7 @@
 
 #include <cstddef>
 
-namespace tensorcache {
+namespace tensorcache::llama {
 
 // ggml's flash attention on a CPU computes 64 queries at once, short of that one after the other at a fourth of the speed. So 64 tokens
 // may cost less than 50. On a GPU, or without flash attention, nothing is assumed. Immutable.
@@ -24,4 +24,4 @@ class PrefillCost {
   double attention_share_;   // of a token, for each token before it, at the speed of the rest
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

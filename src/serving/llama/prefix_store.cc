@@ -8,7 +8,7 @@
 
 #include "serving/llama/batch.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 namespace {
 
 // Of the cache's budget, what is made ready at start: as much as its pool of buffers keeps.
@@ -29,7 +29,7 @@ PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens
 }
 
 // By powers of two, so that the cache's pool of buffers has it ready the next time: fresh memory costs a page fault for each 4 KiB.
-Draft PrefixStore::staging(std::size_t bytes) {
+Reservation PrefixStore::staging(std::size_t bytes) {
   static const Key kNeverStored = KeyBuilder("engine/staging").build();
   return cache_.reserve(kNeverStored, std::bit_ceil(bytes));
 }
@@ -37,7 +37,7 @@ Draft PrefixStore::staging(std::size_t bytes) {
 void PrefixStore::warm_up(const std::stop_token& stop) {
   if (!usable()) return;
   const std::uint64_t share = cache_.stats().capacity_bytes / kWarmShare;
-  std::vector<Draft> drafts;   // all held until the end, or each would be the one before it
+  std::vector<Reservation> drafts;   // all held until the end, or each would be the one before it
   try {
     const std::size_t longest = std::bit_ceil(format_.state_bytes(llama_n_ctx_seq(model_.context())));
     if (longest <= share / 2) {
@@ -51,10 +51,10 @@ void PrefixStore::warm_up(const std::stop_token& stop) {
   }
 }
 
-Draft PrefixStore::read_state(llama_seq_id sequence, std::size_t* bytes) {
+Reservation PrefixStore::read_state(llama_seq_id sequence, std::size_t* bytes) {
   *bytes = llama_state_seq_get_size(model_.context(), sequence);
   if (*bytes == 0) return {};
-  Draft state = staging(*bytes);
+  Reservation state = staging(*bytes);
   if (!state || llama_state_seq_get_data(model_.context(), reinterpret_cast<std::uint8_t*>(state.bytes().data()), *bytes, sequence) != *bytes)
     return {};
   return state;
@@ -82,7 +82,7 @@ std::string PrefixStore::prove_layout() {
   };
   const std::vector<std::byte> state = state_of(from);
   if (state.empty()) return "llama.cpp gives no state for a sequence";
-  const auto format = KvFormat::learn(state);
+  const auto format = model::KvFormat::learn(state);
   if (!format) return "the layout of llama.cpp's sequence state is not known";
   format_ = *format;
   const auto views = format_.view(state);
@@ -118,13 +118,13 @@ std::size_t PrefixStore::save(llama_seq_id sequence, std::span<const Key> chain,
   last = std::min(last, chain.size());
   if (!usable() || first >= last) return 0;
   std::size_t missing = first;
-  while (missing < last && cache_.contains(chain[missing], Look::kMemory)) ++missing;
+  while (missing < last && cache_.contains(chain[missing], Tiers::kMemoryOnly)) ++missing;
   std::vector<Piece> pieces;
   for (std::size_t i = missing; i < last; ++i) pieces.push_back(block(chain, i));
   return missing - first + save_pieces(sequence, pieces, owner);
 }
 
-std::size_t PrefixStore::save_rest(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner) {
+std::size_t PrefixStore::save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner) {
   if (!usable()) return 0;
   const std::size_t full = tokens.size() / block_tokens_;
   const auto keys = chain.keys().first(full);
@@ -134,7 +134,7 @@ std::size_t PrefixStore::save_rest(llama_seq_id sequence, const BlockChain& chai
   const auto rest = tokens.subspan(full * block_tokens_);
   if (partial_blocks_ && !rest.empty()) {
     const Key key = chain.partial_key(full, rest);
-    if (!cache_.contains(key, Look::kMemory)) {
+    if (!cache_.contains(key, Tiers::kMemoryOnly)) {
       pieces.push_back({key, full > 0 ? std::optional(keys.back()) : std::nullopt, full * block_tokens_, rest.size()});
     }
   }
@@ -158,7 +158,7 @@ std::size_t PrefixStore::save_pieces(llama_seq_id sequence, std::span<const Piec
 // Returns how many leading ones are stored.
 std::size_t PrefixStore::try_save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner) {
   std::size_t bytes = 0;
-  const Draft staged = read_state(sequence, &bytes);
+  const Reservation staged = read_state(sequence, &bytes);
   if (!staged) return 0;
   const std::span<const std::byte> state = staged.bytes().first(bytes);
   const auto views = format_.view(state);
@@ -168,8 +168,8 @@ std::size_t PrefixStore::try_save_pieces(llama_seq_id sequence, std::span<const 
   }
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const Piece& piece = pieces[i];
-    Draft draft = cache_.reserve(piece.key, format_.block_bytes(piece.tokens),
-                                 {.kind = Kind::kPrefixBlock, .owner = owner, .source = model_.source(), .parent = piece.parent});
+    Reservation draft = cache_.reserve(piece.key, format_.block_bytes(piece.tokens),
+                                       {.kind = Kind::kPrefixBlock, .owner = owner, .source = model_.source(), .parent = piece.parent});
     if (!draft && draft.status() == PutStatus::kAlreadyStored) continue;
     if (!draft || !format_.cut(state, *views, static_cast<std::int32_t>(piece.first_token), piece.tokens, draft.bytes())) return i;
     const PutStatus status = cache_.commit(std::move(draft));
@@ -178,17 +178,17 @@ std::size_t PrefixStore::try_save_pieces(llama_seq_id sequence, std::span<const 
   return pieces.size();
 }
 
-PrefixStore::Prefix PrefixStore::longest(const BlockChain& chain, std::span<const llama_token> tokens, Look look) const {
+PrefixStore::Prefix PrefixStore::longest(const prefix::BlockChain& chain, std::span<const llama_token> tokens, Tiers tiers) const {
   Prefix found;
   if (!usable()) return found;
   const auto keys = chain.keys().first(std::min(chain.keys().size(), tokens.size() / block_tokens_));
-  const std::size_t blocks = cache_.peek(keys, look);
+  const std::size_t blocks = cache_.peek(keys, tiers);
   found.keys.assign(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(blocks));
   found.tokens = blocks * block_tokens_;
   const auto rest = tokens.subspan(found.tokens);
   for (std::size_t n = partial_blocks_ ? std::min(rest.size(), block_tokens_ - 1) : 0; n > 0; --n) {
     const Key key = chain.partial_key(blocks, rest.first(n));
-    if (!cache_.contains(key, look)) continue;
+    if (!cache_.contains(key, tiers)) continue;
     found.keys.push_back(key);
     found.tokens += n;
     found.partial = true;
@@ -197,13 +197,13 @@ PrefixStore::Prefix PrefixStore::longest(const BlockChain& chain, std::span<cons
   return found;
 }
 
-std::size_t PrefixStore::restore(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens) {
+std::size_t PrefixStore::restore(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens) {
   llama_memory_t memory = llama_get_memory(model_.context());
   llama_memory_seq_rm(memory, sequence, -1, -1);
   try {
-    const Prefix prefix = longest(chain, tokens, Look::kMemory);
+    const Prefix prefix = longest(chain, tokens, Tiers::kMemoryOnly);
     const std::size_t chain_blocks = std::min(chain.keys().size(), tokens.size() / block_tokens_);
-    const Run blocks = cache_.match(prefix.keys, Look::kMemory, chain_blocks);   // also where nothing is found: the policy learns of it
+    const PrefixMatch blocks = cache_.match(prefix.keys, Tiers::kMemoryOnly, chain_blocks);   // also where nothing is found: the policy learns of it
     if (blocks.empty()) return 0;
     const bool all = blocks.size() == prefix.keys.size();   // one may have gone meanwhile
     const std::size_t restored = restore_run(sequence, blocks.blocks(), all ? prefix.tokens : blocks.size() * block_tokens_);
@@ -217,7 +217,7 @@ std::size_t PrefixStore::restore(llama_seq_id sequence, const BlockChain& chain,
 
 std::size_t PrefixStore::restore_run(llama_seq_id sequence, std::span<const std::span<const std::byte>> blocks, std::size_t tokens) {
   const std::size_t bytes = format_.state_bytes(tokens);
-  const Draft staged = staging(bytes);
+  const Reservation staged = staging(bytes);
   if (!staged) return 0;   // everything else in the cache is in use
   const std::span<std::byte> state = staged.bytes().first(bytes);
   if (format_.join(blocks, block_tokens_, tokens, sequence, state) &&
@@ -228,4 +228,4 @@ std::size_t PrefixStore::restore_run(llama_seq_id sequence, std::span<const std:
   return 0;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

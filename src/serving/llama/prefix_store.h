@@ -14,7 +14,7 @@
 #include "store/prefix/block_chain.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 
 // Belongs to the thread that owns the context. A sequence's state passes through memory that is charged to the cache's budget while it
 // is needed. Throws nothing: without memory a prefix is not stored, or not restored.
@@ -36,17 +36,19 @@ class PrefixStore {
   std::size_t save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner);
 
   // Stores all of a sequence that ends here: what of `tokens` is not stored yet. Drops cells from the context.
-  std::size_t save_rest(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner);
+  std::size_t save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner);
 
   // Says what is known of the future of what is stored of a sequence.
-  void advise(const BlockChain& chain, std::span<const llama_token> tokens, const Hints& hints) const {
-    cache_.advise(longest(chain, tokens, Look::kMemory).keys, hints);
+  void advise(const prefix::BlockChain& chain, std::span<const llama_token> tokens, const Hints& hints) const {
+    cache_.advise(longest(chain, tokens, Tiers::kMemoryOnly).keys, hints);
   }
   // Says that no other turn will follow: what is this sequence's alone goes next.
-  void demote(const BlockChain& chain, std::span<const llama_token> tokens) const { cache_.demote(longest(chain, tokens, Look::kMemory).keys); }
+  void demote(const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
+    cache_.demote(longest(chain, tokens, Tiers::kMemoryOnly).keys);
+  }
 
   // Replaces a sequence by the longest stored prefix of `tokens`. Returns how many tokens that is; 0 leaves the sequence empty.
-  std::size_t restore(llama_seq_id sequence, const BlockChain& chain, std::span<const llama_token> tokens);
+  std::size_t restore(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens);
 
   // The keys of the longest stored prefix of `tokens`: full blocks, then perhaps a partial one. Any thread.
   struct Prefix {
@@ -54,19 +56,19 @@ class PrefixStore {
     std::size_t tokens = 0;
     bool partial = false;   // the last key's
   };
-  [[nodiscard]] Prefix longest(const BlockChain& chain, std::span<const llama_token> tokens, Look look) const;
+  [[nodiscard]] Prefix longest(const prefix::BlockChain& chain, std::span<const llama_token> tokens, Tiers tiers) const;
 
   // Leaves memory for the first blocks and for one state in the cache's pool of buffers, so that no request waits for the system's fresh
   // pages: on a virtual machine these may take longer than reading the blocks from disk. Seconds; any thread.
   void warm_up(const std::stop_token& stop);
 
-  [[nodiscard]] std::size_t stored(std::span<const Key> chain) const { return cache_.peek(chain, Look::kMemory); }
+  [[nodiscard]] std::size_t stored(std::span<const Key> chain) const { return cache_.peek(chain, Tiers::kMemoryOnly); }
 
  private:
   [[nodiscard]] std::string prove_layout();
-  [[nodiscard]] Draft staging(std::size_t bytes);
+  [[nodiscard]] Reservation staging(std::size_t bytes);
   // The first `bytes` of the draft are the state; an empty draft if there is none, or no memory for it.
-  [[nodiscard]] Draft read_state(llama_seq_id sequence, std::size_t* bytes);
+  [[nodiscard]] Reservation read_state(llama_seq_id sequence, std::size_t* bytes);
   struct Piece {   // of a sequence, to be stored
     Key key;
     std::optional<Key> parent;
@@ -82,8 +84,8 @@ class PrefixStore {
   std::size_t block_tokens_;
   bool partial_blocks_;
   int window_tokens_ = 0;
-  KvFormat format_;
+  model::KvFormat format_;
   std::string note_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

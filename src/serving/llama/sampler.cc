@@ -5,14 +5,14 @@
 #include <numeric>
 #include <random>
 
-namespace tensorcache {
+namespace tensorcache::llama {
 namespace {
 
 constexpr std::int32_t kPenaltyLastTokens = 64;   // llama-server's --repeat-last-n
 
-bool has_penalties(const Sampling& s) { return s.repeat_penalty != 1.0f || s.presence_penalty != 0.0f || s.frequency_penalty != 0.0f; }
+bool has_penalties(const engine::Sampling& s) { return s.repeat_penalty != 1.0f || s.presence_penalty != 0.0f || s.frequency_penalty != 0.0f; }
 
-llama_sampler* make_chain(const LlamaModel& model, const Sampling& s) {
+llama_sampler* make_chain(const LlamaModel& model, const engine::Sampling& s) {
   llama_sampler_chain_params params = llama_sampler_chain_default_params();
   params.no_perf = true;
   llama_sampler* chain = llama_sampler_chain_init(params);
@@ -39,8 +39,8 @@ llama_sampler* make_chain(const LlamaModel& model, const Sampling& s) {
 
 }   // namespace
 
-Sampler::Sampler(const LlamaModel& model, const Request& request, std::span<const llama_token> prompt) : model_(model) {
-  const Sampling& s = request.sampling;
+Sampler::Sampler(const LlamaModel& model, const engine::Request& request, std::span<const llama_token> prompt) : model_(model) {
+  const engine::Sampling& s = request.sampling;
   if (s.greedy() && !has_penalties(s)) {
     biases_ = s.logit_bias;
     return;
@@ -70,15 +70,16 @@ llama_token Sampler::greedy(std::span<const float> logits) {
   return static_cast<llama_token>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-TokenLogprob Sampler::logprob(std::span<const float> logits, llama_token token, int top) const {
+engine::TokenLogprob Sampler::logprob(std::span<const float> logits, llama_token token, int top) const {
   const float highest = *std::max_element(logits.begin(), logits.end());
   double sum = 0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit - highest));
   const double log_sum = static_cast<double>(highest) + std::log(sum);
   const auto candidate = [&](llama_token id) {
-    return TokenLogprob::Candidate{id, model_.piece(id), static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) - log_sum)};
+    return engine::TokenLogprob::Candidate{id, model_.piece(id),
+                                           static_cast<float>(static_cast<double>(logits[static_cast<std::size_t>(id)]) - log_sum)};
   };
-  TokenLogprob result{candidate(token), {}};
+  engine::TokenLogprob result{candidate(token), {}};
   if (top > 0) {
     std::vector<llama_token> ids(logits.size());
     std::iota(ids.begin(), ids.end(), 0);
@@ -92,4 +93,4 @@ TokenLogprob Sampler::logprob(std::span<const float> logits, llama_token token, 
   return result;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <limits>
 
-namespace tensorcache {
+namespace tensorcache::llama {
 namespace {
 
 // While others decode, a prefill step is kept short, so that their next token does not wait for long.
 constexpr std::size_t kPrefillBesideDecodeTokens = 256;
 // The shortest prompt goes first, but nobody is passed over more often than this.
-constexpr int kMostPassedOver = 8;
+constexpr int kMaxPassedOver = 8;
 
 using std::chrono::duration;
 using std::chrono::duration_cast;
@@ -27,10 +27,11 @@ class Timer {
   Sequence::Clock::time_point begin_ = Sequence::Clock::now();
 };
 
-Failure decode_failure(const char* what, int result) {
+engine::Failure decode_failure(const char* what, int result) {
   constexpr int kAborted = 2;   // by the engine's stop()
-  if (result == kAborted) return {Failure::Code::kShuttingDown, "the server is shutting down", ""};
-  return {Failure::Code::kInternal, std::string("the model could not compute ") + what + " (llama_decode gave " + std::to_string(result) + ")", ""};
+  if (result == kAborted) return {engine::Failure::Code::kShuttingDown, "the server is shutting down", ""};
+  return {engine::Failure::Code::kInternal,
+          std::string("the model could not compute ") + what + " (llama_decode gave " + std::to_string(result) + ")", ""};
 }
 
 }   // namespace
@@ -54,8 +55,8 @@ int Scheduler::running_count() const {
   return static_cast<int>(std::count_if(slots_.begin(), slots_.end(), [](const auto& slot) { return slot != nullptr; }));
 }
 
-EngineStats Scheduler::stats() const {
-  EngineStats stats = stats_;
+engine::EngineStats Scheduler::stats() const {
+  engine::EngineStats stats = stats_;
   stats.queued = static_cast<std::int32_t>(waiting_.size());
   stats.running = running_count();
   return stats;
@@ -69,7 +70,7 @@ void Scheduler::step() {
 }
 
 void Scheduler::drop_cancelled() {
-  const Failure cancelled{Failure::Code::kCancelled, "cancelled", ""};
+  const engine::Failure cancelled{engine::Failure::Code::kCancelled, "cancelled", ""};
   const auto is_cancelled = [](const Sequence& sequence) { return sequence.cancelled.load(std::memory_order_relaxed); };
   while (const auto sequence = waiting_.take_if(is_cancelled)) fail(*sequence, cancelled);
   for (const auto& slot : slots_) {
@@ -77,7 +78,7 @@ void Scheduler::drop_cancelled() {
   }
 }
 
-void Scheduler::end_all(const Failure& failure) {
+void Scheduler::end_all(const engine::Failure& failure) {
   while (const auto sequence = waiting_.take_if([](const Sequence&) { return true; })) fail(*sequence, failure);
   for (const auto& slot : slots_) {
     if (slot) fail(*slot, failure);
@@ -104,7 +105,7 @@ bool Scheduler::prefix_is_coming(Sequence& sequence) {
   Sequence* holder = nullptr;
   for (const auto& other : slots_) {
     if (!other || !other->chain || !other->request->store_prefix) continue;
-    const std::size_t common = common_blocks(wanted, other->chain->keys());
+    const std::size_t common = prefix::common_blocks(wanted, other->chain->keys());
     const std::size_t now = std::min(common, std::min(other->computed, storable_tokens(*other)) / options_.block_tokens);
     if (other->prefilling() && !other->cancelled.load(std::memory_order_relaxed)) {
       coming = std::max(coming, std::min(common, other->prompt_tokens / options_.block_tokens));
@@ -143,7 +144,9 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   stats_.prompt_tokens += s.prompt_tokens;
   stats_.cached_tokens += s.cached;
   stats_.blocks_restored += blocks;
-  const Fidelity fidelity = s.cached == 0 ? Fidelity::kComputed : options_.deterministic ? Fidelity::kExactKv : Fidelity::kKv;
+  const engine::Fidelity fidelity = s.cached == 0            ? engine::Fidelity::kComputed
+                                    : options_.deterministic ? engine::Fidelity::kExactKv
+                                                             : engine::Fidelity::kKv;
   s.sink->on_begin({static_cast<std::int32_t>(s.prompt_tokens), static_cast<std::int32_t>(s.cached), fidelity});
 }
 
@@ -160,8 +163,8 @@ Sequence* Scheduler::next_to_prefill() {
   Sequence* next = nullptr;
   for (const auto& slot : slots_) {
     if (!slot || !slot->prefilling()) continue;
-    const bool overdue = slot->passed_over >= kMostPassedOver;
-    const bool next_overdue = next != nullptr && next->passed_over >= kMostPassedOver;
+    const bool overdue = slot->passed_over >= kMaxPassedOver;
+    const bool next_overdue = next != nullptr && next->passed_over >= kMaxPassedOver;
     const bool shorter = next == nullptr || prefill_order(*slot) < prefill_order(*next);
     if (next == nullptr || (overdue && (!next_overdue || slot->passed_over > next->passed_over)) || (!next_overdue && shorter)) {
       next = slot.get();
@@ -268,29 +271,29 @@ void Scheduler::accept(Sequence& s, const float* row) {
   ++s.generated;
   ++stats_.generated_tokens;
   if (llama_vocab_is_eog(model_.vocab(), token)) {
-    finish(s, FinishReason::kStop);
+    finish(s, engine::FinishReason::kStop);
     return;
   }
-  std::optional<TokenLogprob> logprob;
+  std::optional<engine::TokenLogprob> logprob;
   if (s.request->logprobs) logprob = s.sampler->logprob(logits, token, s.request->top_logprobs);
-  Delta delta = s.text.push(model_.piece(token), std::move(logprob));
+  engine::Delta delta = s.text.push(model_.piece(token), std::move(logprob));
   if (!delta.text.empty() || !delta.logprobs.empty()) s.sink->on_delta(std::move(delta));
   if (s.text.stopped()) {
-    finish(s, FinishReason::kStop);
+    finish(s, engine::FinishReason::kStop);
     return;
   }
   s.tokens.push_back(token);
   const bool enough = s.request->max_tokens > 0 && s.generated >= s.request->max_tokens;
-  if (enough || s.computed >= context_tokens_) finish(s, FinishReason::kLength);
+  if (enough || s.computed >= context_tokens_) finish(s, engine::FinishReason::kLength);
 }
 
-void Scheduler::finish(Sequence& s, FinishReason reason) {
+void Scheduler::finish(Sequence& s, engine::FinishReason reason) {
   if (!s.text.stopped()) {
-    Delta rest = s.text.finish();
+    engine::Delta rest = s.text.finish();
     if (!rest.text.empty() || !rest.logprobs.empty()) s.sink->on_delta(std::move(rest));
   }
   const auto now = Sequence::Clock::now();
-  Finish end;
+  engine::Finish end;
   end.reason = reason;
   end.usage = {static_cast<std::int32_t>(s.prompt_tokens), s.generated, static_cast<std::int32_t>(s.cached)};
   end.queued = duration_cast<microseconds>(s.started - s.submitted);
@@ -306,8 +309,8 @@ void Scheduler::finish(Sequence& s, FinishReason reason) {
   release(s);
 }
 
-void Scheduler::fail(Sequence& s, const Failure& failure) {
-  ++(failure.code == Failure::Code::kCancelled ? stats_.cancelled : stats_.failed);
+void Scheduler::fail(Sequence& s, const engine::Failure& failure) {
+  ++(failure.code == engine::Failure::Code::kCancelled ? stats_.cancelled : stats_.failed);
   s.sink->on_failure(failure);
   release(s);
 }
@@ -342,4 +345,4 @@ void Scheduler::release(Sequence& s) {
   if (s.slot >= 0) slots_[static_cast<std::size_t>(s.slot)].reset();   // may be the last reference to `s`
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -12,7 +12,7 @@
 #include "serving/llama/prefix_store.h"
 #include "serving/llama/sequence.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 
 struct SchedulerOptions {
   std::size_t block_tokens = 32;
@@ -37,10 +37,10 @@ class Scheduler {
   void step();
 
   // Ends everything with `failure`.
-  void end_all(const Failure& failure);
+  void end_all(const engine::Failure& failure);
 
   // Counters so far, `queued` and `running` as they are now.
-  [[nodiscard]] EngineStats stats() const;
+  [[nodiscard]] engine::EngineStats stats() const;
 
  private:
   [[nodiscard]] int running_count() const;
@@ -58,8 +58,8 @@ class Scheduler {
   void remove_padding();
 
   void accept(Sequence& sequence, const float* logits);
-  void finish(Sequence& sequence, FinishReason reason);
-  void fail(Sequence& sequence, const Failure& failure);
+  void finish(Sequence& sequence, engine::FinishReason reason);
+  void fail(Sequence& sequence, const engine::Failure& failure);
   [[nodiscard]] std::size_t storable_tokens(const Sequence& sequence) const;
   void save_within_window(Sequence& sequence);
   void release(Sequence& sequence);
@@ -74,7 +74,7 @@ class Scheduler {
   Batch batch_;
   FairQueue waiting_;
   std::vector<std::shared_ptr<Sequence>> slots_;   // by sequence id; null is free
-  EngineStats stats_;
+  engine::EngineStats stats_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

@@ -11,23 +11,23 @@
 #include "serving/model/text_stream.h"
 #include "store/prefix/block_chain.h"
 
-namespace tensorcache {
+namespace tensorcache::llama {
 
 // Made by submit(), filled by the preparing thread, then owned by the context's thread; `cancelled` alone is shared.
 struct Sequence {
   using Clock = std::chrono::steady_clock;
 
-  Sequence(Engine::Id i, std::shared_ptr<const Request> r, std::shared_ptr<Sink> s)
+  Sequence(engine::Engine::Id i, std::shared_ptr<const engine::Request> r, std::shared_ptr<engine::Sink> s)
       : id(i), request(std::move(r)), sink(std::move(s)), text(request->stop) {}
 
-  Engine::Id id;
-  std::shared_ptr<const Request> request;
-  std::shared_ptr<Sink> sink;
+  engine::Engine::Id id;
+  std::shared_ptr<const engine::Request> request;
+  std::shared_ptr<engine::Sink> sink;
   std::atomic<bool> cancelled{false};
 
   std::vector<llama_token> tokens;   // of the prompt, then of the answer
   std::size_t prompt_tokens = 0;
-  std::optional<BlockChain> chain;   // none: this request neither reuses nor leaves a prefix
+  std::optional<prefix::BlockChain> chain;   // none: this request neither reuses nor leaves a prefix
   std::uint64_t owner = 0;
 
   llama_seq_id slot = -1;
@@ -38,7 +38,7 @@ struct Sequence {
   int passed_over = 0;            // prefill steps that went to others in a row
 
   std::optional<Sampler> sampler;
-  TextStream text;
+  model::TextStream text;
   std::int32_t generated = 0;
 
   Clock::time_point submitted = Clock::now(), started{}, first_token{};
@@ -56,4 +56,4 @@ struct Sequence {
   }
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::llama

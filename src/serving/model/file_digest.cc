@@ -14,7 +14,7 @@
 #include <stdexcept>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::model {
 namespace {
 
 struct Fd {
@@ -80,4 +80,4 @@ Key file_digest(const std::string& path, const std::string& memo_path) {
   return digest;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::model

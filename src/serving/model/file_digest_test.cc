@@ -7,10 +7,10 @@
 #include <fstream>
 #include <thread>
 
-namespace tensorcache {
+namespace tensorcache::model {
 namespace {
 
-class FileDigest : public testing::Test {
+class FileDigest : public ::testing::Test {
  protected:
   void SetUp() override {
     folder_ = std::filesystem::temp_directory_path() / ("tensorcache_digest_" + std::to_string(::getpid()));
@@ -69,4 +69,4 @@ TEST_F(FileDigest, AMissingFileIsNamed) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::model

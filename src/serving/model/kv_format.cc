@@ -3,7 +3,7 @@
 #include <cstring>
 #include <numeric>
 
-namespace tensorcache {
+namespace tensorcache::model {
 namespace {
 
 constexpr std::size_t kHeaderBytes = 8;   // magic, sequence
@@ -239,4 +239,4 @@ bool KvFormat::join(std::span<const std::span<const std::byte>> blocks, std::siz
   return writer.offset() == state.size();
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::model

@@ -18,7 +18,7 @@
 #include <span>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::model {
 
 // A tensor within a payload: `rows` runs of cells x cell_bytes.
 struct KvTensor {
@@ -82,4 +82,4 @@ class KvFormat {
   std::vector<KvPayloadFormat> payloads_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::model

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <random>
 
-namespace tensorcache {
+namespace tensorcache::model {
 namespace {
 
 // Writes states as llama.cpp lays them out, each value a function of (payload, tensor, row, position), so that a mix-up shows.
@@ -72,7 +72,7 @@ struct FakeState {
   }
 };
 
-class KvFormatTest : public testing::TestWithParam<std::tuple<std::size_t, bool, int>> {
+class KvFormatTest : public ::testing::TestWithParam<std::tuple<std::size_t, bool, int>> {
  protected:
   FakeState state() const {
     FakeState fake;
@@ -152,7 +152,7 @@ TEST_P(KvFormatTest, DamagedStatesAreRefusedOrReadWithinBounds) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, KvFormatTest, testing::Combine(testing::Values(0, 12), testing::Bool(), testing::Values(1, 2)));
+INSTANTIATE_TEST_SUITE_P(Layouts, KvFormatTest, ::testing::Combine(::testing::Values(0, 12), ::testing::Bool(), ::testing::Values(1, 2)));
 
 TEST(KvFormat, AWindowThatLostABlockCannotBeCut) {
   FakeState fake{.payloads = 2, .window = 6, .bytes = {}};
@@ -181,4 +181,4 @@ TEST(KvFormat, JoinRefusesABlockOfAnotherSize) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::model

@@ -1,6 +1,6 @@
 #include "serving/model/template_time.h"
 
-namespace tensorcache {
+namespace tensorcache::model {
 namespace {
 
 // Whether the call that begins behind "strftime_now" prints nothing finer than a day.
@@ -50,4 +50,4 @@ std::string time_salt(TemplateTime grain, std::time_t now) {
   return text;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::model

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-namespace tensorcache {
+namespace tensorcache::model {
 
 // The finest grain of time that a template may print.
 enum class TemplateTime { kNone, kDay, kSecond };
@@ -17,4 +17,4 @@ enum class TemplateTime { kNone, kDay, kSecond };
 // `now` in that grain and in local time, as templates print it; "" for kNone. Thread safe.
 [[nodiscard]] std::string time_salt(TemplateTime grain, std::time_t now);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::model

@@ -4,7 +4,7 @@
 
 #include <cstdlib>
 
-namespace tensorcache {
+namespace tensorcache::model {
 namespace {
 
 TEST(TemplateTime, TheGrainOfWhatTemplatesPrint) {
@@ -34,4 +34,4 @@ TEST(TemplateTime, TheDayIsTheLocalOne) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::model

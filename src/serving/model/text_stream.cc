@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace tensorcache {
+namespace tensorcache::model {
 namespace {
 
 // The length of the well-formed character at the front; 0 if there is none. `*need` is the length its first byte asks for
@@ -69,8 +69,8 @@ std::size_t unfinished_utf8_tail(std::string_view bytes) {
   return 0;
 }
 
-Delta TextStream::release(std::size_t length) {
-  Delta delta;
+engine::Delta TextStream::release(std::size_t length) {
+  engine::Delta delta;
   delta.text = to_valid_utf8(std::string_view(held_).substr(0, length));
   held_.erase(0, length);
   sent_bytes_ += length;
@@ -81,7 +81,7 @@ Delta TextStream::release(std::size_t length) {
   return delta;
 }
 
-Delta TextStream::push(std::string_view bytes, std::optional<TokenLogprob> logprob) {
+engine::Delta TextStream::push(std::string_view bytes, std::optional<engine::TokenLogprob> logprob) {
   const std::size_t begin = sent_bytes_ + held_.size();
   const std::size_t old_length = held_.size();
   held_ += bytes;
@@ -94,7 +94,7 @@ Delta TextStream::push(std::string_view bytes, std::optional<TokenLogprob> logpr
   }
   if (stop_at != std::string::npos) {
     stopped_ = true;
-    Delta delta = release(stop_at);
+    engine::Delta delta = release(stop_at);
     held_.clear();
     tokens_.clear();
     return delta;
@@ -106,6 +106,6 @@ Delta TextStream::push(std::string_view bytes, std::optional<TokenLogprob> logpr
   return release(length - unfinished_utf8_tail(std::string_view(held_).substr(0, length)));
 }
 
-Delta TextStream::finish() { return release(held_.size()); }
+engine::Delta TextStream::finish() { return release(held_.size()); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::model

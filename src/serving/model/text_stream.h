@@ -10,7 +10,7 @@
 
 #include "serving/engine/engine.h"
 
-namespace tensorcache {
+namespace tensorcache::model {
 
 // Feed tokens with push(), send what it returns; after the last token send finish(). Not thread safe. Cost per token: the
 // length of the text held back times the number of stop strings.
@@ -20,20 +20,20 @@ class TextStream {
 
   // Takes one token's bytes, and its logprob if there is one. Returns what can be sent now: text that no stop string can still
   // reach into, and the logprobs of the tokens that text completes. Bytes that are not UTF-8 become U+FFFD.
-  [[nodiscard]] Delta push(std::string_view bytes, std::optional<TokenLogprob> logprob = {});
+  [[nodiscard]] engine::Delta push(std::string_view bytes, std::optional<engine::TokenLogprob> logprob = {});
 
   // A stop string is complete: everything before it has been returned, and nothing more must be pushed.
   [[nodiscard]] bool stopped() const { return stopped_; }
 
   // The rest, where no stop string came. An unfinished character becomes U+FFFD.
-  [[nodiscard]] Delta finish();
+  [[nodiscard]] engine::Delta finish();
 
  private:
   struct PendingToken {
     std::size_t begin, end;   // in bytes of the whole answer
-    TokenLogprob logprob;
+    engine::TokenLogprob logprob;
   };
-  Delta release(std::size_t length);
+  engine::Delta release(std::size_t length);
 
   std::vector<std::string> stop_;
   std::string held_;             // not sent yet
@@ -48,4 +48,4 @@ class TextStream {
 // The number of bytes at the end of `bytes` that begin a character which is not complete yet: 0 to 3.
 [[nodiscard]] std::size_t unfinished_utf8_tail(std::string_view bytes);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::model

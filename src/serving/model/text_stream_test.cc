@@ -2,10 +2,10 @@
 
 #include <gtest/gtest.h>
 
-namespace tensorcache {
+namespace tensorcache::model {
 namespace {
 
-TokenLogprob logprob(int id) { return {.token = {.id = id, .bytes = "", .logprob = -1.0f}, .top = {}}; }
+engine::TokenLogprob logprob(int id) { return {.token = {.id = id, .bytes = "", .logprob = -1.0f}, .top = {}}; }
 
 // Feeds `text` in pieces of `piece` bytes and returns everything that may be sent.
 std::string run(TextStream& stream, std::string_view text, std::size_t piece) {
@@ -25,7 +25,7 @@ TEST(TextStream, NeverCutsInsideACharacter) {
     std::string_view rest = text;
     std::string all;
     while (!rest.empty()) {
-      const Delta delta = stream.push(rest.substr(0, piece));
+      const engine::Delta delta = stream.push(rest.substr(0, piece));
       EXPECT_EQ(delta.text, to_valid_utf8(delta.text));
       EXPECT_EQ(delta.text.find("\xEF\xBF\xBD"), std::string::npos) << "a character was cut at piece size " << piece;
       all += delta.text;
@@ -78,7 +78,7 @@ TEST(TextStream, LogprobsComeWithTheTextTheyBelongTo) {
   EXPECT_EQ(stream.push("ab", logprob(1)).logprobs.size(), 1u);
   EXPECT_EQ(stream.push("cS", logprob(2)).logprobs.size(), 0u);   // half of it is held back
   EXPECT_EQ(stream.push("T", logprob(3)).logprobs.size(), 0u);
-  const Delta rest = stream.push("x", logprob(4));
+  const engine::Delta rest = stream.push("x", logprob(4));
   EXPECT_EQ(rest.text, "STx");
   ASSERT_EQ(rest.logprobs.size(), 3u);
   EXPECT_EQ(rest.logprobs[0].token.id, 2);
@@ -91,9 +91,9 @@ TEST(TextStream, LogprobsOfTheStopStringAreDropped) {
   EXPECT_TRUE(stream.push("P", logprob(3)).logprobs.empty());
   EXPECT_TRUE(stream.stopped());
   TextStream other({"STOP"});
-  const Delta delta = other.push("xST", logprob(1));
+  const engine::Delta delta = other.push("xST", logprob(1));
   EXPECT_EQ(delta.text, "x");
-  const Delta last = other.push("OP", logprob(2));   // the first token was sent in part, the second not at all
+  const engine::Delta last = other.push("OP", logprob(2));   // the first token was sent in part, the second not at all
   EXPECT_EQ(last.text, "");
   ASSERT_EQ(last.logprobs.size(), 1u);
   EXPECT_EQ(last.logprobs[0].token.id, 1);
@@ -101,4 +101,4 @@ TEST(TextStream, LogprobsOfTheStopStringAreDropped) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::model

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <charconv>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 constexpr std::string_view kSpace = " \t";
@@ -89,9 +89,9 @@ std::string cache_status_text(const CacheStatus& status) {
   }
   if (status.prefix_tokens > 0) {
     detail += (detail.empty() ? "prefix; tokens=" : "; prefix; tokens=") + std::to_string(status.prefix_tokens);
-    detail += status.fidelity == Fidelity::kExactKv ? "; fidelity=exact-kv" : "; fidelity=kv";
+    detail += status.fidelity == engine::Fidelity::kExactKv ? "; fidelity=exact-kv" : "; fidelity=kv";
   }
   return out + (detail.empty() ? "; detail=miss" : "; detail=\"" + detail + "\"");
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

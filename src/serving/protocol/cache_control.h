@@ -9,7 +9,7 @@
 
 #include "serving/engine/engine.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 
 struct CacheControl {
   bool no_cache = false;                         // compute anew, then store
@@ -36,11 +36,11 @@ struct CacheStatus {
   bool collapsed = false;           // follows a computation that another request began
   std::optional<bool> stored;       // where it is known before the headers go
   std::int32_t prefix_tokens = 0;   // of the prompt, not computed
-  Fidelity fidelity = Fidelity::kComputed;
+  engine::Fidelity fidelity = engine::Fidelity::kComputed;
 };
 
 // For example `TensorCache; hit; detail=answer`, `TensorCache; fwd=miss; detail=miss; stored` or
 // `TensorCache; fwd=miss; detail="prefix; tokens=960; fidelity=kv"` or `TensorCache; fwd=bypass; detail="sampled: set temperature=0 or seed"`.
 [[nodiscard]] std::string cache_status_text(const CacheStatus& status);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 using namespace std::chrono_literals;
@@ -34,12 +34,12 @@ TEST(CacheStatus, Texts) {
   EXPECT_EQ(cache_status_text({}), "TensorCache; hit; detail=answer");
   EXPECT_EQ(cache_status_text({Forward::kMiss, Bypass::kNone, false, true, 0, {}}), "TensorCache; fwd=miss; stored; detail=miss");
   EXPECT_EQ(cache_status_text({Forward::kBypass, Bypass::kAnswersOff, false, false, 0, {}}), "TensorCache; fwd=bypass; detail=\"answers are off\"");
-  EXPECT_EQ(cache_status_text({Forward::kBypass, Bypass::kSampled, false, false, 64, Fidelity::kKv}),
+  EXPECT_EQ(cache_status_text({Forward::kBypass, Bypass::kSampled, false, false, 64, engine::Fidelity::kKv}),
             "TensorCache; fwd=bypass; detail=\"sampled: set temperature=0 or seed; prefix; tokens=64; fidelity=kv\"");
-  EXPECT_EQ(cache_status_text({Forward::kRequest, Bypass::kNone, false, {}, 32, Fidelity::kKv}),
+  EXPECT_EQ(cache_status_text({Forward::kRequest, Bypass::kNone, false, {}, 32, engine::Fidelity::kKv}),
             "TensorCache; fwd=request; detail=\"prefix; tokens=32; fidelity=kv\"");
   EXPECT_EQ(cache_status_text({Forward::kMiss, Bypass::kNone, true, {}, 0, {}}), "TensorCache; fwd=miss; collapsed; detail=miss");
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

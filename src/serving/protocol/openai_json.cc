@@ -4,12 +4,12 @@
 
 #include "base/json/json_text.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
-bool chat(const ReplyHead& head) { return head.kind == Request::Kind::kChat; }
+bool chat(const ReplyHead& head) { return head.kind == engine::Request::Kind::kChat; }
 
-std::string_view reason_text(FinishReason reason) { return reason == FinishReason::kLength ? "\"length\"" : "\"stop\""; }
+std::string_view reason_text(engine::FinishReason reason) { return reason == engine::FinishReason::kLength ? "\"length\"" : "\"stop\""; }
 
 void append_head(std::string& out, const ReplyHead& head, std::string_view object) {
   out += "{\"id\":\"";
@@ -17,41 +17,41 @@ void append_head(std::string& out, const ReplyHead& head, std::string_view objec
   out += "\",\"object\":\"";
   out += object;
   out += "\",\"created\":";
-  append_json_number(out, head.created_unix_s);
+  json::append_json_number(out, head.created_unix_s);
   out += ",\"model\":";
-  append_json_string(out, head.model);
+  json::append_json_string(out, head.model);
   out += ",\"system_fingerprint\":";
-  append_json_string(out, head.fingerprint);
+  json::append_json_string(out, head.fingerprint);
   out += ',';
 }
 
-void append_usage(std::string& out, const Usage& usage) {
+void append_usage(std::string& out, const engine::Usage& usage) {
   out += "\"usage\":{\"prompt_tokens\":";
-  append_json_number(out, usage.prompt_tokens);
+  json::append_json_number(out, usage.prompt_tokens);
   out += ",\"completion_tokens\":";
-  append_json_number(out, usage.completion_tokens);
+  json::append_json_number(out, usage.completion_tokens);
   out += ",\"total_tokens\":";
-  append_json_number(out, std::int64_t{usage.prompt_tokens} + usage.completion_tokens);
+  json::append_json_number(out, std::int64_t{usage.prompt_tokens} + usage.completion_tokens);
   out += ",\"prompt_tokens_details\":{\"cached_tokens\":";
-  append_json_number(out, usage.cached_tokens);
+  json::append_json_number(out, usage.cached_tokens);
   out += "}}";
 }
 
 // {"token":..,"logprob":..,"bytes":[..] without the closing brace.
-void append_chat_candidate(std::string& out, const TokenLogprob::Candidate& candidate) {
+void append_chat_candidate(std::string& out, const engine::TokenLogprob::Candidate& candidate) {
   out += "{\"token\":";
-  append_json_string(out, candidate.bytes);
+  json::append_json_string(out, candidate.bytes);
   out += ",\"logprob\":";
-  append_json_number(out, candidate.logprob);
+  json::append_json_number(out, candidate.logprob);
   out += ",\"bytes\":[";
   for (std::size_t i = 0; i < candidate.bytes.size(); ++i) {
     if (i > 0) out += ',';
-    append_json_number(out, std::int32_t{static_cast<std::uint8_t>(candidate.bytes[i])});
+    json::append_json_number(out, std::int32_t{static_cast<std::uint8_t>(candidate.bytes[i])});
   }
   out += ']';
 }
 
-void append_chat_token(std::string& out, const TokenLogprob& token) {
+void append_chat_token(std::string& out, const engine::TokenLogprob& token) {
   append_chat_candidate(out, token.token);
   out += ",\"top_logprobs\":[";
   for (std::size_t i = 0; i < token.top.size(); ++i) {
@@ -64,7 +64,7 @@ void append_chat_token(std::string& out, const TokenLogprob& token) {
 
 // Completions have no bytes array: a part of a character is spelled as OpenAI does, so that two of them differ.
 std::string completion_token_text(std::string_view bytes) {
-  if (is_utf8(bytes)) return std::string(bytes);
+  if (json::is_utf8(bytes)) return std::string(bytes);
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text = "bytes:";
   for (const char c : bytes) {
@@ -90,52 +90,52 @@ std::string random_id(std::string_view prefix) {
 
 std::string fingerprint_text(const Key& fingerprint) { return "tc-" + fingerprint.hex().substr(0, 12); }
 
-std::string model_json(const EngineInfo& info) {
+std::string model_json(const engine::EngineInfo& info) {
   std::string out = "{\"id\":";
-  append_json_string(out, info.model_name);
+  json::append_json_string(out, info.model_name);
   out += ",\"object\":\"model\",\"created\":";
-  append_json_number(out, info.created_unix_s);
+  json::append_json_number(out, info.created_unix_s);
   out += ",\"owned_by\":\"tensorcache\",\"context_tokens\":";
-  append_json_number(out, info.context_tokens);
+  json::append_json_number(out, info.context_tokens);
   out += ",\"prefix_reuse\":";
   out += info.prefix_reuse ? "true" : "false";
   if (!info.prefix_reuse_note.empty()) {
     out += ",\"prefix_reuse_note\":";
-    append_json_string(out, info.prefix_reuse_note);
+    json::append_json_string(out, info.prefix_reuse_note);
   }
   out += '}';
   return out;
 }
 
-void LogprobsJson::add(const Delta& delta) {
-  for (const TokenLogprob& token : delta.logprobs) {
+void LogprobsJson::add(const engine::Delta& delta) {
+  for (const engine::TokenLogprob& token : delta.logprobs) {
     if (!tokens_.empty()) tokens_ += ',';
-    if (kind_ == Request::Kind::kChat)
+    if (kind_ == engine::Request::Kind::kChat)
       append_chat_token(tokens_, token);
     else
       add_completion_token(token);
   }
 }
 
-void LogprobsJson::add_completion_token(const TokenLogprob& token) {
-  append_json_string(tokens_, completion_token_text(token.token.bytes));
+void LogprobsJson::add_completion_token(const engine::TokenLogprob& token) {
+  json::append_json_string(tokens_, completion_token_text(token.token.bytes));
   for (std::string* list : {&values_, &tops_, &offsets_})
     if (!list->empty()) *list += ',';
-  append_json_number(values_, token.token.logprob);
-  append_json_number(offsets_, characters_);
+  json::append_json_number(values_, token.token.logprob);
+  json::append_json_number(offsets_, characters_);
   tops_ += '{';
   for (std::size_t i = 0; i < token.top.size(); ++i) {
     if (i > 0) tops_ += ',';
-    append_json_string(tops_, completion_token_text(token.top[i].bytes));
+    json::append_json_string(tops_, completion_token_text(token.top[i].bytes));
     tops_ += ':';
-    append_json_number(tops_, token.top[i].logprob);
+    json::append_json_number(tops_, token.top[i].logprob);
   }
   tops_ += '}';
   for (const char c : token.token.bytes) characters_ += (static_cast<std::uint8_t>(c) & 0xC0) != 0x80;   // not a continuation byte
 }
 
 void LogprobsJson::take(std::string& out) {
-  if (kind_ == Request::Kind::kChat) {
+  if (kind_ == engine::Request::Kind::kChat) {
     out += "{\"content\":[" + tokens_ + "],\"refusal\":null}";
   } else {
     out += "{\"tokens\":[" + tokens_ + "],\"token_logprobs\":[" + values_ + "],\"top_logprobs\":[" + tops_ + "],\"text_offset\":[" + offsets_ + "]}";
@@ -149,12 +149,12 @@ WholeReply::WholeReply(const ReplyHead& head) : head_(head), logprobs_(head.kind
   out_ += chat(head) ? R"("choices":[{"index":0,"message":{"role":"assistant","content":")" : R"("choices":[{"index":0,"text":")";
 }
 
-void WholeReply::add(const Delta& delta) {
-  append_json_escaped(out_, delta.text);
+void WholeReply::add(const engine::Delta& delta) {
+  json::append_json_escaped(out_, delta.text);
   if (head_.logprobs) logprobs_.add(delta);
 }
 
-std::string WholeReply::finish(FinishReason reason, const Usage& usage) {
+std::string WholeReply::finish(engine::FinishReason reason, const engine::Usage& usage) {
   out_ += chat(head_) ? R"(","refusal":null},"logprobs":)" : R"(","logprobs":)";
   if (head_.logprobs)
     logprobs_.take(out_);
@@ -188,12 +188,12 @@ void StreamReply::begin(std::string& out) {
   close(out);
 }
 
-void StreamReply::delta(std::string& out, const Delta& delta) {
+void StreamReply::delta(std::string& out, const engine::Delta& delta) {
   const bool with_logprobs = head_.logprobs && !delta.logprobs.empty();
   if (delta.text.empty() && !with_logprobs) return;
   open(out);
   if (chat(head_)) out += "{\"content\":";
-  append_json_string(out, delta.text);
+  json::append_json_string(out, delta.text);
   if (chat(head_)) out += '}';
   out += ",\"logprobs\":";
   if (with_logprobs) {
@@ -206,7 +206,7 @@ void StreamReply::delta(std::string& out, const Delta& delta) {
   close(out);
 }
 
-void StreamReply::finish(std::string& out, FinishReason reason, const Usage& usage) {
+void StreamReply::finish(std::string& out, engine::FinishReason reason, const engine::Usage& usage) {
   open(out);
   out += chat(head_) ? "{}" : "\"\"";
   out += ",\"logprobs\":null,\"finish_reason\":";
@@ -221,4 +221,4 @@ void StreamReply::finish(std::string& out, FinishReason reason, const Usage& usa
   out += "data: [DONE]\n\n";
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

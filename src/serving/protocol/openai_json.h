@@ -8,11 +8,11 @@
 #include "serving/engine/engine.h"
 #include "serving/engine/request.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 
 // What all chunks of a reply share.
 struct ReplyHead {
-  Request::Kind kind = Request::Kind::kChat;
+  engine::Request::Kind kind = engine::Request::Kind::kChat;
   std::string_view model;
   std::string_view fingerprint;   // "tc-" and 12 hexadecimal digits
   std::int64_t created_unix_s = 0;
@@ -23,19 +23,19 @@ struct ReplyHead {
 [[nodiscard]] std::string random_id(std::string_view prefix);
 // EngineInfo::answer_fingerprint as system_fingerprint.
 [[nodiscard]] std::string fingerprint_text(const Key& fingerprint);
-[[nodiscard]] std::string model_json(const EngineInfo& info);
+[[nodiscard]] std::string model_json(const engine::EngineInfo& info);
 
 // The tokens of an answer in the shape of its kind. Grows with each delta, so that offsets into the text are right.
 class LogprobsJson {
  public:
-  explicit LogprobsJson(Request::Kind kind) : kind_(kind) {}
-  void add(const Delta& delta);
+  explicit LogprobsJson(engine::Request::Kind kind) : kind_(kind) {}
+  void add(const engine::Delta& delta);
   // The JSON object of all tokens since the last call.
   void take(std::string& out);
 
  private:
-  void add_completion_token(const TokenLogprob& token);
-  Request::Kind kind_;
+  void add_completion_token(const engine::TokenLogprob& token);
+  engine::Request::Kind kind_;
   std::string tokens_, values_, tops_, offsets_;   // chat: all in tokens_
   std::int64_t characters_ = 0;
 };
@@ -44,8 +44,8 @@ class LogprobsJson {
 class WholeReply {
  public:
   explicit WholeReply(const ReplyHead& head);
-  void add(const Delta& delta);
-  [[nodiscard]] std::string finish(FinishReason reason, const Usage& usage);
+  void add(const engine::Delta& delta);
+  [[nodiscard]] std::string finish(engine::FinishReason reason, const engine::Usage& usage);
 
  private:
   ReplyHead head_;
@@ -58,8 +58,8 @@ class StreamReply {
  public:
   StreamReply(const ReplyHead& head, bool include_usage);
   void begin(std::string& out);
-  void delta(std::string& out, const Delta& delta);
-  void finish(std::string& out, FinishReason reason, const Usage& usage);   // with the usage, if asked for, and [DONE]
+  void delta(std::string& out, const engine::Delta& delta);
+  void finish(std::string& out, engine::FinishReason reason, const engine::Usage& usage);   // with the usage, if asked for, and [DONE]
 
  private:
   void open(std::string& out) const;
@@ -70,4 +70,4 @@ class StreamReply {
   LogprobsJson logprobs_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

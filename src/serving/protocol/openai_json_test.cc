@@ -5,13 +5,13 @@
 
 #include <set>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
-const ReplyHead kChatHead{Request::Kind::kChat, "m\"", "tc-0", 5, true};
-const ReplyHead kTextHead{Request::Kind::kCompletion, "m", "tc-0", 5, true};
+const ReplyHead kChatHead{engine::Request::Kind::kChat, "m\"", "tc-0", 5, true};
+const ReplyHead kTextHead{engine::Request::Kind::kCompletion, "m", "tc-0", 5, true};
 
-Delta token(std::string text, std::string bytes) { return {std::move(text), {{{3, std::move(bytes), -0.5f}, {{4, "\xC3", -1.0f}}}}}; }
+engine::Delta token(std::string text, std::string bytes) { return {std::move(text), {{{3, std::move(bytes), -0.5f}, {{4, "\xC3", -1.0f}}}}}; }
 
 TEST(OpenAiJson, IdsDiffer) {
   std::set<std::string> ids;
@@ -23,7 +23,7 @@ TEST(OpenAiJson, ChatLogprobsCarryTheBytesOfPartsOfCharacters) {
   WholeReply reply(kChatHead);
   reply.add(token("", "\xC3"));
   reply.add(token("é", "\xA9"));
-  const auto json = boost::json::parse(reply.finish(FinishReason::kLength, {}));
+  const auto json = boost::json::parse(reply.finish(engine::FinishReason::kLength, {}));
   EXPECT_EQ(json.at("model"), "m\"");
   const auto& content = json.at("choices").at(0).at("logprobs").at("content");
   EXPECT_EQ(content.at(0),
@@ -37,7 +37,7 @@ TEST(OpenAiJson, CompletionLogprobsSpellPartsOfCharacters) {
   reply.add(token("", "\xC3"));
   reply.add(token("é", "\xA9"));
   reply.add(token("z", "z"));
-  const auto json = boost::json::parse(reply.finish(FinishReason::kStop, {}));
+  const auto json = boost::json::parse(reply.finish(engine::FinishReason::kStop, {}));
   const auto& logprobs = json.at("choices").at(0).at("logprobs");
   EXPECT_EQ(logprobs.at("tokens"), boost::json::parse(R"(["bytes:\\xc3","bytes:\\xa9","z"])"));
   EXPECT_EQ(logprobs.at("text_offset"), boost::json::parse("[0,1,1]"));
@@ -45,7 +45,7 @@ TEST(OpenAiJson, CompletionLogprobsSpellPartsOfCharacters) {
 }
 
 TEST(OpenAiJson, ADeltaWithoutTextIsSentForItsLogprobsOnly) {
-  StreamReply with(kChatHead, false), without({Request::Kind::kChat, "m", "tc-0", 5, false}, false);
+  StreamReply with(kChatHead, false), without({engine::Request::Kind::kChat, "m", "tc-0", 5, false}, false);
   std::string out;
   with.delta(out, token("", "\xC3"));
   EXPECT_NE(out.find("195"), std::string::npos);
@@ -64,4 +64,4 @@ TEST(OpenAiJson, CompletionOffsetsGoOnAcrossChunks) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <string>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 std::string_view without_port(std::string_view authority) {
@@ -44,4 +44,4 @@ std::optional<Problem> check_local(std::string_view host_header, std::string_vie
                  "", "origin_not_allowed", 0};
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -6,7 +6,7 @@
 
 #include "serving/protocol/problem.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 
 // True for "localhost", a name under it, 127.0.0.0/8 and ::1 (also in brackets).
 [[nodiscard]] bool is_loopback_name(std::string_view host);
@@ -15,4 +15,4 @@ namespace tensorcache {
 // listen on loopback without keys: there the browser is all that keeps a page from asking.
 [[nodiscard]] std::optional<Problem> check_local(std::string_view host_header, std::string_view origin_header);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 TEST(Guard, NamesOfThisMachine) {
@@ -26,4 +26,4 @@ TEST(Guard, HostAndOrigin) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -8,10 +8,9 @@
 
 #include "base/core/units.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
-namespace json = boost::json;
 using MaybeProblem = std::optional<Problem>;
 
 constexpr std::size_t kMaxStops = 16;
@@ -19,7 +18,7 @@ constexpr std::size_t kMaxStopBytes = 1024;
 
 std::string text(std::string_view name) { return std::string(name); }
 
-std::optional<double> number_of(const json::value& value) {
+std::optional<double> number_of(const boost::json::value& value) {
   if (value.is_double()) return value.get_double();
   if (value.is_int64()) return static_cast<double>(value.get_int64());
   if (value.is_uint64()) return static_cast<double>(value.get_uint64());
@@ -27,7 +26,7 @@ std::optional<double> number_of(const json::value& value) {
 }
 
 // An integer, also written as 3.0; clamped to 64 bits.
-std::optional<std::int64_t> integer_of(const json::value& value) {
+std::optional<std::int64_t> integer_of(const boost::json::value& value) {
   if (value.is_int64()) return value.get_int64();
   if (value.is_uint64()) return std::numeric_limits<std::int64_t>::max();
   if (value.is_double()) {
@@ -37,7 +36,7 @@ std::optional<std::int64_t> integer_of(const json::value& value) {
   return std::nullopt;
 }
 
-MaybeProblem number_in(std::string_view name, const json::value& value, double low, double high, float& into) {
+MaybeProblem number_in(std::string_view name, const boost::json::value& value, double low, double high, float& into) {
   const std::optional<double> number = number_of(value);
   if (!number || !(*number >= low && *number <= high)) {
     const auto shown = [](double bound) { return bound == std::floor(bound) ? std::to_string(static_cast<long>(bound)) : std::to_string(bound); };
@@ -47,13 +46,13 @@ MaybeProblem number_in(std::string_view name, const json::value& value, double l
   return std::nullopt;
 }
 
-MaybeProblem boolean(std::string_view name, const json::value& value, bool& into) {
+MaybeProblem boolean(std::string_view name, const boost::json::value& value, bool& into) {
   if (!value.is_bool()) return bad_field(text(name), text(name) + " must be true or false");
   into = value.get_bool();
   return std::nullopt;
 }
 
-MaybeProblem temperature(RequestDraft& d, std::string_view n, const json::value& v) {
+MaybeProblem temperature(RequestDraft& d, std::string_view n, const boost::json::value& v) {
   // What is smaller than this picks the likeliest token as 0 does; dividing by it would overflow.
   constexpr float kLeast = 1e-5f;
   float& into = d.request().sampling.temperature;
@@ -61,30 +60,30 @@ MaybeProblem temperature(RequestDraft& d, std::string_view n, const json::value&
   if (into < kLeast) into = 0;
   return problem;
 }
-MaybeProblem top_p(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.top_p); }
-MaybeProblem min_p(RequestDraft& d, std::string_view n, const json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.min_p); }
-MaybeProblem presence(RequestDraft& d, std::string_view n, const json::value& v) {
+MaybeProblem top_p(RequestDraft& d, std::string_view n, const boost::json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.top_p); }
+MaybeProblem min_p(RequestDraft& d, std::string_view n, const boost::json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.min_p); }
+MaybeProblem presence(RequestDraft& d, std::string_view n, const boost::json::value& v) {
   return number_in(n, v, -2, 2, d.request().sampling.presence_penalty);
 }
-MaybeProblem frequency(RequestDraft& d, std::string_view n, const json::value& v) {
+MaybeProblem frequency(RequestDraft& d, std::string_view n, const boost::json::value& v) {
   return number_in(n, v, -2, 2, d.request().sampling.frequency_penalty);
 }
 
-MaybeProblem repeat(RequestDraft& draft, std::string_view name, const json::value& value) {
+MaybeProblem repeat(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const std::optional<double> number = number_of(value);
   if (!number || !(*number > 0 && *number <= 10)) return bad_field(text(name), text(name) + " must be a number above 0 and up to 10");
   draft.request().sampling.repeat_penalty = static_cast<float>(*number);
   return std::nullopt;
 }
 
-MaybeProblem top_k(RequestDraft& draft, std::string_view name, const json::value& value) {
+MaybeProblem top_k(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const std::optional<std::int64_t> number = integer_of(value);
   if (!number || *number < -1) return bad_field(text(name), text(name) + " must be an integer of at least 0 (0 or -1: all tokens)");
   draft.request().sampling.top_k = static_cast<std::int32_t>(std::clamp<std::int64_t>(*number, 0, std::numeric_limits<std::int32_t>::max()));
   return std::nullopt;
 }
 
-MaybeProblem seed(RequestDraft& draft, std::string_view name, const json::value& value) {
+MaybeProblem seed(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   // 2^32 - 1 and -1 ask llama.cpp for a random seed. Larger numbers, which OpenAI allows, are folded into what it has.
   constexpr std::uint64_t kRandom = 0xFFFF'FFFF;
   if (value.is_uint64()) {
@@ -100,7 +99,7 @@ MaybeProblem seed(RequestDraft& draft, std::string_view name, const json::value&
   return std::nullopt;
 }
 
-MaybeProblem max_tokens(RequestDraft& draft, std::string_view name, const json::value& value) {
+MaybeProblem max_tokens(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const std::optional<std::int64_t> number = integer_of(value);
   if (!number || *number < 1) return bad_field(text(name), text(name) + " must be an integer of at least 1");
   const auto tokens = static_cast<std::int32_t>(std::min<std::int64_t>(*number, std::numeric_limits<std::int32_t>::max()));
@@ -110,16 +109,16 @@ MaybeProblem max_tokens(RequestDraft& draft, std::string_view name, const json::
   return std::nullopt;
 }
 
-MaybeProblem add_stop(RequestDraft& draft, std::string name, const json::value& value) {
-  const json::string* string = value.if_string();
+MaybeProblem add_stop(RequestDraft& draft, std::string name, const boost::json::value& value) {
+  const boost::json::string* string = value.if_string();
   if (!string || string->empty() || string->size() > kMaxStopBytes)
     return bad_field(name, name + " must be a text of 1 to " + std::to_string(kMaxStopBytes) + " bytes");
   draft.request().stop.emplace_back(*string);
   return std::nullopt;
 }
 
-MaybeProblem stop(RequestDraft& draft, std::string_view name, const json::value& value) {
-  const json::array* array = value.if_array();
+MaybeProblem stop(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  const boost::json::array* array = value.if_array();
   if (!array) return add_stop(draft, text(name), value);
   if (array->size() > kMaxStops) return bad_field(text(name), "stop must have at most " + std::to_string(kMaxStops) + " texts");
   for (std::size_t i = 0; i < array->size(); ++i)
@@ -127,8 +126,8 @@ MaybeProblem stop(RequestDraft& draft, std::string_view name, const json::value&
   return std::nullopt;
 }
 
-MaybeProblem logit_bias(RequestDraft& draft, std::string_view name, const json::value& value) {
-  const json::object* object = value.if_object();
+MaybeProblem logit_bias(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  const boost::json::object* object = value.if_object();
   if (!object) return bad_field(text(name), "logit_bias must be an object of \"token id\": bias");
   auto& biases = draft.request().sampling.logit_bias;
   for (const auto& member : *object) {
@@ -148,7 +147,7 @@ MaybeProblem logit_bias(RequestDraft& draft, std::string_view name, const json::
   return std::nullopt;
 }
 
-MaybeProblem logprobs(RequestDraft& draft, std::string_view name, const json::value& value) {
+MaybeProblem logprobs(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   if (draft.chat()) return boolean(name, value, draft.request().logprobs);
   const std::optional<std::int64_t> number = integer_of(value);
   if (!number || *number < 0 || *number > 5) return bad_field(text(name), "logprobs must be an integer from 0 to 5");
@@ -157,23 +156,23 @@ MaybeProblem logprobs(RequestDraft& draft, std::string_view name, const json::va
   return std::nullopt;
 }
 
-MaybeProblem top_logprobs(RequestDraft& draft, std::string_view name, const json::value& value) {
+MaybeProblem top_logprobs(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const std::optional<std::int64_t> number = integer_of(value);
   if (!number || *number < 0 || *number > 20) return bad_field(text(name), "top_logprobs must be an integer from 0 to 20");
   draft.top_logprobs = static_cast<std::int32_t>(*number);
   return std::nullopt;
 }
 
-MaybeProblem model(RequestDraft& draft, std::string_view name, const json::value& value) {
+MaybeProblem model(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   if (!value.is_string()) return bad_field(text(name), "model must be a string");
   draft.parsed.model = value.get_string();
   return std::nullopt;
 }
 
-MaybeProblem stream(RequestDraft& draft, std::string_view name, const json::value& value) { return boolean(name, value, draft.parsed.stream); }
+MaybeProblem stream(RequestDraft& draft, std::string_view name, const boost::json::value& value) { return boolean(name, value, draft.parsed.stream); }
 
-MaybeProblem stream_options(RequestDraft& draft, std::string_view name, const json::value& value) {
-  const json::object* object = value.if_object();
+MaybeProblem stream_options(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  const boost::json::object* object = value.if_object();
   if (!object) return bad_field(text(name), "stream_options must be an object");
   draft.has_stream_options = true;
   for (const auto& member : *object) {
@@ -188,22 +187,22 @@ MaybeProblem stream_options(RequestDraft& draft, std::string_view name, const js
 }
 
 // Seconds, or a text like "10m".
-MaybeProblem time_span(std::string_view param, const json::value& value, std::chrono::milliseconds& out) {
-  constexpr double kMostSeconds = 365.0 * 24 * 3600;
+MaybeProblem time_span(std::string_view param, const boost::json::value& value, std::chrono::milliseconds& out) {
+  constexpr double kMaxSeconds = 365.0 * 24 * 3600;
   double seconds = -1;
   if (const auto number = number_of(value)) seconds = *number;
-  if (const json::string* words = value.if_string()) {
+  if (const boost::json::string* words = value.if_string()) {
     if (const auto parsed = parse_duration(*words)) seconds = static_cast<double>((*parsed).count()) / 1000;
   }
-  if (!(seconds >= 0 && seconds <= kMostSeconds)) {
+  if (!(seconds >= 0 && seconds <= kMaxSeconds)) {
     return bad_field(text(param), text(param) + " must be seconds or a text like \"10m\", a year at most");
   }
   out = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
   return std::nullopt;
 }
 
-MaybeProblem hint(RequestDraft& draft, std::string_view name, std::string_view param, const json::value& value) {
-  Request& request = draft.request();
+MaybeProblem hint(RequestDraft& draft, std::string_view name, std::string_view param, const boost::json::value& value) {
+  engine::Request& request = draft.request();
   if (name == "end_of_conversation") return boolean(param, value, request.ends_conversation);
   if (name == "no_store") return boolean(param, value, draft.parsed.no_store);
   if (name == "keep_for") return time_span(param, value, request.hints.keep_for);
@@ -218,8 +217,8 @@ MaybeProblem hint(RequestDraft& draft, std::string_view name, std::string_view p
 }
 
 // Hints to the cache: they change what is kept, never what comes out.
-MaybeProblem hints(RequestDraft& draft, std::string_view name, const json::value& value) {
-  const json::object* object = value.if_object();
+MaybeProblem hints(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  const boost::json::object* object = value.if_object();
   if (!object) return bad_field(text(name), "tensorcache must be an object");
   for (const auto& member : *object) {
     const std::string param = "tensorcache." + std::string(member.key());
@@ -230,32 +229,32 @@ MaybeProblem hints(RequestDraft& draft, std::string_view name, const json::value
 }
 
 // Fields that do not change the answer, whatever they say.
-MaybeProblem ignore(RequestDraft&, std::string_view, const json::value&) { return std::nullopt; }
+MaybeProblem ignore(RequestDraft&, std::string_view, const boost::json::value&) { return std::nullopt; }
 
 MaybeProblem only(bool allowed, std::string_view name, std::string_view what) {
   if (allowed) return std::nullopt;
   return bad_field(text(name), text(name) + " is not supported" + (what.empty() ? "" : ", except as ") + text(what), "unsupported_parameter");
 }
 
-MaybeProblem only_one(RequestDraft&, std::string_view n, const json::value& v) { return only(integer_of(v) == 1, n, "1"); }
-MaybeProblem only_false(RequestDraft&, std::string_view n, const json::value& v) { return only(v.is_bool() && !v.get_bool(), n, "false"); }
-MaybeProblem only_empty_text(RequestDraft&, std::string_view n, const json::value& v) {
+MaybeProblem only_one(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(integer_of(v) == 1, n, "1"); }
+MaybeProblem only_false(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(v.is_bool() && !v.get_bool(), n, "false"); }
+MaybeProblem only_empty_text(RequestDraft&, std::string_view n, const boost::json::value& v) {
   return only(v.is_string() && v.get_string().empty(), n, "an empty text");
 }
-MaybeProblem only_empty_list(RequestDraft&, std::string_view n, const json::value& v) {
+MaybeProblem only_empty_list(RequestDraft&, std::string_view n, const boost::json::value& v) {
   return only(v.is_array() && v.get_array().empty(), n, "an empty list");
 }
-MaybeProblem only_text_format(RequestDraft&, std::string_view n, const json::value& v) {
-  const json::object* object = v.if_object();
-  const json::value* type = object && object->size() == 1 ? object->if_contains("type") : nullptr;
+MaybeProblem only_text_format(RequestDraft&, std::string_view n, const boost::json::value& v) {
+  const boost::json::object* object = v.if_object();
+  const boost::json::value* type = object && object->size() == 1 ? object->if_contains("type") : nullptr;
   return only(type && type->is_string() && type->get_string() == "text", n, "{\"type\":\"text\"}");
 }
-MaybeProblem only_text_modality(RequestDraft&, std::string_view n, const json::value& v) {
-  const json::array* array = v.if_array();
+MaybeProblem only_text_modality(RequestDraft&, std::string_view n, const boost::json::value& v) {
+  const boost::json::array* array = v.if_array();
   return only(array && array->size() == 1 && (*array)[0].is_string() && (*array)[0].get_string() == "text", n, "[\"text\"]");
 }
 // Without tools there is nothing to choose from.
-MaybeProblem only_no_tool(RequestDraft&, std::string_view n, const json::value& v) {
+MaybeProblem only_no_tool(RequestDraft&, std::string_view n, const boost::json::value& v) {
   return only(v.is_string() && (v.get_string() == "none" || v.get_string() == "auto"), n, "\"none\" or \"auto\"");
 }
 
@@ -263,7 +262,7 @@ enum class In : std::uint8_t { kBoth, kChat, kCompletion };
 struct Field {
   std::string_view name;
   In in;
-  MaybeProblem (*apply)(RequestDraft&, std::string_view, const json::value&);
+  MaybeProblem (*apply)(RequestDraft&, std::string_view, const boost::json::value&);
 };
 
 constexpr Field kFields[] = {
@@ -307,7 +306,7 @@ constexpr Field kFields[] = {
 
 }   // namespace
 
-std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, const json::value& value) {
+std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const In here = draft.chat() ? In::kChat : In::kCompletion;
   for (const Field& field : kFields) {
     if (field.name != name || (field.in != In::kBoth && field.in != here)) continue;
@@ -316,4 +315,4 @@ std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, c
   return bad_field(text(name), "unknown or unsupported field '" + text(name) + "'", "unsupported_parameter");
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -10,7 +10,7 @@
 
 #include "serving/protocol/parse_request.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 
 // What the fields say so far.
 struct RequestDraft {
@@ -20,8 +20,8 @@ struct RequestDraft {
   std::optional<std::int32_t> max_tokens;
   std::optional<std::int32_t> top_logprobs;
 
-  [[nodiscard]] Request& request() const { return *parsed.request; }
-  [[nodiscard]] bool chat() const { return parsed.request->kind == Request::Kind::kChat; }
+  [[nodiscard]] engine::Request& request() const { return *parsed.request; }
+  [[nodiscard]] bool chat() const { return parsed.request->kind == engine::Request::Kind::kChat; }
 };
 
 // Sets what `name` says. A problem if there is no such field, or not with such a value.
@@ -31,4 +31,4 @@ struct RequestDraft {
 [[nodiscard]] std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name, const boost::json::value& value);
 [[nodiscard]] std::optional<Problem> apply_prompt(RequestDraft& draft, std::string_view name, const boost::json::value& value);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -7,22 +7,21 @@
 #include "base/json/json_document.h"
 #include "serving/protocol/parse_fields.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
-namespace json = boost::json;
 using MaybeProblem = std::optional<Problem>;
 
 std::string at(std::string_view list, std::size_t index) { return std::string(list) + "[" + std::to_string(index) + "]"; }
 
-MaybeProblem content_part(const std::string& name, const json::value& value, std::string& content) {
-  const json::object* part = value.if_object();
-  const json::value* type = part ? part->if_contains("type") : nullptr;
+MaybeProblem content_part(const std::string& name, const boost::json::value& value, std::string& content) {
+  const boost::json::object* part = value.if_object();
+  const boost::json::value* type = part ? part->if_contains("type") : nullptr;
   if (!type || !type->is_string()) return bad_field(name, name + " must be an object with a type");
   if (type->get_string() != "text")
     return bad_field(name, name + ": only parts of type \"text\" are supported, not \"" + std::string(type->get_string()) + "\"",
                      "unsupported_parameter");
-  const json::value* words = part->if_contains("text");
+  const boost::json::value* words = part->if_contains("text");
   if (!words || !words->is_string()) return bad_field(name + ".text", name + ".text must be a string");
   for (const auto& member : *part)
     if (member.key() != "type" && member.key() != "text" && !member.value().is_null())
@@ -32,12 +31,12 @@ MaybeProblem content_part(const std::string& name, const json::value& value, std
   return std::nullopt;
 }
 
-MaybeProblem message_content(const std::string& name, const json::value& value, std::string& content) {
-  if (const json::string* string = value.if_string()) {
+MaybeProblem message_content(const std::string& name, const boost::json::value& value, std::string& content) {
+  if (const boost::json::string* string = value.if_string()) {
     content.assign(string->data(), string->size());
     return std::nullopt;
   }
-  const json::array* parts = value.if_array();
+  const boost::json::array* parts = value.if_array();
   if (!parts || parts->empty()) return bad_field(name, name + " must be a string or a list of text parts");
   for (std::size_t i = 0; i < parts->size(); ++i) {
     if (i > 0) content += '\n';
@@ -47,15 +46,15 @@ MaybeProblem message_content(const std::string& name, const json::value& value, 
 }
 
 // What an assistant's message carries when a client sends back one it was given.
-bool empty_leftover(std::string_view name, const json::value& value) {
+bool empty_leftover(std::string_view name, const boost::json::value& value) {
   if (name != "refusal" && name != "audio" && name != "tool_calls" && name != "function_call" && name != "annotations") return false;
   return value.is_null() || (value.is_array() && value.get_array().empty());
 }
 
-MaybeProblem add_message(const std::string& name, const json::value& value, std::vector<Message>& messages) {
-  const json::object* object = value.if_object();
+MaybeProblem add_message(const std::string& name, const boost::json::value& value, std::vector<engine::Message>& messages) {
+  const boost::json::object* object = value.if_object();
   if (!object) return bad_field(name, name + " must be an object with role and content");
-  Message message;
+  engine::Message message;
   bool has_content = false;
   for (const auto& member : *object) {
     const std::string_view key = member.key();
@@ -79,7 +78,7 @@ MaybeProblem add_message(const std::string& name, const json::value& value, std:
   return std::nullopt;
 }
 
-MaybeProblem prompt_tokens(RequestDraft& draft, const std::string& name, const json::array& array) {
+MaybeProblem prompt_tokens(RequestDraft& draft, const std::string& name, const boost::json::array& array) {
   std::vector<std::int32_t>& tokens = draft.request().prompt_tokens;
   tokens.reserve(array.size());
   for (std::size_t i = 0; i < array.size(); ++i) {
@@ -104,8 +103,8 @@ MaybeProblem finish(RequestDraft& draft) {
 
 }   // namespace
 
-std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name, const json::value& value) {
-  const json::array* array = value.if_array();
+std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  const boost::json::array* array = value.if_array();
   if (!array || array->empty()) return bad_field(std::string(name), "messages must be a list of at least one message");
   draft.has_messages = true;
   draft.request().messages.reserve(array->size());
@@ -114,15 +113,15 @@ std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name
   return std::nullopt;
 }
 
-std::optional<Problem> apply_prompt(RequestDraft& draft, std::string_view name, const json::value& value) {
+std::optional<Problem> apply_prompt(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   draft.has_prompt = true;
-  if (const json::string* string = value.if_string()) {
+  if (const boost::json::string* string = value.if_string()) {
     draft.request().prompt.assign(string->data(), string->size());
     return std::nullopt;
   }
-  const json::array* array = value.if_array();
+  const boost::json::array* array = value.if_array();
   if (array && !array->empty()) {
-    const json::value& first = array->front();
+    const boost::json::value& first = array->front();
     if (first.is_number()) return prompt_tokens(draft, std::string(name), *array);
     if (array->size() > 1) return bad_field(std::string(name), "only one prompt for each request is supported", "unsupported_parameter");
     if (first.is_string()) return apply_prompt(draft, name, first);
@@ -131,17 +130,17 @@ std::optional<Problem> apply_prompt(RequestDraft& draft, std::string_view name, 
   return bad_field(std::string(name), "prompt must be a string, or a list of one string or of token ids");
 }
 
-std::variant<ParsedRequest, Problem> parse_request(Request::Kind kind, std::string_view body, std::int32_t vocab_tokens) {
+std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens) {
   unsigned char first_block[16 << 10];   // most documents fit and take nothing from the heap
-  json::monotonic_resource memory(first_block, sizeof first_block);
+  boost::json::monotonic_resource memory(first_block, sizeof first_block);
   std::string error;
-  const std::optional<json::value> document = parse_json(body, &memory, error);
+  const std::optional<boost::json::value> document = json::parse_json(body, &memory, error);
   if (!document) return Problem{400, "the body is not valid JSON: " + error, "", "invalid_json", 0};
-  const json::object* object = document->if_object();
+  const boost::json::object* object = document->if_object();
   if (!object) return Problem{400, "the body must be a JSON object", "", "invalid_json", 0};
 
   RequestDraft draft;
-  draft.parsed.request = std::make_shared<Request>();
+  draft.parsed.request = std::make_shared<engine::Request>();
   draft.parsed.request->kind = kind;
   draft.vocab_tokens = vocab_tokens;
   for (const auto& member : *object)
@@ -150,4 +149,4 @@ std::variant<ParsedRequest, Problem> parse_request(Request::Kind kind, std::stri
   return std::move(draft.parsed);
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -4,19 +4,19 @@
 
 #include <utility>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 using Result = std::variant<ParsedRequest, Problem>;
 constexpr std::int32_t kVocab = 1000;
 
-Result parse(std::string_view body, Request::Kind kind = Request::Kind::kChat) { return parse_request(kind, body, kVocab); }
+Result parse(std::string_view body, engine::Request::Kind kind = engine::Request::Kind::kChat) { return parse_request(kind, body, kVocab); }
 
 // A chat request with more fields.
 Result with(const std::string& fields) { return parse(R"({"messages":[{"role":"user","content":"hi"}],)" + fields + "}"); }
-Result prompt(const std::string& fields) { return parse("{" + fields + "}", Request::Kind::kCompletion); }
+Result prompt(const std::string& fields) { return parse("{" + fields + "}", engine::Request::Kind::kCompletion); }
 
-Request good(const Result& result) {
+engine::Request good(const Result& result) {
   if (const Problem* problem = std::get_if<Problem>(&result)) {
     ADD_FAILURE() << problem->message;
     return {};
@@ -37,8 +37,8 @@ TEST(ParseRequest, EveryFieldArrives) {
   const Result result = with(R"("model":"m","max_tokens":5,"temperature":0.5,"top_p":0.25,"top_k":7,"min_p":0.125,"seed":9,"stop":["a","b"],
     "presence_penalty":1,"frequency_penalty":-1,"repeat_penalty":1.5,"logit_bias":{"7":2,"3":-100,"5":0},"logprobs":true,"top_logprobs":4,
     "stream":true,"stream_options":{"include_usage":true,"include_obfuscation":false},"n":1,"user":"u")");
-  const Request request = good(result);
-  EXPECT_EQ(request.messages, (std::vector<Message>{{"user", "hi", ""}}));
+  const engine::Request request = good(result);
+  EXPECT_EQ(request.messages, (std::vector<engine::Message>{{"user", "hi", ""}}));
   EXPECT_EQ(request.max_tokens, 5);
   EXPECT_EQ(request.sampling.temperature, 0.5f);
   EXPECT_EQ(request.sampling.top_p, 0.25f);
@@ -58,7 +58,7 @@ TEST(ParseRequest, EveryFieldArrives) {
 }
 
 TEST(ParseRequest, DefaultsAreTheEngines) {
-  const Request request = good(with(R"("temperature":null,"max_tokens":null,"stop":null,"stream_options":null,"logit_bias":null)")), fresh;
+  const engine::Request request = good(with(R"("temperature":null,"max_tokens":null,"stop":null,"stream_options":null,"logit_bias":null)")), fresh;
   EXPECT_EQ(request.sampling.temperature, fresh.sampling.temperature);
   for (const char* tiny : {"1e-40", "1e-9", "0"}) {
     EXPECT_EQ(good(with("\"temperature\":" + std::string(tiny))).sampling.temperature, 0) << "the likeliest token, and so repeatable";
@@ -68,11 +68,11 @@ TEST(ParseRequest, DefaultsAreTheEngines) {
 }
 
 TEST(ParseRequest, MessagesOfTextParts) {
-  const Request request = good(parse(R"({"messages":[
+  const engine::Request request = good(parse(R"({"messages":[
     {"role":"system","content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]},
     {"role":"developer","content":"","name":"n"},
     {"role":"assistant","content":"x","refusal":null,"tool_calls":[],"function_call":null,"audio":null,"annotations":[]}]})"));
-  EXPECT_EQ(request.messages, (std::vector<Message>{{"system", "a\nb", ""}, {"developer", "", "n"}, {"assistant", "x", ""}}));
+  EXPECT_EQ(request.messages, (std::vector<engine::Message>{{"system", "a\nb", ""}, {"developer", "", "n"}, {"assistant", "x", ""}}));
 }
 
 TEST(ParseRequest, WrongMessagesAreNamed) {
@@ -208,4 +208,4 @@ TEST(ParseRequest, AKeyGivenTwiceIsRefusedByName) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -5,7 +5,7 @@
 
 #include "base/json/json_text.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 std::string_view type_of(int status) {
@@ -25,7 +25,7 @@ void append_text_or_null(std::string& out, std::string_view text) {
   if (text.empty())
     out += "null";
   else
-    append_json_string(out, text);
+    json::append_json_string(out, text);
 }
 
 }   // namespace
@@ -34,18 +34,18 @@ Problem bad_field(std::string param, std::string message, std::string code) {
   return {400, std::move(message), std::move(param), std::move(code), 0};
 }
 
-Problem problem_of(const Failure& failure) {
+Problem problem_of(const engine::Failure& failure) {
   switch (failure.code) {
-    case Failure::Code::kBadRequest:
+    case engine::Failure::Code::kBadRequest:
       return {400, failure.message, failure.param, "invalid_value", 0};
-    case Failure::Code::kContextOverflow:
+    case engine::Failure::Code::kContextOverflow:
       return {400, failure.message, failure.param.empty() ? "messages" : failure.param, "context_length_exceeded", 0};
-    case Failure::Code::kOverloaded:
+    case engine::Failure::Code::kOverloaded:
       return {503, failure.message, "", "overloaded", 1};
-    case Failure::Code::kShuttingDown:
+    case engine::Failure::Code::kShuttingDown:
       return {503, failure.message, "", "shutting_down", 5};
-    case Failure::Code::kCancelled:
-    case Failure::Code::kInternal:
+    case engine::Failure::Code::kCancelled:
+    case engine::Failure::Code::kInternal:
       break;
   }
   return {500, failure.message, "", "internal_error", 0};
@@ -53,17 +53,17 @@ Problem problem_of(const Failure& failure) {
 
 std::string problem_json(const Problem& problem) {
   std::string out = "{\"error\":{\"message\":";
-  append_json_string(out, problem.message);
+  json::append_json_string(out, problem.message);
   out += ",\"type\":";
-  append_json_string(out, type_of(problem.status));
+  json::append_json_string(out, type_of(problem.status));
   out += ",\"param\":";
   append_text_or_null(out, problem.param);
   out += ",\"code\":";
   append_text_or_null(out, problem.code);
   out += ",\"status\":";
-  append_json_number(out, problem.status);
+  json::append_json_number(out, problem.status);
   out += "}}";
   return out;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

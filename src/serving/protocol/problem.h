@@ -5,7 +5,7 @@
 
 #include "serving/engine/engine.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 
 struct Problem {
   int status = 500;
@@ -17,9 +17,9 @@ struct Problem {
 
 // 400 about a field.
 [[nodiscard]] Problem bad_field(std::string param, std::string message, std::string code = "invalid_value");
-[[nodiscard]] Problem problem_of(const Failure& failure);
+[[nodiscard]] Problem problem_of(const engine::Failure& failure);
 
 // {"error":{"message","type","param","code","status"}}; type follows from the status.
 [[nodiscard]] std::string problem_json(const Problem& problem);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -2,7 +2,7 @@
 
 #include <charconv>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 struct Resource {
@@ -94,4 +94,4 @@ std::optional<std::string_view> query_value(std::string_view query, std::string_
   return std::nullopt;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

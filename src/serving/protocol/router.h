@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 
 enum class Route : std::uint8_t { kNone, kChat, kCompletion, kModels, kModel, kHealth, kMetrics, kCache, kCacheConfig };
 inline constexpr std::size_t kRouteCount = 9;
@@ -32,4 +32,4 @@ struct RouteMatch {
 // The first value of `name` in a query, as it stands there.
 [[nodiscard]] std::optional<std::string_view> query_value(std::string_view query, std::string_view name);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 TEST(Router, Paths) {
@@ -30,4 +30,4 @@ TEST(Router, Query) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

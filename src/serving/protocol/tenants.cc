@@ -4,7 +4,7 @@
 #include <set>
 #include <stdexcept>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 std::string_view bearer(std::string_view authorization) {
@@ -53,4 +53,4 @@ std::optional<Caller> Tenants::identify(std::string_view authorization) const {
   return found ? std::optional(*found) : std::nullopt;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -9,7 +9,7 @@
 
 #include "tensorcache/key.h"
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 
 // What the tenant "" is called for people: whose what is stored is shared.
 inline constexpr const char* kSharedByAll = "(shared by all)";
@@ -52,4 +52,4 @@ class Tenants {
   bool several_ = false;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

@@ -4,7 +4,7 @@
 
 #include <stdexcept>
 
-namespace tensorcache {
+namespace tensorcache::protocol {
 namespace {
 
 TEST(Tenants, WithoutKeysEverybodyIsTheDefault) {
@@ -43,4 +43,4 @@ TEST(Tenants, SharedTenantsAreOneAndNoTenantCanBeNamedSo) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::protocol

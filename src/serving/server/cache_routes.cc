@@ -8,23 +8,23 @@
 #include "base/json/json_document.h"
 #include "base/json/json_text.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 constexpr std::size_t kDefaultLimit = 20, kMaxLimit = 1000;
 
 void member(std::string& out, std::string_view name, std::uint64_t value) {
   if (out.back() != '{') out += ',';
-  append_json_string(out, name);
+  json::append_json_string(out, name);
   out += ':';
-  append_json_number(out, value);
+  json::append_json_number(out, value);
 }
 
 void append_kinds(std::string& out, const Stats& stats) {
   out += "\"kinds\":{";
   for (std::size_t kind = 0; kind < kKindCount; ++kind) {
     if (kind > 0) out += ',';
-    append_json_string(out, kind_name(static_cast<Kind>(kind)));
+    json::append_json_string(out, kind_name(static_cast<Kind>(kind)));
     out += ":{";
     member(out, "entries", stats.kinds[kind].entries);
     member(out, "value_bytes", stats.kinds[kind].value_bytes);
@@ -34,7 +34,7 @@ void append_kinds(std::string& out, const Stats& stats) {
   out += '}';
 }
 
-void append_budget(std::string& out, const Stats& stats, const host::MemoryState& memory) {
+void append_budget(std::string& out, const Stats& stats, const sizing::MemoryState& memory) {
   member(out, "capacity_bytes", stats.capacity_bytes);
   member(out, "used_bytes", stats.used_bytes);
   member(out, "peak_bytes", stats.peak_bytes);
@@ -63,24 +63,24 @@ void append_disk(std::string& out, const DiskStats& stats) {
   member(out, "read_errors", stats.read_errors);
   member(out, "write_errors", stats.write_errors);
   out += stats.degraded ? ",\"degraded\":true,\"reason\":" : ",\"degraded\":false,\"reason\":";
-  append_json_string(out, stats.reason);
+  json::append_json_string(out, stats.reason);
   out += "},";
 }
 
 void append_entry(std::string& out, const EntryInfo& entry) {
   out += "{\"key\":\"" + entry.key.hex() + "\",\"kind\":";
-  append_json_string(out, kind_name(entry.kind));
+  json::append_json_string(out, kind_name(entry.kind));
   out += ",\"value_bytes\":";
-  append_json_number(out, entry.value_bytes);
+  json::append_json_number(out, entry.value_bytes);
   out += ",\"hits\":";
-  append_json_number(out, entry.hits);
+  json::append_json_number(out, entry.hits);
   out += ",\"age_ms\":";
-  append_json_number(out, std::int64_t{entry.age.count()});
+  json::append_json_number(out, std::int64_t{entry.age.count()});
   out += entry.chained ? ",\"chained\":true}" : ",\"chained\":false}";
 }
 
 std::optional<std::size_t> parse_limit(std::string_view query) {
-  const std::optional<std::string_view> text = query_value(query, "limit");
+  const std::optional<std::string_view> text = protocol::query_value(query, "limit");
   if (!text) return kDefaultLimit;
   std::size_t limit = 0;
   const auto end = std::from_chars(text->data(), text->data() + text->size(), limit);
@@ -89,29 +89,30 @@ std::optional<std::size_t> parse_limit(std::string_view query) {
 }
 
 // A size in bytes out of a number or a text.
-std::optional<Problem> read_size(const std::string& name, const boost::json::value& value, std::uint64_t least, std::optional<std::uint64_t>* bytes) {
+std::optional<protocol::Problem> read_size(const std::string& name, const boost::json::value& value, std::uint64_t least,
+                                           std::optional<std::uint64_t>* bytes) {
   if (value.is_string()) {
     const auto parsed = parse_size(std::string_view(value.get_string()));
-    if (!parsed) return bad_field(name, name + ": " + parsed.error);
+    if (!parsed) return protocol::bad_field(name, name + ": " + parsed.error);
     *bytes = *parsed;
   } else {
     boost::system::error_code failed;
     *bytes = value.to_number<std::uint64_t>(failed);
-    if (failed) return bad_field(name, name + " must be a number of bytes or a text like \"4GiB\"");
+    if (failed) return protocol::bad_field(name, name + " must be a number of bytes or a text like \"4GiB\"");
   }
-  if (**bytes < least) return bad_field(name, name + " must be at least " + format_size(least));
+  if (**bytes < least) return protocol::bad_field(name, name + " must be at least " + format_size(least));
   return std::nullopt;
 }
 
-constexpr std::uint64_t kLeastMemory = std::uint64_t{1} << 20, kLeastDisk = std::uint64_t{64} << 20;
+constexpr std::uint64_t kMinMemory = std::uint64_t{1} << 20, kMinDisk = std::uint64_t{64} << 20;
 
-std::optional<Problem> not_admin(const Caller& caller) {
+std::optional<protocol::Problem> not_admin(const protocol::Caller& caller) {
   if (caller.admin) return std::nullopt;
-  return Problem{403, "/cache/config is everybody's and needs an admin's API key", "", "admin_required", 0};
+  return protocol::Problem{403, "/cache/config is everybody's and needs an admin's API key", "", "admin_required", 0};
 }
 
 Reply config_reply(const Service& service, std::uint64_t disk_size) {
-  const host::MemoryState memory = service.memory->state();
+  const sizing::MemoryState memory = service.memory->state();
   Reply reply;
   reply.body = "{";
   member(reply.body, "memory", memory.capacity_bytes);
@@ -128,29 +129,29 @@ struct Deletion {
   std::optional<std::chrono::milliseconds> older_than;
 };
 
-std::optional<Problem> read_deletion(std::string_view query, Deletion& wanted) {
+std::optional<protocol::Problem> read_deletion(std::string_view query, Deletion& wanted) {
   while (!query.empty()) {
     const std::string_view parameter = query.substr(0, query.find('&'));
     query.remove_prefix(std::min(parameter.size() + 1, query.size()));
     const std::string name(parameter.substr(0, parameter.find('=')));
-    const std::string value = percent_decoded(parameter.substr(std::min(name.size() + 1, parameter.size())));
+    const std::string value = protocol::percent_decoded(parameter.substr(std::min(name.size() + 1, parameter.size())));
     if (name == "scope" && value == "all") {
       wanted.all = true;
       continue;
     }
-    if (name == "scope") return bad_field(name, "scope must be all");
+    if (name == "scope") return protocol::bad_field(name, "scope must be all");
     if (name != "tenant" && name != "model" && name != "older_than") {
-      return bad_field(name, "unknown parameter '" + name + "'; there are tenant, model, older_than and scope", "unknown_parameter");
+      return protocol::bad_field(name, "unknown parameter '" + name + "'; there are tenant, model, older_than and scope", "unknown_parameter");
     }
-    if (value.empty()) return bad_field(name, name + " must not be empty");
+    if (value.empty()) return protocol::bad_field(name, name + " must not be empty");
     std::optional<std::string>& text = name == "tenant" ? wanted.tenant : wanted.model;
-    if (name == "older_than" ? wanted.older_than.has_value() : text.has_value()) return bad_field(name, name + " is given twice");
+    if (name == "older_than" ? wanted.older_than.has_value() : text.has_value()) return protocol::bad_field(name, name + " is given twice");
     if (name != "older_than") {
       text = value;
       continue;
     }
     const auto time = parse_duration(value);
-    if (!time) return bad_field(name, name + ": " + time.error);
+    if (!time) return protocol::bad_field(name, name + ": " + time.error);
     wanted.older_than = *time;
   }
   return std::nullopt;
@@ -162,7 +163,7 @@ std::vector<std::uint32_t> sources_of(const Service& service, const std::string&
   const auto add = [&](std::uint32_t source) {
     if (std::find(sources.begin(), sources.end(), source) == sources.end()) sources.push_back(source);
   };
-  const Engine* engine = service.engine.load();
+  const engine::Engine* engine = service.engine.load();
   if (engine && engine->info().model_name == model) add(engine->info().source);
   std::uint32_t number = 0;
   const auto end = std::from_chars(model.data(), model.data() + model.size(), number, 16);
@@ -172,15 +173,15 @@ std::vector<std::uint32_t> sources_of(const Service& service, const std::string&
 
 }   // namespace
 
-Reply show_config(const Service& service, const Caller& caller) {
+Reply show_config(const Service& service, const protocol::Caller& caller) {
   if (const auto problem = not_admin(caller)) return problem_reply(*problem);
   return config_reply(service, service.cache.disk_stats().capacity_bytes);
 }
 
-Reply change_config(Service& service, const Caller& caller, std::string_view body) {
+Reply change_config(Service& service, const protocol::Caller& caller, std::string_view body) {
   if (const auto problem = not_admin(caller)) return problem_reply(*problem);
   std::string error;
-  const auto document = parse_json(body, {}, error);
+  const auto document = json::parse_json(body, {}, error);
   if (!document || !document->is_object()) {
     return problem_reply({400, document ? "the body must be a JSON object" : "the body is not valid JSON: " + error, "", "invalid_json", 0});
   }
@@ -189,16 +190,17 @@ Reply change_config(Service& service, const Caller& caller, std::string_view bod
   for (const auto& item : document->get_object()) {
     const std::string name(item.key());
     const bool is_memory = name == "memory";
-    if (!is_memory && name != "disk_size") return problem_reply(bad_field(name, "unknown field '" + name + "'", "unknown_parameter"));
-    if (!is_memory && service.cache.disk_stats().directory.empty()) return problem_reply(bad_field(name, "disk_size: there is no disk cache"));
+    if (!is_memory && name != "disk_size") return problem_reply(protocol::bad_field(name, "unknown field '" + name + "'", "unknown_parameter"));
+    if (!is_memory && service.cache.disk_stats().directory.empty())
+      return problem_reply(protocol::bad_field(name, "disk_size: there is no disk cache"));
     automatic = automatic || (is_memory && item.value() == "auto");
     if (is_memory && automatic) continue;
-    const auto problem = read_size(name, item.value(), is_memory ? kLeastMemory : kLeastDisk, is_memory ? &memory : &disk_size);
+    const auto problem = read_size(name, item.value(), is_memory ? kMinMemory : kMinDisk, is_memory ? &memory : &disk_size);
     if (problem) return problem_reply(*problem);
   }
   const std::uint64_t machine = service.memory->total_bytes();
   if (memory && machine > 0 && *memory > machine) {
-    return problem_reply(bad_field("memory", "memory: " + format_size(*memory) + " is more than there is (" + format_size(machine) + ")"));
+    return problem_reply(protocol::bad_field("memory", "memory: " + format_size(*memory) + " is more than there is (" + format_size(machine) + ")"));
   }
   if (disk_size) service.cache.resize_disk(*disk_size);
   if (automatic) service.memory->set_automatic();
@@ -206,10 +208,10 @@ Reply change_config(Service& service, const Caller& caller, std::string_view bod
   return config_reply(service, disk_size.value_or(service.cache.disk_stats().capacity_bytes));
 }
 
-Reply show_cache(const Service& service, const Caller& caller, std::string_view query) {
+Reply show_cache(const Service& service, const protocol::Caller& caller, std::string_view query) {
   const std::optional<std::size_t> limit = parse_limit(query);
-  if (!limit) return problem_reply(bad_field("limit", "limit must be a number from 0 to " + std::to_string(kMaxLimit)));
-  const std::uint64_t owner = tenant_owner(caller.tenant);
+  if (!limit) return problem_reply(protocol::bad_field("limit", "limit must be a number from 0 to " + std::to_string(kMaxLimit)));
+  const std::uint64_t owner = engine::tenant_owner(caller.tenant);
   // The whole budget and its counters would tell one tenant what the others do.
   const Stats stats = caller.admin ? service.cache.stats() : service.cache.stats(owner);
   Reply reply;
@@ -228,23 +230,23 @@ Reply show_cache(const Service& service, const Caller& caller, std::string_view 
   return reply;
 }
 
-Reply clear_cache(Service& service, const Caller& caller, std::string_view query) {
+Reply clear_cache(Service& service, const protocol::Caller& caller, std::string_view query) {
   Deletion wanted;
   if (const auto problem = read_deletion(query, wanted)) return problem_reply(*problem);
   if (!caller.admin && service.options.share_across_tenants) {
     return problem_reply({403, "tenants share what is stored, so deleting it needs an admin's API key", "", "admin_required", 0});
   }
   if (!caller.admin && wanted.all) return problem_reply({403, "what all tenants have needs an admin's API key", "scope", "admin_required", 0});
-  if (wanted.all && wanted.tenant) return problem_reply(bad_field("scope", "scope=all and a tenant do not go together"));
-  if (service.options.share_across_tenants && wanted.tenant && *wanted.tenant != kSharedByAll) {
-    return problem_reply(bad_field("tenant", "tenants share what is stored here: there is nothing of one tenant alone"));
+  if (wanted.all && wanted.tenant) return problem_reply(protocol::bad_field("scope", "scope=all and a tenant do not go together"));
+  if (service.options.share_across_tenants && wanted.tenant && *wanted.tenant != protocol::kSharedByAll) {
+    return problem_reply(protocol::bad_field("tenant", "tenants share what is stored here: there is nothing of one tenant alone"));
   }
   if (!caller.admin && wanted.tenant && *wanted.tenant != caller.tenant) {
     return problem_reply({403, "what another tenant has needs an admin's API key", "tenant", "admin_required", 0});
   }
   if (!caller.admin) wanted.tenant = caller.tenant;
   Selection what{.older_than = wanted.older_than};
-  if (wanted.tenant) what.owner = tenant_owner(*wanted.tenant == kSharedByAll ? "" : *wanted.tenant);
+  if (wanted.tenant) what.owner = engine::tenant_owner(*wanted.tenant == protocol::kSharedByAll ? "" : *wanted.tenant);
   std::uint64_t removed = 0;
   if (wanted.model) {
     const std::vector<std::uint32_t> sources = sources_of(service, *wanted.model);
@@ -263,4 +265,4 @@ Reply clear_cache(Service& service, const Caller& caller, std::string_view query
   return reply;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

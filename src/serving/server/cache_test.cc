@@ -5,16 +5,16 @@
 
 #include "testing/server/client.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 using namespace std::chrono_literals;
 
-class CacheBehaviour : public ServerTest {};
+class CacheBehaviour : public testing::ServerTest {};
 
 TEST_F(CacheBehaviour, TheSameRequestAgainIsTheSameAnswerWithoutTheEngine) {
-  start({}, FakeEngine::say({"Hel", "lo"}));
-  const ClientReply first = post(chat_body("hi")), second = post(chat_body("hi"));
+  start({}, testing::FakeEngine::say({"Hel", "lo"}));
+  const testing::ClientReply first = post(testing::chat_body("hi")), second = post(testing::chat_body("hi"));
   EXPECT_EQ(first.text(), "Hello");
   EXPECT_EQ(second.text(), "Hello");
   EXPECT_EQ(first.header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
@@ -29,28 +29,29 @@ TEST_F(CacheBehaviour, TheSameRequestAgainIsTheSameAnswerWithoutTheEngine) {
 }
 
 TEST_F(CacheBehaviour, StreamedOrNotFromEitherKindOfFirstRequest) {
-  start({}, FakeEngine::say({"Hel", "", "lo"}));
+  start({}, testing::FakeEngine::say({"Hel", "", "lo"}));
   const std::string logprobs = R"("logprobs":true,"top_logprobs":1)", stream = R"("stream":true,"stream_options":{"include_usage":true},)";
   for (const std::string first_words : {"plain first", "stream first"}) {
     const bool plain_first = first_words == "plain first";
-    const std::string plain = chat_body(first_words, logprobs), streamed = chat_body(first_words, stream + logprobs);
-    const ClientReply a = post(plain_first ? plain : streamed), b = post(plain_first ? streamed : plain), c = post(plain_first ? plain : streamed);
+    const std::string plain = testing::chat_body(first_words, logprobs), streamed = testing::chat_body(first_words, stream + logprobs);
+    const testing::ClientReply a = post(plain_first ? plain : streamed), b = post(plain_first ? streamed : plain),
+                               c = post(plain_first ? plain : streamed);
     EXPECT_EQ(a.text(), "Hello");
     EXPECT_EQ(b.text(), "Hello");
     EXPECT_EQ(c.text(), "Hello");
     EXPECT_EQ(b.header("cache-status"), "TensorCache; hit; detail=answer");
-    const ClientReply& events = plain_first ? b : a;
+    const testing::ClientReply& events = plain_first ? b : a;
     EXPECT_EQ(events.events().back(), "[DONE]");
     EXPECT_EQ(boost::json::parse(events.events()[1]).at("choices").at(0).at("logprobs").at("content").at(0).at("token"), "Hel");
     EXPECT_EQ(boost::json::parse(events.events()[events.events().size() - 2]).at("usage").at("completion_tokens"), 3);
-    const ClientReply& whole = plain_first ? a : b;
+    const testing::ClientReply& whole = plain_first ? a : b;
     EXPECT_EQ(whole.json().at("choices").at(0).at("logprobs").at("content").as_array().size(), 3u);
   }
   EXPECT_EQ(engine_->submitted(), 2u);
 }
 
 TEST_F(CacheBehaviour, SampledAnswersAreNotReused) {
-  start({}, FakeEngine::say({"x"}));
+  start({}, testing::FakeEngine::say({"x"}));
   const std::string sampled = R"({"messages":[{"role":"user","content":"hi"}],"temperature":1)";
   EXPECT_EQ(post(sampled + "}").header("cache-status"), "TensorCache; fwd=bypass; detail=\"sampled: set temperature=0 or seed\"");
   EXPECT_EQ(post(sampled + "}").header("cache-status"), "TensorCache; fwd=bypass; detail=\"sampled: set temperature=0 or seed\"");
@@ -63,7 +64,7 @@ TEST_F(CacheBehaviour, SampledAnswersAreNotReused) {
 TEST_F(CacheBehaviour, SampledAnswersAreReusedOnRequest) {
   ServerOptions options;
   options.cache_sampled = true;
-  start(options, FakeEngine::say({"x"}));
+  start(options, testing::FakeEngine::say({"x"}));
   const std::string sampled = R"({"messages":[{"role":"user","content":"hi"}],"temperature":1})";
   (void)post(sampled);
   EXPECT_EQ(post(sampled).header("cache-status"), "TensorCache; hit; detail=answer");
@@ -72,94 +73,95 @@ TEST_F(CacheBehaviour, SampledAnswersAreReusedOnRequest) {
 TEST_F(CacheBehaviour, AnswersCanBeSwitchedOff) {
   ServerOptions options;
   options.cache_answers = false;
-  start(options, FakeEngine::say({"x"}));
-  (void)post(chat_body("hi"));
-  EXPECT_EQ(post(chat_body("hi")).header("cache-status"), "TensorCache; fwd=bypass; detail=\"answers are off\"");
+  start(options, testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("hi"));
+  EXPECT_EQ(post(testing::chat_body("hi")).header("cache-status"), "TensorCache; fwd=bypass; detail=\"answers are off\"");
 }
 
 TEST_F(CacheBehaviour, NoCacheComputesAnewAndStores) {
-  start({}, FakeEngine::say({"x"}));
-  (void)post(chat_body("hi"));
-  const ClientReply anew = post(chat_body("hi"), "Cache-Control: no-cache\r\n");
+  start({}, testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("hi"));
+  const testing::ClientReply anew = post(testing::chat_body("hi"), "Cache-Control: no-cache\r\n");
   EXPECT_EQ(anew.header("cache-status"), "TensorCache; fwd=request; stored; detail=miss");
   EXPECT_EQ(engine_->submitted(), 2u);
   EXPECT_FALSE(engine_->job(1).request->use_prefix_cache);
   EXPECT_TRUE(engine_->job(0).request->use_prefix_cache);
-  EXPECT_EQ(post(chat_body("hi")).header("cache-status"), "TensorCache; hit; detail=answer");
+  EXPECT_EQ(post(testing::chat_body("hi")).header("cache-status"), "TensorCache; hit; detail=answer");
 }
 
 TEST_F(CacheBehaviour, NoStoreKeepsNothingButMayBeServed) {
-  start({}, FakeEngine::say({"x"}));
-  EXPECT_EQ(post(chat_body("hi"), "Cache-Control: no-store\r\n").header("cache-status"), "TensorCache; fwd=miss; detail=miss");
+  start({}, testing::FakeEngine::say({"x"}));
+  EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: no-store\r\n").header("cache-status"), "TensorCache; fwd=miss; detail=miss");
   EXPECT_FALSE(engine_->job(0).request->store_prefix);
   EXPECT_EQ(cache_.stats().kinds[static_cast<int>(Kind::kAnswer)].entries, 0u);
-  (void)post(chat_body("hi"));
-  EXPECT_EQ(post(chat_body("hi"), "Cache-Control: no-store\r\n").header("cache-status"), "TensorCache; hit; detail=answer");
+  (void)post(testing::chat_body("hi"));
+  EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: no-store\r\n").header("cache-status"), "TensorCache; hit; detail=answer");
 }
 
 TEST_F(CacheBehaviour, OnlyIfCached) {
-  start({}, FakeEngine::say({"x"}));
-  const ClientReply none = post(chat_body("hi"), "Cache-Control: only-if-cached\r\n");
+  start({}, testing::FakeEngine::say({"x"}));
+  const testing::ClientReply none = post(testing::chat_body("hi"), "Cache-Control: only-if-cached\r\n");
   EXPECT_EQ(none.status, 504);
   EXPECT_EQ(none.error("code"), "not_cached");
   EXPECT_EQ(engine_->submitted(), 0u);
-  (void)post(chat_body("hi"));
-  EXPECT_EQ(post(chat_body("hi"), "Cache-Control: only-if-cached\r\n").text(), "x");
+  (void)post(testing::chat_body("hi"));
+  EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: only-if-cached\r\n").text(), "x");
 }
 
 TEST_F(CacheBehaviour, MaxAge) {
-  start({}, FakeEngine::say({"x"}));
-  (void)post(chat_body("hi"));
-  EXPECT_EQ(post(chat_body("hi"), "Cache-Control: max-age=60\r\n").header("cache-status"), "TensorCache; hit; detail=answer");
+  start({}, testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("hi"));
+  EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: max-age=60\r\n").header("cache-status"), "TensorCache; hit; detail=answer");
   std::this_thread::sleep_for(5ms);
-  EXPECT_EQ(post(chat_body("hi"), "Cache-Control: max-age=0\r\n").header("cache-status"), "TensorCache; fwd=request; stored; detail=miss");
+  EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: max-age=0\r\n").header("cache-status"), "TensorCache; fwd=request; stored; detail=miss");
   std::this_thread::sleep_for(5ms);
-  EXPECT_EQ(post(chat_body("hi"), "Cache-Control: foo, max-age=soon\r\n").header("cache-status"), "TensorCache; fwd=request; stored; detail=miss");
+  EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: foo, max-age=soon\r\n").header("cache-status"),
+            "TensorCache; fwd=request; stored; detail=miss");
 }
 
 TEST_F(CacheBehaviour, TimeToLive) {
   ServerOptions options;
   options.answer_time_to_live = 1ms;
-  start(options, FakeEngine::say({"x"}));
-  (void)post(chat_body("hi"));
+  start(options, testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("hi"));
   std::this_thread::sleep_for(10ms);
-  EXPECT_EQ(post(chat_body("hi")).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
+  EXPECT_EQ(post(testing::chat_body("hi")).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
 }
 
 TEST_F(CacheBehaviour, AReusedPrefixIsSaid) {
   start();
-  Client one = client();
-  one.post(chat_body("hi"));
-  const FakeEngine::Job job = engine_->job(0);
-  job.begin(1000, 960, Fidelity::kExactKv);
+  testing::Client one = client();
+  one.post(testing::chat_body("hi"));
+  const testing::FakeEngine::Job job = engine_->job(0);
+  job.begin(1000, 960, engine::Fidelity::kExactKv);
   job.say("x");
-  job.sink->on_finish({FinishReason::kStop, {1000, 1, 960}, {}, {}, {}});
-  const ClientReply reply = one.read();
+  job.sink->on_finish({engine::FinishReason::kStop, {1000, 1, 960}, {}, {}, {}});
+  const testing::ClientReply reply = one.read();
   EXPECT_EQ(reply.header("cache-status"), "TensorCache; fwd=miss; stored; detail=\"prefix; tokens=960; fidelity=exact-kv\"");
   EXPECT_EQ(reply.json().at("usage").at("prompt_tokens_details").at("cached_tokens"), 960);
 }
 
 TEST_F(CacheBehaviour, IdenticalRequestsInFlightShareOneComputation) {
   start();
-  std::vector<Client> clients;
+  std::vector<testing::Client> clients;
   for (int i = 0; i < 8; ++i) {
     clients.push_back(client());
-    clients.back().post(chat_body("hi", i % 2 ? R"("stream":true)" : ""));
+    clients.back().post(testing::chat_body("hi", i % 2 ? R"("stream":true)" : ""));
     if (i == 0) {
       ASSERT_TRUE(engine_->job(0).request);
     }
   }
-  const FakeEngine::Job job = engine_->job(0);
+  const testing::FakeEngine::Job job = engine_->job(0);
   job.begin();
   job.say("Hel");
   ASSERT_TRUE(clients[1].read_until("Hel")) << "a follower gets the stream while it is produced";
   clients.push_back(client());
-  clients.back().post(chat_body("hi", R"("stream":true)"));
+  clients.back().post(testing::chat_body("hi", R"("stream":true)"));
   ASSERT_TRUE(clients.back().read_until("Hel")) << "who comes late gets it from the start";
   job.say("lo");
   job.finish();
   for (std::size_t i = 0; i < clients.size(); ++i) {
-    const ClientReply reply = clients[i].read();
+    const testing::ClientReply reply = clients[i].read();
     EXPECT_EQ(reply.text(), "Hello") << i;
     EXPECT_EQ(reply.header("cache-status").find("collapsed") != std::string::npos, i > 0) << i << reply.header("cache-status");
   }
@@ -168,10 +170,10 @@ TEST_F(CacheBehaviour, IdenticalRequestsInFlightShareOneComputation) {
 
 TEST_F(CacheBehaviour, ANoCacheRequestNeverJoins) {
   start();
-  Client one = client(), two = client();
-  one.post(chat_body("hi"));
+  testing::Client one = client(), two = client();
+  one.post(testing::chat_body("hi"));
   (void)engine_->job(0);
-  two.post(chat_body("hi"), "Cache-Control: no-cache\r\n");
+  two.post(testing::chat_body("hi"), "Cache-Control: no-cache\r\n");
   ASSERT_TRUE(engine_->job(1).request);
   for (int i = 0; i < 2; ++i) engine_->job(static_cast<std::size_t>(i)).begin(), engine_->job(static_cast<std::size_t>(i)).finish();
   EXPECT_EQ(one.read().status, 200);
@@ -181,7 +183,7 @@ TEST_F(CacheBehaviour, ANoCacheRequestNeverJoins) {
 TEST_F(CacheBehaviour, SampledRequestsInFlightAreNotShared) {
   start();
   const std::string sampled = R"({"messages":[{"role":"user","content":"hi"}]})";
-  Client one = client(), two = client();
+  testing::Client one = client(), two = client();
   one.post(sampled);
   two.post(sampled);
   ASSERT_TRUE(engine_->job(1).request);
@@ -196,11 +198,11 @@ constexpr std::string_view kA = "Authorization: Bearer key-a\r\n", kB = "Authori
                            kRoot = "Authorization: Bearer key-root\r\n";
 
 TEST_F(CacheBehaviour, TenantsSeeNothingOfEachOther) {
-  start(two_tenants(), FakeEngine::say({"x"}));
-  (void)post(chat_body("hi"), kA);
-  EXPECT_EQ(post(chat_body("hi"), kA).header("cache-status"), "TensorCache; hit; detail=answer");
-  EXPECT_EQ(post(chat_body("hi"), std::string(kB) + "Cache-Control: only-if-cached\r\n").status, 504);
-  EXPECT_EQ(post(chat_body("hi"), kB).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
+  start(two_tenants(), testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("hi"), kA);
+  EXPECT_EQ(post(testing::chat_body("hi"), kA).header("cache-status"), "TensorCache; hit; detail=answer");
+  EXPECT_EQ(post(testing::chat_body("hi"), std::string(kB) + "Cache-Control: only-if-cached\r\n").status, 504);
+  EXPECT_EQ(post(testing::chat_body("hi"), kB).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
   EXPECT_NE(engine_->job(0).request->tenant, engine_->job(1).request->tenant);
 
   EXPECT_EQ(get("/cache", kA).json().at("kinds").at("answer").at("entries"), 1);
@@ -209,15 +211,15 @@ TEST_F(CacheBehaviour, TenantsSeeNothingOfEachOther) {
   EXPECT_EQ(get("/cache", kRoot).json().at("kinds").at("answer").at("entries"), 2);
   EXPECT_EQ(get("/cache", kRoot).json().at("capacity_bytes"), 16 << 20);
   EXPECT_EQ(get("/cache", kA, "DELETE").json().at("removed"), 1);
-  EXPECT_EQ(post(chat_body("hi"), kB).header("cache-status"), "TensorCache; hit; detail=answer");
+  EXPECT_EQ(post(testing::chat_body("hi"), kB).header("cache-status"), "TensorCache; hit; detail=answer");
   EXPECT_EQ(get("/metrics", kA).status, 403);
   EXPECT_EQ(get("/metrics", kRoot).status, 200);
 }
 
 TEST_F(CacheBehaviour, AnAdminDeletesWhatAnyTenantHas) {
-  start(two_tenants(), FakeEngine::say({"x"}));
+  start(two_tenants(), testing::FakeEngine::say({"x"}));
   const auto fill = [&] {
-    for (const std::string_view key : {kA, kB}) (void)post(chat_body("hi"), key);
+    for (const std::string_view key : {kA, kB}) (void)post(testing::chat_body("hi"), key);
   };
   fill();
   EXPECT_EQ(get("/cache?tenant=b", kA, "DELETE").status, 403);
@@ -238,58 +240,58 @@ TEST_F(CacheBehaviour, AnAdminDeletesWhatAnyTenantHas) {
 TEST_F(CacheBehaviour, WhatIsSharedOnlyAnAdminDeletes) {
   ServerOptions options = two_tenants();
   options.share_across_tenants = true;
-  start(options, FakeEngine::say({"x"}));
-  (void)post(chat_body("hi"), kA);
+  start(options, testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("hi"), kA);
   EXPECT_EQ(get("/cache", kB, "DELETE").status, 403);
   EXPECT_EQ(get("/cache", kRoot, "DELETE").json().at("removed"), 1);
 }
 
 TEST_F(CacheBehaviour, KeysCanBeChangedWhileItRuns) {
-  start(two_tenants(), FakeEngine::say({"x"}));
+  start(two_tenants(), testing::FakeEngine::say({"x"}));
   server_->set_api_keys({{"key-b", "b", false}, {"key-new", "a", false}});
-  EXPECT_EQ(post(chat_body("hi"), kA).status, 401);
-  EXPECT_EQ(post(chat_body("hi"), kB).status, 200);
-  EXPECT_EQ(post(chat_body("hi"), "Authorization: Bearer key-new\r\n").status, 200);
+  EXPECT_EQ(post(testing::chat_body("hi"), kA).status, 401);
+  EXPECT_EQ(post(testing::chat_body("hi"), kB).status, 200);
+  EXPECT_EQ(post(testing::chat_body("hi"), "Authorization: Bearer key-new\r\n").status, 200);
   EXPECT_THROW(server_->set_api_keys({}), std::invalid_argument);
   EXPECT_THROW(server_->set_api_keys({{"k", "a", false}, {"k", "b", false}}), std::invalid_argument);
-  EXPECT_EQ(post(chat_body("hi"), kB).status, 200);
+  EXPECT_EQ(post(testing::chat_body("hi"), kB).status, 200);
 }
 
 TEST_F(CacheBehaviour, TenantsInFlightAreNotShared) {
   start(two_tenants());
-  Client one = client(), two = client();
-  one.post(chat_body("hi"), kA);
-  two.post(chat_body("hi"), kB);
+  testing::Client one = client(), two = client();
+  one.post(testing::chat_body("hi"), kA);
+  two.post(testing::chat_body("hi"), kB);
   EXPECT_TRUE(engine_->job(1).request);
 }
 
 TEST_F(CacheBehaviour, SharingIsASetting) {
   ServerOptions options = two_tenants();
   options.share_across_tenants = true;
-  start(options, FakeEngine::say({"x"}));
-  (void)post(chat_body("hi"), kA);
-  EXPECT_EQ(post(chat_body("hi"), kB).header("cache-status"), "TensorCache; hit; detail=answer");
+  start(options, testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("hi"), kA);
+  EXPECT_EQ(post(testing::chat_body("hi"), kB).header("cache-status"), "TensorCache; hit; detail=answer");
 }
 
 TEST_F(CacheBehaviour, DeleteForgetsAndSaysHowMany) {
-  start({}, FakeEngine::say({"x"}));
-  (void)post(chat_body("one"));
-  (void)post(chat_body("two"));
-  const ClientReply listed = get("/cache?limit=1");
+  start({}, testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("one"));
+  (void)post(testing::chat_body("two"));
+  const testing::ClientReply listed = get("/cache?limit=1");
   EXPECT_EQ(listed.json().at("entries").as_array().size(), 1u);
   EXPECT_EQ(listed.json().at("entries").at(0).at("kind"), "answer");
   EXPECT_EQ(get("/cache?limit=x").status, 400);
   EXPECT_EQ(get("/cache", "", "DELETE").json().at("removed"), 2);
-  EXPECT_EQ(post(chat_body("one")).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
+  EXPECT_EQ(post(testing::chat_body("one")).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
 }
 
 TEST_F(CacheBehaviour, WhatTheEnginesSaltSaysIsPartOfTheKey) {
-  start({}, FakeEngine::say({"x"}));
+  start({}, testing::FakeEngine::say({"x"}));
   engine_->salt = "monday";
-  (void)post(chat_body("hi"));
+  (void)post(testing::chat_body("hi"));
   engine_->salt = "tuesday";
-  EXPECT_EQ(post(chat_body("hi")).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
+  EXPECT_EQ(post(testing::chat_body("hi")).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::server

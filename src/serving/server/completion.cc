@@ -13,7 +13,7 @@
 #include "serving/protocol/openai_json.h"
 #include "serving/protocol/parse_request.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 // GCC 12 miscompiles some temporaries within a co_await expression: what is passed to a coroutine here is a variable.
@@ -26,18 +26,18 @@ constexpr std::chrono::milliseconds kPlacePatience{500};   // until a stream's h
 // One completion on its way: what the request said and how it is answered.
 struct Completion {
   Exchange& exchange;
-  ParsedRequest parsed;
-  ReplyHead head;
-  CacheStatus status;
+  protocol::ParsedRequest parsed;
+  protocol::ReplyHead head;
+  protocol::CacheStatus status;
   Metrics::Source source = Metrics::Source::kComputed;
   Connection::Clock::time_point first_token{};
 
   [[nodiscard]] Connection& connection() const { return *exchange.connection; }
-  [[nodiscard]] std::string cache_status_line() const { return "Cache-Status: " + cache_status_text(status) + "\r\n"; }
+  [[nodiscard]] std::string cache_status_line() const { return "Cache-Status: " + protocol::cache_status_text(status) + "\r\n"; }
   void saw_token() {
     if (first_token == Connection::Clock::time_point{}) first_token = Connection::Clock::now();
   }
-  void count(const Usage& usage) {
+  void count(const engine::Usage& usage) {
     saw_token();
     exchange.service.metrics.count_answer(source, first_token - exchange.received, Connection::Clock::now() - exchange.received);
     exchange.record.source = Metrics::source_name(source);
@@ -45,7 +45,7 @@ struct Completion {
     exchange.record.first_token_seconds = std::chrono::duration<double>(first_token - exchange.received).count();
   }
   // Who follows another's computation had nothing of its prompt computed.
-  [[nodiscard]] Usage usage(Usage usage) const {
+  [[nodiscard]] engine::Usage usage(engine::Usage usage) const {
     if (status.collapsed) usage.cached_tokens = usage.prompt_tokens;
     return usage;
   }
@@ -57,7 +57,7 @@ class EventStream {
   explicit EventStream(Completion& completion)
       : completion_(completion), reply_(completion.head, completion.parsed.include_usage), bare_(completion.exchange.request.http_1_0) {}
 
-  [[nodiscard]] StreamReply& reply() { return reply_; }
+  [[nodiscard]] protocol::StreamReply& reply() { return reply_; }
   [[nodiscard]] std::string& events() { return events_; }
   [[nodiscard]] bool keep_alive() const { return framing_.keep_alive && !bare_; }
 
@@ -83,27 +83,28 @@ class EventStream {
 
  private:
   Completion& completion_;
-  StreamReply reply_;
+  protocol::StreamReply reply_;
   const bool bare_;
   Framing framing_;
   std::string events_, wire_;
 };
 
-CacheStatus::Bypass bypass_of(const ServerOptions& options, const ParsedRequest& parsed) {
-  if (!options.cache_answers) return CacheStatus::Bypass::kAnswersOff;
-  return parsed.request->sampling.repeatable() || options.cache_sampled ? CacheStatus::Bypass::kNone : CacheStatus::Bypass::kSampled;
+protocol::CacheStatus::Bypass bypass_of(const ServerOptions& options, const protocol::ParsedRequest& parsed) {
+  if (!options.cache_answers) return protocol::CacheStatus::Bypass::kAnswersOff;
+  return parsed.request->sampling.repeatable() || options.cache_sampled ? protocol::CacheStatus::Bypass::kNone
+                                                                        : protocol::CacheStatus::Bypass::kSampled;
 }
 
-Flights::Order make_order(const ServerOptions& options, const CacheControl& control, const ParsedRequest& parsed, const Engine& engine,
-                          bool eligible) {
-  const std::shared_ptr<Request>& request = parsed.request;
+answer::Flights::Order make_order(const ServerOptions& options, const protocol::CacheControl& control, const protocol::ParsedRequest& parsed,
+                                  const engine::Engine& engine, bool eligible) {
+  const std::shared_ptr<engine::Request>& request = parsed.request;
   const bool no_store = control.no_store || parsed.no_store;
   request->use_prefix_cache = !control.no_cache;
   request->store_prefix = !no_store;
-  Flights::Order order;
+  answer::Flights::Order order;
   if (eligible) {
     order.salt = engine.answer_salt();
-    order.key = answer_key(*request, engine.info().answer_fingerprint, order.salt);
+    order.key = answer::answer_key(*request, engine.info().answer_fingerprint, order.salt);
   }
   order.look_up = order.join = eligible && !control.no_cache;
   order.max_age = control.max_age;
@@ -116,16 +117,16 @@ Flights::Order make_order(const ServerOptions& options, const CacheControl& cont
 }
 
 // A stored answer.
-Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
-  Answer& answer = hit.answer;
+Task<bool> reply_from_store(Completion& completion, answer::Flights::Hit& hit) {
+  answer::Answer& answer = hit.answer;
   completion.source = Metrics::Source::kStored;
   completion.head.created_unix_s = answer.created_unix_s;
   answer.usage.cached_tokens = answer.usage.prompt_tokens;   // nothing was computed
   const std::string headers =
       completion.cache_status_line() + "Age: " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count()) + "\r\n";
   if (!completion.parsed.stream) {
-    WholeReply whole(completion.head);
-    for (const Delta& delta : answer.deltas) whole.add(delta);
+    protocol::WholeReply whole(completion.head);
+    for (const engine::Delta& delta : answer.deltas) whole.add(delta);
     Reply reply;
     reply.headers = headers;
     reply.body = whole.finish(answer.reason, answer.usage);
@@ -135,7 +136,7 @@ Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
   }
   EventStream stream(completion);
   stream.open(headers);
-  for (const Delta& delta : answer.deltas) {
+  for (const engine::Delta& delta : answer.deltas) {
     stream.reply().delta(stream.events(), delta);
     if (stream.events().size() >= kFlushBytes && !co_await stream.flush(false)) co_return false;
   }
@@ -146,7 +147,7 @@ Task<bool> reply_from_store(Completion& completion, Flights::Hit& hit) {
 }
 
 // The next events; false if the client has gone first.
-Task<bool> next_events(Connection& connection, Follower& follower, Follower::Events& events) {
+Task<bool> next_events(Connection& connection, answer::Follower& follower, answer::Follower::Events& events) {
   while (!connection.gone()) {
     if (follower.next(events, kDeltasAtOnce)) co_return true;
     co_await connection.wait();
@@ -154,29 +155,29 @@ Task<bool> next_events(Connection& connection, Follower& follower, Follower::Eve
   co_return false;
 }
 
-void note_begin(Completion& completion, const Follower::Events& events) {
+void note_begin(Completion& completion, const answer::Follower::Events& events) {
   if (!events.begin || completion.status.collapsed) return;
   completion.status.prefix_tokens = events.begin->cached_tokens;
   completion.status.fidelity = events.begin->fidelity;
 }
 
-Task<bool> reply_whole(Completion& completion, Follower& follower) {
-  WholeReply whole(completion.head);
-  Follower::Events events;
+Task<bool> reply_whole(Completion& completion, answer::Follower& follower) {
+  protocol::WholeReply whole(completion.head);
+  answer::Follower::Events events;
   do {
     if (!co_await next_events(completion.connection(), follower, events)) co_return false;
     note_begin(completion, events);
     if (!events.deltas.empty()) completion.saw_token();
-    for (const Delta* delta : events.deltas) whole.add(*delta);
+    for (const engine::Delta* delta : events.deltas) whole.add(*delta);
   } while (!events.finish && !events.failure);
   co_await completion.connection().unwatch();
   Reply reply;
   if (events.failure) {
-    reply = problem_reply(problem_of(*events.failure));
+    reply = problem_reply(protocol::problem_of(*events.failure));
   } else {
     completion.status.stored = events.stored;
     reply.headers = completion.cache_status_line();
-    const Usage usage = completion.usage(events.finish->usage);
+    const engine::Usage usage = completion.usage(events.finish->usage);
     reply.body = whole.finish(events.finish->reason, usage);
     completion.count(usage);
   }
@@ -184,7 +185,7 @@ Task<bool> reply_whole(Completion& completion, Follower& follower) {
 }
 
 // The first events; none, if the request waits longer for its place, but nothing can refuse it any more. False if the client has gone.
-Task<bool> first_events(Completion& completion, Follower& follower, Follower::Events& events) {
+Task<bool> first_events(Completion& completion, answer::Follower& follower, answer::Follower::Events& events) {
   const auto connection = completion.exchange.connection;
   const auto late = std::make_shared<bool>(false);
   Timer patience(connection->socket().get_executor());
@@ -205,12 +206,12 @@ Task<bool> first_events(Completion& completion, Follower& follower, Follower::Ev
   co_return false;
 }
 
-Task<bool> reply_streamed(Completion& completion, Follower& follower) {
-  Follower::Events events;
+Task<bool> reply_streamed(Completion& completion, answer::Follower& follower) {
+  answer::Follower::Events events;
   if (!co_await first_events(completion, follower, events)) co_return false;
   if (events.failure && !events.begin) {   // nothing was sent yet: a plain error with its own status
     co_await completion.connection().unwatch();
-    Reply reply = problem_reply(problem_of(*events.failure));
+    Reply reply = problem_reply(protocol::problem_of(*events.failure));
     co_return co_await send(completion.exchange, std::move(reply));
   }
   note_begin(completion, events);
@@ -218,15 +219,15 @@ Task<bool> reply_streamed(Completion& completion, Follower& follower) {
   stream.open(completion.cache_status_line());
   for (;;) {
     if (!events.deltas.empty()) completion.saw_token();
-    for (const Delta* delta : events.deltas) stream.reply().delta(stream.events(), *delta);
+    for (const engine::Delta* delta : events.deltas) stream.reply().delta(stream.events(), *delta);
     if (events.failure) {
-      stream.events() += "data: " + problem_json(problem_of(*events.failure)) + "\n\n";
+      stream.events() += "data: " + protocol::problem_json(protocol::problem_of(*events.failure)) + "\n\n";
       completion.exchange.record.failed = true;
       co_await stream.flush(false);
       co_return false;   // cut without [DONE] and without a last chunk, so that nobody takes it for whole
     }
     if (events.finish) {
-      const Usage usage = completion.usage(events.finish->usage);
+      const engine::Usage usage = completion.usage(events.finish->usage);
       stream.reply().finish(stream.events(), events.finish->reason, usage);
       completion.count(usage);
       if (!co_await stream.flush(true)) co_return false;
@@ -237,7 +238,7 @@ Task<bool> reply_streamed(Completion& completion, Follower& follower) {
   }
 }
 
-Task<bool> reply_from_flight(Completion& completion, Follower& follower) {
+Task<bool> reply_from_flight(Completion& completion, answer::Follower& follower) {
   completion.source = completion.status.collapsed ? Metrics::Source::kCollapsed : Metrics::Source::kComputed;
   completion.head.created_unix_s = follower.created_unix_s();
   completion.connection().watch();
@@ -255,29 +256,29 @@ Task<bool> reply_from_flight(Completion& completion, Follower& follower) {
 
 // What is made of a body before anything is looked up: whatever takes longer the longer the body is.
 struct Prepared {
-  ParsedRequest parsed;
-  CacheControl control;
-  CacheStatus::Bypass bypass = CacheStatus::Bypass::kNone;
-  Flights::Order order;
-  std::optional<Problem> problem;   // then nothing else counts
+  protocol::ParsedRequest parsed;
+  protocol::CacheControl control;
+  protocol::CacheStatus::Bypass bypass = protocol::CacheStatus::Bypass::kNone;
+  answer::Flights::Order order;
+  std::optional<protocol::Problem> problem;   // then nothing else counts
 
-  [[nodiscard]] bool eligible() const { return bypass == CacheStatus::Bypass::kNone; }
+  [[nodiscard]] bool eligible() const { return bypass == protocol::CacheStatus::Bypass::kNone; }
 };
 
 struct Preparation {
   const ServerOptions& options;
-  const Engine& engine;
-  Request::Kind kind;
+  const engine::Engine& engine;
+  engine::Request::Kind kind;
   std::string tenant, cache_control, body;
 
   Prepared operator()() const {
     Prepared prepared;
-    auto checked = parse_request(kind, body, engine.info().vocab_tokens);
-    if (Problem* problem = std::get_if<Problem>(&checked)) {
+    auto checked = protocol::parse_request(kind, body, engine.info().vocab_tokens);
+    if (protocol::Problem* problem = std::get_if<protocol::Problem>(&checked)) {
       prepared.problem = std::move(*problem);
       return prepared;
     }
-    prepared.parsed = std::get<ParsedRequest>(std::move(checked));
+    prepared.parsed = std::get<protocol::ParsedRequest>(std::move(checked));
     const std::string& model = prepared.parsed.model;
     if (!model.empty() && model != engine.info().model_name) {
       prepared.problem = unknown_model_problem(model, engine.info());
@@ -285,16 +286,16 @@ struct Preparation {
       return prepared;
     }
     prepared.parsed.request->tenant = tenant;
-    prepared.control = parse_cache_control(cache_control);
+    prepared.control = protocol::parse_cache_control(cache_control);
     prepared.bypass = bypass_of(options, prepared.parsed);
     prepared.order = make_order(options, prepared.control, prepared.parsed, engine, prepared.eligible());
     return prepared;
   }
 };
 
-Task<Prepared> prepare(Exchange& exchange, const Engine& engine, const Caller& caller) {
+Task<Prepared> prepare(Exchange& exchange, const engine::Engine& engine, const protocol::Caller& caller) {
   HttpRequest& request = exchange.request;
-  const auto kind = exchange.route == Route::kChat ? Request::Kind::kChat : Request::Kind::kCompletion;
+  const auto kind = exchange.route == protocol::Route::kChat ? engine::Request::Kind::kChat : engine::Request::Kind::kCompletion;
   const bool large = request.body.size() >= kLargeBodyBytes;
   Preparation preparation{exchange.service.options, engine, kind, caller.tenant, request.cache_control, std::exchange(request.body, {})};
   if (!large) co_return preparation();
@@ -303,8 +304,8 @@ Task<Prepared> prepare(Exchange& exchange, const Engine& engine, const Caller& c
 }
 
 // Waits while `begin` says that it began something, until it calls its argument or `patience` is over, as it promises.
-template <class Begin>
-Task<void> wait_for(std::shared_ptr<Connection> connection, Begin begin) {
+template <class Start>
+Task<void> wait_for(std::shared_ptr<Connection> connection, Start begin) {
   const auto done = std::make_shared<std::atomic<bool>>(false);
   const WakeupScope scope(connection);
   const bool begun = begin([wakeup = scope.wakeup(), done] {
@@ -315,40 +316,40 @@ Task<void> wait_for(std::shared_ptr<Connection> connection, Begin begin) {
 }
 
 // A stored answer may be on disk only. This thread never waits for a disk.
-Task<void> bring_answer(Exchange& exchange, const Flights::Order& order) {
+Task<void> bring_answer(Exchange& exchange, const answer::Flights::Order& order) {
   const auto begin = [&](std::function<void()> done) {
     return order.look_up && exchange.service.cache.load({order.key}, kDiskPatience, std::move(done));
   };
   co_await wait_for(exchange.connection, begin);
 }
 
-void note_bypass(Service& service, CacheStatus::Bypass bypass) {
-  service.metrics.count_bypass(bypass == CacheStatus::Bypass::kSampled ? Metrics::Bypass::kSampled : Metrics::Bypass::kAnswersOff);
-  if (bypass != CacheStatus::Bypass::kSampled || std::exchange(service.told_of_sampled, true)) return;
+void note_bypass(Service& service, protocol::CacheStatus::Bypass bypass) {
+  service.metrics.count_bypass(bypass == protocol::CacheStatus::Bypass::kSampled ? Metrics::Bypass::kSampled : Metrics::Bypass::kAnswersOff);
+  if (bypass != protocol::CacheStatus::Bypass::kSampled || std::exchange(service.told_of_sampled, true)) return;
   spdlog::info(
       "a request is sampled (temperature above 0, no seed), so its answer is neither taken from the cache nor stored; "
       "temperature 0 or a seed makes it repeatable, --cache-sampled on stores it all the same. This is said once");
 }
 
-CacheStatus::Forward forward_of(bool eligible, const CacheControl& control, const Flights::Outcome& outcome) {
-  if (outcome.hit) return CacheStatus::Forward::kNone;
-  if (!eligible) return CacheStatus::Forward::kBypass;
-  return control.no_cache || outcome.too_old ? CacheStatus::Forward::kRequest : CacheStatus::Forward::kMiss;
+protocol::CacheStatus::Forward forward_of(bool eligible, const protocol::CacheControl& control, const answer::Flights::Outcome& outcome) {
+  if (outcome.hit) return protocol::CacheStatus::Forward::kNone;
+  if (!eligible) return protocol::CacheStatus::Forward::kBypass;
+  return control.no_cache || outcome.too_old ? protocol::CacheStatus::Forward::kRequest : protocol::CacheStatus::Forward::kMiss;
 }
 
 }   // namespace
 
-Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
+protocol::Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
 
-Problem unknown_model_problem(std::string_view name, const EngineInfo& info) {
+protocol::Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info) {
   return {404, "the model '" + std::string(name) + "' does not exist here; this server runs '" + info.model_name + "'", "model", "model_not_found",
           0};
 }
 
-Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
+Task<bool> answer_completion(Exchange& exchange, const protocol::Caller& caller) {
   Service& service = exchange.service;
-  Engine* engine = service.engine.load();
-  FreedElsewhere<const Request> freed(service.workers, exchange.request.body.size() >= kLargeBodyBytes);
+  engine::Engine* engine = service.engine.load();
+  FreedElsewhere<const engine::Request> freed(service.workers, exchange.request.body.size() >= kLargeBodyBytes);
   Prepared prepared;
   if (engine)
     prepared = co_await prepare(exchange, *engine, caller);
@@ -359,15 +360,16 @@ Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
     co_return co_await send(exchange, std::move(reply));
   }
   freed.hold(prepared.parsed.request);
-  const EngineInfo& info = engine->info();
+  const engine::EngineInfo& info = engine->info();
   Completion completion{exchange, std::move(prepared.parsed), {}, {}};
-  const std::string fingerprint = fingerprint_text(info.answer_fingerprint);
-  const Request& request = *completion.parsed.request;
+  const std::string fingerprint = protocol::fingerprint_text(info.answer_fingerprint);
+  const engine::Request& request = *completion.parsed.request;
   completion.head = {request.kind, info.model_name, fingerprint, 0, request.logprobs};
   completion.status.bypass = prepared.bypass;
   if (!prepared.eligible()) note_bypass(service, prepared.bypass);
   co_await bring_answer(exchange, prepared.order);
-  Flights::Outcome outcome = service.flights.enter(prepared.order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
+  answer::Flights::Outcome outcome =
+      service.flights.enter(prepared.order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
   completion.status.forward = forward_of(prepared.eligible(), prepared.control, outcome);
   completion.status.collapsed = outcome.collapsed;
   if (outcome.hit) co_return co_await reply_from_store(completion, *outcome.hit);
@@ -377,4 +379,4 @@ Task<bool> answer_completion(Exchange& exchange, const Caller& caller) {
   co_return co_await send(exchange, std::move(reply));
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

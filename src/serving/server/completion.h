@@ -9,12 +9,12 @@
 #include "serving/server/session.h"
 #include "serving/protocol/tenants.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 
 // Replies. True if the connection may serve another request. A client that leaves meanwhile gives up its share of the computation.
-[[nodiscard]] Task<bool> answer_completion(Exchange& exchange, const Caller& caller);
+[[nodiscard]] Task<bool> answer_completion(Exchange& exchange, const protocol::Caller& caller);
 
-[[nodiscard]] Problem loading_problem();
-[[nodiscard]] Problem unknown_model_problem(std::string_view name, const EngineInfo& info);
+[[nodiscard]] protocol::Problem loading_problem();
+[[nodiscard]] protocol::Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 constexpr std::size_t kReadAheadStep = 4096;
 constexpr std::size_t kBodyStep = 128u << 10;    // the most that is read of a body at once
@@ -111,4 +111,4 @@ void Connection::close() {
   fire();
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -17,7 +17,7 @@
 #include <mutex>
 #include <string_view>
 
-namespace tensorcache {
+namespace tensorcache::server {
 
 namespace asio = boost::asio;
 using Executor = asio::io_context::executor_type;
@@ -116,4 +116,4 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool expired_ = false, fired_ = false, watching_ = false, stop_watching_ = false, gone_ = false;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

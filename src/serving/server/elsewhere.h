@@ -14,7 +14,7 @@
 
 #include "serving/server/connection.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 
 // Bodies from this size on are parsed elsewhere: a smaller one takes less than a few milliseconds.
 inline constexpr std::size_t kLargeBodyBytes = 64u << 10;
@@ -71,4 +71,4 @@ class FreedElsewhere {
   std::shared_ptr<Object> object_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

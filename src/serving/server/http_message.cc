@@ -5,7 +5,7 @@
 #include <charconv>
 #include <ctime>
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 // "Date: ...\r\n", made once a second.
@@ -42,10 +42,10 @@ std::string_view connection_line(const Framing& framing) {
 
 }   // namespace
 
-Reply problem_reply(const Problem& problem) {
+Reply problem_reply(const protocol::Problem& problem) {
   Reply reply;
   reply.status = problem.status;
-  reply.body = problem_json(problem);
+  reply.body = protocol::problem_json(problem);
   if (problem.retry_after_s > 0) reply.headers += "Retry-After: " + std::to_string(problem.retry_after_s) + "\r\n";
   if (problem.status == 401) reply.headers += "WWW-Authenticate: Bearer realm=\"tensorcache\"\r\n";
   return reply;
@@ -84,4 +84,4 @@ void append_chunk(std::string& out, std::string_view data) {
   out += "\r\n";
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -7,7 +7,7 @@
 
 #include "serving/protocol/problem.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 
 // One request as the routes see it: views into the session's parser, but for the body.
 struct HttpRequest {
@@ -28,7 +28,7 @@ struct Reply {
   std::string body;
 };
 
-[[nodiscard]] Reply problem_reply(const Problem& problem);
+[[nodiscard]] Reply problem_reply(const protocol::Problem& problem);
 
 // How a reply is put on the wire.
 struct Framing {
@@ -47,4 +47,4 @@ struct Framing {
 void append_chunk(std::string& out, std::string_view data);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -10,12 +10,12 @@
 
 #include "testing/server/client.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 using namespace std::chrono_literals;
 
-class Lifecycle : public ServerTest {};
+class Lifecycle : public testing::ServerTest {};
 
 std::string refused(ServerOptions options) {
   Cache cache(CacheOptions{.capacity_bytes = 1 << 20});
@@ -62,7 +62,7 @@ TEST_F(Lifecycle, StopWithoutStartAndTwice) {
 
 TEST_F(Lifecycle, StopClosesIdleConnectionsAtOnce) {
   start();
-  Client idle = client();
+  testing::Client idle = client();
   idle.request("GET", "/health");
   (void)idle.read();
   const auto begin = std::chrono::steady_clock::now();
@@ -73,16 +73,16 @@ TEST_F(Lifecycle, StopClosesIdleConnectionsAtOnce) {
 
 TEST_F(Lifecycle, StopLetsAStreamFinish) {
   start();
-  Client one = client();
-  one.post(chat_body("hi", R"("stream":true)"));
-  const FakeEngine::Job job = engine_->job(0);
+  testing::Client one = client();
+  one.post(testing::chat_body("hi", R"("stream":true)"));
+  const testing::FakeEngine::Job job = engine_->job(0);
   job.begin();
   ASSERT_TRUE(one.read_until("assistant"));
   const auto stopped = std::async(std::launch::async, [&] { server_->stop(); });
   std::this_thread::sleep_for(50ms);
   job.say("x");
   job.finish();
-  const ClientReply reply = one.read();
+  const testing::ClientReply reply = one.read();
   EXPECT_TRUE(reply.whole);
   EXPECT_EQ(reply.text(), "x");
   EXPECT_EQ(stopped.wait_for(5s), std::future_status::ready);
@@ -93,11 +93,11 @@ TEST_F(Lifecycle, StopCutsOffWhatOutlivesTheDrain) {
   ServerOptions options;
   options.drain_timeout = 100ms;
   start(options);
-  Client streams = client(), waits = client();
-  streams.post(chat_body("a", R"("stream":true)"));
+  testing::Client streams = client(), waits = client();
+  streams.post(testing::chat_body("a", R"("stream":true)"));
   engine_->job(0).begin();
   ASSERT_TRUE(streams.read_until("assistant"));
-  waits.post(chat_body("b"));
+  waits.post(testing::chat_body("b"));
   ASSERT_TRUE(engine_->job(1).request);
   const auto begin = std::chrono::steady_clock::now();
   server_->stop();
@@ -108,9 +108,9 @@ TEST_F(Lifecycle, StopCutsOffWhatOutlivesTheDrain) {
 
 TEST_F(Lifecycle, NothingNewIsAcceptedWhileStopping) {
   start();
-  Client one = client();
-  one.post(chat_body("hi"));
-  const FakeEngine::Job job = engine_->job(0);
+  testing::Client one = client();
+  one.post(testing::chat_body("hi"));
+  const testing::FakeEngine::Job job = engine_->job(0);
   const std::uint16_t port = server_->port();
   const auto stopped = std::async(std::launch::async, [&] { server_->stop(); });
   std::this_thread::sleep_for(50ms);
@@ -125,16 +125,16 @@ TEST_F(Lifecycle, NothingNewIsAcceptedWhileStopping) {
 }
 
 TEST_F(Lifecycle, StopUnderLoad) {
-  start({}, FakeEngine::say({"x", "y"}));
+  start({}, testing::FakeEngine::say({"x", "y"}));
   std::atomic<bool> done{false};
   std::vector<std::thread> clients;
   for (int c = 0; c < 4; ++c)
     clients.emplace_back([&, c] {
       for (int i = 0; !done && i < 100'000; ++i) {
-        Client one(server_->port());
+        testing::Client one(server_->port());
         if (done) return;
-        one.post(chat_body(std::to_string(c * 1000 + i % 50), i % 2 ? R"("stream":true)" : ""));
-        const ClientReply reply = one.read();
+        one.post(testing::chat_body(std::to_string(c * 1000 + i % 50), i % 2 ? R"("stream":true)" : ""));
+        const testing::ClientReply reply = one.read();
         if (reply.status == 0) return;   // the server has stopped
         ASSERT_EQ(reply.text(), "xy");
       }
@@ -187,4 +187,4 @@ TEST_F(Lifecycle, LocalhostIsAllOfItsAddresses) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -5,25 +5,25 @@
 
 #include "testing/server/client.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 using namespace std::chrono_literals;
 
-class Limits : public ServerTest {};
+class Limits : public testing::ServerTest {};
 
 TEST_F(Limits, BodyTooLarge) {
   ServerOptions options;
   options.max_body_bytes = 1000;
-  start(options, FakeEngine::say({"x"}));
-  const ClientReply reply = post(chat_body(std::string(2000, 'x')));
+  start(options, testing::FakeEngine::say({"x"}));
+  const testing::ClientReply reply = post(testing::chat_body(std::string(2000, 'x')));
   EXPECT_EQ(reply.status, 413);
   EXPECT_EQ(reply.error("code"), "body_too_large");
-  Client chunked = client();
+  testing::Client chunked = client();
   chunked.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n800\r\n" + std::string(0x800, 'x') +
                "\r\n0\r\n\r\n");
   EXPECT_EQ(chunked.read().status, 413);
-  EXPECT_EQ(post(chat_body("hi")).status, 200);
+  EXPECT_EQ(post(testing::chat_body("hi")).status, 200);
 }
 
 TEST_F(Limits, ALargeRefusedBodyStillGetsTheReply) {
@@ -37,15 +37,15 @@ TEST_F(Limits, HeadersTooLarge) {
   ServerOptions options;
   options.max_header_bytes = 1024;
   start(options);
-  const ClientReply reply = get("/health", "X-Padding: " + std::string(5000, 'x') + "\r\n");
+  const testing::ClientReply reply = get("/health", "X-Padding: " + std::string(5000, 'x') + "\r\n");
   EXPECT_EQ(reply.status, 431);
   EXPECT_EQ(reply.error("code"), "headers_too_large");
 }
 
 TEST_F(Limits, AChunkedBodyIsUnderstood) {
-  start({}, FakeEngine::say({"x"}));
-  const std::string body = chat_body("hi");
-  Client one = client();
+  start({}, testing::FakeEngine::say({"x"}));
+  const std::string body = testing::chat_body("hi");
+  testing::Client one = client();
   char size[16];
   snprintf(size, sizeof size, "%zx", body.size());
   one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" + std::string(size) + "\r\n" + body +
@@ -56,9 +56,9 @@ TEST_F(Limits, AChunkedBodyIsUnderstood) {
 TEST_F(Limits, Expect100Continue) {
   ServerOptions options;
   options.max_body_bytes = 1000;
-  start(options, FakeEngine::say({"x"}));
-  const std::string body = chat_body("hi");
-  Client one = client();
+  start(options, testing::FakeEngine::say({"x"}));
+  const std::string body = testing::chat_body("hi");
+  testing::Client one = client();
   one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: " + std::to_string(body.size()) +
            "\r\n\r\n");
   EXPECT_EQ(one.read().status, 100);
@@ -72,14 +72,14 @@ TEST_F(Limits, ASlowRequestTimesOut) {
   ServerOptions options;
   options.request_timeout = 150ms;
   start(options);
-  Client one = client();
+  testing::Client one = client();
   std::thread drip([&] {
     for (int i = 0; i < 20; ++i) {
       one.send(i == 0 ? "POST /v1/chat/completions HTTP/1.1\r\n" : "X: y\r\n");
       std::this_thread::sleep_for(20ms);
     }
   });
-  const ClientReply reply = one.read();
+  const testing::ClientReply reply = one.read();
   drip.join();
   EXPECT_EQ(reply.status, 408);
   EXPECT_EQ(reply.error("code"), "request_timeout");
@@ -90,7 +90,7 @@ TEST_F(Limits, ASlowBodyTimesOut) {
   ServerOptions options;
   options.request_timeout = 150ms;
   start(options);
-  Client one = client();
+  testing::Client one = client();
   one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
   EXPECT_EQ(one.read().status, 408);
 }
@@ -99,7 +99,7 @@ TEST_F(Limits, TheTimeForARequestIsForAllOfIt) {
   ServerOptions options;
   options.request_timeout = 1000ms;
   start(options);
-  Client one = client();
+  testing::Client one = client();
   const auto begin = std::chrono::steady_clock::now();
   one.send("POST /v1/chat/completions HTTP/1.1\r\n");
   std::this_thread::sleep_for(700ms);
@@ -114,7 +114,7 @@ TEST_F(Limits, AFastRequestThatStallsTimesOutToo) {
   options.max_body_bytes = std::uint64_t{4} << 30;
   start(options);
   for (int i = 0; i < 5; ++i) {
-    Client one = client();
+    testing::Client one = client();
     one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     const std::string bytes = "1000\r\n" + std::string(0x1000, ' ') + "\r\n";
     // Over the moment of the deadline, so that data is there at once whenever the server looks.
@@ -127,7 +127,7 @@ TEST_F(Limits, WhatAChunkedBodyCarriesBesideItsDataIsLimitedToo) {
   start();
   const std::string head = "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
   for (const std::string& begin : {head + "1;extension=", head + "0\r\nTrailer: "}) {
-    Client one = client();
+    testing::Client one = client();
     one.send(begin + std::string(1 << 20, 'a'));
     EXPECT_EQ(one.read().status, 400);
   }
@@ -137,9 +137,9 @@ TEST_F(Limits, ABodyFromNobodyKnownIsNotAwaited) {
   ServerOptions options;
   options.api_keys = {{"secret", "t", false}};
   start(options);
-  Client one = client();
+  testing::Client one = client();
   one.send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{");
-  const ClientReply reply = one.read();
+  const testing::ClientReply reply = one.read();
   EXPECT_EQ(reply.status, 401);
   EXPECT_EQ(reply.header("connection"), "close");
 }
@@ -155,7 +155,7 @@ TEST_F(Limits, AnIdleConnectionIsClosed) {
   ServerOptions options;
   options.keep_alive_timeout = 100ms;
   start(options);
-  Client one = client();
+  testing::Client one = client();
   one.request("GET", "/health");
   EXPECT_EQ(one.read().status, 200);
   EXPECT_TRUE(one.closed_within(3s));
@@ -165,9 +165,9 @@ TEST_F(Limits, NoTimeLimitWhileTheEngineComputes) {
   ServerOptions options;
   options.request_timeout = options.keep_alive_timeout = options.write_timeout = 50ms;
   start(options);
-  Client one = client();
-  one.post(chat_body("hi"));
-  const FakeEngine::Job job = engine_->job(0);
+  testing::Client one = client();
+  one.post(testing::chat_body("hi"));
+  const testing::FakeEngine::Job job = engine_->job(0);
   std::this_thread::sleep_for(200ms);
   job.begin();
   job.say("x");
@@ -179,14 +179,14 @@ TEST_F(Limits, TooManyConnections) {
   ServerOptions options;
   options.max_connections = 2;
   start(options);
-  Client one = client(), two = client();
+  testing::Client one = client(), two = client();
   one.request("GET", "/health");
   two.request("GET", "/health");
   EXPECT_EQ(one.read().status, 200);
   EXPECT_EQ(two.read().status, 200);
-  Client three = client();
+  testing::Client three = client();
   three.request("GET", "/health");
-  const ClientReply reply = three.read();
+  const testing::ClientReply reply = three.read();
   EXPECT_EQ(reply.status, 503);
   EXPECT_EQ(reply.header("retry-after"), "1");
   EXPECT_EQ(reply.header("connection"), "close");
@@ -204,16 +204,16 @@ TEST_F(Limits, HundredsTooManyAreAllTold) {
   ServerOptions options;
   options.max_connections = 1;
   start(options);
-  Client one = client();
+  testing::Client one = client();
   one.request("GET", "/health");
   EXPECT_EQ(one.read().status, 200);
-  std::vector<Client> more;
+  std::vector<testing::Client> more;
   for (int i = 0; i < 400; ++i) {
     more.push_back(client());
     more.back().request("GET", "/health");
   }
   int told = 0;
-  for (Client& each : more) {
+  for (testing::Client& each : more) {
     told += each.read().status == 503 ? 1 : 0;
     each.close();
   }
@@ -222,7 +222,7 @@ TEST_F(Limits, HundredsTooManyAreAllTold) {
 
 // Half a million small messages take a second to parse.
 TEST_F(Limits, ALargeBodyHoldsUpNobodyElse) {
-  start({}, FakeEngine::say({"x"}));
+  start({}, testing::FakeEngine::say({"x"}));
   std::string body = R"({"model":"","temperature":0,"messages":[)";
   while (body.size() < (15u << 20)) body += R"({"role":"user","content":"x"},)";
   body.back() = ']';
@@ -250,7 +250,7 @@ TEST_F(Limits, MalformedHttp) {
   start();
   for (const std::string bytes : {"\r\nnonsense\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
                                   "GET /health HTTP/1.1\r\n\r\n", "GET /health HTTP/1.1\r\nHost localhost\r\n\r\n"}) {
-    Client one = client();
+    testing::Client one = client();
     one.send(bytes);
     EXPECT_EQ(one.read().status, 400) << bytes;
   }
@@ -260,7 +260,7 @@ TEST_F(Limits, MalformedHttp) {
 TEST_F(Limits, DeepNestingIsRefusedQuickly) {
   start();
   const auto begin = std::chrono::steady_clock::now();
-  const ClientReply reply = post(R"({"messages":)" + std::string(10 << 20, '['));
+  const testing::ClientReply reply = post(R"({"messages":)" + std::string(10 << 20, '['));
   EXPECT_EQ(reply.status, 400);
   EXPECT_EQ(reply.error("code"), "invalid_json");
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
@@ -276,4 +276,4 @@ TEST_F(Limits, AClientThatSendsHalfARequestAndLeavesIsForgotten) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -5,7 +5,7 @@
 #include <string_view>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 using prometheus::MetricFamily;
@@ -64,7 +64,7 @@ void add_cache(Page& page, const Stats& stats) {
   page.gauges_by_kind("tensorcache_cache_value_bytes", "Bytes of the values stored now", stats, &KindStats::value_bytes);
 }
 
-void add_memory(Page& page, const host::MemoryState& state) {
+void add_memory(Page& page, const sizing::MemoryState& state) {
   page.gauge("tensorcache_memory_automatic", "1 while the cache's size follows the machine", state.automatic ? 1 : 0);
   if (!state.reading) return;
   page.gauge("tensorcache_memory_total_bytes", "Memory of the machine, or of the container", number(state.reading->total_bytes));
@@ -96,7 +96,7 @@ void add_disk(Page& page, const DiskStats& stats) {
   page.counter("tensorcache_disk_write_errors_total", "Writes, syncs and the like that failed", number(stats.write_errors));
 }
 
-void add_engine(Page& page, const EngineStats& stats) {
+void add_engine(Page& page, const engine::EngineStats& stats) {
   page.counter("tensorcache_engine_requests_total", "Requests given to the engine", number(stats.requests));
   page.counter("tensorcache_engine_finished_total", "Requests the engine finished", number(stats.finished));
   page.counter("tensorcache_engine_cancelled_total", "Requests whose clients left", number(stats.cancelled));
@@ -139,9 +139,9 @@ std::string_view Metrics::source_name(Source source) {
   return kNames[static_cast<std::size_t>(source)];
 }
 
-void Metrics::count_reply(Route route, int status) {
+void Metrics::count_reply(protocol::Route route, int status) {
   prometheus::Counter*& counter = reply_counters_[{route, status}];
-  if (!counter) counter = &replies_.Add({{"route", std::string(route_name(route))}, {"status", std::to_string(status)}});
+  if (!counter) counter = &replies_.Add({{"route", std::string(protocol::route_name(route))}, {"status", std::to_string(status)}});
   counter->Increment();
 }
 
@@ -152,7 +152,7 @@ void Metrics::count_answer(Source source, std::chrono::duration<double> to_first
   of.last_byte->Observe(to_last_byte.count());
 }
 
-std::string Metrics::page(const Stats& cache, const host::MemoryState& memory, const DiskStats& disk, const Engine* engine) const {
+std::string Metrics::page(const Stats& cache, const sizing::MemoryState& memory, const DiskStats& disk, const engine::Engine* engine) const {
   Page page(registry_.Collect());
   page.gauge("tensorcache_connections", "Open connections", connections);
   page.gauge("tensorcache_ready", "1 once the model is loaded", engine ? 1 : 0);
@@ -163,4 +163,4 @@ std::string Metrics::page(const Stats& cache, const host::MemoryState& memory, c
   return page.text();
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -17,7 +17,7 @@
 #include "serving/protocol/router.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 
 // Threads: the server's only.
 class Metrics {
@@ -30,7 +30,7 @@ class Metrics {
 
   Metrics();
 
-  void count_reply(Route route, int status);
+  void count_reply(protocol::Route route, int status);
   void count_answer(Source source, std::chrono::duration<double> to_first_byte, std::chrono::duration<double> to_last_byte);
   void count_bypass(Bypass bypass) { bypasses_[static_cast<std::size_t>(bypass)]->Increment(); }
   void count_client_gone() { clients_gone_.Increment(); }
@@ -38,7 +38,7 @@ class Metrics {
   int connections = 0;
 
   // The text format, with the cache's figures and the engine's, where there is one.
-  [[nodiscard]] std::string page(const Stats& cache, const host::MemoryState& memory, const DiskStats& disk, const Engine* engine) const;
+  [[nodiscard]] std::string page(const Stats& cache, const sizing::MemoryState& memory, const DiskStats& disk, const engine::Engine* engine) const;
 
  private:
   prometheus::Registry registry_;
@@ -49,7 +49,7 @@ class Metrics {
   prometheus::Family<prometheus::Histogram>& last_byte_;
   prometheus::Counter& clients_gone_;
   prometheus::Counter& refused_connections_;
-  std::map<std::pair<Route, int>, prometheus::Counter*> reply_counters_;
+  std::map<std::pair<protocol::Route, int>, prometheus::Counter*> reply_counters_;
   struct PerSource {
     prometheus::Counter* answers;
     prometheus::Histogram *first_byte, *last_byte;
@@ -57,4 +57,4 @@ class Metrics {
   PerSource sources_[3];
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -6,14 +6,14 @@
 
 #include "testing/server/client.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
-class Routes : public ServerTest {};
+class Routes : public testing::ServerTest {};
 
 TEST_F(Routes, AWholeChatAnswerHasOpenAisShape) {
-  start({}, FakeEngine::say({"Hi", " \"you\"\n"}));
-  const ClientReply reply = post(chat_body("hello"));
+  start({}, testing::FakeEngine::say({"Hi", " \"you\"\n"}));
+  const testing::ClientReply reply = post(testing::chat_body("hello"));
   ASSERT_EQ(reply.status, 200);
   EXPECT_EQ(reply.header("content-type"), "application/json");
   EXPECT_EQ(reply.header("x-request-id").substr(0, 4), "req_");
@@ -35,8 +35,8 @@ TEST_F(Routes, AWholeChatAnswerHasOpenAisShape) {
 }
 
 TEST_F(Routes, ACompletionHasItsOwnShapeAndLogprobs) {
-  start({}, FakeEngine::say({"é", "b"}));
-  const ClientReply reply = post(R"({"prompt":"x","temperature":0,"logprobs":1})", "", "/v1/completions");
+  start({}, testing::FakeEngine::say({"é", "b"}));
+  const testing::ClientReply reply = post(R"({"prompt":"x","temperature":0,"logprobs":1})", "", "/v1/completions");
   const boost::json::value json = reply.json();
   EXPECT_EQ(json.at("object"), "text_completion");
   EXPECT_TRUE(json.at("id").as_string().starts_with("cmpl-"));
@@ -44,20 +44,20 @@ TEST_F(Routes, ACompletionHasItsOwnShapeAndLogprobs) {
   EXPECT_EQ(
       json.at("choices").at(0).at("logprobs"),
       boost::json::parse(R"({"tokens":["é","b"],"token_logprobs":[-0.25,-0.25],"top_logprobs":[{"alt0":-0.5},{"alt0":-0.5}],"text_offset":[0,1]})"));
-  EXPECT_EQ(engine_->job(0).request->kind, Request::Kind::kCompletion);
+  EXPECT_EQ(engine_->job(0).request->kind, engine::Request::Kind::kCompletion);
   EXPECT_EQ(engine_->job(0).request->prompt, "x");
 }
 
 TEST_F(Routes, AlsoWithoutV1) {
-  start({}, FakeEngine::say({"x"}));
-  EXPECT_EQ(post(chat_body("a"), "", "/chat/completions").status, 200);
+  start({}, testing::FakeEngine::say({"x"}));
+  EXPECT_EQ(post(testing::chat_body("a"), "", "/chat/completions").status, 200);
   EXPECT_EQ(post(R"({"prompt":"a"})", "", "/completions?x=y").status, 200);
 }
 
 TEST_F(Routes, TheBudgetChangesWhileTheServerRuns) {
-  start({}, FakeEngine::say({"x"}));
+  start({}, testing::FakeEngine::say({"x"}));
   const auto put = [&](std::string_view body) {
-    Client one = client();
+    testing::Client one = client();
     one.request("PUT", "/cache/config", "", body);
     return one.read();
   };
@@ -78,9 +78,9 @@ TEST_F(Routes, TheBudgetChangesWhileTheServerRuns) {
 }
 
 TEST_F(Routes, AutoFollowsTheMachineAndANumberEndsIt) {
-  start({}, FakeEngine::say({"x"}));
+  start({}, testing::FakeEngine::say({"x"}));
   const auto put = [&](std::string_view body) {
-    Client one = client();
+    testing::Client one = client();
     one.request("PUT", "/cache/config", "", body);
     return one.read();
   };
@@ -101,10 +101,10 @@ TEST_F(Routes, AutoFollowsTheMachineAndANumberEndsIt) {
 TEST_F(Routes, HealthSaysLoadingUntilReady) {
   ServerOptions options;
   options.api_keys = {{"secret", "t", false}};
-  start(options, FakeEngine::say({"x"}), false);
+  start(options, testing::FakeEngine::say({"x"}), false);
   EXPECT_EQ(get("/health").status, 503);
   EXPECT_EQ(get("/health").body, R"({"status":"loading"})");
-  const ClientReply early = post(chat_body("hi"), "Authorization: Bearer secret\r\n");
+  const testing::ClientReply early = post(testing::chat_body("hi"), "Authorization: Bearer secret\r\n");
   EXPECT_EQ(early.status, 503);
   EXPECT_EQ(early.error("code"), "loading");
   EXPECT_EQ(early.header("retry-after"), "1");
@@ -119,14 +119,14 @@ TEST_F(Routes, Models) {
   EXPECT_EQ(get("/v1/models").json().at("data").at(0).at("id"), "fake-model");
   EXPECT_EQ(get("/v1/models/fake-model").json().at("created"), 1'700'000'000);
   EXPECT_EQ(get("/v1/models/fake%2Dmodel").status, 200);
-  const ClientReply unknown = get("/v1/models/gpt-5");
+  const testing::ClientReply unknown = get("/v1/models/gpt-5");
   EXPECT_EQ(unknown.status, 404);
   EXPECT_EQ(unknown.error("code"), "model_not_found");
 }
 
 TEST_F(Routes, AnUnknownModelIsNotFound) {
-  start({}, FakeEngine::say({"x"}));
-  const ClientReply reply = post(R"({"model":"gpt-5","messages":[{"role":"user","content":"hi"}]})");
+  start({}, testing::FakeEngine::say({"x"}));
+  const testing::ClientReply reply = post(R"({"model":"gpt-5","messages":[{"role":"user","content":"hi"}]})");
   EXPECT_EQ(reply.status, 404);
   EXPECT_EQ(reply.error("code"), "model_not_found");
   EXPECT_EQ(reply.error("param"), "model");
@@ -137,7 +137,7 @@ TEST_F(Routes, NotFoundAndMethodNotAllowed) {
   start();
   EXPECT_EQ(get("/v1/embeddings").status, 404);
   EXPECT_EQ(get("/v1/embeddings").error("code"), "unknown_url");
-  const ClientReply reply = get("/v1/chat/completions");
+  const testing::ClientReply reply = get("/v1/chat/completions");
   EXPECT_EQ(reply.status, 405);
   EXPECT_EQ(reply.header("allow"), "POST");
   EXPECT_EQ(get("/cache", "", "PUT").header("allow"), "GET, HEAD, DELETE");
@@ -145,7 +145,7 @@ TEST_F(Routes, NotFoundAndMethodNotAllowed) {
 
 TEST_F(Routes, HeadHasTheLengthButNoBody) {
   start();
-  Client one = client();
+  testing::Client one = client();
   one.request("HEAD", "/health");
   EXPECT_NE(one.read(true).header("content-length"), "0");
   one.request("GET", "/health");
@@ -154,7 +154,7 @@ TEST_F(Routes, HeadHasTheLengthButNoBody) {
 
 TEST_F(Routes, ABadFieldIsNamed) {
   start();
-  const ClientReply reply = post(chat_body("hi", R"("frobnicate":1)"));
+  const testing::ClientReply reply = post(testing::chat_body("hi", R"("frobnicate":1)"));
   EXPECT_EQ(reply.status, 400);
   EXPECT_EQ(reply.error("param"), "frobnicate");
   EXPECT_EQ(reply.error("type"), "invalid_request_error");
@@ -164,49 +164,49 @@ TEST_F(Routes, ABadFieldIsNamed) {
 }
 
 TEST_F(Routes, TheEnginesFailuresHaveTheirStatus) {
-  start({}, [](const FakeEngine::Job& job) {
+  start({}, [](const testing::FakeEngine::Job& job) {
     const std::string& what = job.request->messages[0].content;
     if (what == "big")
-      job.fail(Failure::Code::kContextOverflow, "too long");
+      job.fail(engine::Failure::Code::kContextOverflow, "too long");
     else if (what == "busy")
-      job.fail(Failure::Code::kOverloaded, "queue full");
+      job.fail(engine::Failure::Code::kOverloaded, "queue full");
     else if (what == "bad")
-      job.fail(Failure::Code::kBadRequest, "no", "messages");
+      job.fail(engine::Failure::Code::kBadRequest, "no", "messages");
     else
-      job.fail(Failure::Code::kInternal, "broken");
+      job.fail(engine::Failure::Code::kInternal, "broken");
   });
   for (const std::string stream : {"\"stream\":false", "\"stream\":true"}) {
-    EXPECT_EQ(post(chat_body("big", stream)).error("code"), "context_length_exceeded");
-    EXPECT_EQ(post(chat_body("big", stream)).status, 400);
-    EXPECT_EQ(post(chat_body("busy", stream)).status, 503);
-    EXPECT_EQ(post(chat_body("busy", stream)).header("retry-after"), "1");
-    EXPECT_EQ(post(chat_body("bad", stream)).error("param"), "messages");
-    EXPECT_EQ(post(chat_body("other", stream)).status, 500);
-    EXPECT_EQ(post(chat_body("other", stream)).error("type"), "server_error");
+    EXPECT_EQ(post(testing::chat_body("big", stream)).error("code"), "context_length_exceeded");
+    EXPECT_EQ(post(testing::chat_body("big", stream)).status, 400);
+    EXPECT_EQ(post(testing::chat_body("busy", stream)).status, 503);
+    EXPECT_EQ(post(testing::chat_body("busy", stream)).header("retry-after"), "1");
+    EXPECT_EQ(post(testing::chat_body("bad", stream)).error("param"), "messages");
+    EXPECT_EQ(post(testing::chat_body("other", stream)).status, 500);
+    EXPECT_EQ(post(testing::chat_body("other", stream)).error("type"), "server_error");
   }
 }
 
 TEST_F(Routes, AKeyIsRequired) {
   ServerOptions options;
   options.api_keys = {{"secret", "t", false}};
-  start(options, FakeEngine::say({"x"}));
+  start(options, testing::FakeEngine::say({"x"}));
   for (const std::string header :
        {"", "Authorization: Bearer wrong\r\n", "Authorization: Bearer \r\n", "Authorization: Basic secret\r\n", "Authorization: secret\r\n"}) {
-    const ClientReply reply = post(chat_body("hi"), header);
+    const testing::ClientReply reply = post(testing::chat_body("hi"), header);
     EXPECT_EQ(reply.status, 401) << header;
     EXPECT_EQ(reply.error("code"), "invalid_api_key");
     EXPECT_NE(reply.header("www-authenticate"), "");
     EXPECT_EQ(reply.body.find("wrong"), std::string::npos);
   }
-  EXPECT_EQ(post(chat_body("hi"), "authorization: bearer secret\r\n").status, 200);
+  EXPECT_EQ(post(testing::chat_body("hi"), "authorization: bearer secret\r\n").status, 200);
   EXPECT_EQ(get("/metrics").status, 401);
 }
 
 TEST_F(Routes, WebPagesOfOtherHostsAreRefused) {
-  start({}, FakeEngine::say({"x"}));
-  Client rebound = client();
+  start({}, testing::FakeEngine::say({"x"}));
+  testing::Client rebound = client();
   rebound.send("GET /health HTTP/1.1\r\nHost: evil.example:8080\r\n\r\n");
-  const ClientReply reply = rebound.read();
+  const testing::ClientReply reply = rebound.read();
   EXPECT_EQ(reply.status, 403);
   EXPECT_EQ(reply.error("code"), "host_not_allowed");
   EXPECT_EQ(get("/health", "Origin: https://evil.example\r\n").error("code"), "origin_not_allowed");
@@ -218,15 +218,15 @@ TEST_F(Routes, WithKeysAnyHostNameIsFine) {
   ServerOptions options;
   options.api_keys = {{"secret", "t", false}};
   start(options);
-  Client one = client();
+  testing::Client one = client();
   one.send("GET /health HTTP/1.1\r\nHost: models.example\r\nOrigin: https://pages.example\r\n\r\n");
   EXPECT_EQ(one.read().status, 200);
 }
 
 TEST_F(Routes, MetricsCountWhatHappened) {
-  start({}, FakeEngine::say({"x"}));
-  (void)post(chat_body("hi"));
-  (void)post(chat_body("hi"));
+  start({}, testing::FakeEngine::say({"x"}));
+  (void)post(testing::chat_body("hi"));
+  (void)post(testing::chat_body("hi"));
   (void)post("{");
   EXPECT_EQ(metric(R"(tensorcache_answers_total{source="computed"})"), 1);
   EXPECT_EQ(metric(R"(tensorcache_answers_total{source="stored"})"), 1);
@@ -240,7 +240,7 @@ TEST_F(Routes, MetricsCountWhatHappened) {
 }
 
 TEST_F(Routes, TwoHostHeadersAreRefused) {
-  start({}, FakeEngine::say({"x"}));
+  start({}, testing::FakeEngine::say({"x"}));
   EXPECT_EQ(get("/v1/models", "Host: localhost\r\n").status, 400);
 }
 
@@ -248,7 +248,7 @@ TEST_F(Routes, EachRequestIsToldToTheLog) {
   struct Line {
     std::string id, tenant, method, target, route, source;
     int status;
-    Usage usage;
+    engine::Usage usage;
     double first, total;
   };
   std::mutex mutex;
@@ -261,10 +261,10 @@ TEST_F(Routes, EachRequestIsToldToTheLog) {
                      std::string(r.source), r.status, r.usage, r.first_token_seconds, r.total_seconds});
     throw std::runtime_error("a log that fails is not the client's affair");
   };
-  start(options, FakeEngine::say({"x"}));
+  start(options, testing::FakeEngine::say({"x"}));
   const std::string key = "Authorization: Bearer key-a\r\nX-Request-Id: mine\r\n";
-  EXPECT_EQ(post(chat_body("hi"), key).status, 200);
-  EXPECT_EQ(post(chat_body("hi", R"("stream":true)"), key).status, 200);
+  EXPECT_EQ(post(testing::chat_body("hi"), key).status, 200);
+  EXPECT_EQ(post(testing::chat_body("hi", R"("stream":true)"), key).status, 200);
   EXPECT_EQ(get("/v1/models?a=b", "").status, 401);
   EXPECT_EQ(post("{", key).status, 400);
   const auto count = [&] {
@@ -293,4 +293,4 @@ TEST_F(Routes, EachRequestIsToldToTheLog) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -18,7 +18,7 @@
 #include "serving/server/service.h"
 #include "serving/server/session.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 using Tcp = asio::ip::tcp;
@@ -181,12 +181,12 @@ void Server::start() {
 
 std::uint16_t Server::port() const { return impl_->port; }
 
-void Server::set_engine(Engine& engine) { impl_->service.engine.store(&engine); }
+void Server::set_engine(engine::Engine& engine) { impl_->service.engine.store(&engine); }
 
-void Server::set_api_keys(const std::vector<ApiKey>& keys) {
+void Server::set_api_keys(const std::vector<protocol::ApiKey>& keys) {
   const ServerOptions& options = impl_->service.options;
   if (keys.empty() != options.api_keys.empty()) throw std::invalid_argument("api_keys: cannot be switched on or off while the server runs");
-  asio::post(impl_->io, [service = &impl_->service, tenants = Tenants(keys, options.share_across_tenants)] { service->tenants = tenants; });
+  asio::post(impl_->io, [service = &impl_->service, tenants = protocol::Tenants(keys, options.share_across_tenants)] { service->tenants = tenants; });
 }
 
 void Server::stop() {
@@ -196,4 +196,4 @@ void Server::stop() {
   impl_->thread.join();
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -11,13 +11,10 @@
 
 #include "serving/engine/engine.h"
 #include "serving/protocol/tenants.h"
+#include "store/sizing/capacity_controller.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
-
-namespace host {
-class MemoryKeeper;
-}   // namespace host
+namespace tensorcache::server {
 
 // One request that was answered, for a log; never a word of what was asked or answered. The views hold during the call.
 struct RequestRecord {
@@ -28,17 +25,17 @@ struct RequestRecord {
   bool failed = false;   // a stream that began well and ended in an error
   // Of a completion; else empty and 0.
   std::string_view source;   // "stored", "collapsed" or "computed"
-  Usage usage = {};
+  engine::Usage usage = {};
   double first_token_seconds = 0;   // from the request's last byte
   double total_seconds = 0;
 };
 
 struct ServerOptions {
   std::string host = "127.0.0.1";
-  std::uint16_t port = 8080;           // 0: any free one; see Server::port()
-  std::vector<ApiKey> api_keys = {};   // none: everybody is the tenant "default"
-  bool allow_open_host = false;        // a host that is not loopback, without api_keys
-  bool share_across_tenants = false;   // all tenants use one key space
+  std::uint16_t port = 8080;                     // 0: any free one; see Server::port()
+  std::vector<protocol::ApiKey> api_keys = {};   // none: everybody is the tenant "default"
+  bool allow_open_host = false;                  // a host that is not loopback, without api_keys
+  bool share_across_tenants = false;             // all tenants use one key space
   bool cache_answers = true;
   bool cache_sampled = false;                         // also answers with temperature > 0 and no seed
   std::chrono::milliseconds answer_time_to_live{0};   // 0: for ever
@@ -51,7 +48,7 @@ struct ServerOptions {
   std::uint64_t min_write_bytes_per_second = 16u << 10;   // of a long reply; a client that reads slower is cut off
   std::chrono::milliseconds drain_timeout{10'000};        // after stop(): what runs may finish for this long
   // Of the cache, for PUT /cache/config. Null: the server makes one, which leaves the size as it is until it is told otherwise.
-  std::shared_ptr<host::MemoryKeeper> memory = nullptr;
+  std::shared_ptr<sizing::CapacityController> memory = nullptr;
   // A DELETE that says which store it means (header "TensorCache-Store") is refused unless it is this one. Empty: none is.
   std::string store_id = "";
   // Called after each reply, on the server's thread: it must not block. Empty: nothing is.
@@ -72,11 +69,11 @@ class Server {
   [[nodiscard]] std::uint16_t port() const;
 
   // From any thread, once. The engine must outlive the server or its stop().
-  void set_engine(Engine& engine);
+  void set_engine(engine::Engine& engine);
 
   // Instead of those it was made with, from the next request on. Any thread. A server that was made with keys must get some, and one without
   // none: throws std::invalid_argument.
-  void set_api_keys(const std::vector<ApiKey>& keys);
+  void set_api_keys(const std::vector<protocol::ApiKey>& keys);
 
   // Stops accepting, lets what runs finish for `drain_timeout`, cuts off the rest, joins. Any thread; may be called twice.
   void stop();
@@ -86,4 +83,4 @@ class Server {
   std::unique_ptr<Impl> impl_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

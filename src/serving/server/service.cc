@@ -5,7 +5,7 @@
 
 #include "serving/protocol/origin_check.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 ServerOptions checked(ServerOptions options) {
@@ -13,7 +13,7 @@ ServerOptions checked(ServerOptions options) {
     if (!ok) throw std::invalid_argument(what);
   };
   require(!options.host.empty(), "host: must not be empty");
-  require(options.allow_open_host || !options.api_keys.empty() || is_loopback_name(options.host),
+  require(options.allow_open_host || !options.api_keys.empty() || protocol::is_loopback_name(options.host),
           "host: an address that is not loopback needs api_keys (or allow_open_host, for a network where everybody may use and see everything)");
   require(options.max_body_bytes > 0, "max_body_bytes: must be above 0");
   require(options.max_header_bytes >= 256, "max_header_bytes: must be at least 256");
@@ -32,9 +32,9 @@ ServerOptions checked(ServerOptions options) {
 Service::Service(ServerOptions options_in, Cache& cache_in)
     : options(checked(std::move(options_in))),
       cache(cache_in),
-      memory(options.memory ? options.memory : std::make_shared<host::MemoryKeeper>(cache_in)),
+      memory(options.memory ? options.memory : std::make_shared<sizing::CapacityController>(cache_in)),
       tenants(options.api_keys, options.share_across_tenants),
-      local_only(options.api_keys.empty() && is_loopback_name(options.host)),
+      local_only(options.api_keys.empty() && protocol::is_loopback_name(options.host)),
       flights(cache_in) {}
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -14,7 +14,7 @@
 #include "serving/protocol/tenants.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 
 struct Service {
   // Throws std::invalid_argument that names the option.
@@ -22,15 +22,15 @@ struct Service {
 
   const ServerOptions options;
   Cache& cache;
-  const std::shared_ptr<host::MemoryKeeper> memory;
-  Tenants tenants;         // the server's thread only
-  const bool local_only;   // loopback without keys: see guard.h
+  const std::shared_ptr<sizing::CapacityController> memory;
+  protocol::Tenants tenants;   // the server's thread only
+  const bool local_only;       // loopback without keys: see guard.h
   Metrics metrics;
-  Flights flights;
-  std::atomic<Engine*> engine{nullptr};   // null while the model loads
-  bool draining = false;                  // the server's thread only
-  bool told_of_sampled = false;           // likewise
-  asio::thread_pool workers{2};           // see elsewhere.h; last, so that it ends before what its jobs use
+  answer::Flights flights;
+  std::atomic<engine::Engine*> engine{nullptr};   // null while the model loads
+  bool draining = false;                          // the server's thread only
+  bool told_of_sampled = false;                   // likewise
+  asio::thread_pool workers{2};                   // see elsewhere.h; last, so that it ends before what its jobs use
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

@@ -18,7 +18,7 @@
 #include "base/json/json_text.h"
 #include "serving/protocol/openai_json.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 namespace http = boost::beast::http;
@@ -28,7 +28,7 @@ constexpr std::chrono::seconds kDiskPatience{5};
 
 enum class Read { kRequest, kClosed, kRefused };
 
-Problem problem_of_read(const Connection& connection, boost::system::error_code error, const ServerOptions& options) {
+protocol::Problem problem_of_read(const Connection& connection, boost::system::error_code error, const ServerOptions& options) {
   if (connection.expired())
     return {408, "the request did not arrive within " + std::to_string(options.request_timeout.count()) + " ms", "", "request_timeout", 0};
   if (error == http::error::header_limit)
@@ -44,7 +44,7 @@ bool client_left(const Connection& connection, boost::system::error_code error) 
          error.category() != http::make_error_code(http::error::end_of_stream).category();
 }
 
-Read outcome(const Connection& connection, boost::system::error_code error, const ServerOptions& options, Problem& problem) {
+Read outcome(const Connection& connection, boost::system::error_code error, const ServerOptions& options, protocol::Problem& problem) {
   if (!error) return Read::kRequest;
   if (client_left(connection, error)) return Read::kClosed;
   problem = problem_of_read(connection, error, options);
@@ -52,7 +52,7 @@ Read outcome(const Connection& connection, boost::system::error_code error, cons
 }
 
 // The head of a request, from its first byte within request_timeout. kRefused: `problem` says why; nothing more can be read after it.
-Task<Read> read_head(Connection& connection, const Service& service, Parser& parser, std::chrono::milliseconds patience, Problem& problem) {
+Task<Read> read_head(Connection& connection, const Service& service, Parser& parser, std::chrono::milliseconds patience, protocol::Problem& problem) {
   const ServerOptions& options = service.options;
   auto& buffer = connection.buffer();
   if (buffer.size() == 0) {
@@ -71,7 +71,7 @@ Task<Read> read_head(Connection& connection, const Service& service, Parser& par
 }
 
 // The rest of it, within the same time.
-Task<Read> read_body(Connection& connection, const Service& service, Parser& parser, Problem& problem) {
+Task<Read> read_body(Connection& connection, const Service& service, Parser& parser, protocol::Problem& problem) {
   if (parser.is_done()) co_return Read::kRequest;
   const auto deadline = connection.deadline();
   if (boost::beast::iequals(parser.get()[http::field::expect], "100-continue") && !co_await connection.write("HTTP/1.1 100 Continue\r\n\r\n"))
@@ -100,29 +100,29 @@ void read_head_into(HttpRequest& request, const Parser& parser) {
   request.http_1_0 = message.version() < 11;
 }
 
-std::optional<Problem> refusal(const Exchange& exchange, const RouteMatch& match) {
+std::optional<protocol::Problem> refusal(const Exchange& exchange, const protocol::RouteMatch& match) {
   const HttpRequest& request = exchange.request;
-  if (request.several_hosts) return Problem{400, "there is more than one Host header", "", "malformed_request", 0};
-  if (request.host.empty() && !request.http_1_0) return Problem{400, "the Host header is missing", "", "malformed_request", 0};
+  if (request.several_hosts) return protocol::Problem{400, "there is more than one Host header", "", "malformed_request", 0};
+  if (request.host.empty() && !request.http_1_0) return protocol::Problem{400, "the Host header is missing", "", "malformed_request", 0};
   if (exchange.service.local_only) {
-    if (auto problem = check_local(request.host, request.origin)) return problem;
+    if (auto problem = protocol::check_local(request.host, request.origin)) return problem;
   }
   const std::string what = std::string(request.method) + " " + std::string(request.target.substr(0, 200));
-  if (match.route == Route::kNone)
-    return Problem{404, "there is nothing at " + what + "; there are " + std::string(known_paths()), "", "unknown_url", 0};
+  if (match.route == protocol::Route::kNone)
+    return protocol::Problem{404, "there is nothing at " + what + "; there are " + std::string(protocol::known_paths()), "", "unknown_url", 0};
   if (!match.method_allowed)
-    return Problem{405, what + ": this method is not allowed, only " + std::string(match.allow), "", "method_not_allowed", 0};
+    return protocol::Problem{405, what + ": this method is not allowed, only " + std::string(match.allow), "", "method_not_allowed", 0};
   return std::nullopt;
 }
 
-Problem unknown_key(const HttpRequest& request) {
+protocol::Problem unknown_key(const HttpRequest& request) {
   const char* message = request.authorization.empty() ? "an API key is required: send 'Authorization: Bearer KEY'" : "the API key is not known";
   return {401, message, "", "invalid_api_key", 0};
 }
 
 Reply health(const Service& service) {
   Reply reply;
-  const Engine* engine = service.engine.load();
+  const engine::Engine* engine = service.engine.load();
   if (!engine) {
     reply.status = 503;
     reply.headers = "Retry-After: 1\r\n";
@@ -130,7 +130,7 @@ Reply health(const Service& service) {
     return reply;
   }
   reply.body = R"({"status":"ok","model":)";
-  append_json_string(reply.body, engine->info().model_name);
+  json::append_json_string(reply.body, engine->info().model_name);
   if (const DiskStats disk = service.cache.disk_stats(); !disk.directory.empty()) {
     reply.body += disk.degraded ? R"(,"disk":"degraded")" : disk.ready ? R"(,"disk":"ok")" : R"(,"disk":"loading")";
   }
@@ -138,21 +138,21 @@ Reply health(const Service& service) {
   return reply;
 }
 
-Reply models(const Service& service, const RouteMatch& match) {
-  const Engine* engine = service.engine.load();
+Reply models(const Service& service, const protocol::RouteMatch& match) {
+  const engine::Engine* engine = service.engine.load();
   if (!engine) return problem_reply(loading_problem());
   Reply reply;
-  const EngineInfo& info = engine->info();
-  if (match.route == Route::kModels)
-    reply.body = R"({"object":"list","data":[)" + model_json(info) + "]}";
+  const engine::EngineInfo& info = engine->info();
+  if (match.route == protocol::Route::kModels)
+    reply.body = R"({"object":"list","data":[)" + protocol::model_json(info) + "]}";
   else if (match.argument == info.model_name)
-    reply.body = model_json(info);
+    reply.body = protocol::model_json(info);
   else
     return problem_reply(unknown_model_problem(match.argument, info));
   return reply;
 }
 
-Reply metrics_page(const Service& service, const Caller& caller) {
+Reply metrics_page(const Service& service, const protocol::Caller& caller) {
   if (!caller.admin) return problem_reply({403, "/metrics tells of all tenants and needs an admin's API key", "", "admin_required", 0});
   Reply reply;
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -161,12 +161,12 @@ Reply metrics_page(const Service& service, const Caller& caller) {
 }
 
 // The reply to what needs neither a body nor long, and refusals. Otherwise `caller` is who asks.
-std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& caller) {
+std::optional<Reply> plain_reply(Exchange& exchange, std::optional<protocol::Caller>& caller) {
   const HttpRequest& request = exchange.request;
   Service& service = exchange.service;
-  const RouteMatch match = match_route(request.method, request.target);
+  const protocol::RouteMatch match = protocol::match_route(request.method, request.target);
   exchange.route = match.route;
-  if (const std::optional<Problem> problem = refusal(exchange, match)) {
+  if (const std::optional<protocol::Problem> problem = refusal(exchange, match)) {
     Reply reply = problem_reply(*problem);
     if (problem->status == 405) reply.headers += "Allow: " + std::string(match.allow) + "\r\n";
     return reply;
@@ -174,18 +174,18 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& call
   if (!request.store_id.empty() && request.store_id != service.options.store_id) {   // before anybody is asked for a key
     return problem_reply({409, "this server keeps another store than the one that is meant", "", "other_store", 0});
   }
-  if (match.route == Route::kHealth) return health(service);
+  if (match.route == protocol::Route::kHealth) return health(service);
   caller = service.tenants.identify(request.authorization);
   if (!caller) return problem_reply(unknown_key(request));
   switch (match.route) {
-    case Route::kChat:
-    case Route::kCompletion:
-    case Route::kCache:
+    case protocol::Route::kChat:
+    case protocol::Route::kCompletion:
+    case protocol::Route::kCache:
       return std::nullopt;
-    case Route::kCacheConfig:
+    case protocol::Route::kCacheConfig:
       if (request.method == "PUT") return std::nullopt;
       return show_config(service, *caller);
-    case Route::kMetrics:
+    case protocol::Route::kMetrics:
       return metrics_page(service, *caller);
     default:
       return models(service, match);
@@ -194,14 +194,14 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<Caller>& call
 
 // A client's own id goes into the reply and the log as it is.
 bool is_sane_id(std::string_view id) {
-  constexpr std::size_t kMostBytes = 128;
+  constexpr std::size_t kMaxBytes = 128;
   const auto sane = [](char c) {
     return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c == '.';
   };
-  return !id.empty() && id.size() <= kMostBytes && std::all_of(id.begin(), id.end(), sane);
+  return !id.empty() && id.size() <= kMaxBytes && std::all_of(id.begin(), id.end(), sane);
 }
 
-void tell_log(const Exchange& exchange, const std::optional<Caller>& caller) {
+void tell_log(const Exchange& exchange, const std::optional<protocol::Caller>& caller) {
   constexpr int kClientLeft = 499;   // as nginx logs it
   if (!exchange.service.options.on_request) return;
   RequestRecord record = exchange.record;
@@ -209,10 +209,10 @@ void tell_log(const Exchange& exchange, const std::optional<Caller>& caller) {
   if (caller) record.tenant = caller->tenant;
   record.method = exchange.request.method;
   record.target = exchange.request.target.substr(0, exchange.request.target.find('?'));
-  record.route = route_name(exchange.route);
+  record.route = protocol::route_name(exchange.route);
   if (record.status == 0) record.status = kClientLeft;
   record.total_seconds = std::chrono::duration<double>(Connection::Clock::now() - exchange.received).count();
-  detail::call_back(exchange.service.options.on_request, record);
+  call_back(exchange.service.options.on_request, record);
 }
 
 }   // namespace
@@ -250,17 +250,17 @@ Task<void> until_forgotten(Exchange& exchange, Reply& reply) {
 }
 
 // Of what walks over all that is stored, or parses a body. These take their time elsewhere.
-Task<Reply> slow_reply(Exchange& exchange, const Caller& caller) {
+Task<Reply> slow_reply(Exchange& exchange, const protocol::Caller& caller) {
   Service& service = exchange.service;
   const std::string method(exchange.request.method);
-  const std::string query(match_route(exchange.request.method, exchange.request.target).query);
+  const std::string query(protocol::match_route(exchange.request.method, exchange.request.target).query);
   auto job = [&service, caller, method, query, route = exchange.route, body = std::exchange(exchange.request.body, {})] {
-    if (route == Route::kCacheConfig) return change_config(service, caller, body);
+    if (route == protocol::Route::kCacheConfig) return change_config(service, caller, body);
     return method == "DELETE" ? clear_cache(service, caller, query) : show_cache(service, caller, query);
   };
   auto waiting = elsewhere(exchange.connection, service.workers, std::move(job));
   Reply reply = co_await std::move(waiting);
-  if (exchange.route == Route::kCache && method == "DELETE" && reply.status == 200) co_await until_forgotten(exchange, reply);
+  if (exchange.route == protocol::Route::kCache && method == "DELETE" && reply.status == 200) co_await until_forgotten(exchange, reply);
   co_return reply;
 }
 
@@ -269,15 +269,15 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
   bool again = true;
   while (again && !service.draining) {
     Parser parser;
-    Problem problem;
+    protocol::Problem problem;
     Read read = co_await read_head(*connection, service, parser, patience, problem);
     if (read == Read::kClosed) break;
     HttpRequest request;
     Exchange exchange{connection, service, request};
-    std::optional<Caller> caller;
+    std::optional<protocol::Caller> caller;
     std::optional<Reply> reply;
     if (read == Read::kRequest) read_head_into(request, parser);
-    exchange.id = is_sane_id(request.request_id) ? std::string(request.request_id) : random_id("req_");
+    exchange.id = is_sane_id(request.request_id) ? std::string(request.request_id) : protocol::random_id("req_");
     exchange.id_line = "X-Request-Id: " + exchange.id + "\r\n";
     if (read == Read::kRequest) {
       reply = plain_reply(exchange, caller);
@@ -298,7 +298,7 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
       reply = problem_reply(problem);
     }
     connection->expire_never();
-    if (!reply && (exchange.route == Route::kCacheConfig || exchange.route == Route::kCache)) {
+    if (!reply && (exchange.route == protocol::Route::kCacheConfig || exchange.route == protocol::Route::kCache)) {
       auto waiting = slow_reply(exchange, *caller);
       reply = co_await std::move(waiting);
     }
@@ -316,10 +316,10 @@ Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
 
 Task<void> refuse(std::shared_ptr<Connection> connection, Service& service) {
   service.metrics.count_refused_connection();
-  const Problem problem{503, "too many connections", "", "overloaded", 1};
+  const protocol::Problem problem{503, "too many connections", "", "overloaded", 1};
   const std::string bytes = render(problem_reply(problem), {false, false, false});
   if (co_await connection->write(bytes)) co_await connection->linger_and_close();
   connection->close();
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

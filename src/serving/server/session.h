@@ -9,14 +9,14 @@
 #include "serving/protocol/router.h"
 #include "serving/server/service.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 
 // One request on its way to its reply.
 struct Exchange {
   const std::shared_ptr<Connection>& connection;
   Service& service;
   HttpRequest& request;
-  Route route = Route::kNone;
+  protocol::Route route = protocol::Route::kNone;
   Connection::Clock::time_point received = Connection::Clock::now();
   std::string id = {}, id_line = {};   // id_line: "X-Request-Id: ...\r\n"
   RequestRecord record = {};           // what a log is told, but for what is known here
@@ -33,4 +33,4 @@ struct Exchange {
 // For a connection too many: 503, then closes.
 [[nodiscard]] Task<void> refuse(std::shared_ptr<Connection> connection, Service& service);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::server

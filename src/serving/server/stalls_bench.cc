@@ -18,7 +18,7 @@
 #include "serving/answer/answer_key.h"
 #include "testing/server/client.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -72,7 +72,7 @@ class Bench {
       const std::string value(kValueBytes, 'v');
       for (int i = 0; i < kEntries; ++i) {
         const Key key = KeyBuilder("stalls").field("tenant", tenant).field("n", static_cast<std::uint64_t>(i)).build();
-        (void)cache_.put(key, value, {.kind = Kind::kAnswer, .owner = tenant_owner(tenant)});
+        (void)cache_.put(key, value, {.kind = Kind::kAnswer, .owner = engine::tenant_owner(tenant)});
         if (i % 10'000 == 0) cache_.flush(60s);
       }
     }
@@ -84,7 +84,7 @@ class Bench {
                                 "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
     reader_ = std::thread([this, request] { follow(server_.port(), request, stop_, gaps_, counts_); });
     writer_ = std::thread([this] {
-      const FakeEngine::Job job = engine_.job(0);
+      const testing::FakeEngine::Job job = engine_.job(0);
       job.begin();
       while (!stop_) {
         job.say("token ");
@@ -109,7 +109,7 @@ class Bench {
     counts_ = true;
     std::thread prober([&] {
       while (!done) {
-        Client client(server_.port());
+        testing::Client client(server_.port());
         const auto asked = Clock::now();
         client.request("GET", "/health");
         if (client.read().status != 200) std::abort();
@@ -134,7 +134,7 @@ class Bench {
     for (int i = 0; i < kLargeClients; ++i) {
       clients.emplace_back([&] {
         for (int n = 0; n < 3; ++n) {
-          Client client(server_.port());
+          testing::Client client(server_.port());
           client.post(body, kAlice);
           if (client.read().status != 404) std::abort();
         }
@@ -143,7 +143,7 @@ class Bench {
     for (std::thread& client : clients) client.join();
   }
   [[nodiscard]] std::string remove_bobs() const {
-    Client client(server_.port());
+    testing::Client client(server_.port());
     client.request("DELETE", "/cache?tenant=bob", kRoot);
     return client.read().body;
   }
@@ -163,7 +163,7 @@ class Bench {
     return options;
   }
 
-  FakeEngine engine_;
+  testing::FakeEngine engine_;
   Cache cache_;
   Server server_;
   Waits gaps_;
@@ -172,13 +172,13 @@ class Bench {
 };
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::server
 
 int main() {
   char directory[] = "stalls-XXXXXX";
   if (::mkdtemp(directory) == nullptr) return 1;
   {
-    tensorcache::Bench bench(directory);
+    tensorcache::server::Bench bench(directory);
     bench.measure("nothing else", [] { std::this_thread::sleep_for(std::chrono::seconds(3)); });
     bench.measure("4 clients, each 3 bodies of 15 MB", [&] { bench.large_bodies(); });
     std::string removed;

@@ -5,18 +5,18 @@
 
 #include "testing/server/client.h"
 
-namespace tensorcache {
+namespace tensorcache::server {
 namespace {
 
 using namespace std::chrono_literals;
 
-class Streaming : public ServerTest {};
+class Streaming : public testing::ServerTest {};
 
 constexpr const char* kStream = R"("stream":true)";
 
 TEST_F(Streaming, EventsHaveOpenAisShape) {
-  start({}, FakeEngine::say({"Hel", "", "lo"}));
-  const ClientReply reply = post(chat_body("hi", R"("stream":true,"stream_options":{"include_usage":true})"));
+  start({}, testing::FakeEngine::say({"Hel", "", "lo"}));
+  const testing::ClientReply reply = post(testing::chat_body("hi", R"("stream":true,"stream_options":{"include_usage":true})"));
   EXPECT_EQ(reply.header("content-type"), "text/event-stream; charset=utf-8");
   const std::vector<std::string> events = reply.events();
   ASSERT_EQ(events.size(), 6u) << reply.body;
@@ -36,24 +36,24 @@ TEST_F(Streaming, EventsHaveOpenAisShape) {
 }
 
 TEST_F(Streaming, NoUsageUnlessAskedFor) {
-  start({}, FakeEngine::say({"x"}));
-  EXPECT_EQ(post(chat_body("hi", kStream)).body.find("usage"), std::string::npos);
+  start({}, testing::FakeEngine::say({"x"}));
+  EXPECT_EQ(post(testing::chat_body("hi", kStream)).body.find("usage"), std::string::npos);
 }
 
 TEST_F(Streaming, TheConnectionServesAnotherRequestAfterwards) {
-  start({}, FakeEngine::say({"x"}));
-  Client one = client();
+  start({}, testing::FakeEngine::say({"x"}));
+  testing::Client one = client();
   for (const char* words : {"a", "b", "a"}) {
-    one.post(chat_body(words, kStream));
+    one.post(testing::chat_body(words, kStream));
     EXPECT_EQ(one.read().text(), "x");
   }
 }
 
 TEST_F(Streaming, RequestsSentAheadAreAnsweredInTurn) {
-  start({}, FakeEngine::say({"x"}));
-  Client one = client();
-  one.post(chat_body("a"));
-  one.post(chat_body("b", kStream));
+  start({}, testing::FakeEngine::say({"x"}));
+  testing::Client one = client();
+  one.post(testing::chat_body("a"));
+  one.post(testing::chat_body("b", kStream));
   one.request("GET", "/health");
   EXPECT_EQ(one.read().text(), "x");
   EXPECT_EQ(one.read().text(), "x");
@@ -62,20 +62,20 @@ TEST_F(Streaming, RequestsSentAheadAreAnsweredInTurn) {
 
 TEST_F(Streaming, AHitWithManyDeltasArrivesWhole) {
   std::vector<std::string> words(5000, "word ");
-  start({}, FakeEngine::say(words));
-  const ClientReply first = post(chat_body("hi", kStream)), second = post(chat_body("hi", kStream));
+  start({}, testing::FakeEngine::say(words));
+  const testing::ClientReply first = post(testing::chat_body("hi", kStream)), second = post(testing::chat_body("hi", kStream));
   EXPECT_EQ(first.text().size(), 25'000u);
   EXPECT_EQ(second.text(), first.text());
   EXPECT_EQ(second.header("cache-status"), "TensorCache; hit; detail=answer");
 }
 
 TEST_F(Streaming, AFailureInTheMiddleIsAnEventAndThenTheEnd) {
-  start({}, [](const FakeEngine::Job& job) {
+  start({}, [](const testing::FakeEngine::Job& job) {
     job.begin();
     job.say("half");
-    job.fail(Failure::Code::kInternal, "lost it");
+    job.fail(engine::Failure::Code::kInternal, "lost it");
   });
-  const ClientReply reply = post(chat_body("hi", kStream));
+  const testing::ClientReply reply = post(testing::chat_body("hi", kStream));
   EXPECT_EQ(reply.status, 200);
   EXPECT_FALSE(reply.whole);
   const auto events = reply.events();
@@ -84,11 +84,11 @@ TEST_F(Streaming, AFailureInTheMiddleIsAnEventAndThenTheEnd) {
 }
 
 TEST_F(Streaming, Http10GetsABareStream) {
-  start({}, FakeEngine::say({"x"}));
-  Client one = client();
-  const std::string body = chat_body("hi", kStream);
+  start({}, testing::FakeEngine::say({"x"}));
+  testing::Client one = client();
+  const std::string body = testing::chat_body("hi", kStream);
   one.send("POST /v1/chat/completions HTTP/1.0\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body);
-  const ClientReply reply = one.read();
+  const testing::ClientReply reply = one.read();
   EXPECT_EQ(reply.header("transfer-encoding"), "");
   EXPECT_EQ(reply.text(), "x");
   EXPECT_TRUE(one.closed_within(3s));
@@ -99,8 +99,8 @@ TEST_F(Streaming, AClientThatLeavesWhileQueuedCancels) {
   for (const char* stream : {"\"stream\":false", kStream}) {
     const std::size_t before = engine_->cancelled();
     {
-      Client one = client();
-      one.post(chat_body("hi", stream));
+      testing::Client one = client();
+      one.post(testing::chat_body("hi", stream));
       ASSERT_TRUE(engine_->job(before).request);
     }
     EXPECT_TRUE(engine_->wait_cancelled(before + 1));
@@ -111,8 +111,8 @@ TEST_F(Streaming, AClientThatLeavesWhileQueuedCancels) {
 TEST_F(Streaming, AClientThatLeavesWhileStreamingCancels) {
   start();
   {
-    Client one = client();
-    one.post(chat_body("hi", kStream));
+    testing::Client one = client();
+    one.post(testing::chat_body("hi", kStream));
     engine_->job(0).begin();
     engine_->job(0).say("x");
     ASSERT_TRUE(one.read_until("\"x\""));
@@ -125,12 +125,12 @@ TEST_F(Streaming, AClientThatLeavesWhileStreamingCancels) {
 
 TEST_F(Streaming, AClientThatLeavesDoesNotDisturbTheOthers) {
   start();
-  Client stays = client();
+  testing::Client stays = client();
   {
-    Client leaves = client();
-    leaves.post(chat_body("hi", kStream));
+    testing::Client leaves = client();
+    leaves.post(testing::chat_body("hi", kStream));
     engine_->job(0).begin();
-    stays.post(chat_body("hi", kStream));
+    stays.post(testing::chat_body("hi", kStream));
     engine_->job(0).say("x");
     ASSERT_TRUE(leaves.read_until("\"x\""));
     ASSERT_TRUE(stays.read_until("\"x\""));
@@ -146,11 +146,11 @@ TEST_F(Streaming, AClientThatDoesNotReadIsCutOffAndTheOthersAreNot) {
   ServerOptions options;
   options.write_timeout = 200ms;
   start(options);
-  Client stuck = Client(server_->port(), 4096), reads = client();
-  stuck.post(chat_body("hi", kStream));
-  const FakeEngine::Job job = engine_->job(0);
+  testing::Client stuck = testing::Client(server_->port(), 4096), reads = client();
+  stuck.post(testing::chat_body("hi", kStream));
+  const testing::FakeEngine::Job job = engine_->job(0);
   job.begin();
-  reads.post(chat_body("hi", kStream));
+  reads.post(testing::chat_body("hi", kStream));
   ASSERT_TRUE(reads.read_until("assistant"));
   const std::string large(1 << 20, 'w');
   std::thread player([&] {
@@ -167,9 +167,9 @@ TEST_F(Streaming, AClientThatDripsALongReplyIsCutOff) {
   ServerOptions options;
   options.write_timeout = 300ms;
   options.min_write_bytes_per_second = 8 << 20;
-  start(options, FakeEngine::say({std::string(16 << 20, 'w')}));
-  Client drips = Client(server_->port(), 4096);
-  drips.post(chat_body("hi"));
+  start(options, testing::FakeEngine::say({std::string(16 << 20, 'w')}));
+  testing::Client drips = testing::Client(server_->port(), 4096);
+  drips.post(testing::chat_body("hi"));
   const auto begin = std::chrono::steady_clock::now();
   // 4 KiB every 5 ms would take twenty seconds, and the server never waits long for any of them.
   while (!drips.ended_after_reading(4096) && std::chrono::steady_clock::now() - begin < 15s) std::this_thread::sleep_for(5ms);
@@ -179,9 +179,9 @@ TEST_F(Streaming, AClientThatDripsALongReplyIsCutOff) {
 // Proxies give up where no header comes; a request that waits for its place can only fail for the server's sake.
 TEST_F(Streaming, OneThatWaitsForItsPlaceHasItsHeadersAlready) {
   start();
-  Client waiting = client();
-  waiting.post(chat_body("hi", R"("stream":true)"));
-  FakeEngine::Job job = engine_->job(0);
+  testing::Client waiting = client();
+  waiting.post(testing::chat_body("hi", R"("stream":true)"));
+  testing::FakeEngine::Job job = engine_->job(0);
   ASSERT_TRUE(job.request);
   job.accept();
   EXPECT_TRUE(waiting.read_until("\"role\":\"assistant\"")) << "before anything is computed";
@@ -190,11 +190,11 @@ TEST_F(Streaming, OneThatWaitsForItsPlaceHasItsHeadersAlready) {
   job.finish();
   EXPECT_EQ(waiting.read().text(), "x");
 
-  Client refused = client();
-  refused.post(chat_body("ho", R"("stream":true)"));
-  engine_->job(1).fail(Failure::Code::kOverloaded);
+  testing::Client refused = client();
+  refused.post(testing::chat_body("ho", R"("stream":true)"));
+  engine_->job(1).fail(engine::Failure::Code::kOverloaded);
   EXPECT_EQ(refused.read().status, 503) << "what can be refused keeps its own status";
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::server

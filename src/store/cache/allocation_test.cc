@@ -28,7 +28,7 @@ void* __wrap_mmap(void* at, std::size_t size, int protection, int flags, int fil
 int __wrap_madvise(void* at, std::size_t size, int advice) { return may_call() ? __real_madvise(at, size, advice) : -1; }
 }
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -149,7 +149,7 @@ void everything(Cache& cache) {
   kept.hints.keep_for = milliseconds(60'000);
   EXPECT_NE(cache.put(key_of(7), std::string(200'000, 'r'), kept), PutStatus::kTooLarge);
   {
-    const Draft dropped = cache.reserve(key_of(1000), 500'000, {.parent = chain.back()});
+    const Reservation dropped = cache.reserve(key_of(1000), 500'000, {.parent = chain.back()});
   }
   (void)cache.list(std::nullopt, 20);
   (void)cache.stats(3);
@@ -193,10 +193,10 @@ TEST(FailingAllocation, OfLoading) {
   for (long allowed = 0;; ++allowed) {
     ASSERT_LT(allowed, 100);
     SCOPED_TRACE(allowed);
-    const auto tier = detail::MemoryTier::make(kCapacity, make_policy("lru"), [] { return std::chrono::steady_clock::now(); });
+    const auto tier = memory::MemoryTier::make(kCapacity, policy::make_policy("lru"), [] { return std::chrono::steady_clock::now(); });
     const bool failed = runs_out(allowed, [&] {
       for (std::uint64_t i = 0; i < 20; ++i) {
-        Draft draft = tier->reserve(key_of(i), i % 2 == 0 ? 100 : 200'000, i == 0 ? PutOptions() : PutOptions{.parent = key_of(i - 1)});
+        Reservation draft = tier->reserve(key_of(i), i % 2 == 0 ? 100 : 200'000, i == 0 ? PutOptions() : PutOptions{.parent = key_of(i - 1)});
         (void)tier->commit_aged(std::move(draft), milliseconds(5), milliseconds(60'000));
       }
     });
@@ -208,4 +208,4 @@ TEST(FailingAllocation, OfLoading) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

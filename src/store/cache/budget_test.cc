@@ -9,7 +9,7 @@
 #include "testing/store/cache.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -75,7 +75,7 @@ TEST(BudgetOf, TooLargeIsSaidBeforeAnythingGoes) {
   Cache cache({.capacity_bytes = 1 << 20});
   ASSERT_EQ(cache.put(key_of(1), "x"), PutStatus::kStored);
   for (const std::size_t size : {std::size_t{1} << 20, std::size_t{1} << 40, ~std::size_t{0}}) {
-    const Draft draft = cache.reserve(key_of(2), size);
+    const Reservation draft = cache.reserve(key_of(2), size);
     EXPECT_FALSE(draft);
     EXPECT_EQ(draft.status(), PutStatus::kTooLarge);
   }
@@ -104,7 +104,7 @@ TEST(BudgetOf, NoSpaceWhenAllIsPinnedOrBeingWritten) {
   ASSERT_EQ(cache.put(key_of(1), value_of(1, 1000)), PutStatus::kStored);
   ASSERT_EQ(cache.put(key_of(2), value_of(2, 1000)), PutStatus::kStored);
   Handle one = cache.get(key_of(1)), two = cache.get(key_of(2));
-  Draft draft = cache.reserve(key_of(3), 1000);
+  Reservation draft = cache.reserve(key_of(3), 1000);
   ASSERT_TRUE(draft);
   for (int i = 0; i < 3; ++i) EXPECT_EQ(cache.put(key_of(4), value_of(4, 1000)), PutStatus::kNoSpace);
   EXPECT_EQ(cache.stats().rejected_puts, 3u);
@@ -114,7 +114,7 @@ TEST(BudgetOf, NoSpaceWhenAllIsPinnedOrBeingWritten) {
   EXPECT_EQ(cache.put(key_of(4), value_of(4, 1000)), PutStatus::kStored);
   EXPECT_FALSE(cache.contains(key_of(2)));
   EXPECT_TRUE(cache.contains(key_of(1)));
-  draft = Draft();
+  draft = Reservation();
   EXPECT_EQ(cache.put(key_of(5), value_of(5, 1000)), PutStatus::kStored);
   EXPECT_TRUE(cache.contains(key_of(4)));
 }
@@ -158,7 +158,7 @@ TEST(BudgetOf, ResizeBelowWhatIsPinnedTakesEffectAsItIsLetGo) {
     ASSERT_EQ(cache.put(key_of(i), value_of(i, 1 << 20)), PutStatus::kStored);
     pinned.push_back(cache.get(key_of(i)));
   }
-  Draft draft = cache.reserve(key_of(9), 1 << 20);
+  Reservation draft = cache.reserve(key_of(9), 1 << 20);
   cache.resize(1 << 20);
   EXPECT_GT(cache.stats().used_bytes, 6u << 20);
   EXPECT_EQ(cache.put(key_of(6), "x"), PutStatus::kNoSpace);
@@ -169,7 +169,7 @@ TEST(BudgetOf, ResizeBelowWhatIsPinnedTakesEffectAsItIsLetGo) {
     EXPECT_LT(cache.stats().used_bytes, before) << "lower after each";
     before = cache.stats().used_bytes;
   }
-  draft = Draft();
+  draft = Reservation();
   EXPECT_LE(cache.stats().used_bytes, 1u << 20);
   EXPECT_EQ(cache.put(key_of(6), "x"), PutStatus::kStored);
 }
@@ -328,4 +328,4 @@ TEST(Resize, GivesMemoryBackToTheSystem) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

@@ -56,7 +56,7 @@ int __wrap_madvise(void* at, std::size_t size, int advice) {
 }
 }
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -104,4 +104,4 @@ TEST(RealBytes, NeverPassTheCapacity) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

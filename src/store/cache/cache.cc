@@ -17,16 +17,16 @@ namespace {
 
 constexpr std::chrono::seconds kLastWrites{5};
 
-std::shared_ptr<detail::MemoryTier> make_tier(CacheOptions options) {
-  auto policy = make_policy(options.policy);
+std::shared_ptr<memory::MemoryTier> make_tier(CacheOptions options) {
+  auto policy = policy::make_policy(options.policy);
   if (!policy) {
     std::string message = "policy: \"" + options.policy + "\" is unknown; there are";
-    for (const PolicyInfo& info : policies()) message += " \"" + std::string(info.name) + "\"";
+    for (const policy::PolicyInfo& info : policy::policies()) message += " \"" + std::string(info.name) + "\"";
     throw std::invalid_argument(message);
   }
   if (!options.clock) throw std::invalid_argument("clock: must not be empty");
-  using Admission = detail::MemoryTier::Admission;
-  return detail::MemoryTier::make(options.capacity_bytes, std::move(policy), std::move(options.clock),
+  using Admission = memory::MemoryTier::Admission;
+  return memory::MemoryTier::make(options.capacity_bytes, std::move(policy), std::move(options.clock),
                                   options.disk ? Admission::kAll : Admission::kSelective);
 }
 
@@ -101,18 +101,18 @@ PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const Put
 
 PutStatus Cache::put(const Key& key, std::string_view value, const PutOptions& options) { return put(key, std::as_bytes(std::span(value)), options); }
 
-Draft Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) {
+Reservation Cache::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) {
   check(options);
   return tier_->reserve(key, value_bytes, options);
 }
 
-PutStatus Cache::commit(Draft draft) {
+PutStatus Cache::commit(Reservation draft) {
   if (!lower_) return tier_->commit(std::move(draft));
   Handle stored;
   return commit(std::move(draft), &stored);
 }
 
-PutStatus Cache::commit(Draft draft, Handle* pinned) {
+PutStatus Cache::commit(Reservation draft, Handle* pinned) {
   const bool replaces = lower_ && draft && draft.replaces_;
   const PutStatus status = replaces ? lower_->replace(std::move(draft), pinned) : tier_->commit(std::move(draft), pinned);
   if (status == PutStatus::kStored && lower_) lower_->write(*pinned);
@@ -121,35 +121,35 @@ PutStatus Cache::commit(Draft draft, Handle* pinned) {
 
 PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned) {
   Lookup parent;   // pinned until the value is stored behind it
-  if (lower_ && options.parent) parent = look_up(*options.parent, Look::kEverywhere, false);
+  if (lower_ && options.parent) parent = look_up(*options.parent, Tiers::kAll, false);
   if (!options.replaces) {
     const PutStatus status = tier_->put(key, value, options, pinned);
     if (status == PutStatus::kStored && lower_) lower_->write(*pinned);
     return status;
   }
-  Draft draft = reserve(key, value.size(), options);
+  Reservation draft = reserve(key, value.size(), options);
   if (draft && !value.empty()) std::memcpy(draft.bytes().data(), value.data(), value.size());
   return commit(std::move(draft), pinned);
 }
 
-Handle Cache::get(const Key& key, Look look) {
-  if (!lower_) return tier_->get(key, detail::MemoryTier::Count::kYes);
-  return look_up(key, look, true).value;
+Handle Cache::get(const Key& key, Tiers tiers) {
+  if (!lower_) return tier_->get(key, memory::MemoryTier::Count::kYes);
+  return look_up(key, tiers, true).value;
 }
 
-Lookup Cache::look_up(const Key& key, Look look) { return look_up(key, look, true); }
+Lookup Cache::look_up(const Key& key, Tiers tiers) { return look_up(key, tiers, true); }
 
-Lookup Cache::look_up(const Key& key, Look look, bool counts) {
-  using Count = detail::MemoryTier::Count;
-  const bool both = lower_ && look == Look::kEverywhere;
+Lookup Cache::look_up(const Key& key, Tiers tiers, bool counts) {
+  using Count = memory::MemoryTier::Count;
+  const bool both = lower_ && tiers == Tiers::kAll;
   const std::uint64_t changes = both ? lower_->loader.changes() : 0;
   Handle handle = tier_->get(key, counts ? Count::kYes : Count::kNo);
   if (handle || !both) return {std::move(handle), false};
   return lower_->find(key, changes);
 }
 
-Run Cache::match(std::span<const Key> chain, Look look, std::size_t of) {
-  if (lower_ && look == Look::kEverywhere) lower_->loader.load_now(chain);
+PrefixMatch Cache::match(std::span<const Key> chain, Tiers tiers, std::size_t of) {
+  if (lower_ && tiers == Tiers::kAll) lower_->loader.load_now(chain);
   return tier_->match(chain, std::max(chain.size(), of));
 }
 
@@ -160,9 +160,9 @@ void Cache::advise(std::span<const Key> chain, const Hints& hints) {
   tier_->advise(chain, hints);
 }
 
-std::size_t Cache::peek(std::span<const Key> chain, Look look) const {
+std::size_t Cache::peek(std::span<const Key> chain, Tiers tiers) const {
   std::size_t run = tier_->peek(chain);
-  if (!lower_ || look == Look::kMemory) return run;
+  if (!lower_ || tiers == Tiers::kMemoryOnly) return run;
   // What is in memory may be missing on disk, and the reverse.
   while (run < chain.size()) {
     const std::size_t more = lower_->disk.peek(chain.subspan(run));
@@ -173,8 +173,8 @@ std::size_t Cache::peek(std::span<const Key> chain, Look look) const {
   return run;
 }
 
-bool Cache::contains(const Key& key, Look look) const {
-  const bool both = lower_ && look == Look::kEverywhere;
+bool Cache::contains(const Key& key, Tiers tiers) const {
+  const bool both = lower_ && tiers == Tiers::kAll;
   const std::uint64_t changes = both ? lower_->loader.changes() : 0;
   return tier_->contains(key) || (both && lower_->contains(key, changes));
 }
@@ -186,11 +186,11 @@ std::optional<std::size_t> Cache::head(const Key& key, std::span<std::byte> to) 
     std::copy(value.begin(), value.end(), to.begin());
     return value.size();
   };
-  if (const Handle handle = tier_->get(key, detail::MemoryTier::Count::kNo)) return copied(handle);
+  if (const Handle handle = tier_->get(key, memory::MemoryTier::Count::kNo)) return copied(handle);
   if (!lower_) return std::nullopt;
   if (const auto bytes = lower_->disk.read_head(key, to)) return bytes;
   if (!lower_->contains(key, changes)) return std::nullopt;
-  if (const Handle handle = tier_->get(key, detail::MemoryTier::Count::kNo)) return copied(handle);
+  if (const Handle handle = tier_->get(key, memory::MemoryTier::Count::kNo)) return copied(handle);
   return lower_->disk.read_head(key, to);
 }
 
@@ -239,7 +239,7 @@ void Cache::when_flushed(std::function<void(bool)> done) {
   if (lower_) {
     lower_->disk.when_written(std::move(done));
   } else {
-    detail::call_back(done, true);
+    call_back(done, true);
   }
 }
 

@@ -5,7 +5,7 @@
 
 #include "testing/store/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -48,7 +48,7 @@ TEST(Cache, ValuesAreImmutable) {
 
 TEST(Cache, DraftIsInvisibleUntilCommitted) {
   Cache cache({});
-  Draft draft = cache.reserve(key_of(1), 5);
+  Reservation draft = cache.reserve(key_of(1), 5);
   ASSERT_TRUE(draft);
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(draft.bytes().data()) % 64, 0u);
   std::memcpy(draft.bytes().data(), "hello", 5);
@@ -62,21 +62,21 @@ TEST(Cache, DraftIsInvisibleUntilCommitted) {
 TEST(Cache, DroppedDraftGivesItsSpaceBack) {
   Cache cache({});
   {
-    const Draft draft = cache.reserve(key_of(1), 1000);
+    const Reservation draft = cache.reserve(key_of(1), 1000);
   }
   EXPECT_EQ(cache.stats().used_bytes, 0u);
   EXPECT_FALSE(cache.contains(key_of(1)));
-  Draft moved = cache.reserve(key_of(1), 1000);
-  moved = Draft();
+  Reservation moved = cache.reserve(key_of(1), 1000);
+  moved = Reservation();
   EXPECT_FALSE(moved);
   EXPECT_TRUE(moved.bytes().empty());
   EXPECT_EQ(cache.stats().used_bytes, 0u);
-  EXPECT_EQ(cache.commit(Draft()), PutStatus::kNoSpace);
+  EXPECT_EQ(cache.commit(Reservation()), PutStatus::kNoSpace);
 }
 
 TEST(Cache, TheFirstOfTwoDraftsOfAKeyWins) {
   Cache cache({});
-  Draft first = cache.reserve(key_of(1), 1), second = cache.reserve(key_of(1), 1);
+  Reservation first = cache.reserve(key_of(1), 1), second = cache.reserve(key_of(1), 1);
   first.bytes()[0] = std::byte{'1'};
   second.bytes()[0] = std::byte{'2'};
   EXPECT_EQ(cache.commit(std::move(second)), PutStatus::kStored);
@@ -123,7 +123,7 @@ TEST(Cache, HandlesKeepWhatIsRemovedClearedAndReplaced) {
 
 TEST(Cache, HandlesAndDraftsOutliveIt) {
   Handle small, large;
-  Draft draft;
+  Reservation draft;
   {
     Cache cache({});
     ASSERT_EQ(cache.put(key_of(1), "still here"), PutStatus::kStored);
@@ -217,7 +217,7 @@ TEST(Cache, AnExpiredValueMakesWayForANewOne) {
 TEST(Cache, LifeBeginsAtTheCommit) {
   FakeClock clock;
   Cache cache({.clock = clock.function()});
-  Draft draft = cache.reserve(key_of(1), 1, {.time_to_live = milliseconds(100)});
+  Reservation draft = cache.reserve(key_of(1), 1, {.time_to_live = milliseconds(100)});
   clock.advance(milliseconds(500));
   ASSERT_EQ(cache.commit(std::move(draft)), PutStatus::kStored);
   EXPECT_TRUE(cache.get(key_of(1)));
@@ -370,4 +370,4 @@ TEST(Cache, NamesKindsAndStatuses) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

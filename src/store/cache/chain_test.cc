@@ -2,7 +2,7 @@
 #include "testing/store/cache.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -132,7 +132,7 @@ TEST(Chain, NeedsTheParent) {
 
 TEST(Chain, ParentMayComeBetweenReserveAndCommit) {
   Cache cache({});
-  Draft child = cache.reserve(key_of(2), 1, {.parent = key_of(1)}), orphan = cache.reserve(key_of(4), 1, {.parent = key_of(3)});
+  Reservation child = cache.reserve(key_of(2), 1, {.parent = key_of(1)}), orphan = cache.reserve(key_of(4), 1, {.parent = key_of(3)});
   ASSERT_TRUE(child);
   ASSERT_EQ(cache.put(key_of(1), "parent"), PutStatus::kStored);
   EXPECT_EQ(cache.commit(std::move(child)), PutStatus::kStored);
@@ -142,7 +142,7 @@ TEST(Chain, ParentMayComeBetweenReserveAndCommit) {
 TEST(Chain, ParentRemovedBetweenReserveAndCommit) {
   Cache cache({});
   ASSERT_EQ(cache.put(key_of(1), "parent"), PutStatus::kStored);
-  Draft child = cache.reserve(key_of(2), 1, {.parent = key_of(1)});
+  Reservation child = cache.reserve(key_of(2), 1, {.parent = key_of(1)});
   EXPECT_TRUE(cache.remove(key_of(1)));
   EXPECT_EQ(cache.commit(std::move(child)), PutStatus::kParentMissing);
   EXPECT_EQ(cache.stats().used_bytes, 0u);
@@ -389,4 +389,4 @@ TEST(Chain, EvictionDoesNotSearch) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

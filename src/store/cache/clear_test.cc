@@ -5,8 +5,10 @@
 
 #include "testing/store/disk_cache.h"
 
-namespace tensorcache::testing {
+namespace tensorcache::cache {
 namespace {
+
+using namespace tensorcache::testing;
 
 class Clear : public DiskCache {
  protected:
@@ -120,4 +122,4 @@ TEST_F(Clear, NoBlockOutlivesTheOneBeforeItWhileOthersChainMore) {
 }
 
 }   // namespace
-}   // namespace tensorcache::testing
+}   // namespace tensorcache::cache

@@ -5,8 +5,10 @@
 #include "testing/store/disk_cache.h"
 #include "testing/core/failing_allocations.h"
 
-namespace tensorcache::testing {
+namespace tensorcache::cache {
 namespace {
+
+using namespace tensorcache::testing;
 
 constexpr std::uint64_t kValues = 10;
 constexpr std::size_t kBytes = 3000;
@@ -132,4 +134,4 @@ TEST_F(DiskCacheAllocation, OfTheThreadsThatLoad) {
 }
 
 }   // namespace
-}   // namespace tensorcache::testing
+}   // namespace tensorcache::cache

@@ -5,8 +5,10 @@
 
 #include "testing/store/disk_cache.h"
 
-namespace tensorcache::testing {
+namespace tensorcache::cache {
 namespace {
+
+using namespace tensorcache::testing;
 
 TEST_F(DiskCache, IsThereAfterARestart) {
   start();
@@ -16,10 +18,10 @@ TEST_F(DiskCache, IsThereAfterARestart) {
   EXPECT_EQ(entries(cache_->stats()), 0u);
   for (std::uint64_t i = 0; i < 50; ++i) {
     EXPECT_TRUE(cache_->contains(key_of(i)));
-    EXPECT_FALSE(cache_->contains(key_of(i), Look::kMemory));
-    EXPECT_FALSE(cache_->get(key_of(i), Look::kMemory));
+    EXPECT_FALSE(cache_->contains(key_of(i), Tiers::kMemoryOnly));
+    EXPECT_FALSE(cache_->get(key_of(i), Tiers::kMemoryOnly));
     EXPECT_TRUE(holds(i, 1000 + i));
-    EXPECT_TRUE(cache_->get(key_of(i), Look::kMemory)) << "it is in memory from then on";
+    EXPECT_TRUE(cache_->get(key_of(i), Tiers::kMemoryOnly)) << "it is in memory from then on";
   }
   const Handle computed = cache_->get_or_compute(key_of(100), []() -> std::vector<std::byte> { throw std::runtime_error("computed again"); });
   EXPECT_EQ(computed.bytes().size(), 7u);
@@ -58,8 +60,8 @@ TEST_F(DiskCache, AChainComesBackWhole) {
   put_chain(*cache_, keys, 5000, 3);
   restart();
   EXPECT_EQ(cache_->peek(keys), 40u);
-  EXPECT_EQ(cache_->peek(keys, Look::kMemory), 0u);
-  EXPECT_TRUE(cache_->match(keys, Look::kMemory).empty());
+  EXPECT_EQ(cache_->peek(keys, Tiers::kMemoryOnly), 0u);
+  EXPECT_TRUE(cache_->match(keys, Tiers::kMemoryOnly).empty());
   const auto blocks = cache_->match(keys);
   ASSERT_EQ(blocks.size(), 40u);
   for (std::size_t i = 0; i < blocks.size(); ++i) EXPECT_EQ(text_of(blocks.blocks()[i]), value_of(i, 5000));
@@ -78,7 +80,7 @@ TEST_F(DiskCache, LoadBringsAChainWithoutAnybodyWaiting) {
   std::promise<void> there;
   ASSERT_TRUE(cache_->load(keys, 10s, [&] { there.set_value(); }));
   ASSERT_EQ(there.get_future().wait_for(20s), std::future_status::ready);
-  EXPECT_EQ(cache_->match(keys, Look::kMemory).size(), 20u);
+  EXPECT_EQ(cache_->match(keys, Tiers::kMemoryOnly).size(), 20u);
 }
 
 TEST_F(DiskCache, AllWhoWaitShareOneRead) {
@@ -110,8 +112,8 @@ TEST_F(DiskCache, NobodyWaitsForADyingDisk) {
   ASSERT_EQ(over.get_future().wait_for(20s), std::future_status::ready);
   EXPECT_LT(std::chrono::steady_clock::now() - begin, 350ms);
   EXPECT_EQ(cache_->disk_stats().late_loads, 1u);
-  for (int i = 0; i < 500 && cache_->peek(keys, Look::kMemory) < 8; ++i) std::this_thread::sleep_for(10ms);
-  EXPECT_EQ(cache_->peek(keys, Look::kMemory), 8u) << "it came in the end";
+  for (int i = 0; i < 500 && cache_->peek(keys, Tiers::kMemoryOnly) < 8; ++i) std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(cache_->peek(keys, Tiers::kMemoryOnly), 8u) << "it came in the end";
   // The tier has learned what this disk is worth, and tries again only now and then.
   const auto others = keys_of_chain(2, 8);
   files_->set_read_delay(0ms);
@@ -210,4 +212,4 @@ TEST_F(DiskCache, WrongOptionsAreNamed) {
 }
 
 }   // namespace
-}   // namespace tensorcache::testing
+}   // namespace tensorcache::cache

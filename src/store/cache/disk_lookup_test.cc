@@ -4,8 +4,10 @@
 
 #include "testing/store/disk_cache.h"
 
-namespace tensorcache::testing {
+namespace tensorcache::cache {
 namespace {
+
+using namespace tensorcache::testing;
 
 class DiskLookup : public DiskCache {
  protected:
@@ -90,7 +92,7 @@ TEST_F(DiskLookup, AChainedValueBringsWhatItIsChainedBehind) {
   put_chain(*cache_, keys, 3000);
   restart();
   EXPECT_EQ(text_of(cache_->get(keys.back()).bytes()), value_of(99, 3000));
-  EXPECT_EQ(cache_->peek(keys, Look::kMemory), 100u);
+  EXPECT_EQ(cache_->peek(keys, Tiers::kMemoryOnly), 100u);
   restart();
   EXPECT_EQ(cache_->put(key_of(7), "behind it", {.parent = keys[50]}), PutStatus::kStored);
 }
@@ -169,7 +171,7 @@ TEST_F(DiskLookup, ItsHeadIsReadAlone) {
   ASSERT_EQ(read, 64u);
   EXPECT_EQ(text_of(head), value_of(0, 5'000'000).substr(0, 64));
   EXPECT_LT(cache_->disk_stats().read_bytes, 10'000u);
-  EXPECT_FALSE(cache_->contains(key_of(0), Look::kMemory));
+  EXPECT_FALSE(cache_->contains(key_of(0), Tiers::kMemoryOnly));
   EXPECT_FALSE(cache_->head(key_of(5), head));
 }
 
@@ -179,7 +181,7 @@ TEST_F(DiskLookup, TheLongestPatienceIsNoneTooLate) {
   std::promise<void> there;
   ASSERT_TRUE(cache_->load({key_of(0)}, milliseconds::max(), [&] { there.set_value(); }));
   ASSERT_EQ(there.get_future().wait_for(20s), std::future_status::ready);
-  EXPECT_TRUE(cache_->contains(key_of(0), Look::kMemory));
+  EXPECT_TRUE(cache_->contains(key_of(0), Tiers::kMemoryOnly));
   EXPECT_EQ(cache_->disk_stats().late_loads, 0u);
 }
 
@@ -237,7 +239,7 @@ TEST_F(DiskLookup, AValueCommittedOverAnExpiredOneIsOnDiskToo) {
   restart();
   std::this_thread::sleep_for(30ms);
   for (const std::uint64_t number : {1u, 2u}) {
-    Draft draft = cache_->reserve(key_of(number), 3);
+    Reservation draft = cache_->reserve(key_of(number), 3);
     ASSERT_TRUE(draft);
     std::memcpy(draft.bytes().data(), "new", 3);
     EXPECT_EQ(cache_->commit(std::move(draft)), PutStatus::kStored);
@@ -278,4 +280,4 @@ TEST_F(DiskLookup, CallbacksMayUseTheCacheThatIsClosedAndMayThrow) {
 }
 
 }   // namespace
-}   // namespace tensorcache::testing
+}   // namespace tensorcache::cache

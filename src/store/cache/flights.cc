@@ -9,17 +9,17 @@ namespace tensorcache {
 
 Handle Cache::Flights::compute_and_store(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options) {
   // It may have been stored between this caller's miss and its lead.
-  if (Lookup stored = cache.look_up(key, Look::kEverywhere, false); stored.value) return std::move(stored.value);
+  if (Lookup stored = cache.look_up(key, Tiers::kAll, false); stored.value) return std::move(stored.value);
   const std::vector<std::byte> value = compute();
   Handle handle;
   static_cast<void>(cache.put(key, value, options, &handle));
-  if (!handle) handle = cache.tier_->get(key, detail::MemoryTier::Count::kNo);   // another thread's put() was faster
+  if (!handle) handle = cache.tier_->get(key, memory::MemoryTier::Count::kNo);   // another thread's put() was faster
   return handle ? std::move(handle) : cache.tier_->detached(value, options);
 }
 
 // With mutex_ held: the leader gives up. One of those that wait takes its place, or the flight ends.
 void Cache::Flights::hand_over(const Key& key, const std::shared_ptr<Flight>& flight) {
-  set_leader(*flight, nullptr);
+  cache::set_leader(*flight, nullptr);
   flight->computing = false;
   if (flight->waiting > 0) {
     flight->changed.notify_one();
@@ -29,9 +29,9 @@ void Cache::Flights::hand_over(const Key& key, const std::shared_ptr<Flight>& fl
 }
 
 bool Cache::Flights::wait(std::unique_lock<std::mutex>& lock, std::shared_ptr<Flight>& flight) {
-  const Wait wait(*flight);
-  if (wait.kind() == Wait::Kind::kForItself) throw std::logic_error("get_or_compute: the computation of a key asks for the same key");
-  if (wait.kind() == Wait::Kind::kCircle) {
+  const cache::Wait wait(*flight);
+  if (wait.kind() == cache::Wait::Kind::kForItself) throw std::logic_error("get_or_compute: the computation of a key asks for the same key");
+  if (wait.kind() == cache::Wait::Kind::kCircle) {
     flight = std::make_shared<Flight>();
     return false;
   }
@@ -52,13 +52,13 @@ Handle Cache::Flights::join(Cache& cache, const Key& key, const Compute& compute
     flights_.emplace(key, flight);
   }
   flight->computing = true;
-  set_leader(*flight, &this_waiter());
+  cache::set_leader(*flight, &cache::this_waiter());
   lock.unlock();
   try {
     Handle handle = compute_and_store(cache, key, compute, options);
     Handle shared = cache.tier_->share(handle);
     lock.lock();
-    set_leader(*flight, nullptr);
+    cache::set_leader(*flight, nullptr);
     flight->result = std::move(shared);
     if (const auto found = flights_.find(key); found != flights_.end() && found->second == flight) flights_.erase(found);
     flight->changed.notify_all();

@@ -20,7 +20,7 @@ struct Cache::Flights {
   [[nodiscard]] Handle join(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options);
 
  private:
-  struct Flight : Awaited {
+  struct Flight : cache::Awaited {
     std::condition_variable changed;
     bool computing = true;
     std::size_t waiting = 0;

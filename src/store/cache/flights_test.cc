@@ -6,7 +6,7 @@
 #include "testing/store/cache.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -190,4 +190,4 @@ TEST(GetOrCompute, ComputationsThatNeedEachOtherInACircleEnd) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

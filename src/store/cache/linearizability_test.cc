@@ -9,7 +9,7 @@
 #include "testing/store/cache.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -105,4 +105,4 @@ TEST(History, AlsoWhileValuesAreEvicted) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

@@ -7,14 +7,14 @@
 #include "base/core/call_back.h"
 #include "base/core/deadline.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 constexpr int kReaders = 2;
-constexpr std::size_t kMostJobs = 256;          // more than that, and computing is surely faster
+constexpr std::size_t kMaxJobs = 256;           // more than that, and computing is surely faster
 constexpr std::uint64_t kTryAnywayEvery = 32;   // of the loads that do not seem worth it: a disk may have become faster
 constexpr std::chrono::seconds kWaitForRecovery{2};
-constexpr int kMostLooks = 100;   // of one call at a value that comes and goes: each takes an eviction or a write of that key
+constexpr int kMaxLooks = 100;   // of one call at a value that comes and goes: each takes an eviction or a write of that key
 
 }   // namespace
 
@@ -44,7 +44,7 @@ class Loader::Claim {
   const std::shared_ptr<Reading> reading_;
 };
 
-Loader::Loader(detail::MemoryTier& memory, disk::DiskTier& disk, std::function<std::int64_t()> unix_ms)
+Loader::Loader(memory::MemoryTier& memory, disk::DiskTier& disk, std::function<std::int64_t()> unix_ms)
     : memory_(memory), disk_(disk), unix_ms_(std::move(unix_ms)) {
   try {
     threads_.reserve(kReaders + 1);
@@ -84,7 +84,7 @@ bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds patience, st
   job->deadline = deadline_after(patience);
   job->done = std::move(done);
   const std::lock_guard lock(mutex_);
-  if (stopping_ || active_.size() >= kMostJobs || waiting_.size() >= kMostJobs) return false;
+  if (stopping_ || active_.size() >= kMaxJobs || waiting_.size() >= kMaxJobs) return false;
   if (stuck_ >= kReaders) {   // a disk that hangs is not worth waiting for
     ++skipped_;
     return false;
@@ -163,7 +163,7 @@ void Loader::finish(const std::shared_ptr<Job>& job, bool late) {
       ++stuck_;
     }
   }
-  if (done) detail::call_back(done);
+  if (done) call_back(done);
 }
 
 void Loader::load_now(std::span<const Key> chain) {
@@ -172,7 +172,7 @@ void Loader::load_now(std::span<const Key> chain) {
 }
 
 Loader::Outcome Loader::load_chain(std::span<const Key> chain, Handle* held) {
-  for (int looks = 0; looks < kMostLooks; ++looks) {
+  for (int looks = 0; looks < kMaxLooks; ++looks) {
     const Outcome outcome = load_run(chain, held);
     if (outcome == Outcome::kLoaded) looks = 0;
     if (outcome != Outcome::kLoaded && outcome != Outcome::kChanged) return outcome;
@@ -181,11 +181,11 @@ Loader::Outcome Loader::load_chain(std::span<const Key> chain, Handle* held) {
 }
 
 Lookup Loader::fetch(const Key& key) {
-  for (int looks = 0; looks < kMostLooks; ++looks) {
+  for (int looks = 0; looks < kMaxLooks; ++looks) {
     const std::vector<Key> chain = disk_.chain_of(key);
     Handle held;
     const Outcome outcome = load_chain(chain.empty() ? std::span(&key, 1) : std::span(chain), &held);
-    if (Handle handle = memory_.get(key, detail::MemoryTier::Count::kNo)) return {std::move(handle), false};
+    if (Handle handle = memory_.get(key, memory::MemoryTier::Count::kNo)) return {std::move(handle), false};
     if (outcome == Outcome::kUnavailable) return {Handle(), true};
     if (outcome == Outcome::kNotStored && !disk_.contains(key)) return {};
   }
@@ -215,12 +215,12 @@ Loader::Outcome Loader::load_run(std::span<const Key> chain, Handle* held) {
 
 Loader::Outcome Loader::read(std::span<const Key> keys, Handle* held) {
   using Verdict = disk::DiskTier::Verdict;
-  std::vector<Draft> drafts(keys.size());
+  std::vector<Reservation> drafts(keys.size());
   PutStatus refused = PutStatus::kStored;
   const auto result = disk_.read(
       keys,
       [&](std::size_t i, const disk::DiskTier::Found& found) -> std::span<std::byte> {
-        drafts[i] = Draft();   // of a record that moved
+        drafts[i] = Reservation();   // of a record that moved
         if (stopping_) return {};
         const PutOptions options{
             .kind = found.kind, .owner = found.owner, .source = static_cast<std::uint32_t>(found.source), .parent = found.parent};
@@ -252,7 +252,7 @@ Loader::Outcome Loader::read(std::span<const Key> keys, Handle* held) {
   return Outcome::kUnavailable;
 }
 
-PutStatus Loader::take(Draft draft, const disk::RecordHeader& header, Handle* held) {
+PutStatus Loader::take(Reservation draft, const disk::RecordHeader& header, Handle* held) {
   const std::chrono::milliseconds age(std::max<std::int64_t>(0, unix_ms_() - header.created_unix_ms));
   const std::chrono::milliseconds time_to_live(header.expires_unix_ms == 0 ? 0 : header.expires_unix_ms - header.created_unix_ms);
   Handle taken;
@@ -270,4 +270,4 @@ std::uint64_t Loader::late() const {
   return late_;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

@@ -17,13 +17,13 @@
 #include "store/disk/disk_tier.h"
 #include "store/memory/memory_tier.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 
 // Threads: all members from any thread.
 class Loader {
  public:
   using Clock = std::chrono::steady_clock;
-  Loader(detail::MemoryTier& memory, disk::DiskTier& disk, std::function<std::int64_t()> unix_ms);
+  Loader(memory::MemoryTier& memory, disk::DiskTier& disk, std::function<std::int64_t()> unix_ms);
   // Releases the callers that wait.
   ~Loader();
   Loader(const Loader&) = delete;
@@ -90,9 +90,9 @@ class Loader {
   // One run from `chain`'s first key that is not in memory.
   [[nodiscard]] Outcome load_run(std::span<const Key> chain, Handle* held);
   [[nodiscard]] Outcome read(std::span<const Key> keys, Handle* held);
-  [[nodiscard]] PutStatus take(Draft draft, const disk::RecordHeader& header, Handle* held);
+  [[nodiscard]] PutStatus take(Reservation draft, const disk::RecordHeader& header, Handle* held);
 
-  detail::MemoryTier& memory_;
+  memory::MemoryTier& memory_;
   disk::DiskTier& disk_;
   const std::function<std::int64_t()> unix_ms_;
 
@@ -111,4 +111,4 @@ class Loader {
   std::vector<std::thread> threads_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

@@ -9,8 +9,8 @@
 namespace tensorcache {
 namespace {
 
-constexpr std::uint64_t kLeastCapacity = std::uint64_t{1} << 20;
-constexpr std::uint64_t kMostQueued = std::uint64_t{256} << 20;
+constexpr std::uint64_t kMinCapacity = std::uint64_t{1} << 20;
+constexpr std::uint64_t kMaxQueued = std::uint64_t{256} << 20;
 constexpr std::chrono::seconds kWaitForRemovals{1};   // of a caller, while the disk is behind with removals
 
 std::int64_t system_unix_ms() {
@@ -19,35 +19,35 @@ std::int64_t system_unix_ms() {
 
 }   // namespace
 
-disk::DiskTierOptions Cache::Lower::tier_options(const DiskOptions& options, const std::shared_ptr<detail::MemoryTier>& memory) {
+disk::DiskTierOptions Cache::Lower::tier_options(const DiskOptions& options, const std::shared_ptr<memory::MemoryTier>& memory) {
   if (options.directory.empty()) throw std::invalid_argument("disk.directory: must not be empty");
-  if (options.capacity_bytes < kLeastCapacity) throw std::invalid_argument("disk.capacity_bytes: must be at least 1 MiB");
+  if (options.capacity_bytes < kMinCapacity) throw std::invalid_argument("disk.capacity_bytes: must be at least 1 MiB");
   disk::DiskTierOptions tier;
   tier.directory = options.directory;
   tier.capacity_bytes = options.capacity_bytes;
   tier.sync = options.sync;
-  tier.queue_bytes = options.queue_bytes > 0 ? options.queue_bytes : std::min(kMostQueued, memory->stats().capacity_bytes / 8);
+  tier.queue_bytes = options.queue_bytes > 0 ? options.queue_bytes : std::min(kMaxQueued, memory->stats().capacity_bytes / 8);
   tier.segment_bytes = options.segment_bytes;
   tier.index_bytes_limit = memory->stats().capacity_bytes / kIndexShare;
   if (options.file_system) tier.files = options.file_system;
   tier.unix_ms = options.unix_ms ? options.unix_ms : system_unix_ms;
   tier.on_event = options.on_event;
   // The tier goes before the memory does, and both before these.
-  detail::MemoryTier* const raw = memory.get();
+  memory::MemoryTier* const raw = memory.get();
   tier.charge = [raw](std::uint64_t bytes) { return raw->charge(bytes); };
   tier.give_back = [raw](std::uint64_t bytes) { raw->give_back(bytes); };
   tier.in_memory = [raw](const Key& key) { return raw->contains(key); };
   return tier;
 }
 
-Cache::Lower::Lower(const DiskOptions& options, std::shared_ptr<detail::MemoryTier> memory)
+Cache::Lower::Lower(const DiskOptions& options, std::shared_ptr<memory::MemoryTier> memory)
     : memory_(std::move(memory)),
       unix_ms_(options.unix_ms ? options.unix_ms : system_unix_ms),
       disk(tier_options(options, memory_)),
       loader(*memory_, disk, unix_ms_) {}
 
 bool Cache::Lower::put(const Handle& handle) {
-  const detail::Entry& entry = detail::MemoryTier::entry_of(handle);
+  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
   disk::DiskTier::Value value;
   value.key = entry.key();
   value.bytes = handle.bytes();
@@ -61,7 +61,7 @@ bool Cache::Lower::put(const Handle& handle) {
     value.expires_unix_ms = value.created_unix_ms + time_to_live.count();
   }
   // What was forgotten meanwhile stays forgotten.
-  const bool queued = loader.unchanged([&] { return detail::MemoryTier::is_gone(handle) || disk.put(std::move(value)); });
+  const bool queued = loader.unchanged([&] { return memory::MemoryTier::is_gone(handle) || disk.put(std::move(value)); });
   if (!queued) dropped_ = true;
   return queued;
 }
@@ -77,10 +77,10 @@ Lookup Cache::Lower::find(const Key& key, std::uint64_t changes) {
   if (presence == Presence::kUnknown) return counted({Handle(), true});
   if (presence == Presence::kStored) return counted(loader.fetch(key));
   // It may have gone up and left the disk since memory was asked.
-  if (Handle handle = memory_->get(key, detail::MemoryTier::Count::kNo)) return {std::move(handle), false};
+  if (Handle handle = memory_->get(key, memory::MemoryTier::Count::kNo)) return {std::move(handle), false};
   if (changes % 2 == 0 && changes == loader.changes()) return {};
   // A change was under way, perhaps of this key: ask when it is over.
-  Handle handle = loader.unchanged([&] { return memory_->get(key, detail::MemoryTier::Count::kNo); });
+  Handle handle = loader.unchanged([&] { return memory_->get(key, memory::MemoryTier::Count::kNo); });
   if (handle) return {std::move(handle), false};
   return disk.contains(key) ? counted(loader.fetch(key)) : Lookup();
 }
@@ -91,8 +91,8 @@ bool Cache::Lower::contains(const Key& key, std::uint64_t changes) {
   return loader.unchanged([&] { return memory_->contains(key) || disk.contains(key); });
 }
 
-PutStatus Cache::Lower::replace(Draft draft, Handle* stored) {
-  const Key key = detail::MemoryTier::key_of(draft);
+PutStatus Cache::Lower::replace(Reservation draft, Handle* stored) {
+  const Key key = memory::MemoryTier::key_of(draft);
   static_cast<void>(disk.wait_for_room(kWaitForRemovals));
   return loader.changing([&] {
     if (disk.has_children(key)) return PutStatus::kAlreadyStored;
@@ -143,12 +143,12 @@ void Cache::Lower::write(const Handle& stored) {
 // A parent may be in memory alone: its write was dropped, or it was evicted from the disk.
 void Cache::Lower::write_with_parents(const Handle& stored) {
   std::vector<Handle> missing;
-  const detail::Entry* entry = &detail::MemoryTier::entry_of(stored);
+  const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
   const bool accepts = disk.accepts(stored.bytes().size());   // else a look for parents would walk the whole chain for nothing
   while (accepts && entry->parent != nullptr && !disk.knows(entry->above()->key())) {
-    Handle parent = memory_->get(entry->above()->key(), detail::MemoryTier::Count::kNo);
+    Handle parent = memory_->get(entry->above()->key(), memory::MemoryTier::Count::kNo);
     if (!parent) break;
-    entry = &detail::MemoryTier::entry_of(parent);
+    entry = &memory::MemoryTier::entry_of(parent);
     missing.push_back(std::move(parent));
   }
   for (auto handle = missing.rbegin(); handle != missing.rend(); ++handle) {

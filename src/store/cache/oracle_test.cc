@@ -8,7 +8,7 @@
 #include "testing/store/fault_files.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -55,7 +55,7 @@ struct Model {
 };
 
 struct Oracle {
-  Oracle(std::uint64_t seed, std::uint64_t capacity_bytes, const char* policy, std::shared_ptr<disk::FaultFiles> on_disk = nullptr)
+  Oracle(std::uint64_t seed, std::uint64_t capacity_bytes, const char* policy, std::shared_ptr<testing::FaultFiles> on_disk = nullptr)
       : random(seed), files(std::move(on_disk)) {
     cache_options.capacity_bytes = capacity_bytes;
     cache_options.policy = policy;
@@ -212,7 +212,7 @@ struct Oracle {
 
   FakeClock clock;
   std::mt19937_64 random;
-  std::shared_ptr<disk::FaultFiles> files;
+  std::shared_ptr<testing::FaultFiles> files;
   CacheOptions cache_options;
   std::vector<Key> keys;
   Model model;
@@ -258,7 +258,7 @@ TEST(Oracle, WithADiskAndRestartsWhatIsServedIsStillRight) {
   std::uint64_t from_disk = 0;
   for (std::uint64_t seed = 200; seed < 212; ++seed) {
     SCOPED_TRACE(seed);
-    Oracle oracle(seed, 2 << 20, "lru", std::make_shared<disk::FaultFiles>());
+    Oracle oracle(seed, 2 << 20, "lru", std::make_shared<testing::FaultFiles>());
     for (int i = 0; i < 800; ++i) {
       oracle.step(false);
       if (i % 10 == 0) oracle.check();
@@ -279,4 +279,4 @@ TEST(Oracle, WithADiskAndRestartsWhatIsServedIsStillRight) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

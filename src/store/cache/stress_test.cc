@@ -7,7 +7,7 @@
 #include "testing/store/cache.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using namespace tensorcache::testing;
@@ -48,7 +48,7 @@ class Stress : public ::testing::TestWithParam<const char*> {
         break;
       }
       case 4: {
-        const Draft dropped = cache_.reserve(keys_[id], size_of(id));
+        const Reservation dropped = cache_.reserve(keys_[id], size_of(id));
         break;
       }
       case 5:
@@ -78,7 +78,7 @@ class Stress : public ::testing::TestWithParam<const char*> {
         if (const Handle handle = cache_.get(keys_[id])) expect_value(handle.bytes(), id);
         break;
       default: {
-        Draft draft = cache_.reserve(keys_[id], size_of(id), options_of(id));
+        Reservation draft = cache_.reserve(keys_[id], size_of(id), options_of(id));
         if (!draft) break;
         std::fill(draft.bytes().begin(), draft.bytes().end(), static_cast<std::byte>(id));
         (void)cache_.commit(std::move(draft));
@@ -171,7 +171,7 @@ TEST(StressOfEviction, NobodyIsRefusedWhileAnotherThreadIsEvicting) {
     for (std::uint64_t t = 0; t < 3; ++t) {
       threads.emplace_back([&, t] {
         for (std::uint64_t i = 0; i < 2; ++i) {
-          const Draft draft = cache.reserve(key_of(100 * t + i), kBlock);
+          const Reservation draft = cache.reserve(key_of(100 * t + i), kBlock);
           refused += draft ? 0 : 1;
         }
       });
@@ -280,4 +280,4 @@ TEST(Stress, WhatIsReplacedIsNeverMissing) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

@@ -9,7 +9,7 @@
 #include "store/policy/policy.h"
 #include "store/memory/memory_tier.h"
 
-namespace tensorcache {
+namespace tensorcache::cache {
 namespace {
 
 using testing::FakeClock;
@@ -50,7 +50,7 @@ class Memory final : public AnyTier {
     return tier_->put(key_of(put.number), std::as_bytes(std::span(value)), options) == PutStatus::kStored;
   }
   std::optional<std::string> get(std::uint64_t number) override {
-    const Handle handle = tier_->get(key_of(number), detail::MemoryTier::Count::kYes);
+    const Handle handle = tier_->get(key_of(number), memory::MemoryTier::Count::kYes);
     return handle ? std::optional(std::string(handle.text())) : std::nullopt;
   }
   bool contains(std::uint64_t number) override { return tier_->contains(key_of(number)); }
@@ -62,7 +62,7 @@ class Memory final : public AnyTier {
 
  private:
   FakeClock clock_;
-  std::shared_ptr<detail::MemoryTier> tier_ = detail::MemoryTier::make(kCapacity, make_policy("lru"), clock_.function());
+  std::shared_ptr<memory::MemoryTier> tier_ = memory::MemoryTier::make(kCapacity, policy::make_policy("lru"), clock_.function());
 };
 
 class Disk final : public AnyTier {
@@ -108,7 +108,7 @@ class Disk final : public AnyTier {
   }
 
  private:
-  disk::TestTier tier_{std::make_shared<disk::FaultFiles>(), [](disk::DiskTierOptions& options) { options.capacity_bytes = kCapacity; }};
+  testing::TestTier tier_{std::make_shared<testing::FaultFiles>(), [](disk::DiskTierOptions& options) { options.capacity_bytes = kCapacity; }};
 };
 
 template <class Tier>
@@ -249,4 +249,4 @@ TYPED_TEST(EveryTier, AnyOrderOfCallsGivesTheRightValueOrNone) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

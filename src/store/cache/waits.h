@@ -4,7 +4,7 @@
 
 #include <mutex>
 
-namespace tensorcache {
+namespace tensorcache::cache {
 
 struct Waiter;
 
@@ -64,4 +64,4 @@ class Wait {
   Kind kind_ = Kind::kFine;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::cache

@@ -7,6 +7,8 @@
 
 namespace {
 
+using namespace tensorcache::testing;
+
 std::atomic<long> allocations_left{-1};   // negative: all succeed. Of the thread that fails: the others', or this one
 thread_local bool is_test = false;
 std::atomic<bool> test_fails{false};
@@ -32,7 +34,7 @@ using std::chrono::seconds;
 
 constexpr std::uint64_t kKeys = 24;
 
-void prepare(TestTier& tier) {
+void prepare(testing::TestTier& tier) {
   for (std::uint64_t i = 0; i < kKeys; ++i) {
     ASSERT_TRUE(i % 4 == 0 ? tier.put(i, 20'000) : tier.put_behind(i - 1, i, 20'000));
   }
@@ -45,39 +47,40 @@ void prepare(TestTier& tier) {
 // What each of these does on the writing thread is run again and again, and its n-th allocation fails.
 struct Work {
   const char* name;
-  void (*run)(TestTier& tier, FaultFiles& files);
+  void (*run)(testing::TestTier& tier, testing::FaultFiles& files);
 };
 
 const Work kWorks[] = {
-    {"Put", [](TestTier& tier, FaultFiles&) { static_cast<void>(tier.put(100, 20'000) && tier.put_behind(100, 101, 20'000) && tier.flush()); }},
+    {"Put", [](testing::TestTier& tier,
+               testing::FaultFiles&) { static_cast<void>(tier.put(100, 20'000) && tier.put_behind(100, 101, 20'000) && tier.flush()); }},
     {"Remove",
-     [](TestTier& tier, FaultFiles&) {
+     [](testing::TestTier& tier, testing::FaultFiles&) {
        tier->remove(key_of(1));
        static_cast<void>(tier.flush());
      }},
     {"Clear",
-     [](TestTier& tier, FaultFiles&) {
+     [](testing::TestTier& tier, testing::FaultFiles&) {
        tier->remove(key_of(1));
        tier->clear(std::nullopt);
        static_cast<void>(tier.flush());
      }},
     {"ClearOwner",
-     [](TestTier& tier, FaultFiles&) {
+     [](testing::TestTier& tier, testing::FaultFiles&) {
        tier->clear(0);
        static_cast<void>(tier.flush());
      }},
     {"ClearByAge",
-     [](TestTier& tier, FaultFiles&) {
+     [](testing::TestTier& tier, testing::FaultFiles&) {
        tier->clear(Selected{{}, {}, tier.now_ms(), {}});
        static_cast<void>(tier.flush());
      }},
     {"Purge",
-     [](TestTier& tier, FaultFiles&) {
+     [](testing::TestTier& tier, testing::FaultFiles&) {
        tier->purge(std::vector<Key>{key_of(1), key_of(9)});
        static_cast<void>(tier.flush());
      }},
     {"Evict",
-     [](TestTier& tier, FaultFiles&) {
+     [](testing::TestTier& tier, testing::FaultFiles&) {
        for (std::uint64_t i = 200; i < 240; i += 5) {
          for (std::uint64_t j = i; j < i + 5; ++j) static_cast<void>(tier.put(j, 20'000));
          static_cast<void>(tier.flush());
@@ -85,15 +88,15 @@ const Work kWorks[] = {
        tier->remove(key_of(1));
      }},
     {"Heal",
-     [](TestTier& tier, FaultFiles& files) {
-       files.fail_call(FaultFiles::kWrite, 1, EIO, true);
+     [](testing::TestTier& tier, testing::FaultFiles& files) {
+       files.fail_call(testing::FaultFiles::kWrite, 1, EIO, true);
        static_cast<void>(tier.put(100, 100) && tier.flush());
        tier->remove(key_of(1));
        files.fail_nothing();
        static_cast<void>(tier.healed());
      }},
     {"Restart",
-     [](TestTier& tier, FaultFiles&) {
+     [](testing::TestTier& tier, testing::FaultFiles&) {
        tier->remove(key_of(1));
        tier.restart();   // writes the last values, names and usage, and recovers
        static_cast<void>(tier.flush());
@@ -108,8 +111,8 @@ TEST_P(WritingThread, LivesOnWhereMemoryRunsOut) {
   long n = 0;
   for (bool failed = true; failed; ++n) {
     ASSERT_LT(n, 20'000);
-    const auto files = std::make_shared<FaultFiles>();
-    TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 1 << 20; });
+    const auto files = std::make_shared<testing::FaultFiles>();
+    testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 1 << 20; });
     ASSERT_NO_FATAL_FAILURE(prepare(tier));
     const bool removes = std::string_view(GetParam().name) != "Put";
     allocations_left = n;
@@ -138,9 +141,9 @@ INSTANTIATE_TEST_SUITE_P(Works, WritingThread, ::testing::ValuesIn(kWorks), [](c
 // A member that throws leaves everything as it was.
 TEST(CallersThread, AMemberThatThrowsChangesNothing) {
   is_test = true;
-  TestTier tier;
+  testing::TestTier tier;
   ASSERT_NO_FATAL_FAILURE(prepare(tier));
-  auto bytes = std::make_shared<std::vector<std::byte>>(value_of(500, 100));
+  auto bytes = std::make_shared<std::vector<std::byte>>(value_bytes(500, 100));
   const auto put = [&] {
     DiskTier::Value value;
     value.key = key_of(500);

@@ -8,15 +8,15 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kMostRecords = 262'144;   // of a segment
-constexpr std::uint64_t kShareOfIndex = 16;     // the records of the open segment take that part of the index's memory at most
+constexpr std::size_t kMaxRecords = 262'144;   // of a segment
+constexpr std::uint64_t kShareOfIndex = 16;    // the records of the open segment take that part of the index's memory at most
 constexpr std::uint64_t kBytesOfRecord = sizeof(Located) + kSummaryEntryBytes;   // and of its summary, once
 
 }   // namespace
 
 std::size_t DiskTier::most_records() const {
   const std::lock_guard lock(mutex_);
-  return std::clamp<std::uint64_t>(index_limit_ / kShareOfIndex / kBytesOfRecord, kFreeRecords, kMostRecords);
+  return std::clamp<std::uint64_t>(index_limit_ / kShareOfIndex / kBytesOfRecord, kFreeRecords, kMaxRecords);
 }
 
 // Room for so many in the open segment. False: it has to be sealed first.
@@ -108,7 +108,7 @@ int DiskTier::append_piece(std::span<const RecordHeader> headers, std::span<cons
     found_again += header.type == RecordType::kValue ? 1 : 0;
   }
   unpublished_ = found_again;   // until that is known to be otherwise
-  int error = write_fully(*log_.file, log_.end, parts);
+  int error = file::write_fully(*log_.file, log_.end, parts);
   if (error == 0 && options_.sync == DiskSync::kRecord) error = log_.file->sync();
   if (error != 0) {
     abandon_segment();

@@ -11,12 +11,12 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::uint64_t kMostErased = 262'144;   // places of removed records that wait; 12 bytes each
-constexpr Index::Id kSlice = 4096;               // entries of one look under the mutex
-constexpr std::size_t kMostAtOnce = 1024;        // that are erased under it
-constexpr std::size_t kRecordsAtOnce = 256;      // that are looked up under it
-constexpr std::size_t kMostTimed = 32;           // selections by age that wait or are being overwritten: as many as a class has free bits
-constexpr std::uint64_t kMostWipes = 4096;       // selections of any kind
+constexpr std::uint64_t kMaxErased = 262'144;   // places of removed records that wait; 12 bytes each
+constexpr Index::Id kSlice = 4096;              // entries of one look under the mutex
+constexpr std::size_t kMaxAtOnce = 1024;        // that are erased under it
+constexpr std::size_t kRecordsAtOnce = 256;     // that are looked up under it
+constexpr std::size_t kMaxTimed = 32;           // selections by age that wait or are being overwritten: as many as a class has free bits
+constexpr std::uint64_t kMaxWipes = 4096;       // selections of any kind
 // Between slices: who waits for the mutex would not get it from a thread that takes it again at once.
 constexpr std::chrono::microseconds kPause{50};
 
@@ -56,8 +56,8 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
   {
     const std::lock_guard lock(mutex_);
     const bool timed = front.what.until_unix_ms.has_value();
-    const bool too_many = waiting_removals_locked() >= kMostRemovals || counters_.pending_wipes >= kMostWipes ||
-                          (timed && selections_.size() + timed_wipes_ >= kMostTimed);
+    const bool too_many = waiting_removals_locked() >= kMaxRemovals || counters_.pending_wipes >= kMaxWipes ||
+                          (timed && selections_.size() + timed_wipes_ >= kMaxTimed);
     if (too_many && !everything) ++counters_.collapsed_logs;
     everything = everything || too_many;
     if (!everything) {
@@ -83,7 +83,7 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
     --clearing_walks_;
     changed_.notify_all();
     std::vector<Place>& erased = front.erased;
-    if (erased_waiting_ + erased.size() > kMostErased) erased.resize(kMostErased - std::min(erased_waiting_, kMostErased));
+    if (erased_waiting_ + erased.size() > kMaxErased) erased.resize(kMaxErased - std::min(erased_waiting_, kMaxErased));
     front.complete = erased.size() == walk.gone;
     front.chained = walk.chained;
     // Not there any more: everything was cleared meanwhile.
@@ -111,9 +111,9 @@ void DiskTier::choose_segments(Walk& walk) {
 
 void DiskTier::make_room_for_places(Walk& walk) noexcept {
   std::vector<Place>& erased = walk.erased;
-  if (erased.capacity() - erased.size() >= kMostAtOnce || erased.capacity() >= kMostErased) return;
+  if (erased.capacity() - erased.size() >= kMaxAtOnce || erased.capacity() >= kMaxErased) return;
   try {
-    erased.reserve(std::max<std::size_t>(2 * erased.capacity(), kMostAtOnce));
+    erased.reserve(std::max<std::size_t>(2 * erased.capacity(), kMaxAtOnce));
   } catch (const std::bad_alloc&) {   // then the log says it alone
   }
 }
@@ -133,7 +133,7 @@ void DiskTier::erase_of_class(Walk& walk) noexcept {
     make_room_for_places(walk);
     const std::lock_guard lock(mutex_);
     const Index::Id end = std::min(index_.end_id(), at + kSlice);
-    for (std::size_t left = kMostAtOnce; at < end && left > 0;) {
+    for (std::size_t left = kMaxAtOnce; at < end && left > 0;) {
       const bool goes = index_.is_entry(at) && walk.what.matches(index_.class_of(at)) &&
                         (!timed || std::binary_search(walk.whole.begin(), walk.whole.end(), index_[at].place.segment));
       if (goes) {
@@ -148,7 +148,7 @@ void DiskTier::erase_of_class(Walk& walk) noexcept {
 
 // What of a segment is old enough, by its records. Where they cannot be read, the values cannot either: all of them go.
 void DiskTier::erase_by_age(Walk& walk, std::uint32_t id) noexcept {
-  std::shared_ptr<File> file;
+  std::shared_ptr<file::File> file;
   SegmentContents contents;
   {
     const std::lock_guard lock(mutex_);

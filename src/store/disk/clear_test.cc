@@ -7,7 +7,9 @@
 namespace tensorcache::disk {
 namespace {
 
-void put_of_owner(TestTier& tier, std::uint64_t owner, std::uint64_t begin, std::uint64_t end) {
+using namespace tensorcache::testing;
+
+void put_of_owner(testing::TestTier& tier, std::uint64_t owner, std::uint64_t begin, std::uint64_t end) {
   for (std::uint64_t i = begin; i < end; ++i) {
     ASSERT_TRUE(tier.put(i, 10, [&](DiskTier::Value& value) { value.owner = owner; }));
     if (i % 1000 == 0) {
@@ -18,7 +20,7 @@ void put_of_owner(TestTier& tier, std::uint64_t owner, std::uint64_t begin, std:
 }
 
 TEST(DiskClear, OthersGetInBetween) {
-  TestTier tier(std::make_shared<FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
   constexpr std::uint64_t kMany = 20'000;
   bool seen = false;
   for (int round = 0; round < 50 && !seen; ++round) {
@@ -39,7 +41,7 @@ TEST(DiskClear, OthersGetInBetween) {
 }
 
 TEST(DiskClear, TakesWhatHangsBehindTheOwnersValuesAndNoOthers) {
-  TestTier tier(std::make_shared<FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
   put_of_owner(tier, 5, 0, 1);
   for (std::uint64_t i = 1; i < 6000; ++i) {   // more than one slice erases
     ASSERT_TRUE(tier.put(i, 10, [&](DiskTier::Value& value) { value.owner = 6, value.parent = key_of(i % 3 == 0 ? 0 : i - 1); }));
@@ -62,8 +64,8 @@ TEST(DiskClear, TakesWhatHangsBehindTheOwnersValuesAndNoOthers) {
 
 // Several clear while values are put, written, evicted and removed.
 TEST(DiskClear, WhileOthersWriteNothingOlderStaysAndNothingLaterIsLost) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 32 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 32 << 20; });
   std::atomic<std::uint64_t> next{0};
   std::atomic<bool> stop{false};
   std::thread writer([&] {

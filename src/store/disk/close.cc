@@ -157,7 +157,7 @@ std::vector<std::uint32_t> DiskTier::segments_of_removed() const {
 bool DiskTier::mark_stale() {
   if (!owns_directory() && options_.files->exists(path_of("LOCK"))) return true;   // nothing in it is ours
   int error = 0;
-  const std::shared_ptr<File> mark = open_files_.open(path_of("stale"), Open::kCreate, &error);
+  const std::shared_ptr<file::File> mark = open_files_.open(path_of("stale"), file::Open::kCreate, &error);
   return (mark || error == EEXIST) && options_.files->sync_directory(options_.directory) == 0;
 }
 

@@ -6,6 +6,8 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 // Every kind of work with the n-th call failing, once or for ever, until a close. What was removed comes back only if close() said so.
 struct Trouble {
   unsigned calls;
@@ -20,8 +22,8 @@ TEST_P(EveryCallOfALife, BringsNothingBackAndWorksAgain) {
   std::uint64_t n = 1, happened = 0, said = 0;
   for (bool failed = true; failed; n += 1 + n / 20) {
     ASSERT_LT(n, 5000u);
-    const auto files = std::make_shared<FaultFiles>();
-    TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 1 << 20; });
+    const auto files = std::make_shared<testing::FaultFiles>();
+    testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 1 << 20; });
     for (std::uint64_t i = 0; i < 24; ++i) ASSERT_TRUE(i % 4 == 0 ? tier.put(i, 20'000) : tier.put_behind(i - 1, i, 20'000));
     for (std::uint64_t i = 50; i < 54; ++i) ASSERT_TRUE(tier.put(i, 2000, [](DiskTier::Value& value) { value.owner = 7; }));
     ASSERT_TRUE(tier.flush());
@@ -54,19 +56,19 @@ TEST_P(EveryCallOfALife, BringsNothingBackAndWorksAgain) {
     for (std::uint64_t i = 200; i < 210; ++i) ASSERT_EQ(tier.has(i), i != 203) << i << ", call " << n;
   }
   EXPECT_GT(happened, 0u);
-  if (!trouble.for_ever || (trouble.calls & FaultFiles::kSync) == 0) {
+  if (!trouble.for_ever || (trouble.calls & testing::FaultFiles::kSync) == 0) {
     EXPECT_EQ(said, 0u) << "there is a way as long as something works";
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Calls, EveryCallOfALife,
-                         ::testing::Values(Trouble{FaultFiles::kRead, EIO, false}, Trouble{FaultFiles::kRead, EIO, true},
-                                           Trouble{FaultFiles::kWrite, EIO, false}, Trouble{FaultFiles::kWrite, EIO, true},
-                                           Trouble{FaultFiles::kWrite, ENOSPC, true}, Trouble{FaultFiles::kOpen, EMFILE, false},
-                                           Trouble{FaultFiles::kOpen, EIO, true}, Trouble{FaultFiles::kNames, EIO, false},
-                                           Trouble{FaultFiles::kNames, EROFS, true}, Trouble{FaultFiles::kSync, EIO, false},
-                                           Trouble{FaultFiles::kSync, EIO, true}, Trouble{FaultFiles::kAny, EIO, false},
-                                           Trouble{FaultFiles::kAny, EIO, true}));
+                         ::testing::Values(Trouble{testing::FaultFiles::kRead, EIO, false}, Trouble{testing::FaultFiles::kRead, EIO, true},
+                                           Trouble{testing::FaultFiles::kWrite, EIO, false}, Trouble{testing::FaultFiles::kWrite, EIO, true},
+                                           Trouble{testing::FaultFiles::kWrite, ENOSPC, true}, Trouble{testing::FaultFiles::kOpen, EMFILE, false},
+                                           Trouble{testing::FaultFiles::kOpen, EIO, true}, Trouble{testing::FaultFiles::kNames, EIO, false},
+                                           Trouble{testing::FaultFiles::kNames, EROFS, true}, Trouble{testing::FaultFiles::kSync, EIO, false},
+                                           Trouble{testing::FaultFiles::kSync, EIO, true}, Trouble{testing::FaultFiles::kAny, EIO, false},
+                                           Trouble{testing::FaultFiles::kAny, EIO, true}));
 
 }   // namespace
 }   // namespace tensorcache::disk

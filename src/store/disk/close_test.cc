@@ -8,6 +8,8 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
@@ -19,13 +21,13 @@ class Stopwatch {
   const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
-void fill(TestTier& tier, std::uint64_t count) {
+void fill(testing::TestTier& tier, std::uint64_t count) {
   for (std::uint64_t i = 0; i < count; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
 }
 
 TEST(DiskClose, WritesWhatWaits) {
-  TestTier tier;
+  testing::TestTier tier;
   fill(tier, 5);
   ASSERT_TRUE(tier.put(10, 1000));
   EXPECT_TRUE(tier->remove(key_of(3)));
@@ -42,8 +44,8 @@ TEST(DiskClose, WritesWhatWaits) {
 class Broken : public ::testing::TestWithParam<unsigned> {};
 
 TEST_P(Broken, RemovedValuesStayRemovedAndItDoesNotWait) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.retry_pause = seconds(60); });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.retry_pause = seconds(60); });
   fill(tier, 40);
   files->fail_call(GetParam(), 1, EIO, true);
   ASSERT_TRUE(tier.put(100, 10));   // notices
@@ -68,13 +70,14 @@ TEST_P(Broken, RemovedValuesStayRemovedAndItDoesNotWait) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Calls, Broken,
-                         ::testing::Values(FaultFiles::kWrite, FaultFiles::kWrite | FaultFiles::kOpen, FaultFiles::kWrite | FaultFiles::kNames));
+                         ::testing::Values(testing::FaultFiles::kWrite, testing::FaultFiles::kWrite | testing::FaultFiles::kOpen,
+                                           testing::FaultFiles::kWrite | testing::FaultFiles::kNames));
 
 TEST(DiskClose, OnlySegmentsThatHoldWhatWasRemovedAreDropped) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   fill(tier, 40);
-  files->fail_call(FaultFiles::kWrite, 1, EIO, true);
+  files->fail_call(testing::FaultFiles::kWrite, 1, EIO, true);
   EXPECT_TRUE(tier->remove(key_of(3)));
   EXPECT_TRUE(tier->close(seconds(20)));
   tier.stop();
@@ -85,10 +88,11 @@ TEST(DiskClose, OnlySegmentsThatHoldWhatWasRemovedAreDropped) {
 }
 
 TEST(DiskClose, ADiskThatTakesNothingIsSaid) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   fill(tier, 5);
-  files->fail_call(FaultFiles::kWrite | FaultFiles::kNames | FaultFiles::kOpen | FaultFiles::kSync, 1, EROFS, true);
+  files->fail_call(testing::FaultFiles::kWrite | testing::FaultFiles::kNames | testing::FaultFiles::kOpen | testing::FaultFiles::kSync, 1, EROFS,
+                   true);
   EXPECT_TRUE(tier->remove(key_of(3)));
   EXPECT_FALSE(tier->close(seconds(20)));
   ASSERT_FALSE(tier.events().empty());
@@ -96,10 +100,10 @@ TEST(DiskClose, ADiskThatTakesNothingIsSaid) {
 }
 
 TEST(DiskClose, ABrokenDiskWithNothingRemovedLosesNothing) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   fill(tier, 20);
-  files->fail_call(FaultFiles::kAny, 1, EIO, true);
+  files->fail_call(testing::FaultFiles::kAny, 1, EIO, true);
   static_cast<void>(tier.put(100, 10));
   static_cast<void>(tier.flush());
   EXPECT_TRUE(tier->close(seconds(20)));
@@ -111,8 +115,8 @@ TEST(DiskClose, ABrokenDiskWithNothingRemovedLosesNothing) {
 
 // Removals go before the values that wait, and these only until the time is over.
 TEST(DiskClose, ASlowDiskBringsNothingBackAndTakesBoundedTime) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
   fill(tier, 5);
   files->set_write_delay(milliseconds(200));
   for (std::uint64_t i = 100; i < 300; ++i) ASSERT_TRUE(tier.put(i, 100'000));   // of which two fit a segment
@@ -128,8 +132,8 @@ TEST(DiskClose, ASlowDiskBringsNothingBackAndTakesBoundedTime) {
 }
 
 TEST(DiskClose, WhatIsRemovedBeforeRecoveryIsDoneStaysRemoved) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
   fill(tier, 100);
   tier.stop();
   files->set_read_delay(milliseconds(20));   // of about 40 segments
@@ -145,8 +149,8 @@ TEST(DiskClose, WhatIsRemovedBeforeRecoveryIsDoneStaysRemoved) {
 }
 
 TEST(DiskClose, EachQuestionIsAnsweredThoughAnAnswerThrows) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
   fill(tier, 60);
   tier.stop();
   files->set_read_delay(milliseconds(20));
@@ -168,8 +172,8 @@ TEST(DiskClose, EachQuestionIsAnsweredThoughAnAnswerThrows) {
 }
 
 TEST(DiskClose, TheLongestTimesAreLong) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   files->set_write_delay(milliseconds(30));
   ASSERT_TRUE(tier.put(1, 1000));
   EXPECT_TRUE(tier->flush(milliseconds::max()));

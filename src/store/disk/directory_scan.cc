@@ -80,7 +80,7 @@ std::map<std::uint64_t, std::string> segments_in(const std::vector<std::string>&
 
 }   // namespace
 
-int survey(FileSystem& files, const std::string& directory, Survey* result) {
+int survey(file::FileSystem& files, const std::string& directory, Survey* result) {
   std::vector<std::string> names;
   if (const int error = files.list(directory, &names)) return error;
   result->names = read_names(files, directory);
@@ -88,7 +88,7 @@ int survey(FileSystem& files, const std::string& directory, Survey* result) {
   Children children;
   for (const auto& [id, name] : segments_in(names)) {
     int error = 0;
-    const auto file = files.open(directory + "/" + name, Open::kRead, &error);
+    const auto file = files.open(directory + "/" + name, file::Open::kRead, &error);
     SegmentContents contents;
     std::uint64_t bytes = 0;
     if (file) error = file->size(&bytes);
@@ -101,7 +101,7 @@ int survey(FileSystem& files, const std::string& directory, Survey* result) {
       });
     }
     if (error != 0) {
-      result->unreadable.push_back(name + ": " + (error == kEndOfFile ? "it is shorter than it was a moment ago" : std::strerror(error)));
+      result->unreadable.push_back(name + ": " + (error == file::kEndOfFile ? "it is shorter than it was a moment ago" : std::strerror(error)));
       continue;
     }
     ++result->segments;
@@ -120,7 +120,7 @@ int survey(FileSystem& files, const std::string& directory, Survey* result) {
   return 0;
 }
 
-Verdict verify(FileSystem& files, const std::string& directory, const Survey& survey, const std::function<void(float)>& progress) {
+Verdict verify(file::FileSystem& files, const std::string& directory, const Survey& survey, const std::function<void(float)>& progress) {
   std::vector<const SurveyEntry*> entries;
   std::uint64_t total = 0, done = 0;
   for (const auto& [key, entry] : survey.entries) {
@@ -131,7 +131,7 @@ Verdict verify(FileSystem& files, const std::string& directory, const Survey& su
     return a->segment != b->segment ? a->segment < b->segment : a->record.offset < b->record.offset;
   });
   Verdict verdict;
-  std::unique_ptr<File> file;
+  std::unique_ptr<file::File> file;
   std::uint64_t open = 0;
   SegmentHeader segment;
   std::vector<std::byte> bytes;
@@ -139,19 +139,19 @@ Verdict verify(FileSystem& files, const std::string& directory, const Survey& su
     const std::string name = segment_name(entry->segment);
     int error = 0;
     if (open != entry->segment) {
-      file = files.open(directory + "/" + name, Open::kRead, &error);
+      file = files.open(directory + "/" + name, file::Open::kRead, &error);
       SegmentHeaderBytes header{};
-      if (file) error = read_fully(*file, 0, header);
-      if (error == 0 && decode_segment_header(header, &segment) != SegmentVerdict::kGood) error = kEndOfFile;
+      if (file) error = file::read_fully(*file, 0, header);
+      if (error == 0 && decode_segment_header(header, &segment) != SegmentVerdict::kGood) error = file::kEndOfFile;
       open = entry->segment;
     }
     const auto& [offset, expected] = entry->record;
     bytes.resize(kRecordHeaderBytes + expected.value_bytes);
-    if (error == 0 && file) error = read_fully(*file, offset, bytes);
+    if (error == 0 && file) error = file::read_fully(*file, offset, bytes);
     const auto header = error == 0 && file ? decode_record_header(bytes, segment.salt, offset) : std::nullopt;
     const char* why = nullptr;
     if (error != 0 || !file) {
-      why = error == kEndOfFile ? "it ends before the value does" : error != 0 ? std::strerror(error) : "its segment cannot be opened";
+      why = error == file::kEndOfFile ? "it ends before the value does" : error != 0 ? std::strerror(error) : "its segment cannot be opened";
     } else if (!header || *header != expected) {
       why = "the record's header is damaged";
     } else if (header->payload_checksum != payload_checksum(std::span(bytes).subspan(kRecordHeaderBytes), segment.salt, offset)) {

@@ -29,13 +29,13 @@ struct Survey {
 };
 
 // An error is the directory's.
-[[nodiscard]] int survey(FileSystem& files, const std::string& directory, Survey* result);
+[[nodiscard]] int survey(file::FileSystem& files, const std::string& directory, Survey* result);
 
 struct Verdict {
   std::uint64_t values = 0, value_bytes = 0;
   std::vector<std::string> bad;   // "seg-....tcs at 12345: why"
 };
 // Reads and checks every value. `progress` gets the share that is done, 0 to 1.
-[[nodiscard]] Verdict verify(FileSystem& files, const std::string& directory, const Survey& survey, const std::function<void(float)>& progress);
+[[nodiscard]] Verdict verify(file::FileSystem& files, const std::string& directory, const Survey& survey, const std::function<void(float)>& progress);
 
 }   // namespace tensorcache::disk

@@ -8,9 +8,11 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 TEST(DiskDirectory, NamesAndHitsAreKept) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   tier->name_owner(7, "alice");
   tier->name_source(9, "a model\nwith a line");
   ASSERT_TRUE(tier.put(1, 100));
@@ -37,8 +39,8 @@ TEST(DiskDirectory, NamesAndHitsAreKept) {
 }
 
 TEST(DiskDirectory, ASurveySeesWhatAServerWouldServe) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(i % 5 == 0 ? tier.put(i, 9000) : tier.put_behind(i - 1, i, 9000));
   ASSERT_TRUE(tier.flush());
   tier->remove(key_of(12));
@@ -64,7 +66,7 @@ TEST(DiskDirectory, ASurveySeesWhatAServerWouldServe) {
 
 TEST(DiskDirectory, AnOldVersionsFilesAreReadable) {
   // Written by `TENSORCACHE_WRITE_GOLDEN=DIR disk_test` when the format was frozen; never to be written again for this version.
-  const auto build = [](TestTier& tier) {
+  const auto build = [](testing::TestTier& tier) {
     for (std::uint64_t i = 0; i < 8; ++i) {
       ASSERT_TRUE(tier.put(i, 10 + 700 * i, [&](DiskTier::Value& value) {
         value.kind = static_cast<Kind>(i % 4);
@@ -78,10 +80,10 @@ TEST(DiskDirectory, AnOldVersionsFilesAreReadable) {
     tier->remove(key_of(2));   // and 3, which is behind it
     ASSERT_TRUE(tier.flush());
   };
-  const auto files = std::make_shared<FaultFiles>();
+  const auto files = std::make_shared<testing::FaultFiles>();
   const std::string name = segment_name(1);
   if (const char* const folder = std::getenv("TENSORCACHE_WRITE_GOLDEN")) {
-    TestTier tier(files);
+    testing::TestTier tier(files);
     build(tier);
     tier.stop();
     const auto bytes = files->contents().at("cache/" + name);
@@ -95,7 +97,7 @@ TEST(DiskDirectory, AnOldVersionsFilesAreReadable) {
   std::memcpy(bytes.data(), text.data(), text.size());
   for (const bool summary : {true, false}) {
     files->set_contents({{"cache/" + name, bytes}});
-    TestTier tier(files);
+    testing::TestTier tier(files);
     for (std::uint64_t i = 0; i < 8; ++i) EXPECT_EQ(tier.has(i), i != 2 && i != 3) << i << (summary ? "" : ", walked");
     EXPECT_EQ(tier->stats().lost_bytes, 0u);
     tier.now_ms() += 2000;
@@ -110,7 +112,7 @@ TEST(DiskDirectory, AnOldVersionsFilesAreReadable) {
 TEST(DiskDirectory, BelongToTheirOwnerAndOneProcess) {
   const std::string directory = ::testing::TempDir() + "disk-tier-" + std::to_string(::getpid());
   std::filesystem::remove_all(directory);
-  TestTier tier(real_file_system(), {}, directory + "/deep/er");
+  testing::TestTier tier(file::real_file_system(), {}, directory + "/deep/er");
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.flush());
   using std::filesystem::perms;
@@ -119,7 +121,7 @@ TEST(DiskDirectory, BelongToTheirOwnerAndOneProcess) {
     EXPECT_EQ(entry.status().permissions(), perms::owner_read | perms::owner_write) << entry.path();
   }
   try {
-    TestTier second(real_file_system(), {}, directory + "/deep/er");
+    testing::TestTier second(file::real_file_system(), {}, directory + "/deep/er");
     ADD_FAILURE() << "two at once";
   } catch (const std::runtime_error& error) {
     EXPECT_NE(std::string(error.what()).find("another process uses it"), std::string::npos) << error.what();
@@ -142,7 +144,7 @@ TEST(DiskDirectory, BelongToTheirOwnerAndOneProcess) {
 
 TEST(DiskDirectory, ADirectoryThatCannotBeIsNamed) {
   try {
-    TestTier tier(real_file_system(), {}, "/dev/null/cache");
+    testing::TestTier tier(file::real_file_system(), {}, "/dev/null/cache");
     ADD_FAILURE();
   } catch (const std::runtime_error& error) {
     EXPECT_NE(std::string(error.what()).find("/dev/null/cache"), std::string::npos) << error.what();

@@ -11,19 +11,19 @@ namespace {
 
 constexpr std::uint64_t kLargestSegment = std::uint64_t{64} << 20;
 constexpr std::uint64_t kManySegments = 256;   // where the size may be chosen
-constexpr std::uint64_t kFewestSegments = 8;
+constexpr std::uint64_t kMinSegments = 8;
 constexpr std::chrono::seconds kLastWrites{5};
 // Far enough to be never, and near enough not to overflow a time point.
 constexpr std::chrono::hours kLongest{24 * 365};
 
 std::uint64_t suitable_segment(std::uint64_t capacity) {
-  return std::clamp(capacity / kManySegments, std::min(kLargestSegment, capacity / kFewestSegments), std::uint64_t{1} << 30);
+  return std::clamp(capacity / kManySegments, std::min(kLargestSegment, capacity / kMinSegments), std::uint64_t{1} << 30);
 }
 
 // A few at least, so that one can go while the others stay, and not too many to keep account of.
 std::uint64_t segment_for(std::uint64_t asked, std::uint64_t capacity) {
   if (asked == 0) return suitable_segment(capacity);
-  return std::clamp(asked, 2 * capacity / DiskTier::kMostSegments, capacity / kFewestSegments);
+  return std::clamp(asked, 2 * capacity / DiskTier::kMaxSegments, capacity / kMinSegments);
 }
 
 std::chrono::milliseconds bounded(std::chrono::milliseconds time) {
@@ -169,7 +169,7 @@ bool DiskTier::wait_ready(std::chrono::milliseconds time) const {
 
 bool DiskTier::wait_for_room(std::chrono::milliseconds time) const {
   std::unique_lock lock(mutex_);
-  const auto has_room = [this] { return waiting_removals_locked() < kMostRemovals / 2; };
+  const auto has_room = [this] { return waiting_removals_locked() < kMaxRemovals / 2; };
   changed_.wait_for(lock, bounded(time), [&] { return has_room() || health_.broken || closing_; });
   return has_room();
 }

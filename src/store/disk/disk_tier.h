@@ -7,7 +7,7 @@
 // evicts and recovers; reads happen on the caller's. `mutex_` guards what is in memory and is never held during I/O or a callback.
 //
 // Memory: the index and the records of the open segment are charged. Values that wait are bounded by `queue_bytes`, removals that wait by
-// kMostRemovals (about 200 bytes each), segments by kMostSegments (about 300 bytes each). Overwriting what was deleted takes some 2 MiB.
+// kMaxRemovals (about 200 bytes each), segments by kMaxSegments (about 300 bytes each). Overwriting what was deleted takes some 2 MiB.
 //
 // Exceptions: std::bad_alloc from put(), remove(), clear(), purge() or name_*() leaves everything as it was. On the writing thread it is a
 // failure of the disk: the batch is dropped, removals are retried.
@@ -95,10 +95,10 @@ class DiskTier {
   // How long reading so much takes, by what reads took lately; nothing while that is not known.
   [[nodiscard]] std::optional<double> read_seconds(std::uint64_t bytes) const;
 
-  // Forgets at once; the removal is logged later. A key that is nowhere on this disk costs no write. Beyond kMostRemovals that wait to be
+  // Forgets at once; the removal is logged later. A key that is nowhere on this disk costs no write. Beyond kMaxRemovals that wait to be
   // logged, the whole log is dropped instead (DiskStats::collapsed_logs).
   bool remove(const Key& key);
-  // Back-pressure for remove(): waits while half of kMostRemovals wait and the disk works. To be called with no lock held. False: they
+  // Back-pressure for remove(): waits while half of kMaxRemovals wait and the disk works. To be called with no lock held. False: they
   // still do after `time`.
   bool wait_for_room(std::chrono::milliseconds time) const;
   // What is selected, and what is chained behind it: walks the index, in slices, and reads the ages of what some segments hold. What is put
@@ -108,7 +108,7 @@ class DiskTier {
   std::uint64_t clear(std::optional<std::uint64_t> owner) { return clear(Selected{owner, {}, {}, {}}); }
   // Forgets these and what is chained behind them, and writes the rest of their segments anew: afterwards (flush) no byte of them is left.
   std::uint64_t purge(std::span<const Key> keys);
-  // Beyond kMostNames of each they are dropped, and counted.
+  // Beyond kMaxNames of each they are dropped, and counted.
   void name_owner(std::uint64_t owner, const std::string& name);
   void name_source(std::uint64_t source, const std::string& name);
   [[nodiscard]] std::vector<std::uint64_t> sources_named(const std::string& name) const;
@@ -133,8 +133,8 @@ class DiskTier {
   // Values that were lost are no reason for that. Called again, it gives the same answer.
   bool close(std::chrono::milliseconds time);
 
-  static constexpr std::size_t kMostRemovals = 32'768;
-  static constexpr std::size_t kMostSegments = 16'384;
+  static constexpr std::size_t kMaxRemovals = 32'768;
+  static constexpr std::size_t kMaxSegments = 16'384;
 
   [[nodiscard]] DiskStats stats() const;
 
@@ -218,14 +218,14 @@ class DiskTier {
   [[nodiscard]] int drop_segments(std::vector<std::uint64_t>* ids, const char* mark);
 
   // read.cc
-  struct Run {   // records side by side in one segment
+  struct ReadExtent {   // records side by side in one segment
     struct Record {
       Key key;
       std::uint64_t offset;
       Found found;
     };
     std::uint32_t segment = 0;
-    std::shared_ptr<File> file;
+    std::shared_ptr<file::File> file;
     Salt salt;
     std::uint64_t offset = 0;
     std::uint32_t tick = 0;
@@ -234,14 +234,14 @@ class DiskTier {
     bool moved = false;                          // the next record is elsewhere by now
     std::optional<ReadEnd> end = std::nullopt;   // set: nothing behind it can be read
   };
-  static constexpr std::uint16_t kMostHits = (1 << 14) - 1;
+  static constexpr std::uint16_t kMaxHits = (1 << 14) - 1;
   static constexpr std::uint64_t kSpeedFromBytes = 16 << 10;   // shorter reads tell of latency only
-  [[nodiscard]] Run locate(std::span<const Key> keys, std::size_t most) const;
+  [[nodiscard]] ReadExtent locate(std::span<const Key> keys, std::size_t most) const;
   void read_ahead(std::span<const Key> keys) const;
-  std::size_t read_run(Run& run, std::size_t first, const Reserve& reserve, const Accept& accept);
-  [[nodiscard]] bool check_and_count(Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
-                                     std::size_t i, const Accept& accept);
-  void read_failed(Run& run, int error);
+  std::size_t read_run(ReadExtent& run, std::size_t first, const Reserve& reserve, const Accept& accept);
+  [[nodiscard]] bool check_and_count(ReadExtent& run, const ReadExtent::Record& record, const RecordHeaderBytes& bytes,
+                                     std::span<const std::byte> value, std::size_t i, const Accept& accept);
+  void read_failed(ReadExtent& run, int error);
   [[nodiscard]] bool holds_locked(const Key& key, const Place& place) const;
   void forget_at_locked(const Key& key, const Place& place, bool for_good = true);
 
@@ -297,11 +297,11 @@ class DiskTier {
   void sweep_failed(int error);
   [[nodiscard]] bool sweep_is_due() const;
   [[nodiscard]] bool find_dead();
-  [[nodiscard]] int find_dead_in(File& file, const SegmentHeader& header);
+  [[nodiscard]] int find_dead_in(file::File& file, const SegmentHeader& header);
   [[nodiscard]] bool add_dead(std::span<const Located> records, std::uint64_t* end);
   void add_gap(std::uint64_t begin, std::uint64_t end);
   [[nodiscard]] bool is_dead_locked(const Located& located);
-  [[nodiscard]] int overwrite_some(File& file, const Salt& salt);
+  [[nodiscard]] int overwrite_some(file::File& file, const Salt& salt);
   void note_overwritten(const Located& located);
   void finish_sweep();
   void answer_parked(bool failed);
@@ -351,7 +351,7 @@ class DiskTier {
   bool write_again(std::uint32_t victim, std::span<const Key> keys);
 
   const DiskTierOptions options_;
-  std::unique_ptr<File> lock_;   // writing thread only, after construction
+  std::unique_ptr<file::File> lock_;   // writing thread only, after construction
   OpenFiles open_files_;
 
   std::mutex clearing_mutex_;   // taken before mutex_: one clear() at a time

@@ -5,8 +5,10 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 TEST(DiskTier, WhatWasPutIsReadAlsoAfterAStop) {
-  TestTier tier;
+  testing::TestTier tier;
   for (std::uint64_t i = 0; i < 50; ++i) ASSERT_TRUE(tier.put(i, 1000 * i));
   ASSERT_TRUE(tier.flush());
   for (int round = 0; round < 3; ++round) {
@@ -20,7 +22,7 @@ TEST(DiskTier, WhatWasPutIsReadAlsoAfterAStop) {
 }
 
 TEST(DiskTier, TheRecordTellsWhatTheValueIs) {
-  TestTier tier;
+  testing::TestTier tier;
   ASSERT_TRUE(tier.put(1, 10));
   ASSERT_TRUE(tier.put(2, 20, [&](DiskTier::Value& value) {
     value.kind = Kind::kAnswer;
@@ -51,15 +53,15 @@ TEST(DiskTier, TheRecordTellsWhatTheValueIs) {
 }
 
 TEST(DiskTier, AChainIsReadWithFewReads) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   std::vector<std::uint64_t> chain;
   for (std::uint64_t i = 0; i < 40; ++i) {
     ASSERT_TRUE(i == 0 ? tier.put(i, 4000) : tier.put_behind(i - 1, i, 4000));
     chain.push_back(i);
   }
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kRead, 0, 0);   // counts from here
+  files->fail_call(testing::FaultFiles::kRead, 0, 0);   // counts from here
   EXPECT_EQ(tier.read(chain), 40u);
   EXPECT_LE(files->calls(), 2u);
   chain.insert(chain.begin() + 20, 999);
@@ -67,8 +69,8 @@ TEST(DiskTier, AChainIsReadWithFewReads) {
 }
 
 TEST(DiskTier, TheBudgetHoldsAtEveryInstantAndOldValuesGoFirst) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
   for (std::uint64_t i = 0; i < 300; ++i) {
     ASSERT_TRUE(tier.put(i, 30'000));
     if (i % 10 == 0) {
@@ -87,8 +89,8 @@ TEST(DiskTier, TheBudgetHoldsAtEveryInstantAndOldValuesGoFirst) {
 }
 
 TEST(DiskTier, WhatIsUsedIsWrittenAgain) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) {
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) {
     options.capacity_bytes = 2 << 20;
     options.in_memory = [](const Key& key) { return key == key_of(2); };
   });
@@ -107,8 +109,8 @@ TEST(DiskTier, WhatIsUsedIsWrittenAgain) {
 }
 
 TEST(DiskTier, ASharedPrefixOutlivesTheConversationsBehindIt) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
   ASSERT_TRUE(tier.put(0, 20'000));
   ASSERT_TRUE(tier.put_behind(0, 1, 20'000));
   std::uint64_t last = 0;
@@ -135,8 +137,8 @@ TEST(DiskTier, ASharedPrefixOutlivesTheConversationsBehindIt) {
 }
 
 TEST(DiskTier, EverythingInUseStillMakesRoom) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) {
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) {
     options.capacity_bytes = 2 << 20;
     options.in_memory = [](const Key&) { return true; };
   });
@@ -149,8 +151,8 @@ TEST(DiskTier, EverythingInUseStillMakesRoom) {
 }
 
 TEST(DiskTier, AShrinkTakesEffectAndAGrowthToo) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(tier.put(i, 30'000));
   ASSERT_TRUE(tier.flush());
   tier->resize(1 << 20);
@@ -165,7 +167,7 @@ TEST(DiskTier, AShrinkTakesEffectAndAGrowthToo) {
 }
 
 TEST(DiskTier, ExpiredValuesAreNotServedWhateverTheClockDoes) {
-  TestTier tier;
+  testing::TestTier tier;
   const auto expiring = [&](std::uint64_t number) {
     ASSERT_TRUE(tier.put(number, 100, [&](DiskTier::Value& value) { value.expires_unix_ms = tier.now_ms() + 10'000; }));
     ASSERT_TRUE(tier.flush());
@@ -186,7 +188,7 @@ TEST(DiskTier, ExpiredValuesAreNotServedWhateverTheClockDoes) {
 }
 
 TEST(DiskTier, TooLargeAndTooManyAreDroppedAndCounted) {
-  TestTier tier(std::make_shared<FaultFiles>(), [](DiskTierOptions& options) { options.queue_bytes = 100'000; });
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), [](DiskTierOptions& options) { options.queue_bytes = 100'000; });
   EXPECT_FALSE(tier.put(1, 300'000)) << "larger than a segment";
   EXPECT_EQ(tier->stats().too_large_puts, 1u);
   int accepted = 0;
@@ -197,11 +199,11 @@ TEST(DiskTier, TooLargeAndTooManyAreDroppedAndCounted) {
 }
 
 TEST(DiskTier, SeveralValuesAtOnceAreOneWrite) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 4 << 20, options.capacity_bytes = 64 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 4 << 20, options.capacity_bytes = 64 << 20; });
   ASSERT_TRUE(tier.put(1, 10));
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kWrite, 0, 0);
+  files->fail_call(testing::FaultFiles::kWrite, 0, 0);
   files->set_write_delay(std::chrono::milliseconds(30));   // they come while the first is written
   for (std::uint64_t i = 10; i < 60; ++i) ASSERT_TRUE(tier.put(i, 10'000));
   ASSERT_TRUE(tier.flush());
@@ -212,7 +214,7 @@ TEST(DiskTier, SeveralValuesAtOnceAreOneWrite) {
 
 TEST(DiskTier, TheIndexAsksForItsMemory) {
   std::uint64_t charged = 0;
-  TestTier tier(std::make_shared<FaultFiles>(), [&](DiskTierOptions& options) {
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), [&](DiskTierOptions& options) {
     options.charge = [&](std::uint64_t bytes) { return charged + bytes <= 300'000 && (charged += bytes, true); };
     options.give_back = [&](std::uint64_t bytes) { charged -= bytes; };
     options.capacity_bytes = 64 << 20;
@@ -227,7 +229,7 @@ TEST(DiskTier, TheIndexAsksForItsMemory) {
 }
 
 TEST(DiskTier, RestartsDoNotPileUpSegments) {
-  TestTier tier;
+  testing::TestTier tier;
   for (std::uint64_t i = 0; i < 30; ++i) {
     ASSERT_TRUE(tier.put(i, 3000));
     ASSERT_TRUE(tier.flush());

@@ -7,8 +7,8 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr Index::Id kSlice = 4096;          // entries of one walk under the mutex
-constexpr std::size_t kLeastSpare = 4096;   // entries that an index may have room for
+constexpr Index::Id kSlice = 4096;        // entries of one walk under the mutex
+constexpr std::size_t kMinSpare = 4096;   // entries that an index may have room for
 
 }   // namespace
 
@@ -155,7 +155,7 @@ void DiskTier::trim_index() {
   const auto look = [&] {
     const std::lock_guard lock(mutex_);
     size = index_.size();
-    roomy = index_.room() > size / 2 + kLeastSpare || index_.memory_bytes() < charged_ / 2 || (size == 0 && charged_ > 0);
+    roomy = index_.room() > size / 2 + kMinSpare || index_.memory_bytes() < charged_ / 2 || (size == 0 && charged_ > 0);
     over = index_.memory_bytes() > index_limit_;
     return roomy || over;
   };

@@ -111,7 +111,7 @@ std::vector<Key> DiskTier::worth_keeping(std::uint32_t victim) {
 
 // False if some of it could not be.
 bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
-  std::shared_ptr<File> file;
+  std::shared_ptr<file::File> file;
   Salt salt;
   {
     const std::lock_guard lock(mutex_);
@@ -135,7 +135,7 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
       }
       std::vector<std::byte> record(kRecordHeaderBytes + place.value_bytes);
       const std::uint64_t offset = std::uint64_t{place.unit} * kAlignment;
-      const int error = read_fully(*file, offset, record);
+      const int error = file::read_fully(*file, offset, record);
       const auto header = error == 0 ? decode_record_header(record, salt, offset) : std::nullopt;
       record.erase(record.begin(), record.begin() + kRecordHeaderBytes);
       if (!header || header->key != keys[begin] || header->payload_checksum != payload_checksum(record, salt, offset)) {

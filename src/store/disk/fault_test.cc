@@ -7,8 +7,10 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 // Puts, reads, removes, restarts. Every value that is read is checked.
-void exercise(TestTier& tier) {
+void exercise(testing::TestTier& tier) {
   for (std::uint64_t i = 0; i < 12; ++i) static_cast<void>(i % 4 == 0 ? tier.put(i, 30'000) : tier.put_behind(i - 1, i, 30'000));
   static_cast<void>(tier.flush());
   for (std::uint64_t i = 0; i < 12; i += 4) static_cast<void>(tier.read({i, i + 1, i + 2, i + 3}));
@@ -32,10 +34,10 @@ class EveryCallInTurn : public ::testing::TestWithParam<Failing> {};
 TEST_P(EveryCallInTurn, CostsValuesAtMost) {
   std::uint64_t happened = 0;
   for (std::uint64_t n = 1;; ++n) {
-    const auto files = std::make_shared<FaultFiles>();
+    const auto files = std::make_shared<testing::FaultFiles>();
     files->fail_call(GetParam().calls, n, GetParam().error);
     try {
-      TestTier tier(files);
+      testing::TestTier tier(files);
       // A removal that could not be written before the restart is lost with the process; that is what its flush() says.
       exercise(tier);
       ASSERT_TRUE(tier.healed()) << "call " << n;
@@ -51,38 +53,39 @@ TEST_P(EveryCallInTurn, CostsValuesAtMost) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Calls, EveryCallInTurn,
-                         ::testing::Values(Failing{FaultFiles::kRead, EIO}, Failing{FaultFiles::kWrite, EIO}, Failing{FaultFiles::kWrite, ENOSPC},
-                                           Failing{FaultFiles::kSync, EIO}, Failing{FaultFiles::kOpen, EMFILE}, Failing{FaultFiles::kNames, EIO},
-                                           Failing{FaultFiles::kAny, EIO}));
+                         ::testing::Values(Failing{testing::FaultFiles::kRead, EIO}, Failing{testing::FaultFiles::kWrite, EIO},
+                                           Failing{testing::FaultFiles::kWrite, ENOSPC}, Failing{testing::FaultFiles::kSync, EIO},
+                                           Failing{testing::FaultFiles::kOpen, EMFILE}, Failing{testing::FaultFiles::kNames, EIO},
+                                           Failing{testing::FaultFiles::kAny, EIO}));
 
 TEST(DiskFaults, ShortReadsAndWritesAreGoneOnWith) {
-  const auto files = std::make_shared<FaultFiles>();
+  const auto files = std::make_shared<testing::FaultFiles>();
   files->short_transfers(true);
-  TestTier tier(files);
+  testing::TestTier tier(files);
   exercise(tier);
   for (std::uint64_t i = 20; i < 30; ++i) EXPECT_TRUE(tier.has(i));
   EXPECT_EQ(tier->stats().read_errors + tier->stats().write_errors + tier->stats().corrupt_records, 0u);
 }
 
 TEST(DiskFaults, AReadErrorIsAMissAndCostsOneValue) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 5; ++i) ASSERT_TRUE(tier.put(i, 1000));
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kRead, 1, EIO);
+  files->fail_call(testing::FaultFiles::kRead, 1, EIO);
   EXPECT_FALSE(tier.has(2));
   EXPECT_EQ(files->faults(), 1u);
   EXPECT_EQ(tier->stats().read_errors, 1u);
   for (const std::uint64_t i : {0, 1, 3, 4}) EXPECT_TRUE(tier.has(i));
   // In the middle of several that are read at once: each is tried alone.
-  files->fail_call(FaultFiles::kRead, 1, EIO);
+  files->fail_call(testing::FaultFiles::kRead, 1, EIO);
   EXPECT_EQ(tier.read({0, 1}), 2u);
 }
 
 TEST(DiskFaults, AFullDiskIsLivedWith) {
-  const auto files = std::make_shared<FaultFiles>();
+  const auto files = std::make_shared<testing::FaultFiles>();
   files->set_room(1 << 20);   // of the 8 MiB that the tier thinks it has
-  TestTier tier(files);
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 200; ++i) {
     ASSERT_TRUE(tier.put(i, 30'000)) << i;
     ASSERT_TRUE(tier.flush()) << i;
@@ -96,8 +99,8 @@ TEST(DiskFaults, AFullDiskIsLivedWith) {
 }
 
 TEST(DiskFaults, ADiskFullOfOthersFilesDegradesAndHeals) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.flush());
   files->set_room(1);
@@ -113,8 +116,8 @@ TEST(DiskFaults, ADiskFullOfOthersFilesDegradesAndHeals) {
 }
 
 TEST(DiskFaults, RoomForAHeaderAndNoMoreIsAFullDisk) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
   files->set_room(400);
@@ -128,11 +131,11 @@ TEST(DiskFaults, RoomForAHeaderAndNoMoreIsAFullDisk) {
 }
 
 TEST(DiskFaults, WhatCouldNotBeClearedIsClearedLater) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 40; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kNames, 1, EROFS, true);
+  files->fail_call(testing::FaultFiles::kNames, 1, EROFS, true);
   EXPECT_EQ(tier->clear(std::nullopt), 40u);
   EXPECT_FALSE(tier.flush()) << "and says so";
   EXPECT_GT(files->faults(), 0u);
@@ -143,11 +146,11 @@ TEST(DiskFaults, WhatCouldNotBeClearedIsClearedLater) {
 }
 
 TEST(DiskFaults, AShrinkWaitsForADiskThatRefuses) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(tier.put(i, 30'000));
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kNames, 1, EROFS, true);
+  files->fail_call(testing::FaultFiles::kNames, 1, EROFS, true);
   tier->resize(1 << 20);
   for (int i = 0; i < 500 && !tier->stats().degraded; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
   EXPECT_TRUE(tier->stats().degraded);
@@ -158,11 +161,11 @@ TEST(DiskFaults, AShrinkWaitsForADiskThatRefuses) {
 }
 
 TEST(DiskFaults, AReadOnlyDiskStillServes) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 5; ++i) ASSERT_TRUE(tier.put(i, 1000));
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kWrite | FaultFiles::kOpen | FaultFiles::kSync, 1, EROFS, true);
+  files->fail_call(testing::FaultFiles::kWrite | testing::FaultFiles::kOpen | testing::FaultFiles::kSync, 1, EROFS, true);
   ASSERT_TRUE(tier.put(9, 1000));
   EXPECT_FALSE(tier.flush());
   EXPECT_TRUE(tier->stats().degraded);
@@ -179,11 +182,11 @@ TEST(DiskFaults, AReadOnlyDiskStillServes) {
 }
 
 TEST(DiskFaults, AFailedSyncIsNeverTakenForASyncedFile) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.sync = DiskSync::kRecord; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.sync = DiskSync::kRecord; });
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kSync, 1, EIO);
+  files->fail_call(testing::FaultFiles::kSync, 1, EIO);
   ASSERT_TRUE(tier.put(2, 1000));
   EXPECT_FALSE(tier.flush()) << "it is not durable, and says so";
   EXPECT_EQ(files->faults(), 1u);
@@ -192,7 +195,7 @@ TEST(DiskFaults, AFailedSyncIsNeverTakenForASyncedFile) {
   ASSERT_TRUE(tier.put(3, 1000));
   ASSERT_TRUE(tier.flush());
   for (std::uint64_t seed = 0; seed < 50; ++seed) {
-    TestTier after(files->after_power_cut(seed));
+    testing::TestTier after(files->after_power_cut(seed));
     EXPECT_TRUE(after.has(1));
     EXPECT_TRUE(after.has(3));
     static_cast<void>(after.has(2));   // right, or not there
@@ -200,8 +203,8 @@ TEST(DiskFaults, AFailedSyncIsNeverTakenForASyncedFile) {
 }
 
 TEST(DiskFaults, ADirectoryDeletedUnderItIsMadeAgain) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(tier.put(i, 30'000));
   ASSERT_TRUE(tier.flush());
   files->delete_directory();
@@ -215,8 +218,8 @@ TEST(DiskFaults, ADirectoryDeletedUnderItIsMadeAgain) {
 }
 
 TEST(DiskFaults, ASegmentOfAnotherVersionIsIgnoredAndSaidOnce) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(tier.put(i, 30'000));
   ASSERT_TRUE(tier.flush());
   tier.stop();
@@ -234,8 +237,8 @@ TEST(DiskFaults, ASegmentOfAnotherVersionIsIgnoredAndSaidOnce) {
 }
 
 TEST(DiskFaults, ASegmentFromTheFutureIsAsGoodAsAnother) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   ASSERT_TRUE(tier.put(1, 100));
   ASSERT_TRUE(tier.flush());
   tier.stop();
@@ -249,9 +252,9 @@ TEST(DiskFaults, ASegmentFromTheFutureIsAsGoodAsAnother) {
 }
 
 TEST(DiskFaults, AnyOneBitCostsAtMostOneValue) {
-  const auto files = std::make_shared<FaultFiles>();
+  const auto files = std::make_shared<testing::FaultFiles>();
   {
-    TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
+    testing::TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
     for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(tier.put(i, 100 + 300 * i));
     ASSERT_TRUE(tier.flush());
   }
@@ -263,9 +266,9 @@ TEST(DiskFaults, AnyOneBitCostsAtMostOneValue) {
     for (std::size_t offset = 0; offset < bytes.size(); offset += 1 + random() % 97) {
       auto contents = golden;
       contents[path][offset] ^= std::byte{1} << (random() % 8);
-      const auto damaged = std::make_shared<FaultFiles>();
+      const auto damaged = std::make_shared<testing::FaultFiles>();
       damaged->set_contents(contents);
-      TestTier tier(damaged, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
+      testing::TestTier tier(damaged, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
       std::uint64_t lost = 0;
       for (std::uint64_t i = 0; i < 30; ++i) lost += tier.has(i) ? 0 : 1;
       ASSERT_LE(lost, 1u) << path << " at " << offset;
@@ -276,14 +279,14 @@ TEST(DiskFaults, AnyOneBitCostsAtMostOneValue) {
 }
 
 TEST(DiskFaults, APowerCutTakesTheOpenSegmentAtMostWhereSegmentsAreSynced) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.sync = DiskSync::kSegment; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.sync = DiskSync::kSegment; });
   constexpr std::uint64_t kValues = 100, kInASegment = 13;   // 20,000 bytes of 256 KiB
   for (std::uint64_t i = 0; i < kValues; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
   std::uint64_t lost = 0;
   for (std::uint64_t seed = 0; seed < 60; ++seed) {
-    TestTier after(files->after_power_cut(seed));
+    testing::TestTier after(files->after_power_cut(seed));
     for (std::uint64_t i = 0; i < kValues; ++i) {
       const bool there = after.has(i);
       ASSERT_TRUE(there || i >= kValues - kInASegment) << "value " << i << ", cut " << seed;
@@ -302,9 +305,9 @@ TEST_P(PowerCut, LeavesRightValuesAndWhatWasPromised) {
   std::uint64_t lost = 0, kept = 0;
   for (std::uint64_t life = 0; life < lives; ++life) {
     std::mt19937_64 random(life);
-    auto files = std::make_shared<FaultFiles>();
+    auto files = std::make_shared<testing::FaultFiles>();
     std::map<std::uint64_t, bool> promised;   // number → is stored
-    TestTier tier(files, [](DiskTierOptions& options) {
+    testing::TestTier tier(files, [](DiskTierOptions& options) {
       options.sync = GetParam();
       options.segment_bytes = 64 << 10;
     });
@@ -324,7 +327,7 @@ TEST_P(PowerCut, LeavesRightValuesAndWhatWasPromised) {
       }
     }
     for (std::uint64_t cut = 0; cut < 4; ++cut) {
-      TestTier after(files->after_power_cut(1000 * life + cut), [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
+      testing::TestTier after(files->after_power_cut(1000 * life + cut), [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
       for (std::uint64_t number = 0; number < 60; ++number) {
         const bool there = after.has(number);
         (there ? kept : lost) += 1;

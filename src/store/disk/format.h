@@ -13,7 +13,7 @@
 #include <string_view>
 #include <vector>
 
-#include "tensorcache/cache.h"
+#include "tensorcache/types.h"
 #include "tensorcache/key.h"
 
 namespace tensorcache::disk {

@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "tensorcache/cache.h"
+#include "tensorcache/types.h"
 #include "tensorcache/key.h"
 
 namespace tensorcache::disk {

@@ -14,6 +14,8 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 constexpr std::uint64_t kCapacity = 24 << 20;
 
 void change(DiskTierOptions& options) {
@@ -26,7 +28,7 @@ std::size_t size_of(std::uint64_t number) { return 500 + number % 37 * 4000; }
 
 // Until it is killed: puts, removes every seventh, and says what is durable.
 [[noreturn]] void live(const std::string& directory, std::uint64_t first, int say) {
-  TestTier tier(real_file_system(), change, directory);
+  testing::TestTier tier(file::real_file_system(), change, directory);
   for (std::uint64_t number = first;; ++number) {
     static_cast<void>(number % 10 == 0 ? tier.put(number, size_of(number)) : tier.put_behind(number - 1, number, size_of(number)));
     if (number % 10 == 9) tier->remove(key_of(number));
@@ -71,7 +73,7 @@ TEST(DiskKill, EveryRestartServesRightValuesAndWhatWasDurable) {
     }
     ::close(ends[0]);
     ASSERT_LE(bytes_in(directory), kCapacity);
-    TestTier tier(real_file_system(), change, directory);
+    testing::TestTier tier(file::real_file_system(), change, directory);
     for (std::uint64_t each = next; any && each <= durable; ++each) {
       // The oldest of a long round may have been evicted.
       ASSERT_TRUE(tier.has(each) || each % 10 == 9 || each + 60 < durable) << "round " << round << ", value " << each << " of " << durable;
@@ -92,7 +94,7 @@ const std::string kPlanted = "PLANTED-TEXT-OF-WHAT-IS-DELETED.";
 
 // Values of owner 5, each in two versions, among others; then clears them, and waits to be killed.
 [[noreturn]] void clear_owner(const std::string& directory, int say) {
-  TestTier tier(real_file_system(), change, directory);
+  testing::TestTier tier(file::real_file_system(), change, directory);
   std::string text;
   for (int i = 0; i < 600; ++i) text += kPlanted;
   for (std::uint64_t number = 0; number < 2 * kDeleted; ++number) {
@@ -151,7 +153,7 @@ TEST(DiskKill, AClearIsFinishedByTheNextStart) {
     if (cleared) {
       ASSERT_FALSE(holds_planted(directory)) << round;
     }
-    TestTier tier(real_file_system(), change, directory);
+    testing::TestTier tier(file::real_file_system(), change, directory);
     ASSERT_TRUE(tier.flush()) << round;
     std::uint64_t there = 0;
     for (std::uint64_t i = 0; i < kDeleted; ++i) there += tier->read_head(key_of(i), {}).has_value();

@@ -9,6 +9,8 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 constexpr std::uint64_t kIndexBytes = 400'000;   // about 4,000 entries
 
 // Until the writing thread has done what it does by itself.
@@ -18,7 +20,7 @@ bool soon(const Condition& condition) {
   return condition();
 }
 
-void put_small(TestTier& tier, std::uint64_t begin, std::uint64_t end) {
+void put_small(testing::TestTier& tier, std::uint64_t begin, std::uint64_t end) {
   for (std::uint64_t i = begin; i < end; ++i) {
     ASSERT_TRUE(tier.put(i, 10));
     if (i % 500 == 0) {
@@ -30,7 +32,7 @@ void put_small(TestTier& tier, std::uint64_t begin, std::uint64_t end) {
 
 TEST(DiskLimits, AnIndexAtItsLimitEvictsTheOldest) {
   std::uint64_t charged = 0, peak = 0;
-  TestTier tier(std::make_shared<FaultFiles>(), [&](DiskTierOptions& options) {
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), [&](DiskTierOptions& options) {
     options.capacity_bytes = 64 << 20;
     options.index_bytes_limit = kIndexBytes;
     options.charge = [&](std::uint64_t bytes) { return charged += bytes, peak = std::max(peak, charged), true; };
@@ -52,7 +54,7 @@ TEST(DiskLimits, AnIndexAtItsLimitEvictsTheOldest) {
 
 TEST(DiskLimits, ALowerLimitTakesEffectAndClearingGivesTheMemoryBack) {
   std::uint64_t charged = 0;
-  TestTier tier(std::make_shared<FaultFiles>(), [&](DiskTierOptions& options) {
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), [&](DiskTierOptions& options) {
     options.capacity_bytes = 64 << 20;
     options.charge = [&](std::uint64_t bytes) { return charged += bytes, true; };
     options.give_back = [&](std::uint64_t bytes) { charged -= bytes; };
@@ -75,8 +77,8 @@ TEST(DiskLimits, ALowerLimitTakesEffectAndClearingGivesTheMemoryBack) {
 
 // A small memory setting of one run costs no files.
 TEST(DiskLimits, RecoveryIntoASmallIndexKeepsTheNewestAndTheFiles) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
   put_small(tier, 0, 20'000);
   tier.options().index_bytes_limit = kIndexBytes;
   tier.restart();
@@ -105,14 +107,14 @@ TEST(DiskLimits, RecordsOfTheOpenSegmentAreChargedOrTheSegmentEnds) {
     options.give_back = [&](std::uint64_t bytes) { charged -= bytes; };
   };
   {
-    TestTier tier(std::make_shared<FaultFiles>(), change);
+    testing::TestTier tier(std::make_shared<testing::FaultFiles>(), change);
     put_small(tier, 0, 20'000);
     EXPECT_EQ(tier->stats().segments, 1u);
     EXPECT_GE(charged - tier->stats().index_bytes, (20'000 - 2048) * kRecordBytes);
   }
   EXPECT_EQ(charged, 0u);
   generous = false;
-  TestTier tier(std::make_shared<FaultFiles>(), change);
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), change);
   put_small(tier, 0, 12'000);
   EXPECT_GE(tier->stats().segments, 3u) << "shorter ones instead";
   EXPECT_EQ(tier->stats().entries, 12'000u);
@@ -120,8 +122,8 @@ TEST(DiskLimits, RecordsOfTheOpenSegmentAreChargedOrTheSegmentEnds) {
 
 // The last close of a file that was removed frees all of its pages: tens of milliseconds for 64 MiB, in which nobody else may wait.
 TEST(DiskLimits, ASegmentThatGoesHoldsUpNobody) {
-  auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
   for (std::uint64_t i = 0; i < 40; ++i) ASSERT_TRUE(tier.put(i, 40'000) && tier.flush());
   files->set_close_delay(std::chrono::milliseconds(300));
   std::atomic<bool> done{false};
@@ -144,7 +146,7 @@ TEST(DiskLimits, ASegmentThatGoesHoldsUpNobody) {
 }
 
 TEST(DiskLimits, OwnersBeyond65536AreStored) {
-  TestTier tier(std::make_shared<FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 256 << 20; });
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 256 << 20; });
   constexpr std::uint64_t kOwners = 70'000;
   for (std::uint64_t i = 0; i < kOwners; ++i) {
     ASSERT_TRUE(tier.put(i, 10, [&](DiskTier::Value& value) { value.owner = i + 1; }));
@@ -162,9 +164,9 @@ TEST(DiskLimits, OwnersBeyond65536AreStored) {
 }
 
 TEST(DiskLimits, MoreSegmentsThanDescriptorsWork) {
-  const auto files = std::make_shared<FaultFiles>();
+  const auto files = std::make_shared<testing::FaultFiles>();
   files->set_descriptors(10, 6);
-  TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
   for (int round = 0; round < 2; ++round) {
     for (std::uint64_t i = 0; i < 150; ++i) {
       tier->remove(key_of(i));
@@ -184,8 +186,8 @@ TEST(DiskLimits, MoreSegmentsThanDescriptorsWork) {
 
 // Others of the process hold all descriptors: a miss, and nothing is lost for it.
 TEST(DiskLimits, NoDescriptorsAtAllCostNoValues) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.segment_bytes = 64 << 10; });
   for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(tier.put(i, 30'000));
   ASSERT_TRUE(tier.flush());
   tier.stop();
@@ -207,7 +209,7 @@ TEST(DiskLimits, NoDescriptorsAtAllCostNoValues) {
 TEST(DiskLimits, OtherFilesOfTheDirectoryCount) {
   const std::string directory = ::testing::TempDir() + "disk-limits-" + std::to_string(::getpid());
   std::filesystem::remove_all(directory);
-  TestTier tier(real_file_system(), [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; }, directory);
+  testing::TestTier tier(file::real_file_system(), [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; }, directory);
   for (std::uint64_t i = 0; i < 60; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
   const std::uint64_t before = tier->stats().used_bytes;
@@ -228,10 +230,10 @@ TEST(DiskLimits, OtherFilesOfTheDirectoryCount) {
 }
 
 TEST(DiskLimits, NamesBeyondTheirNumberAreDroppedAndCounted) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
-  const std::string name(3 * kMostNameBytes, 'n');
-  for (std::uint64_t i = 0; i < kMostNames + 10; ++i) tier->name_owner(i, name);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
+  const std::string name(3 * kMaxNameBytes, 'n');
+  for (std::uint64_t i = 0; i < kMaxNames + 10; ++i) tier->name_owner(i, name);
   EXPECT_EQ(tier->stats().dropped_names, 10u);
   tier->name_owner(5, "a known one may get another name");
   tier->name_source(5, "and there is room for sources");
@@ -240,17 +242,17 @@ TEST(DiskLimits, NamesBeyondTheirNumberAreDroppedAndCounted) {
   EXPECT_LE(files->contents().at("cache/names").size(), tier.options().capacity_bytes / 64);
   const Names names = read_names(*files, "cache");
   EXPECT_EQ(names.owners.at(5), "a known one may get another name");
-  EXPECT_EQ(names.owners.at(6), name.substr(0, kMostNameBytes));
+  EXPECT_EQ(names.owners.at(6), name.substr(0, kMaxNameBytes));
   tier.start();
 }
 
 TEST(DiskLimits, PurgesThatWaitForABrokenDiskDropTheLog) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.flush());
   tier.stop();
-  files->fail_call(FaultFiles::kWrite | FaultFiles::kRead, 1, EIO, true);
+  files->fail_call(testing::FaultFiles::kWrite | testing::FaultFiles::kRead, 1, EIO, true);
   tier.start();   // nothing can be read, so each removal counts
   std::vector<Key> keys;
   for (std::uint64_t i = 0; i < 150'000; ++i) keys.push_back(key_of(i));
@@ -267,16 +269,16 @@ TEST(DiskLimits, PurgesThatWaitForABrokenDiskDropTheLog) {
 
 // Whatever takes the room, a removal that cannot be logged waits for a while and is not tried in a circle.
 TEST(DiskLimits, APurgeForWhichThereIsNoRoomWaits) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) {
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) {
     options.capacity_bytes = 1 << 20;
     options.retry_pause = std::chrono::seconds(60);
   });
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.flush());
   int error = 0;
-  const auto tags = files->open("cache/tags", Open::kCreate, &error);
-  ASSERT_EQ(write_fully(*tags, 0, std::vector<std::byte>(2 << 20)), 0);
+  const auto tags = files->open("cache/tags", file::Open::kCreate, &error);
+  ASSERT_EQ(file::write_fully(*tags, 0, std::vector<std::byte>(2 << 20)), 0);
   files->set_write_delay(std::chrono::milliseconds(200));
   ASSERT_TRUE(tier.put(2, 1000));   // keeps the writing thread busy
   EXPECT_EQ(tier->purge(std::vector<Key>{key_of(1)}), 1u);
@@ -291,13 +293,13 @@ TEST(DiskLimits, APurgeForWhichThereIsNoRoomWaits) {
 
 // Its files are opened again by their names, which are another cache's by now.
 TEST(DiskLimits, ARemovalMarksNoRecordOfAnotherCachesFile) {
-  const auto files = std::make_shared<FaultFiles>();
+  const auto files = std::make_shared<testing::FaultFiles>();
   files->set_descriptors(100, 1);
-  TestTier first(files, [](DiskTierOptions& options) { options.retry_pause = std::chrono::seconds(60); });
+  testing::TestTier first(files, [](DiskTierOptions& options) { options.retry_pause = std::chrono::seconds(60); });
   for (std::uint64_t i = 0; i < 50; ++i) ASSERT_TRUE(first.put(i, 20'000));
   ASSERT_TRUE(first.flush());
   files->delete_directory();
-  TestTier second(files);
+  testing::TestTier second(files);
   for (std::uint64_t i = 0; i < 50; ++i) ASSERT_TRUE(second.put(i, 20'000));
   ASSERT_TRUE(second.flush());
   const auto before = files->contents();
@@ -309,12 +311,12 @@ TEST(DiskLimits, ARemovalMarksNoRecordOfAnotherCachesFile) {
 
 // The directory is deleted, and another cache makes it anew before this one has looked.
 TEST(DiskLimits, ADirectoryThatAnotherCacheTookIsLeftAlone) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier first(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier first(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
   for (std::uint64_t i = 0; i < 50; ++i) ASSERT_TRUE(first.put(i, 20'000));
   ASSERT_TRUE(first.flush());
   files->delete_directory();
-  auto second = std::make_unique<TestTier>(files);
+  auto second = std::make_unique<testing::TestTier>(files);
   for (std::uint64_t i = 100; i < 150; ++i) ASSERT_TRUE(second->put(i, 20'000));
   ASSERT_TRUE(second->flush());
   const auto before = files->contents();
@@ -332,13 +334,13 @@ TEST(DiskLimits, ADirectoryThatAnotherCacheTookIsLeftAlone) {
 }
 
 TEST(DiskLimits, ItComesBackWhenTheOtherCacheGoes) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier first(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier first(files);
   ASSERT_TRUE(first.put(1, 1000));
   ASSERT_TRUE(first.flush());
   files->delete_directory();
   {
-    TestTier second(files);
+    testing::TestTier second(files);
     ASSERT_TRUE(second.put(2, 1000));
     ASSERT_TRUE(second.flush());
     EXPECT_TRUE(soon([&] { return first->stats().degraded; }));

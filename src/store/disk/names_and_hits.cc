@@ -14,30 +14,30 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::uint64_t kMostBytes = std::uint64_t{256} << 20;
-constexpr std::uint64_t kMostNamesBytes = 2 * kMostNames * (kMostNameBytes + 32);
+constexpr std::uint64_t kMaxBytes = std::uint64_t{256} << 20;
+constexpr std::uint64_t kMaxNamesBytes = 2 * kMaxNames * (kMaxNameBytes + 32);
 constexpr std::size_t kUsageEntryBytes = sizeof(Key) + sizeof(std::uint16_t);
 constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr std::string_view kUsageMagic = "TCUSAGE1";
 
 // Its beginning, if it is larger than that.
-std::vector<std::byte> read_file(FileSystem& files, const std::string& path, std::uint64_t most_bytes) {
+std::vector<std::byte> read_file(file::FileSystem& files, const std::string& path, std::uint64_t most_bytes) {
   int error = 0;
   std::uint64_t bytes = 0;
-  const auto file = files.open(path, Open::kRead, &error);
+  const auto file = files.open(path, file::Open::kRead, &error);
   if (!file || file->size(&bytes) != 0) return {};
   std::vector<std::byte> content(std::min(bytes, most_bytes));
-  return read_fully(*file, 0, content) == 0 ? content : std::vector<std::byte>();
+  return file::read_fully(*file, 0, content) == 0 ? content : std::vector<std::byte>();
 }
 
 // As a whole or not at all.
-int replace_file(FileSystem& files, const std::string& path, std::span<const std::byte> content) {
+int replace_file(file::FileSystem& files, const std::string& path, std::span<const std::byte> content) {
   const std::string next = path + ".next";
   static_cast<void>(files.remove(next));
   int error = 0;
-  const auto file = files.open(next, Open::kCreate, &error);
+  const auto file = files.open(next, file::Open::kCreate, &error);
   if (!file) return error;
-  if ((error = write_fully(*file, 0, content)) == 0) error = files.rename(next, path);
+  if ((error = file::write_fully(*file, 0, content)) == 0) error = files.rename(next, path);
   if (error != 0) static_cast<void>(files.remove(next));
   return error;
 }
@@ -64,19 +64,19 @@ class Sha256 {
 }   // namespace
 
 std::string printable_name(const std::string& name) {
-  std::string text = name.substr(0, kMostNameBytes);
+  std::string text = name.substr(0, kMaxNameBytes);
   std::replace_if(text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; }, '?');
   return text;
 }
 
 bool add_name(std::map<std::uint64_t, std::string>& names, std::uint64_t number, std::string name) {
-  if (names.size() >= kMostNames && !names.contains(number)) return false;
+  if (names.size() >= kMaxNames && !names.contains(number)) return false;
   names[number].swap(name);
   return true;
 }
 
-Names read_names(FileSystem& files, const std::string& directory) {
-  const std::vector<std::byte> content = read_file(files, directory + "/names", kMostNamesBytes);
+Names read_names(file::FileSystem& files, const std::string& directory) {
+  const std::vector<std::byte> content = read_file(files, directory + "/names", kMaxNamesBytes);
   std::istringstream lines(std::string(reinterpret_cast<const char*>(content.data()), content.size()));
   Names names;
   for (std::string line; std::getline(lines, line);) {
@@ -107,15 +107,15 @@ std::string names_text(const Names& names, std::uint64_t most_bytes) {
   return text;
 }
 
-int write_names(FileSystem& files, const std::string& directory, const std::string& text) {
+int write_names(file::FileSystem& files, const std::string& directory, const std::string& text) {
   return replace_file(files, directory + "/names", std::as_bytes(std::span(text)));
 }
 
 // Magic, then key and hits of each value, little endian. The SHA-256 of all that stands at the end.
 struct UsageWriter::State {
-  FileSystem& files;
+  file::FileSystem& files;
   std::string path;
-  std::unique_ptr<File> file;
+  std::unique_ptr<file::File> file;
   Sha256 hash;
   std::vector<std::byte> buffer;
   std::uint64_t end = 0;
@@ -128,15 +128,16 @@ struct UsageWriter::State {
   }
   void write() {
     hash.add(buffer);
-    if (error == 0) error = write_fully(*file, end, buffer);
+    if (error == 0) error = file::write_fully(*file, end, buffer);
     end += buffer.size();
     buffer.clear();
   }
 };
 
-UsageWriter::UsageWriter(FileSystem& files, const std::string& directory) : state_(new State{files, directory + "/usage", nullptr, {}, {}, 0, 0}) {
+UsageWriter::UsageWriter(file::FileSystem& files, const std::string& directory)
+    : state_(new State{files, directory + "/usage", nullptr, {}, {}, 0, 0}) {
   static_cast<void>(files.remove(state_->path + ".next"));
-  state_->file = files.open(state_->path + ".next", Open::kCreate, &state_->error);
+  state_->file = files.open(state_->path + ".next", file::Open::kCreate, &state_->error);
   state_->buffer.reserve(kBufferBytes + kUsageEntryBytes);
   state_->put(kUsageMagic.data(), kUsageMagic.size());
 }
@@ -145,7 +146,7 @@ UsageWriter::~UsageWriter() = default;
 
 void UsageWriter::add(std::span<const Used> used) {
   for (const Used& each : used) {
-    if (state_->error != 0 || state_->end + state_->buffer.size() + kUsageEntryBytes + sizeof(Key) > kMostBytes) return;
+    if (state_->error != 0 || state_->end + state_->buffer.size() + kUsageEntryBytes + sizeof(Key) > kMaxBytes) return;
     state_->put(each.key.bytes.data(), sizeof(Key));
     state_->put(&each.hits, sizeof each.hits);
   }
@@ -156,18 +157,18 @@ void UsageWriter::finish() {
   if (state.error == 0) state.write();
   if (state.error == 0) {
     const Key whole = state.hash.digest();
-    state.error = write_fully(*state.file, state.end, std::as_bytes(std::span(whole.bytes)));
+    state.error = file::write_fully(*state.file, state.end, std::as_bytes(std::span(whole.bytes)));
   }
   if (state.error == 0) state.error = state.files.rename(state.path + ".next", state.path);
   if (state.error != 0) static_cast<void>(state.files.remove(state.path + ".next"));
 }
 
 // Twice over: it is used only if the whole of it checks out.
-void read_usage(FileSystem& files, const std::string& directory, const std::function<void(const Used&)>& visit) {
+void read_usage(file::FileSystem& files, const std::string& directory, const std::function<void(const Used&)>& visit) {
   int error = 0;
   std::uint64_t bytes = 0;
-  const auto file = files.open(directory + "/usage", Open::kRead, &error);
-  if (!file || file->size(&bytes) != 0 || bytes > kMostBytes || bytes < kUsageMagic.size() + sizeof(Key)) return;
+  const auto file = files.open(directory + "/usage", file::Open::kRead, &error);
+  if (!file || file->size(&bytes) != 0 || bytes > kMaxBytes || bytes < kUsageMagic.size() + sizeof(Key)) return;
   const std::uint64_t end = bytes - sizeof(Key);
   if ((end - kUsageMagic.size()) % kUsageEntryBytes != 0) return;
   std::vector<std::byte> buffer;
@@ -175,7 +176,7 @@ void read_usage(FileSystem& files, const std::string& directory, const std::func
   const auto each_piece = [&](std::uint64_t begin, std::size_t most, const auto& use) {
     for (std::uint64_t at = begin; at < end; at += buffer.size()) {
       buffer.resize(std::min<std::uint64_t>(most, end - at));
-      if (read_fully(*file, at, buffer) != 0) return false;
+      if (file::read_fully(*file, at, buffer) != 0) return false;
       use();
     }
     return true;
@@ -183,8 +184,8 @@ void read_usage(FileSystem& files, const std::string& directory, const std::func
   if (!each_piece(0, kBufferBytes, [&] { hash.add(buffer); })) return;
   Key stored;
   std::array<std::byte, kUsageMagic.size()> magic{};
-  if (read_fully(*file, end, std::as_writable_bytes(std::span(stored.bytes))) != 0 || stored != hash.digest()) return;
-  if (read_fully(*file, 0, magic) != 0 || std::memcmp(magic.data(), kUsageMagic.data(), magic.size()) != 0) return;
+  if (file::read_fully(*file, end, std::as_writable_bytes(std::span(stored.bytes))) != 0 || stored != hash.digest()) return;
+  if (file::read_fully(*file, 0, magic) != 0 || std::memcmp(magic.data(), kUsageMagic.data(), magic.size()) != 0) return;
   static_cast<void>(each_piece(kUsageMagic.size(), kBufferBytes / kUsageEntryBytes * kUsageEntryBytes, [&] {
     for (std::size_t at = 0; at < buffer.size(); at += kUsageEntryBytes) {
       Used used;
@@ -195,7 +196,7 @@ void read_usage(FileSystem& files, const std::string& directory, const std::func
   }));
 }
 
-Usage read_usage(FileSystem& files, const std::string& directory) {
+Usage read_usage(file::FileSystem& files, const std::string& directory) {
   Usage usage;
   read_usage(files, directory, [&](const Used& used) { usage[used.key] = used.hits; });
   return usage;

@@ -14,9 +14,9 @@
 
 namespace tensorcache::disk {
 
-inline constexpr std::size_t kMostNames = 65'536, kMostNameBytes = 200;
+inline constexpr std::size_t kMaxNames = 65'536, kMaxNameBytes = 200;
 
-struct Names {   // kMostNames of each
+struct Names {   // kMaxNames of each
   std::map<std::uint64_t, std::string> owners, sources;
   friend bool operator==(const Names&, const Names&) = default;
 };
@@ -25,10 +25,10 @@ struct Names {   // kMostNames of each
 // Replaces the number's name. False: there are too many. Strong guarantee.
 bool add_name(std::map<std::uint64_t, std::string>& names, std::uint64_t number, std::string name);
 // Names are lines of "owner HEX NAME" or "source HEX NAME". What is not there or not readable gives no names.
-[[nodiscard]] Names read_names(FileSystem& files, const std::string& directory);
+[[nodiscard]] Names read_names(file::FileSystem& files, const std::string& directory);
 // As many of these lines as fit.
 [[nodiscard]] std::string names_text(const Names& names, std::uint64_t most_bytes);
-[[nodiscard]] int write_names(FileSystem& files, const std::string& directory, const std::string& text);
+[[nodiscard]] int write_names(file::FileSystem& files, const std::string& directory, const std::string& text);
 
 // How often a value was read.
 struct Used {
@@ -39,7 +39,7 @@ struct Used {
 // Writes a new file of usage piece by piece; it takes the old one's place with finish(). Holds 64 KiB.
 class UsageWriter {
  public:
-  UsageWriter(FileSystem& files, const std::string& directory);
+  UsageWriter(file::FileSystem& files, const std::string& directory);
   ~UsageWriter();
   UsageWriter(const UsageWriter&) = delete;
   UsageWriter& operator=(const UsageWriter&) = delete;
@@ -53,8 +53,8 @@ class UsageWriter {
 };
 
 // Nothing for a file that does not check out.
-void read_usage(FileSystem& files, const std::string& directory, const std::function<void(const Used& used)>& visit);
+void read_usage(file::FileSystem& files, const std::string& directory, const std::function<void(const Used& used)>& visit);
 using Usage = std::unordered_map<Key, std::uint16_t>;   // hits
-[[nodiscard]] Usage read_usage(FileSystem& files, const std::string& directory);
+[[nodiscard]] Usage read_usage(file::FileSystem& files, const std::string& directory);
 
 }   // namespace tensorcache::disk

@@ -5,7 +5,7 @@
 
 namespace tensorcache::disk {
 
-class OpenFiles::Shared final : public File {
+class OpenFiles::Shared final : public file::File {
  public:
   Shared(std::shared_ptr<State> state, std::string path) : state_(std::move(state)), path_(std::move(path)) { place_.push_back(this); }
   ~Shared() override {
@@ -15,46 +15,46 @@ class OpenFiles::Shared final : public File {
   Shared(const Shared&) = delete;
   Shared& operator=(const Shared&) = delete;
 
-  Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
+  file::Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
     int error = 0;
-    const std::shared_ptr<File> file = use(&error);
-    return file ? file->read(offset, parts) : Transfer{0, error};
+    const std::shared_ptr<file::File> file = use(&error);
+    return file ? file->read(offset, parts) : file::Transfer{0, error};
   }
-  Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) override {
+  file::Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) override {
     int error = 0;
-    const std::shared_ptr<File> file = use(&error);
-    return file ? file->write(offset, parts) : Transfer{0, error};
+    const std::shared_ptr<file::File> file = use(&error);
+    return file ? file->write(offset, parts) : file::Transfer{0, error};
   }
   int sync() override {
     int error = 0;
-    const std::shared_ptr<File> file = use(&error);
+    const std::shared_ptr<file::File> file = use(&error);
     return file ? file->sync() : error;
   }
   int truncate(std::uint64_t bytes) override {
     int error = 0;
-    const std::shared_ptr<File> file = use(&error);
+    const std::shared_ptr<file::File> file = use(&error);
     return file ? file->truncate(bytes) : error;
   }
   int size(std::uint64_t* bytes) override {
     int error = 0;
-    const std::shared_ptr<File> file = use(&error);
+    const std::shared_ptr<file::File> file = use(&error);
     return file ? file->size(bytes) : error;
   }
   void will_need(std::uint64_t offset, std::uint64_t bytes) override {
     int error = 0;
-    if (const std::shared_ptr<File> file = use(&error)) file->will_need(offset, bytes);
+    if (const std::shared_ptr<file::File> file = use(&error)) file->will_need(offset, bytes);
   }
   bool is_at(const std::string& path) override {
     int error = 0;
-    const std::shared_ptr<File> file = use(&error);
+    const std::shared_ptr<file::File> file = use(&error);
     return file && file->is_at(path);
   }
 
-  void set(std::shared_ptr<File> file) {
-    std::shared_ptr<File> closed[2];   // after the mutex is let go
+  void set(std::shared_ptr<file::File> file) {
+    std::shared_ptr<file::File> closed[2];   // after the mutex is let go
     const std::lock_guard lock(state_->mutex);
     if (file_) return;
-    for (std::shared_ptr<File>& each : closed) {
+    for (std::shared_ptr<file::File>& each : closed) {
       if (state_->open.size() >= state_->most) static_cast<void>(state_->close_one_locked(&each));
     }
     file_ = std::move(file);
@@ -65,7 +65,7 @@ class OpenFiles::Shared final : public File {
  private:
   friend struct OpenFiles::State;
 
-  std::shared_ptr<File> use(int* error) {
+  std::shared_ptr<file::File> use(int* error) {
     {
       const std::lock_guard lock(state_->mutex);
       if (file_) {
@@ -73,7 +73,7 @@ class OpenFiles::Shared final : public File {
         return file_;
       }
     }
-    std::shared_ptr<File> opened = state_->open_file(path_, Open::kWrite, error);
+    std::shared_ptr<file::File> opened = state_->open_file(path_, file::Open::kWrite, error);
     if (opened) set(opened);
     return opened;
   }
@@ -81,13 +81,13 @@ class OpenFiles::Shared final : public File {
   const std::shared_ptr<State> state_;
   const std::string path_;
   // Guarded by the state's mutex.
-  std::shared_ptr<File> file_;
+  std::shared_ptr<file::File> file_;
   std::list<Shared*> place_;   // this, while it is not in State::open
   std::list<Shared*>::iterator at_;
 };
 
 // The least recently used one that nobody is using now.
-bool OpenFiles::State::close_one_locked(std::shared_ptr<File>* closed) {
+bool OpenFiles::State::close_one_locked(std::shared_ptr<file::File>* closed) {
   for (auto each = open.rbegin(); each != open.rend(); ++each) {
     Shared& file = **each;
     if (file.file_.use_count() > 1) continue;
@@ -99,24 +99,24 @@ bool OpenFiles::State::close_one_locked(std::shared_ptr<File>* closed) {
   return false;
 }
 
-std::shared_ptr<File> OpenFiles::State::open_file(const std::string& path, Open mode, int* error) {
+std::shared_ptr<file::File> OpenFiles::State::open_file(const std::string& path, file::Open mode, int* error) {
   for (;;) {
-    std::shared_ptr<File> opened = files->open(path, mode, error);
+    std::shared_ptr<file::File> opened = files->open(path, mode, error);
     if (opened || (*error != EMFILE && *error != ENFILE)) return opened;
-    std::shared_ptr<File> closed;
+    std::shared_ptr<file::File> closed;
     const std::lock_guard lock(mutex);
     if (!close_one_locked(&closed)) return nullptr;
   }
 }
 
-OpenFiles::OpenFiles(std::shared_ptr<FileSystem> files, std::size_t most) : state_(std::make_shared<State>()) {
+OpenFiles::OpenFiles(std::shared_ptr<file::FileSystem> files, std::size_t most) : state_(std::make_shared<State>()) {
   state_->files = std::move(files);
   state_->most = most;
 }
 
-std::shared_ptr<File> OpenFiles::open(const std::string& path, Open mode, int* error) { return state_->open_file(path, mode, error); }
+std::shared_ptr<file::File> OpenFiles::open(const std::string& path, file::Open mode, int* error) { return state_->open_file(path, mode, error); }
 
-std::shared_ptr<File> OpenFiles::share(const std::string& path, std::shared_ptr<File> opened) {
+std::shared_ptr<file::File> OpenFiles::share(const std::string& path, std::shared_ptr<file::File> opened) {
   auto shared = std::make_shared<Shared>(state_, path);
   shared->set(std::move(opened));
   return shared;

@@ -9,9 +9,9 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kMostQueued = 65'536;
-constexpr std::uint64_t kMostErased = 262'144;   // places of removed records that wait to be overwritten; 12 bytes each
-constexpr std::size_t kMostPurged = 262'144;     // keys of purges that wait, but for one purge that has more
+constexpr std::size_t kMaxQueued = 65'536;
+constexpr std::uint64_t kMaxErased = 262'144;   // places of removed records that wait to be overwritten; 12 bytes each
+constexpr std::size_t kMaxPurged = 262'144;     // keys of purges that wait, but for one purge that has more
 
 }   // namespace
 
@@ -39,7 +39,7 @@ bool DiskTier::is_cleared_locked(const RecordHeader& header) const {
 
 bool DiskTier::accepts(std::uint64_t value_bytes) const {
   const std::lock_guard lock(mutex_);
-  return !closing_ && !health_.broken && values_waiting_.size() < kMostQueued && queued_bytes_ + value_bytes <= options_.queue_bytes;
+  return !closing_ && !health_.broken && values_waiting_.size() < kMaxQueued && queued_bytes_ + value_bytes <= options_.queue_bytes;
 }
 
 bool DiskTier::put(Value value) {
@@ -48,7 +48,7 @@ bool DiskTier::put(Value value) {
   const std::lock_guard lock(mutex_);
   const std::uint64_t bytes = value.bytes.size();
   const bool fits = record_bytes(bytes) + kSegmentHeaderBytes + summary_bytes(1) <= segment_bytes_;
-  if (closing_ || health_.broken || !fits || values_waiting_.size() >= kMostQueued || queued_bytes_ + bytes > options_.queue_bytes) {
+  if (closing_ || health_.broken || !fits || values_waiting_.size() >= kMaxQueued || queued_bytes_ + bytes > options_.queue_bytes) {
     ++(fits ? counters_.dropped_puts : counters_.too_large_puts);
     return false;
   }
@@ -87,7 +87,7 @@ void DiskTier::when_written(std::function<void(bool)> done) {
       return;
     }
   }
-  detail::call_back(done, false);
+  call_back(done, false);
 }
 
 // No record of a key is in the log if it is neither indexed nor being written, and every record without an entry is accounted for.
@@ -111,7 +111,7 @@ bool DiskTier::remove(const Key& key) {
     if (id != Index::kNone) erase_locked(id);
     return id != Index::kNone;
   }
-  if (waiting_removals_locked() >= kMostRemovals) {
+  if (waiting_removals_locked() >= kMaxRemovals) {
     static_cast<void>(clear_all_locked(removal, dropped));
     ++counters_.collapsed_logs;
   } else {
@@ -125,7 +125,7 @@ void DiskTier::remove_locked(const Key& key, Index::Id id, std::list<Removal>& r
   front.key = key;
   front.complete = true;
   if (id != Index::kNone) {
-    const std::size_t most = kMostErased - std::min(erased_waiting_, kMostErased), count = index_.count_behind(id, most + 1);
+    const std::size_t most = kMaxErased - std::min(erased_waiting_, kMaxErased), count = index_.count_behind(id, most + 1);
     front.complete = count <= most;
     front.erased.reserve(std::min(count, most));
   }
@@ -157,8 +157,8 @@ std::uint64_t DiskTier::purge(std::span<const Key> keys) {
     if (id != Index::kNone) count += index_.count_behind(id, index_.size());
   }
   if (keys.empty()) return 0;
-  const bool purges_wait = removals_.size() > kMostRemovals;
-  if (waiting_removals_locked() >= kMostRemovals || (purges_wait && removals_.size() + front.purged.size() > kMostPurged)) {
+  const bool purges_wait = removals_.size() > kMaxRemovals;
+  if (waiting_removals_locked() >= kMaxRemovals || (purges_wait && removals_.size() + front.purged.size() > kMaxPurged)) {
     ++counters_.collapsed_logs;
     static_cast<void>(clear_all_locked(removal, dropped));
     return count;

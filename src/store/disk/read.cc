@@ -10,11 +10,11 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kMostRecords = 64;   // of one read
-constexpr std::uint64_t kMostBytes = std::uint64_t{8} << 20;
+constexpr std::size_t kMaxRecords = 64;   // of one read
+constexpr std::uint64_t kMaxBytes = std::uint64_t{8} << 20;
 constexpr std::int64_t kClockTolerance_ms = 60'000;
 constexpr double kNewShare = 0.2;   // of the newest measurement in a running mean
-constexpr int kMostMoves = 100;     // of one record while it is read: each takes an eviction, so more of them mean a defect
+constexpr int kMaxMoves = 100;      // of one record while it is read: each takes an eviction, so more of them mean a defect
 
 bool expired(const RecordHeader& header, std::int64_t now_ms) {
   if (header.expires_unix_ms == 0) return false;
@@ -27,8 +27,8 @@ void mix(double* mean, double value) { *mean = *mean == 0 ? value : *mean + kNew
 }   // namespace
 
 // The records of `keys`, from the first on, that lie side by side in one segment.
-DiskTier::Run DiskTier::locate(std::span<const Key> keys, std::size_t most) const {
-  Run run;
+DiskTier::ReadExtent DiskTier::locate(std::span<const Key> keys, std::size_t most) const {
+  ReadExtent run;
   const std::lock_guard lock(mutex_);
   if (!ready_) return run;
   std::uint64_t end = 0;
@@ -44,7 +44,7 @@ DiskTier::Run DiskTier::locate(std::span<const Key> keys, std::size_t most) cons
       run.file = segment->second.file;
       run.salt = segment->second.header.salt;
       run.offset = offset;
-    } else if (entry.place.segment != run.segment || offset != end || end - run.offset > kMostBytes) {
+    } else if (entry.place.segment != run.segment || offset != end || end - run.offset > kMaxBytes) {
       break;
     }
     end = offset + record_bytes(entry.place.value_bytes);
@@ -59,7 +59,7 @@ DiskTier::Run DiskTier::locate(std::span<const Key> keys, std::size_t most) cons
 // Several of one segment at once: the kernel begins to read what comes later while we wait for what comes first.
 void DiskTier::read_ahead(std::span<const Key> keys) const {
   struct Stretch {
-    std::shared_ptr<File> file;
+    std::shared_ptr<file::File> file;
     std::uint32_t segment;
     std::uint64_t begin, end;
   };
@@ -90,23 +90,23 @@ DiskTier::ReadResult DiskTier::read(std::span<const Key> keys, const Reserve& re
     const std::lock_guard lock(mutex_);
     tick = ++tick_;
   }
-  std::size_t done = 0, most = kMostRecords;
+  std::size_t done = 0, most = kMaxRecords;
   for (int moves = 0; done < keys.size();) {
-    Run run = locate(keys.subspan(done), most);
+    ReadExtent run = locate(keys.subspan(done), most);
     run.tick = tick;
     if (run.records.empty()) return {done, ReadEnd::kNotStored};
     const std::size_t accepted = read_run(run, done, reserve, accept);
     done += accepted;
     if (run.end) return {done, *run.end};
     moves = run.moved && accepted == 0 ? moves + 1 : 0;
-    if (moves > kMostMoves) return {done, ReadEnd::kFailed};
+    if (moves > kMaxMoves) return {done, ReadEnd::kFailed};
     // Of several that were read at once it is not known which one failed.
-    most = run.unreadable ? 1 : kMostRecords;
+    most = run.unreadable ? 1 : kMaxRecords;
   }
   return {done, ReadEnd::kAll};
 }
 
-std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reserve, const Accept& accept) {
+std::size_t DiskTier::read_run(ReadExtent& run, std::size_t first, const Reserve& reserve, const Accept& accept) {
   std::vector<RecordHeaderBytes> headers(run.records.size());
   std::array<std::byte, kAlignment> padding{};
   std::vector<std::span<std::byte>> parts, values;
@@ -127,7 +127,7 @@ std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reser
   }
   if (run.records.empty()) return 0;
   const auto begin = std::chrono::steady_clock::now();
-  const int error = read_fully(*run.file, run.offset, parts);
+  const int error = file::read_fully(*run.file, run.offset, parts);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   if (error != 0) {
     read_failed(run, error);
@@ -145,8 +145,8 @@ std::size_t DiskTier::read_run(Run& run, std::size_t first, const Reserve& reser
 }
 
 // False, with what the run says of why: this record was not taken.
-bool DiskTier::check_and_count(Run& run, const Run::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value, std::size_t i,
-                               const Accept& accept) {
+bool DiskTier::check_and_count(ReadExtent& run, const ReadExtent::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
+                               std::size_t i, const Accept& accept) {
   const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(value.size())};
   const auto header = decode_record_header(bytes, run.salt, record.offset);
   const bool good = header && header->type == RecordType::kValue && header->key == record.key && header->value_bytes == value.size() &&
@@ -176,27 +176,27 @@ bool DiskTier::check_and_count(Run& run, const Run::Record& record, const Record
   if (const Index::Id id = index_.find(record.key)) {
     Index::Entry& entry = index_[id];
     entry.used = 1;
-    if (entry.hits < kMostHits) entry.hits = static_cast<std::uint16_t>(entry.hits + 1) & kMostHits;
+    if (entry.hits < kMaxHits) entry.hits = static_cast<std::uint16_t>(entry.hits + 1) & kMaxHits;
     index_.touch(id, run.tick);
   }
   return true;
 }
 
 // A record that cannot be read is as good as lost; where several were to be read at once, each is tried again alone.
-void DiskTier::read_failed(Run& run, int error) {
+void DiskTier::read_failed(ReadExtent& run, int error) {
   run.end.reset();
   const std::lock_guard lock(mutex_);
   if (run.records.size() > 1) {
     run.unreadable = true;
     return;
   }
-  const Run::Record& record = run.records.front();
+  const ReadExtent::Record& record = run.records.front();
   const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
   run.moved = !holds_locked(record.key, place);
   if (run.moved) return;
   run.end = ReadEnd::kFailed;
   if (error == EMFILE || error == ENFILE) return;   // it may be opened later
-  ++(error == kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
+  ++(error == file::kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
   forget_at_locked(record.key, place, false);
 }
 
@@ -214,7 +214,7 @@ bool DiskTier::holds_locked(const Key& key, const Place& place) const {
 void DiskTier::forget_at_locked(const Key& key, const Place& place, bool for_good) {
   const Index::Id id = index_.find(key);
   if (id == Index::kNone || index_[id].place != place) return;
-  if (for_good && !health_.broken && !queued_.contains(key) && waiting_removals_locked() < kMostRemovals / 2) {
+  if (for_good && !health_.broken && !queued_.contains(key) && waiting_removals_locked() < kMaxRemovals / 2) {
     try {
       std::list<Removal> removal(1);
       remove_locked(key, id, removal);
@@ -235,14 +235,14 @@ std::vector<Key> DiskTier::chain_of(const Key& key) const {
 }
 
 std::optional<std::size_t> DiskTier::read_head(const Key& key, std::span<std::byte> head) const {
-  for (int moves = 0; moves <= kMostMoves; ++moves) {
-    const Run run = locate(std::span(&key, 1), 1);
+  for (int moves = 0; moves <= kMaxMoves; ++moves) {
+    const ReadExtent run = locate(std::span(&key, 1), 1);
     if (run.records.empty()) return std::nullopt;
-    const Run::Record& record = run.records.front();
+    const ReadExtent::Record& record = run.records.front();
     RecordHeaderBytes bytes;
     const std::span<std::byte> value = head.first(std::min(head.size(), record.found.value_bytes));
     const std::array<std::span<std::byte>, 2> parts{std::span<std::byte>(bytes), value};
-    const int error = read_fully(*run.file, run.offset, parts);
+    const int error = file::read_fully(*run.file, run.offset, parts);
     const auto header = error == 0 ? decode_record_header(bytes, run.salt, record.offset) : std::nullopt;
     const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
     if (!holds(key, place)) continue;

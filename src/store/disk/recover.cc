@@ -91,7 +91,7 @@ void DiskTier::forget_directory() noexcept {
 int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents, std::vector<Located>* records) {
   int open_error = 0;
   const std::string path = path_of(id);
-  const std::shared_ptr<File> file = open_files_.open(path, Open::kWrite, &open_error);
+  const std::shared_ptr<file::File> file = open_files_.open(path, file::Open::kWrite, &open_error);
   if (!file && is_shortage(open_error)) return open_error;
   *contents = {};
   records->clear();
@@ -101,7 +101,7 @@ int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContent
   if (file && error == 0) error = read_segment_header(*file, id, contents);
   const bool good = file && error == 0 && contents->verdict == SegmentVerdict::kGood;
   const bool unknown = error == 0 && contents->verdict == SegmentVerdict::kUnknownVersion;
-  std::shared_ptr<File> shared = good ? open_files_.share(path, file) : nullptr;
+  std::shared_ptr<file::File> shared = good ? open_files_.share(path, file) : nullptr;
   {
     const std::lock_guard lock(mutex_);
     Segment& segment = segments_[id];
@@ -275,7 +275,7 @@ void DiskTier::resume_log(std::uint32_t id, std::uint64_t end, std::vector<Locat
   }
   if (records.empty() || records.size() > kFreeRecords) return;
   int error = 0;
-  log.file = open_files_.open(path_of(id), Open::kWrite, &error);
+  log.file = open_files_.open(path_of(id), file::Open::kWrite, &error);
   if (!log.file || log.file->truncate(end) != 0) return;
   log.end = end;
   log.records = std::move(records);

@@ -8,6 +8,8 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 using std::chrono::seconds;
 
 template <class Condition>
@@ -16,7 +18,8 @@ bool soon(const Condition& condition) {
   return condition();
 }
 
-void put_small(TestTier& tier, std::uint64_t begin, std::uint64_t end, const std::function<void(DiskTier::Value&, std::uint64_t)>& change = {}) {
+void put_small(testing::TestTier& tier, std::uint64_t begin, std::uint64_t end,
+               const std::function<void(DiskTier::Value&, std::uint64_t)>& change = {}) {
   for (std::uint64_t i = begin; i < end; ++i) {
     ASSERT_TRUE(tier.put(i, 10, [&](DiskTier::Value& value) {
       if (change) change(value, i);
@@ -30,8 +33,8 @@ void put_small(TestTier& tier, std::uint64_t begin, std::uint64_t end, const std
 
 // The lock file goes, and the tier takes the directory anew, with what is in it.
 TEST(DiskRecovery, AnEarlierClearDoesNotHideWhatWasStoredSince) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.flush());
   tier->clear(std::nullopt);
@@ -53,8 +56,8 @@ TEST(DiskRecovery, AnEarlierClearDoesNotHideWhatWasStoredSince) {
 // A power cut may bring back the segment, whose summary knows nothing of it, without the one that said what was removed: the mark in the
 // place of the value's header is left.
 TEST(DiskRecovery, AValueThatWasErasedWhereItStandsIsGoneAndNotCorrupt) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 20; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
   ASSERT_EQ(tier->stats().segments, 2u) << "the first is full, and has its summary";
@@ -71,8 +74,8 @@ TEST(DiskRecovery, AValueThatWasErasedWhereItStandsIsGoneAndNotCorrupt) {
 }
 
 TEST(DiskRecovery, ASegmentOfManyRecordsIsReadInPieces) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) {
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) {
     options.capacity_bytes = 64 << 20;
     options.segment_bytes = 8 << 20;
   });
@@ -95,9 +98,9 @@ TEST(DiskRecovery, ASegmentOfManyRecordsIsReadInPieces) {
 
 // A parent that was written again comes after its children, which wait for it in memory that is charged.
 TEST(DiskRecovery, ChildrenThatWaitForTheirParentAreCharged) {
-  const auto files = std::make_shared<FaultFiles>();
+  const auto files = std::make_shared<testing::FaultFiles>();
   std::uint64_t charged = 0, peak = 0, most = UINT64_MAX;
-  TestTier tier(files, [&](DiskTierOptions& options) {
+  testing::TestTier tier(files, [&](DiskTierOptions& options) {
     options.charge = [&](std::uint64_t bytes) {
       if (charged + bytes > most) return false;
       charged += bytes;
@@ -133,12 +136,12 @@ TEST(DiskRecovery, ChildrenThatWaitForTheirParentAreCharged) {
 }
 
 TEST(DiskRecovery, ASegmentThatCouldNotBeMeasuredIsEvictedInItsTurn) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
   for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
   tier.stop();
-  files->fail_call(FaultFiles::kNames, 3, EIO);   // after the directory was made and listed
+  files->fail_call(testing::FaultFiles::kNames, 3, EIO);   // after the directory was made and listed
   tier.start();
   files->fail_nothing();
   ASSERT_EQ(tier->stats().read_errors, 1u);
@@ -151,11 +154,11 @@ TEST(DiskRecovery, ASegmentThatCouldNotBeMeasuredIsEvictedInItsTurn) {
 }
 
 TEST(DiskRecovery, NeverMoreSegmentsThanTheirBound) {
-  const auto files = std::make_shared<FaultFiles>();
+  const auto files = std::make_shared<testing::FaultFiles>();
   std::map<std::string, std::vector<std::byte>> contents;
-  for (std::uint64_t id = 1; id <= DiskTier::kMostSegments; ++id) {
+  for (std::uint64_t id = 1; id <= DiskTier::kMaxSegments; ++id) {
     const SegmentHeader segment{id, 1'700'000'000'000, {id, id}};
-    const std::vector<std::byte> value = value_of(id, 10);
+    const std::vector<std::byte> value = value_bytes(id, 10);
     RecordHeader header;
     header.key = key_of(id);
     header.value_bytes = value.size();
@@ -169,22 +172,22 @@ TEST(DiskRecovery, NeverMoreSegmentsThanTheirBound) {
     file.resize(kSegmentHeaderBytes + record_bytes(value.size()));
   }
   files->set_contents(contents);
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
-  ASSERT_EQ(tier->stats().segments, DiskTier::kMostSegments);
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  ASSERT_EQ(tier->stats().segments, DiskTier::kMaxSegments);
   for (std::uint64_t i = 100'000; i < 100'060; ++i) {   // several segments
     ASSERT_TRUE(tier.put(i, 20'000));
     ASSERT_TRUE(tier.flush());
-    ASSERT_LE(tier->stats().segments, DiskTier::kMostSegments);
+    ASSERT_LE(tier->stats().segments, DiskTier::kMaxSegments);
   }
   EXPECT_FALSE(tier.has(1)) << "the oldest gave way";
-  EXPECT_TRUE(tier.has(DiskTier::kMostSegments));
+  EXPECT_TRUE(tier.has(DiskTier::kMaxSegments));
   EXPECT_TRUE(tier.has(100'000) && tier.has(100'059));
 }
 
 // With a pass over all entries for each of its levels this would take an hour.
 TEST(DiskRecovery, ASurveyOfALongChainWithoutItsBeginningIsLinear) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 256 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 256 << 20; });
   constexpr std::uint64_t kLevels = 100'000;
   put_small(tier, 0, kLevels, [](DiskTier::Value& value, std::uint64_t i) {
     if (i > 0) value.parent = key_of(i - 1);

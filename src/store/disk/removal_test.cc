@@ -7,8 +7,10 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 TEST(DiskRemoval, WhatIsRemovedStaysRemoved) {
-  TestTier tier;
+  testing::TestTier tier;
   for (std::uint64_t i = 0; i < 10; ++i) ASSERT_TRUE(i % 5 == 0 ? tier.put(i, 1000) : tier.put_behind(i - 1, i, 1000));
   ASSERT_TRUE(tier.put(10, 1000, [](DiskTier::Value& value) { value.owner = 8; }));
   ASSERT_TRUE(tier.flush());
@@ -32,7 +34,7 @@ TEST(DiskRemoval, WhatIsRemovedStaysRemoved) {
 }
 
 TEST(DiskRemoval, ARemovalCountsForWhatStillWaitsToBeWritten) {
-  TestTier tier;
+  testing::TestTier tier;
   for (std::uint64_t i = 0; i < 100; ++i) {
     ASSERT_TRUE(tier.put(i, 50'000));
     tier->remove(key_of(i));
@@ -47,13 +49,13 @@ TEST(DiskRemoval, ARemovalCountsForWhatStillWaitsToBeWritten) {
 
 // While the disk is busy with something else, replacing values costs a sync or two for all of them, and one note for a key.
 TEST(DiskRemoval, ManyAtOnceAreSyncedTogether) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   ASSERT_TRUE(tier.put(1000, 1000));
   for (std::uint64_t i = 0; i < 200; ++i) ASSERT_TRUE(tier.put(i, 1000));
   ASSERT_TRUE(tier.flush());
   const std::uint64_t before = tier->stats().written_bytes;
-  files->fail_call(FaultFiles::kSync, UINT64_MAX, EIO);   // counts them
+  files->fail_call(testing::FaultFiles::kSync, UINT64_MAX, EIO);   // counts them
   files->set_write_delay(std::chrono::milliseconds(50));
   for (std::uint64_t i = 0; i < 200; ++i) {
     EXPECT_TRUE(tier->remove(key_of(i)));
@@ -74,8 +76,8 @@ TEST(DiskRemoval, ManyAtOnceAreSyncedTogether) {
 }
 
 TEST(DiskRemoval, WhatExpiresBeforeItIsWrittenGivesWayToTheNext) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   files->set_write_delay(std::chrono::milliseconds(50));
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.put(2, 1000, [](DiskTier::Value& value) { value.expires_unix_ms = value.created_unix_ms + 1; }));
@@ -88,8 +90,8 @@ TEST(DiskRemoval, WhatExpiresBeforeItIsWrittenGivesWayToTheNext) {
 }
 
 TEST(DiskRemoval, ClearingEverythingLeavesNoBytes) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(tier.put(i, 30'000));
   ASSERT_TRUE(tier.flush());
   EXPECT_EQ(tier->clear(std::nullopt), 100u);
@@ -102,8 +104,8 @@ TEST(DiskRemoval, ClearingEverythingLeavesNoBytes) {
 }
 
 TEST(DiskRemoval, SegmentsThatNothingPointsIntoGo) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 100; ++i) ASSERT_TRUE(tier.put(i, 30'000, [](DiskTier::Value& value) { value.owner = 3; }));
   ASSERT_TRUE(tier.flush());
   EXPECT_EQ(tier->clear(3), 100u);
@@ -112,8 +114,8 @@ TEST(DiskRemoval, SegmentsThatNothingPointsIntoGo) {
 }
 
 TEST(DiskRemoval, APurgeLeavesNoByteOfIt) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 60; ++i) ASSERT_TRUE(i % 3 == 2 ? tier.put_behind(i - 1, i, 20'000) : tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
   const std::uint64_t before = files->total_bytes();
@@ -124,7 +126,7 @@ TEST(DiskRemoval, APurgeLeavesNoByteOfIt) {
   const auto gone = [](std::uint64_t i) { return i == 4 || i == 5 || (i >= 30 && i <= 32); };
   for (const auto& [path, bytes] : files->contents()) {
     for (std::uint64_t i = 0; i < 60; ++i) {
-      const auto value = value_of(i, 64);
+      const auto value = value_bytes(i, 64);
       const bool found = std::search(bytes.begin(), bytes.end(), value.begin(), value.end()) != bytes.end();
       EXPECT_FALSE(found && gone(i)) << i << " in " << path;
     }
@@ -134,15 +136,15 @@ TEST(DiskRemoval, APurgeLeavesNoByteOfIt) {
 }
 
 TEST(DiskRemoval, ClearingAnOwnerOverwritesWhatItHas) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 60; ++i) ASSERT_TRUE(tier.put(i, i == 7 ? 200'000 : 5'000, [i](DiskTier::Value& value) { value.owner = i % 2; }));
   ASSERT_TRUE(tier.flush());
   EXPECT_EQ(tier->clear(1), 30u);
   ASSERT_TRUE(tier.flush());
   for (const auto& [path, bytes] : files->contents()) {
     for (std::uint64_t i = 0; i < 60; ++i) {
-      const auto value = value_of(i, i == 7 ? 200'000 : 5'000);
+      const auto value = value_bytes(i, i == 7 ? 200'000 : 5'000);
       for (const std::size_t at : {std::size_t{0}, value.size() - 64}) {
         const auto part = std::span(value).subspan(at, 64);
         EXPECT_FALSE(std::search(bytes.begin(), bytes.end(), part.begin(), part.end()) != bytes.end() && i % 2 == 1) << i << " in " << path;
@@ -154,8 +156,8 @@ TEST(DiskRemoval, ClearingAnOwnerOverwritesWhatItHas) {
 }
 
 TEST(DiskRemoval, APurgeBesideARemovalUndoesNoRemoval) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   for (std::uint64_t i = 0; i < 30; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.flush());
   tier->remove(key_of(3));
@@ -170,15 +172,15 @@ TEST(DiskRemoval, APurgeBesideARemovalUndoesNoRemoval) {
   for (std::uint64_t i = 0; i < 60; ++i) EXPECT_EQ(tier.has(i), i != 3 && (i < 20 || i >= 40)) << i;
   for (const auto& [path, bytes] : files->contents()) {
     for (std::uint64_t i = 20; i < 40; ++i) {
-      const auto value = value_of(i, 64);
+      const auto value = value_bytes(i, 64);
       EXPECT_EQ(std::search(bytes.begin(), bytes.end(), value.begin(), value.end()), bytes.end()) << i << " in " << path;
     }
   }
 }
 
 TEST(DiskRemoval, WhatIsRemovedWhileItRecoversStaysRemoved) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
   // Parents that were written again, so that their children come before them.
   ASSERT_TRUE(tier.put(0, 20'000));
   for (std::uint64_t i = 1; i < 200; ++i) {
@@ -205,11 +207,11 @@ TEST(DiskRemoval, WhatIsRemovedWhileItRecoversStaysRemoved) {
 }
 
 TEST(DiskRemoval, AValueThatLostItsEntryCanStillBeRemoved) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kRead, 1, EIO);
+  files->fail_call(testing::FaultFiles::kRead, 1, EIO);
   EXPECT_FALSE(tier.has(1));
   tier->remove(key_of(1));
   ASSERT_TRUE(tier.flush());
@@ -218,12 +220,12 @@ TEST(DiskRemoval, AValueThatLostItsEntryCanStillBeRemoved) {
 }
 
 TEST(DiskRemoval, AKeyThatIsNowhereCostsNoWrite) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.flush());
   const std::uint64_t written = tier->stats().written_bytes;
-  files->fail_call(FaultFiles::kWrite | FaultFiles::kSync, UINT64_MAX, EIO);   // counts them
+  files->fail_call(testing::FaultFiles::kWrite | testing::FaultFiles::kSync, UINT64_MAX, EIO);   // counts them
   for (std::uint64_t i = 100; i < 1100; ++i) EXPECT_FALSE(tier->remove(key_of(i)));
   EXPECT_EQ(tier->purge({}), 0u);
   ASSERT_TRUE(tier.flush());
@@ -234,7 +236,7 @@ TEST(DiskRemoval, AKeyThatIsNowhereCostsNoWrite) {
 
 // Its parent is evicted, so it has no entry; its record is still in the log.
 TEST(DiskRemoval, AValueWhoseParentWasEvictedCanStillBeRemoved) {
-  TestTier tier(std::make_shared<FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
   ASSERT_TRUE(tier.put(0, 20'000));
   for (std::uint64_t i = 10; i < 40; ++i) ASSERT_TRUE(tier.put(i, 20'000));
   ASSERT_TRUE(tier.put_behind(0, 1, 1000));
@@ -252,8 +254,8 @@ TEST(DiskRemoval, AValueWhoseParentWasEvictedCanStillBeRemoved) {
 }
 
 TEST(DiskRemoval, ADamagedOrExpiredValueIsForgottenForGood) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   ASSERT_TRUE(tier.put(1, 1000, [&](DiskTier::Value& value) { value.expires_unix_ms = tier.now_ms() + 10; }));
   ASSERT_TRUE(tier.put(2, 1000));
   ASSERT_TRUE(tier.flush());
@@ -268,9 +270,9 @@ TEST(DiskRemoval, ADamagedOrExpiredValueIsForgottenForGood) {
 }
 
 TEST(DiskRemoval, TooManyThatWaitForABrokenDiskDropTheLog) {
-  const auto files = std::make_shared<FaultFiles>();
-  constexpr std::uint64_t kMany = DiskTier::kMostRemovals + 2000;
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  const auto files = std::make_shared<testing::FaultFiles>();
+  constexpr std::uint64_t kMany = DiskTier::kMaxRemovals + 2000;
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
   for (std::uint64_t i = 0; i < kMany; ++i) {
     ASSERT_TRUE(tier.put(i, 10));
     if (i % 1000 == 0) {
@@ -278,13 +280,13 @@ TEST(DiskRemoval, TooManyThatWaitForABrokenDiskDropTheLog) {
     }
   }
   ASSERT_TRUE(tier.flush());
-  files->fail_call(FaultFiles::kWrite | FaultFiles::kSync | FaultFiles::kOpen, 1, EIO, true);
+  files->fail_call(testing::FaultFiles::kWrite | testing::FaultFiles::kSync | testing::FaultFiles::kOpen, 1, EIO, true);
   ASSERT_TRUE(tier.put(kMany, 10));
   EXPECT_FALSE(tier.flush());
   EXPECT_TRUE(tier->wait_for_room(std::chrono::seconds(20)));
   for (std::uint64_t i = 0; i < kMany; ++i) {
     static_cast<void>(tier->remove(key_of(i)));
-    ASSERT_LE(tier->stats().queued_removals, DiskTier::kMostRemovals);
+    ASSERT_LE(tier->stats().queued_removals, DiskTier::kMaxRemovals);
   }
   EXPECT_EQ(tier->stats().collapsed_logs, 1u);
   EXPECT_EQ(tier->stats().entries, 0u);
@@ -297,9 +299,9 @@ TEST(DiskRemoval, TooManyThatWaitForABrokenDiskDropTheLog) {
 }
 
 TEST(DiskRemoval, ASlowDiskHoldsBackWhoeverRemoves) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
-  for (std::uint64_t i = 0; i < DiskTier::kMostRemovals; ++i) {
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 64 << 20; });
+  for (std::uint64_t i = 0; i < DiskTier::kMaxRemovals; ++i) {
     ASSERT_TRUE(tier.put(i, 10));
     if (i % 1000 == 0) {
       ASSERT_TRUE(tier.flush());
@@ -308,7 +310,7 @@ TEST(DiskRemoval, ASlowDiskHoldsBackWhoeverRemoves) {
   ASSERT_TRUE(tier.flush());
   EXPECT_TRUE(tier->wait_for_room(std::chrono::milliseconds(0)));
   files->set_write_delay(std::chrono::milliseconds(300));
-  for (std::uint64_t i = 0; i + 1000 < DiskTier::kMostRemovals; ++i) EXPECT_TRUE(tier->remove(key_of(i)));
+  for (std::uint64_t i = 0; i + 1000 < DiskTier::kMaxRemovals; ++i) EXPECT_TRUE(tier->remove(key_of(i)));
   EXPECT_FALSE(tier->wait_for_room(std::chrono::milliseconds(0)));
   files->set_write_delay(std::chrono::milliseconds(0));
   EXPECT_TRUE(tier->wait_for_room(std::chrono::seconds(60)));
@@ -316,8 +318,8 @@ TEST(DiskRemoval, ASlowDiskHoldsBackWhoeverRemoves) {
 }
 
 TEST(DiskRemoval, WhatHangsBehindAKeyIsKnown) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files);
   files->set_write_delay(std::chrono::milliseconds(20));
   ASSERT_TRUE(tier.put(1, 1000));
   EXPECT_FALSE(tier->has_children(key_of(1)));

@@ -82,9 +82,9 @@ bool DiskTier::erase_records(std::span<const Place> places) {
     return false;
   }
   bool all = true;
-  std::map<std::uint32_t, std::shared_ptr<File>> touched;
+  std::map<std::uint32_t, std::shared_ptr<file::File>> touched;
   for (const Place& place : places) {
-    std::shared_ptr<File> file;
+    std::shared_ptr<file::File> file;
     Salt salt;
     {
       const std::lock_guard lock(mutex_);
@@ -102,7 +102,7 @@ bool DiskTier::erase_records(std::span<const Place> places) {
     RecordHeader erased;
     erased.type = RecordType::kErased;
     erased.value_bytes = place.value_bytes;
-    all &= write_fully(*file, offset, encode_record_header(erased, salt, offset)) == 0;
+    all &= file::write_fully(*file, offset, encode_record_header(erased, salt, offset)) == 0;
     touched[place.segment] = std::move(file);
   }
   for (const auto& [segment, file] : touched) all &= file->sync() == 0;

@@ -16,10 +16,10 @@ namespace {
 
 constexpr std::uint64_t kPieceBytes = std::uint64_t{4} << 20;
 constexpr std::size_t kPieceRecords = 1024;
-constexpr std::size_t kMostDead = 65'536;      // that are found at a time
+constexpr std::size_t kMaxDead = 65'536;       // that are found at a time
 constexpr std::size_t kRecordsAtOnce = 256;    // that are looked up under the mutex
 constexpr std::size_t kZeroBytes = 64 << 10;   // of one write
-constexpr int kMostDoublings = 6;
+constexpr int kMaxDoublings = 6;
 constexpr int kTriesInASegment = 3;   // then it is deleted as a whole
 
 bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
@@ -98,7 +98,7 @@ void DiskTier::sweep_some() {
     for (Wipe& wipe : wipes_) wipe.swept = true;
   }
   if (sweep_.at < sweep_.dead.size()) {
-    std::shared_ptr<File> file;
+    std::shared_ptr<file::File> file;
     Salt salt;
     {
       const std::lock_guard lock(mutex_);
@@ -141,8 +141,8 @@ void DiskTier::sweep_failed(int error) {
   }
   const std::string what = segment_name(id) + ": what was deleted cannot be overwritten";
   if (tries_ < kTriesInASegment || is_shortage(error)) {
-    if (tries_ == 1) note(what + " now: " + std::strerror(error == kEndOfFile ? EIO : error));
-    sweep_at_ = std::chrono::steady_clock::now() + options_.retry_pause * (1 << std::min(tries_ - 1, kMostDoublings));
+    if (tries_ == 1) note(what + " now: " + std::strerror(error == file::kEndOfFile ? EIO : error));
+    sweep_at_ = std::chrono::steady_clock::now() + options_.retry_pause * (1 << std::min(tries_ - 1, kMaxDoublings));
     return;
   }
   tries_ = 0;
@@ -158,7 +158,7 @@ bool DiskTier::sweep_is_due() const { return !wipes_.empty() && recovered_ && !b
 bool DiskTier::find_dead() {
   std::uint64_t last = 0;
   for (const Wipe& wipe : wipes_) last = wipe.swept ? std::max(last, wipe.before.segment) : last;
-  std::shared_ptr<File> file;
+  std::shared_ptr<file::File> file;
   SegmentHeader header;
   {
     const std::lock_guard lock(mutex_);
@@ -178,7 +178,7 @@ bool DiskTier::find_dead() {
   return true;
 }
 
-int DiskTier::find_dead_in(File& file, const SegmentHeader& header) {
+int DiskTier::find_dead_in(file::File& file, const SegmentHeader& header) {
   std::uint64_t end = kSegmentHeaderBytes;   // of what was looked at
   if (sweep_.segment == log_.segment) {
     static_cast<void>(add_dead(log_.records, &end));
@@ -202,7 +202,7 @@ bool DiskTier::add_dead(std::span<const Located> records, std::uint64_t* end) {
     const std::lock_guard lock(mutex_);
     for (const Located& located : records.subspan(begin, std::min(kRecordsAtOnce, records.size() - begin))) {
       if (located.offset >= sweep_.from) {
-        if (sweep_.dead.size() >= kMostDead) {
+        if (sweep_.dead.size() >= kMaxDead) {
           sweep_.more = true;
           sweep_.from = located.offset;
           return false;
@@ -242,7 +242,7 @@ bool DiskTier::is_dead_locked(const Located& located) {
 }
 
 // Erases headers that still stand, and writes zeros over values; once those are durable, the headers say so.
-int DiskTier::overwrite_some(File& file, const Salt& salt) {
+int DiskTier::overwrite_some(file::File& file, const Salt& salt) {
   static constexpr std::array<std::byte, kZeroBytes> kZeros{};
   std::vector<Located> done;
   std::uint64_t left = kPieceBytes;
@@ -254,14 +254,14 @@ int DiskTier::overwrite_some(File& file, const Salt& salt) {
     erased.value_bytes = dead.bytes;
     if (dead.record && sweep_.done == 0) {
       RecordHeaderBytes bytes{};
-      const auto header = read_fully(file, dead.offset, bytes) == 0 ? decode_record_header(bytes, salt, dead.offset) : std::nullopt;
+      const auto header = file::read_fully(file, dead.offset, bytes) == 0 ? decode_record_header(bytes, salt, dead.offset) : std::nullopt;
       if (header && header->overwritten) {
         note_overwritten({dead.offset, *header});
         ++sweep_.at;
         continue;
       }
       if (!header || header->type != RecordType::kErased) {
-        if (const int error = write_fully(file, dead.offset, encode_record_header(erased, salt, dead.offset))) return error;
+        if (const int error = file::write_fully(file, dead.offset, encode_record_header(erased, salt, dead.offset))) return error;
         wrote = true;
       }
     }
@@ -269,7 +269,7 @@ int DiskTier::overwrite_some(File& file, const Salt& salt) {
     while (sweep_.done < dead.bytes && left > 0) {
       if (late()) return 0;
       const auto zeros = std::span(kZeros).first(std::min({dead.bytes - sweep_.done, left, std::uint64_t{kZeroBytes}}));
-      if (const int error = write_fully(file, begin + sweep_.done, zeros)) return error;
+      if (const int error = file::write_fully(file, begin + sweep_.done, zeros)) return error;
       sweep_.done += zeros.size();
       left -= zeros.size();
       wrote = true;
@@ -283,7 +283,7 @@ int DiskTier::overwrite_some(File& file, const Salt& salt) {
   if (!wrote && done.empty()) return 0;
   if (const int error = file.sync()) return error;
   for (const Located& each : done) {
-    if (const int error = write_fully(file, each.offset, encode_record_header(each.header, salt, each.offset))) return error;
+    if (const int error = file::write_fully(file, each.offset, encode_record_header(each.header, salt, each.offset))) return error;
     note_overwritten(each);
   }
   return 0;
@@ -314,7 +314,7 @@ void DiskTier::answer_parked(bool failed) {
     if (!failed && wipes_before(each->number)) continue;
     const std::function<void(bool)> tell = std::move(each->written);
     parked_.erase(each);
-    detail::call_back(tell, !failed);
+    call_back(tell, !failed);
   }
 }
 

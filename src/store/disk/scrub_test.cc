@@ -9,6 +9,8 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 const std::string kPlanted = "PLANTED-TEXT-OF-WHAT-IS-DELETED.";
 
 using Contents = std::map<std::string, std::vector<std::byte>>;
@@ -23,7 +25,7 @@ std::uint64_t planted_in(const Contents& contents) {
 }
 
 // A value that holds nothing but the planted text.
-bool plant(TestTier& tier, std::uint64_t number, std::size_t size, const std::function<void(DiskTier::Value&)>& change = {}) {
+bool plant(testing::TestTier& tier, std::uint64_t number, std::size_t size, const std::function<void(DiskTier::Value&)>& change = {}) {
   auto bytes = std::make_shared<std::vector<std::byte>>(size);
   const auto text = std::as_bytes(std::span(kPlanted));
   for (std::size_t i = 0; i < size; ++i) (*bytes)[i] = text[i % text.size()];
@@ -36,7 +38,7 @@ bool plant(TestTier& tier, std::uint64_t number, std::size_t size, const std::fu
   });
 }
 
-bool stored(TestTier& tier, std::uint64_t number) { return tier->read_head(key_of(number), {}).has_value(); }
+bool stored(testing::TestTier& tier, std::uint64_t number) { return tier->read_head(key_of(number), {}).has_value(); }
 
 constexpr std::uint64_t kOthers = 40, kLive = 100, kReplaced = 200, kRemoved = 300, kChild = 400, kEach = 8;
 
@@ -48,7 +50,7 @@ void small(DiskTierOptions& options) {
 
 // Of owner 5: live values, replaced ones, removed ones, with a child of another owner each; among values of others. In sealed segments, and
 // the last ones in the open one.
-void fill(TestTier& tier) {
+void fill(testing::TestTier& tier) {
   for (std::uint64_t i = 0; i < kEach; ++i) {
     ASSERT_TRUE(plant(tier, kLive + i, 9000));
     ASSERT_TRUE(plant(tier, kReplaced + i, 7000));
@@ -66,12 +68,12 @@ void fill(TestTier& tier) {
   }
 }
 
-void expect_others(TestTier& tier, const std::string& where = {}) {
+void expect_others(testing::TestTier& tier, const std::string& where = {}) {
   for (std::uint64_t i = 0; i < kOthers; ++i) ASSERT_TRUE(tier.has(i)) << i << where;
 }
 
 // All or none of what is live is there; the first case only if the removal was not logged.
-bool expect_all_or_none(TestTier& tier, const std::string& where) {
+bool expect_all_or_none(testing::TestTier& tier, const std::string& where) {
   std::uint64_t there = 0;
   for (std::uint64_t i = 0; i < kEach; ++i) there += stored(tier, kLive + i) + stored(tier, kReplaced + i) + stored(tier, kChild + i);
   EXPECT_TRUE(there == 0 || there == 3 * kEach) << there << where;
@@ -81,11 +83,11 @@ bool expect_all_or_none(TestTier& tier, const std::string& where) {
 
 Selected of_owner() { return {5, {}, {}, {}}; }
 Selected of_source() { return {{}, 9, {}, {}}; }
-Selected of_age(const TestTier&) { return {{}, 9, 1'700'000'000'000, {}}; }
+Selected of_age(const testing::TestTier&) { return {{}, 9, 1'700'000'000'000, {}}; }
 
 TEST(DiskScrub, NothingIsLeftOfWhatAnOwnerHasAndHad) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, small);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, small);
   fill(tier);
   ASSERT_GT(planted_in(files->contents()), 1000u);
   EXPECT_EQ(tier->clear(5), 3 * kEach);
@@ -105,8 +107,8 @@ TEST(DiskScrub, NothingIsLeftOfWhatAnOwnerHasAndHad) {
 }
 
 TEST(DiskScrub, NothingIsLeftAfterARestartBetween) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, small);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, small);
   fill(tier);
   tier.restart();
   EXPECT_EQ(tier->clear(of_source()), 3 * kEach);
@@ -116,8 +118,8 @@ TEST(DiskScrub, NothingIsLeftAfterARestartBetween) {
 }
 
 TEST(DiskScrub, NothingIsLeftOfWhatWasWrittenAgainOrWaited) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) {
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) {
     options.capacity_bytes = 1 << 20;
     options.segment_bytes = 128 << 10;
     options.in_memory = [](const Key&) { return true; };   // evictions write again what fits
@@ -137,8 +139,8 @@ TEST(DiskScrub, NothingIsLeftOfWhatWasWrittenAgainOrWaited) {
 }
 
 TEST(DiskScrub, APurgeLeavesNothingOfEarlierVersions) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, small);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, small);
   fill(tier);
   std::vector<Key> keys;
   for (const std::uint64_t begin : {kLive, kReplaced, kRemoved, kChild}) {
@@ -154,8 +156,8 @@ TEST(DiskScrub, APurgeLeavesNothingOfEarlierVersions) {
 
 // In the log that is filled further, and in segments that end with a summary.
 TEST(DiskScrub, NothingIsLeftBehindHeadersThatWereDamaged) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, small);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, small);
   fill(tier);
   Contents contents = files->contents();
   tier.stop();
@@ -183,10 +185,10 @@ TEST(DiskScrub, WhateverCallIsTheLastOneTheNextStartFinishes) {
     bool failed = true;
     for (std::uint64_t n = 1; failed; n += 1 + n / 15) {
       const std::string where = ", way " + std::to_string(way) + ", call " + std::to_string(n);
-      const auto files = std::make_shared<FaultFiles>();
-      TestTier tier(files, small);
+      const auto files = std::make_shared<testing::FaultFiles>();
+      testing::TestTier tier(files, small);
       fill(tier);
-      files->fail_call(FaultFiles::kAny, n, EIO, true);
+      files->fail_call(testing::FaultFiles::kAny, n, EIO, true);
       std::vector<Key> keys;
       for (std::uint64_t i = 0; i < kEach; ++i) keys.insert(keys.end(), {key_of(kLive + i), key_of(kReplaced + i), key_of(kRemoved + i)});
       if (way == 3) {
@@ -204,9 +206,9 @@ TEST(DiskScrub, WhateverCallIsTheLastOneTheNextStartFinishes) {
         ASSERT_EQ(planted_in(contents), 0u) << where;
       }
       for (const bool power : {false, true}) {
-        const auto left = power ? cut : std::make_shared<FaultFiles>();
+        const auto left = power ? cut : std::make_shared<testing::FaultFiles>();
         if (!power) left->set_contents(contents);
-        TestTier next(left, small);
+        testing::TestTier next(left, small);
         ASSERT_TRUE(next.flush()) << where;
         const bool none = expect_all_or_none(next, where);
         ASSERT_TRUE(none || (!flushed && (power || !is_logged))) << where;
@@ -230,16 +232,16 @@ TEST(DiskScrub, WhateverCallIsTheLastOneTheNextStartFinishes) {
 TEST(DiskScrub, EverythingGoesOrNothingWhateverCallIsTheLastOne) {
   bool failed = true;
   for (std::uint64_t n = 1; failed; ++n) {
-    const auto files = std::make_shared<FaultFiles>();
-    TestTier tier(files, small);
+    const auto files = std::make_shared<testing::FaultFiles>();
+    testing::TestTier tier(files, small);
     fill(tier);
-    files->fail_call(FaultFiles::kAny, n, EIO, true);
+    files->fail_call(testing::FaultFiles::kAny, n, EIO, true);
     tier->clear(std::nullopt);
     static_cast<void>(tier.flush());
     failed = files->faults() > 0;
-    const auto left = std::make_shared<FaultFiles>();
+    const auto left = std::make_shared<testing::FaultFiles>();
     left->set_contents(files->contents());
-    TestTier next(left, small);
+    testing::TestTier next(left, small);
     ASSERT_TRUE(next.flush());
     std::uint64_t there = 0;
     for (std::uint64_t i = 0; i < kOthers; ++i) there += next.has(i);
@@ -253,10 +255,11 @@ TEST(DiskScrub, EverythingGoesOrNothingWhateverCallIsTheLastOne) {
 }
 
 TEST(DiskScrub, ADiskThatFailsForAWhileIsTriedAgain) {
-  for (const unsigned calls : {unsigned{FaultFiles::kWrite}, unsigned{FaultFiles::kSync}, unsigned{FaultFiles::kRead}, unsigned{FaultFiles::kAny}}) {
+  for (const unsigned calls : {unsigned{testing::FaultFiles::kWrite}, unsigned{testing::FaultFiles::kSync}, unsigned{testing::FaultFiles::kRead},
+                               unsigned{testing::FaultFiles::kAny}}) {
     for (std::uint64_t n = 1; n < 60; n += 1 + n / 8) {
-      const auto files = std::make_shared<FaultFiles>();
-      TestTier tier(files, small);
+      const auto files = std::make_shared<testing::FaultFiles>();
+      testing::TestTier tier(files, small);
       fill(tier);
       files->fail_call(calls, n, EIO);
       tier->clear(of_source());
@@ -272,8 +275,8 @@ TEST(DiskScrub, ADiskThatFailsForAWhileIsTriedAgain) {
 }
 
 TEST(DiskScrub, WhatIsNotDoneAtTheEndGoesOnAtTheNextStart) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) {
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) {
     options.capacity_bytes = 64 << 20;
     options.segment_bytes = 8 << 20;
   });
@@ -303,8 +306,8 @@ TEST(DiskScrub, WhatIsNotDoneAtTheEndGoesOnAtTheNextStart) {
 
 // While it goes on, the log goes on too.
 TEST(DiskScrub, OthersAreWrittenMeanwhile) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, [](DiskTierOptions& options) {
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, [](DiskTierOptions& options) {
     options.capacity_bytes = 256 << 20;
     options.segment_bytes = 32 << 20;
   });
@@ -327,8 +330,8 @@ TEST(DiskScrub, OthersAreWrittenMeanwhile) {
 }
 
 TEST(DiskScrub, ADamagedListDropsTheLog) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, small);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, small);
   fill(tier);
   tier.stop();
   Contents contents = files->contents();

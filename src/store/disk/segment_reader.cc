@@ -8,26 +8,26 @@ namespace tensorcache::disk {
 namespace {
 
 constexpr std::size_t kWindowBytes = 64 << 10;
-constexpr std::size_t kMostRecords = 2048;   // of one visit
+constexpr std::size_t kMaxRecords = 2048;   // of one visit
 
 // The entries of a summary, some at a time. `use` sees them with their bytes; false: no more of them.
 template <class Use>
-int each_piece(File& file, std::uint64_t begin, std::uint64_t end, std::vector<std::byte>* buffer, const Use& use) {
+int each_piece(file::File& file, std::uint64_t begin, std::uint64_t end, std::vector<std::byte>* buffer, const Use& use) {
   for (std::uint64_t at = begin; at < end; at += buffer->size()) {
     const bool kept = begin + buffer->size() == end;   // all of them, from the last time
     if (!kept) {
-      buffer->resize(std::min<std::uint64_t>(kMostRecords * kSummaryEntryBytes, end - at));
-      if (const int error = read_fully(file, at, *buffer)) return error;
+      buffer->resize(std::min<std::uint64_t>(kMaxRecords * kSummaryEntryBytes, end - at));
+      if (const int error = file::read_fully(file, at, *buffer)) return error;
     }
     if (!use(std::span<const std::byte>(*buffer))) return 0;
   }
   return 0;
 }
 
-int read_summary(File& file, std::uint64_t file_bytes, SegmentContents* contents, const VisitRecords& visit) {
+int read_summary(file::File& file, std::uint64_t file_bytes, SegmentContents* contents, const VisitRecords& visit) {
   if (file_bytes < kSegmentHeaderBytes + kFooterBytes) return 0;
   std::vector<std::byte> footer(kFooterBytes);
-  if (const int error = read_fully(file, file_bytes - kFooterBytes, footer)) return error;
+  if (const int error = file::read_fully(file, file_bytes - kFooterBytes, footer)) return error;
   const auto offset = summary_offset(footer, contents->header, file_bytes);
   if (!offset) return 0;
   const std::uint64_t end = file_bytes - kFooterBytes;
@@ -56,26 +56,26 @@ int read_summary(File& file, std::uint64_t file_bytes, SegmentContents* contents
 // A window over the file, moved as needed.
 class Window {
  public:
-  Window(File& file, std::uint64_t file_bytes) : file_(file), file_bytes_(file_bytes) {}
+  Window(file::File& file, std::uint64_t file_bytes) : file_(file), file_bytes_(file_bytes) {}
   // The record header's bytes at `offset`; `sequential` reads on behind them too.
   int at(std::uint64_t offset, bool sequential, std::span<const std::byte>* bytes) {
     if (offset < begin_ || offset + kRecordHeaderBytes > begin_ + bytes_.size()) {
       bytes_.resize(std::min<std::uint64_t>(sequential ? kWindowBytes : kRecordHeaderBytes, file_bytes_ - offset));
       begin_ = offset;
-      if (const int error = read_fully(file_, offset, bytes_)) return error;
+      if (const int error = file::read_fully(file_, offset, bytes_)) return error;
     }
     *bytes = std::span(bytes_).subspan(offset - begin_, kRecordHeaderBytes);
     return 0;
   }
 
  private:
-  File& file_;
+  file::File& file_;
   const std::uint64_t file_bytes_;
   std::uint64_t begin_ = 0;
   std::vector<std::byte> bytes_;
 };
 
-int walk(File& file, std::uint64_t file_bytes, SegmentContents* contents, const VisitRecords& visit) {
+int walk(file::File& file, std::uint64_t file_bytes, SegmentContents* contents, const VisitRecords& visit) {
   Window window(file, file_bytes);
   std::vector<Located> records;
   std::uint64_t offset = kSegmentHeaderBytes;
@@ -95,7 +95,7 @@ int walk(File& file, std::uint64_t file_bytes, SegmentContents* contents, const 
       offset += kAlignment;
     }
     lost = !whole;
-    if (records.size() == kMostRecords) {
+    if (records.size() == kMaxRecords) {
       more = visit(records);
       records.clear();
     }
@@ -106,19 +106,19 @@ int walk(File& file, std::uint64_t file_bytes, SegmentContents* contents, const 
 
 }   // namespace
 
-int read_segment_header(File& file, std::uint64_t id, SegmentContents* contents) {
+int read_segment_header(file::File& file, std::uint64_t id, SegmentContents* contents) {
   *contents = {};
   std::uint64_t file_bytes = 0;
   if (const int error = file.size(&file_bytes)) return error;
   if (file_bytes < kSegmentHeaderBytes) return 0;
   SegmentHeaderBytes header{};
-  if (const int error = read_fully(file, 0, header)) return error;
+  if (const int error = file::read_fully(file, 0, header)) return error;
   contents->verdict = decode_segment_header(header, &contents->header);
   if (contents->verdict == SegmentVerdict::kGood && contents->header.id != id) contents->verdict = SegmentVerdict::kDamaged;   // another's file
   return 0;
 }
 
-int read_records(File& file, SegmentContents* contents, const VisitRecords& visit) {
+int read_records(file::File& file, SegmentContents* contents, const VisitRecords& visit) {
   std::uint64_t file_bytes = 0;
   if (const int error = file.size(&file_bytes)) return error;
   if (const int error = read_summary(file, file_bytes, contents, visit)) return error;

@@ -28,18 +28,18 @@ int DiskTier::open_segment() {
   {
     const std::lock_guard lock(mutex_);
     if (!segments_.empty()) id = std::max(id, segments_.rbegin()->first + 1);
-    too_many = segments_.size() >= kMostSegments;
+    too_many = segments_.size() >= kMaxSegments;
   }
   if (too_many && !evict_oldest(false)) return ENOSPC;
   Log log;
   int error = EEXIST;
   for (int i = 0; error == EEXIST && i < kOthersFiles; ++i, ++id) {
     log.header = {id, options_.unix_ms(), {random_number(), random_number()}};
-    log.file = open_files_.open(path_of(id), Open::kCreate, &error);
+    log.file = open_files_.open(path_of(id), file::Open::kCreate, &error);
   }
   if (!log.file) return error;
   id = static_cast<std::uint32_t>(log.header.id);
-  error = write_fully(*log.file, 0, encode_segment_header(log.header));
+  error = file::write_fully(*log.file, 0, encode_segment_header(log.header));
   if (error == 0 && options_.sync != DiskSync::kNone) error = log.file->sync();
   if (error == 0 && options_.sync != DiskSync::kNone) error = options_.files->sync_directory(options_.directory);
   if (error != 0) {
@@ -48,7 +48,7 @@ int DiskTier::open_segment() {
   }
   log.segment = id;
   log.end = kSegmentHeaderBytes;
-  std::shared_ptr<File> shared = open_files_.share(path_of(id), log.file);
+  std::shared_ptr<file::File> shared = open_files_.share(path_of(id), log.file);
   close_log();
   log_ = std::move(log);
   last_segment_ = id;
@@ -65,7 +65,7 @@ int DiskTier::open_segment() {
 void DiskTier::seal_segment() {
   if (log_.segment == 0) return;
   const std::vector<std::byte> summary = encode_summary(log_.records, log_.header, log_.end);
-  if (const int error = write_fully(*log_.file, log_.end, summary)) {
+  if (const int error = file::write_fully(*log_.file, log_.end, summary)) {
     fail("a segment cannot be sealed", error);
     abandon_segment();   // it will be walked over instead
     return;
@@ -130,7 +130,7 @@ void DiskTier::remove_segment(std::uint32_t id) {
   const std::uint64_t forgotten = forget_segment(id, false);
   const int error = options_.files->remove(path);
   const bool gone = error == 0 || error == ENOENT;
-  std::shared_ptr<File> closed;   // with no lock held: the last close of a file that was removed frees all of its pages
+  std::shared_ptr<file::File> closed;   // with no lock held: the last close of a file that was removed frees all of its pages
   {
     const std::lock_guard lock(mutex_);
     counters_.evictions += forgotten;

@@ -11,7 +11,7 @@ namespace {
 constexpr std::string_view kMagic = "TCWIPE01";
 constexpr std::uint64_t kOwner = 1, kSource = 2, kUntil = 4, kChained = 8, kKnown = 15;
 constexpr std::size_t kWipeWords = 8, kHeadBytes = 16, kSumBytes = 8;
-constexpr std::uint64_t kMostBytes = std::uint64_t{1} << 30;
+constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 30;
 
 std::uint64_t checksum(std::span<const std::byte> bytes) { return payload_checksum(bytes, {}, 0); }
 
@@ -87,9 +87,9 @@ std::optional<std::vector<Wipe>> decode_wipes(std::span<const std::byte> bytes) 
   return at == content.size() ? std::optional(std::move(wipes)) : std::nullopt;
 }
 
-WipesRead read_wipes(FileSystem& files, const std::string& directory, std::vector<Wipe>* wipes, int* error) {
+WipesRead read_wipes(file::FileSystem& files, const std::string& directory, std::vector<Wipe>* wipes, int* error) {
   wipes->clear();
-  const auto file = files.open(directory + "/" + kWipesFile, Open::kRead, error);
+  const auto file = files.open(directory + "/" + kWipesFile, file::Open::kRead, error);
   if (!file) {
     const bool none = *error == ENOENT;
     if (none) *error = 0;
@@ -97,10 +97,10 @@ WipesRead read_wipes(FileSystem& files, const std::string& directory, std::vecto
   }
   std::uint64_t size = 0;
   if ((*error = file->size(&size)) != 0) return WipesRead::kFailed;
-  if (size > kMostBytes) return WipesRead::kDamaged;
+  if (size > kMaxBytes) return WipesRead::kDamaged;
   std::vector<std::byte> bytes(size);
-  *error = read_fully(*file, 0, bytes);
-  if (*error == kEndOfFile) return WipesRead::kDamaged;
+  *error = file::read_fully(*file, 0, bytes);
+  if (*error == file::kEndOfFile) return WipesRead::kDamaged;
   if (*error != 0) return WipesRead::kFailed;
   auto decoded = decode_wipes(bytes);
   if (!decoded) return WipesRead::kDamaged;
@@ -108,7 +108,7 @@ WipesRead read_wipes(FileSystem& files, const std::string& directory, std::vecto
   return WipesRead::kGood;
 }
 
-int write_wipes(FileSystem& files, const std::string& directory, const std::vector<Wipe>& wipes) {
+int write_wipes(file::FileSystem& files, const std::string& directory, const std::vector<Wipe>& wipes) {
   const std::string path = directory + "/" + kWipesFile, next = path + ".next";
   int error = 0;
   if (wipes.empty()) {
@@ -119,9 +119,9 @@ int write_wipes(FileSystem& files, const std::string& directory, const std::vect
   const std::vector<std::byte> bytes = encode_wipes(wipes);
   static_cast<void>(files.remove(next));
   {
-    const auto file = files.open(next, Open::kCreate, &error);
+    const auto file = files.open(next, file::Open::kCreate, &error);
     if (!file) return error;
-    error = write_fully(*file, 0, bytes);
+    error = file::write_fully(*file, 0, bytes);
     if (error == 0) error = file->sync();
   }
   if (error == 0) error = files.rename(next, path);

@@ -52,8 +52,8 @@ struct Wipe {
 
 inline constexpr const char* kWipesFile = "wiping";
 enum class WipesRead : std::uint8_t { kGood, kDamaged, kFailed };   // kGood: also where there are none
-[[nodiscard]] WipesRead read_wipes(FileSystem& files, const std::string& directory, std::vector<Wipe>* wipes, int* error);
+[[nodiscard]] WipesRead read_wipes(file::FileSystem& files, const std::string& directory, std::vector<Wipe>* wipes, int* error);
 // Replaces the file as a whole and durably; of no wipes: removes it.
-[[nodiscard]] int write_wipes(FileSystem& files, const std::string& directory, const std::vector<Wipe>& wipes);
+[[nodiscard]] int write_wipes(file::FileSystem& files, const std::string& directory, const std::vector<Wipe>& wipes);
 
 }   // namespace tensorcache::disk

@@ -7,14 +7,16 @@
 namespace tensorcache::disk {
 namespace {
 
+using namespace tensorcache::testing;
+
 void small(DiskTierOptions& options) {
   options.capacity_bytes = 4 << 20;
   options.segment_bytes = 128 << 10;
 }
 
 TEST(DiskSelection, SelectsBySourceAgeAndTheirCombinations) {
-  const auto files = std::make_shared<FaultFiles>();
-  TestTier tier(files, small);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  testing::TestTier tier(files, small);
   const std::int64_t begin = tier.now_ms();
   // Number: 100 * owner + 10 * source + age.
   for (std::uint64_t age = 0; age < 5; ++age) {
@@ -54,7 +56,7 @@ TEST(DiskSelection, SelectsBySourceAgeAndTheirCombinations) {
   check(third);
   ASSERT_TRUE(tier.flush());
   for (std::uint64_t number : {110U, 121U, 122U, 213U, 900U}) {
-    const auto part = value_of(number, 100);
+    const auto part = value_bytes(number, 100);
     for (const auto& [path, bytes] : files->contents())
       EXPECT_EQ(std::search(bytes.begin(), bytes.end(), part.begin(), part.end()), bytes.end()) << number;
   }
@@ -65,7 +67,7 @@ TEST(DiskSelection, SelectsBySourceAgeAndTheirCombinations) {
 }
 
 TEST(DiskSelection, AValueThatIsYoungerStaysBesideOlderOnes) {
-  TestTier tier(std::make_shared<FaultFiles>(), small);
+  testing::TestTier tier(std::make_shared<testing::FaultFiles>(), small);
   ASSERT_TRUE(tier.put(1, 1000));
   ASSERT_TRUE(tier.put(2, 1000, [](DiskTier::Value& value) { value.created_unix_ms += 10; }));
   ASSERT_TRUE(tier.flush());

@@ -86,7 +86,7 @@ void DiskTier::read_saved_usage() {
   read_usage(*options_.files, options_.directory, [this](const Used& used) {
     const std::lock_guard lock(mutex_);
     if (const Index::Id id = index_.find(used.key)) {
-      index_[id].hits = used.hits & kMostHits;
+      index_[id].hits = used.hits & kMaxHits;
       index_[id].used = 1;
     }
   });

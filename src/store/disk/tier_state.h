@@ -16,7 +16,7 @@
 #include "store/disk/format.h"
 #include "store/disk/index.h"
 #include "store/disk/selection.h"
-#include "tensorcache/cache.h"
+#include "tensorcache/types.h"
 
 namespace tensorcache::disk {
 
@@ -28,7 +28,7 @@ struct DiskTierOptions {
   std::uint64_t segment_bytes = 0;                       // 0: 64 MiB, or what suits the capacity
   std::uint64_t index_bytes_limit = UINT64_MAX;          // memory of the index; see limit_index()
   std::chrono::milliseconds retry_pause{1000};           // after the disk failed; doubles up to a minute
-  std::shared_ptr<FileSystem> files = real_file_system();
+  std::shared_ptr<file::FileSystem> files = file::real_file_system();
   std::function<std::int64_t()> unix_ms;       // now, wall time
   std::function<bool(std::uint64_t)> charge;   // so many bytes more are needed; false: they must not be taken. On the writing thread
   std::function<void(std::uint64_t)> give_back;
@@ -48,10 +48,10 @@ struct Value {
 
 struct Segment {
   std::uint64_t file_bytes = 0;
-  std::uint64_t live = 0;       // entries of the index that point here
-  std::uint64_t unlisted = 0;   // values in it that have no entry and that recovery may find again, at least
-  bool has_removals = false;    // which hold for what older segments say
-  std::shared_ptr<File> file;   // null: of another version, or not readable; only its bytes count
+  std::uint64_t live = 0;             // entries of the index that point here
+  std::uint64_t unlisted = 0;         // values in it that have no entry and that recovery may find again, at least
+  bool has_removals = false;          // which hold for what older segments say
+  std::shared_ptr<file::File> file;   // null: of another version, or not readable; only its bytes count
   SegmentHeader header;
   std::int64_t oldest_unix_ms = INT64_MAX, newest_unix_ms = INT64_MIN;   // of the values written to it: when they were stored
   void saw(std::int64_t created_unix_ms) {
@@ -92,7 +92,7 @@ struct Queued {   // values of one key in the queue, or being written
 
 struct Log {                   // the open segment; the writing thread's own
   std::uint32_t segment = 0;   // 0: none is open
-  std::shared_ptr<File> file;
+  std::shared_ptr<file::File> file;
   SegmentHeader header;
   std::uint64_t end = 0;
   std::vector<Located> records;   // for the summary

@@ -188,7 +188,7 @@ void DiskTier::answer(Values question, bool written) {
     const std::lock_guard lock(mutex_);
     writing_.values.erase(question);
   }
-  detail::call_back(tell, written);
+  call_back(tell, written);
 }
 
 // Values and removals with smaller numbers: first what was removed, with one sync for all of it, then the values that were not removed

@@ -8,12 +8,12 @@
 
 #include "store/memory/memory_tier.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 namespace {
 
 // So many entries go at once where there are many: one of so many thousands more does not matter, and the locks are taken less often.
-constexpr std::size_t kMostVictims = 8, kEntriesForEachVictim = 4096;
+constexpr std::size_t kMaxVictims = 8, kEntriesForEachVictim = 4096;
 
 }   // namespace
 
@@ -168,7 +168,7 @@ std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evic
   const std::size_t wanted = std::clamp<std::size_t>(linked_ / kEntriesForEachVictim, 1, victims.size());
   std::size_t count = 0;
   while (count < wanted) {
-    PolicyNode* node = policy_->pop();
+    policy::PolicyNode* node = policy_->pop();
     if (node == nullptr) break;
     auto* entry = static_cast<Entry*>(node);
     if (count > 0 && entry->state.is_referred_to()) {   // for the next time: what it waits for may be among these
@@ -187,7 +187,7 @@ std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evic
 
 bool MemoryTier::evict() {
   const MakingRoom making_room;
-  std::array<Entry*, kMostVictims> room;
+  std::array<Entry*, kMaxVictims> room;
   for (;;) {
     bool others_evict = false;
     const std::span<Entry*> victims = std::span(room).first(pop_victims(room, others_evict));
@@ -247,9 +247,9 @@ void MemoryTier::resize(std::uint64_t capacity_bytes) {
 // malloc keeps what is freed below the top of its heaps until it is told. That takes some 0.1 s for a GiB, so not for a little.
 void MemoryTier::trim_malloc([[maybe_unused]] std::uint64_t used_before) const {
 #if defined(__GLIBC__)
-  constexpr std::uint64_t kLeastBytes = std::uint64_t{8} << 20;
-  if (budget_.used() + kLeastBytes <= used_before) ::malloc_trim(0);
+  constexpr std::uint64_t kMinBytes = std::uint64_t{8} << 20;
+  if (budget_.used() + kMinBytes <= used_before) ::malloc_trim(0);
 #endif
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

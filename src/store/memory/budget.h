@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstdint>
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // Threads: all members from any thread.
 class Budget {
@@ -55,4 +55,4 @@ class Budget {
   std::atomic<std::uint64_t> peak_{0};
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

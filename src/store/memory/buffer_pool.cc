@@ -6,7 +6,7 @@
 
 #include "store/memory/poison.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 namespace {
 
@@ -94,4 +94,4 @@ bool BufferPool::release(std::uint64_t wanted_bytes) {
   return released > 0;
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -10,7 +10,7 @@
 #include "store/memory/budget.h"
 #include "store/memory/regions.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // Threads: all members from any thread.
 class BufferPool {
@@ -59,4 +59,4 @@ class BufferPool {
   std::array<Idle*, kSizes> idle_{};
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -9,7 +9,7 @@
 
 #include "tensorcache/cache.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 namespace {
 
 TEST(BufferPool, RoundsToWholePagesAndWastesLittle) {
@@ -83,4 +83,4 @@ TEST(BufferPool, AFullCacheWritesWithoutPageFaults) {
 }
 
 }   // namespace
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -10,10 +10,10 @@
 #include <cstring>
 
 #include "store/policy/policy.h"
-#include "tensorcache/cache.h"
+#include "tensorcache/types.h"
 #include "store/memory/entry_state.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // When a value was stored and how long it lives, in one word: milliseconds in 40 bits, which reach 17 years either way, and a time to live
 // of 22 bits in milliseconds, seconds, minutes or hours, the finest that can hold it, rounded down.
@@ -29,10 +29,10 @@ class Lifetime {
       unit_ = 1;
       return;
     }
-    while (unit + 1 < kUnits.size() && time_to_live / kUnits[unit] > static_cast<std::int64_t>(kMostUnits)) ++unit;
-    const auto units = std::min(static_cast<std::uint64_t>(time_to_live / kUnits[unit]), kMostUnits);
+    while (unit + 1 < kUnits.size() && time_to_live / kUnits[unit] > static_cast<std::int64_t>(kMaxUnits)) ++unit;
+    const auto units = std::min(static_cast<std::uint64_t>(time_to_live / kUnits[unit]), kMaxUnits);
     unit_ = unit & 3;
-    units_ = std::max<std::uint64_t>(units, 1) & kMostUnits;
+    units_ = std::max<std::uint64_t>(units, 1) & kMaxUnits;
   }
   // Modulo the 40 bits, whatever the clock's epoch; of what is older than they reach, the most.
   [[nodiscard]] Ms age(std::chrono::steady_clock::time_point now) const {
@@ -48,7 +48,7 @@ class Lifetime {
 
  private:
   static constexpr std::int64_t kReach = std::int64_t{1} << 38;   // leaves as much again for the time it stays
-  static constexpr std::uint64_t kStoredMask = (std::uint64_t{1} << 40) - 1, kMostUnits = (std::uint64_t{1} << 22) - 1;
+  static constexpr std::uint64_t kStoredMask = (std::uint64_t{1} << 40) - 1, kMaxUnits = (std::uint64_t{1} << 22) - 1;
   static constexpr std::array<Ms, 4> kUnits{Ms(1), Ms(1000), Ms(60'000), Ms(3'600'000)};
   static std::int64_t ms(std::chrono::steady_clock::time_point time) { return std::chrono::floor<Ms>(time.time_since_epoch()).count(); }
   std::uint64_t stored_ : 40 = 0, unit_ : 2 = 0, units_ : 22 = 0;
@@ -64,7 +64,7 @@ struct EntryHead {
 
 // Everything without a comment is set before the entry is published and constant then. The block of memory: the value, or for a large
 // one the address of its pooled buffer, then the entry, which begins on a cache line.
-struct Entry : EntryHead, PolicyNode {
+struct Entry : EntryHead, policy::PolicyNode {
   std::uint64_t owner = 0;
   Lifetime lifetime;
 
@@ -86,6 +86,6 @@ struct Entry : EntryHead, PolicyNode {
   [[nodiscard]] bool has(std::uint64_t flags) const { return state.has(flags); }
   [[nodiscard]] Entry* above() const { return static_cast<Entry*>(parent); }   // holds a kid reference, until this entry is freed
 };
-static_assert(sizeof(EntryHead) == 40 && offsetof(PolicyNode, prev) == 24 && sizeof(Entry) == 120);
+static_assert(sizeof(EntryHead) == 40 && offsetof(policy::PolicyNode, prev) == 24 && sizeof(Entry) == 120);
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

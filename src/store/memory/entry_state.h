@@ -27,11 +27,11 @@
 #include <atomic>
 #include <cstdint>
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
-inline constexpr std::uint64_t kPin = 1;                             // 28 bits of pins
-inline constexpr std::uint64_t kKid = std::uint64_t{1} << 28;        // 27 bits of kids
-inline constexpr std::uint64_t kMostKids = std::uint64_t{1} << 26;   // more are refused
+inline constexpr std::uint64_t kPin = 1;                            // 28 bits of pins
+inline constexpr std::uint64_t kKid = std::uint64_t{1} << 28;       // 27 bits of kids
+inline constexpr std::uint64_t kMaxKids = std::uint64_t{1} << 26;   // more are refused
 inline constexpr std::uint64_t kReferences = (std::uint64_t{1} << 55) - 1;
 inline constexpr std::uint64_t kChained = std::uint64_t{1} << 55;      // has a parent; a draft's may not be stored yet
 inline constexpr std::uint64_t kExpires = std::uint64_t{1} << 56;      // has a time to live
@@ -109,4 +109,4 @@ class EntryState {
   std::atomic<std::uint64_t> word_{0};
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -1,4 +1,4 @@
-// Handle and Draft: what callers hold.
+// Handle and Reservation: what callers hold.
 #include <utility>
 
 #include "store/memory/memory_tier.h"
@@ -8,7 +8,7 @@ namespace tensorcache {
 void Handle::let_go() { tier_->unpin(std::exchange(entry_, nullptr)); }
 
 std::span<const std::byte> Handle::bytes() const {
-  return entry_ == nullptr ? std::span<const std::byte>() : std::span<const std::byte>(detail::data_of(*entry_), entry_->value_bytes());
+  return entry_ == nullptr ? std::span<const std::byte>() : std::span<const std::byte>(memory::data_of(*entry_), entry_->value_bytes());
 }
 
 std::string_view Handle::text() const {
@@ -18,17 +18,17 @@ std::string_view Handle::text() const {
 
 std::chrono::milliseconds Handle::age() const { return entry_ == nullptr ? std::chrono::milliseconds(0) : entry_->lifetime.age(tier_->now()); }
 
-std::vector<std::span<const std::byte>> Run::blocks() const {
+std::vector<std::span<const std::byte>> PrefixMatch::blocks() const {
   std::vector<std::span<const std::byte>> blocks(size_);
-  const detail::Entry* entry = size_ == 0 ? nullptr : &detail::MemoryTier::entry_of(last_);
+  const memory::Entry* entry = size_ == 0 ? nullptr : &memory::MemoryTier::entry_of(last_);
   for (auto block = blocks.rbegin(); block != blocks.rend(); ++block, entry = entry->above()) {
     if (entry == nullptr) return {};   // keys that did not tell what came before them
-    *block = {detail::data_of(*entry), entry->value_bytes()};
+    *block = {memory::data_of(*entry), entry->value_bytes()};
   }
   return blocks;
 }
 
-Draft::Draft(Draft&& other) noexcept
+Reservation::Reservation(Reservation&& other) noexcept
     : tier_(other.tier_),
       entry_(std::exchange(other.entry_, nullptr)),
       status_(other.status_),
@@ -36,7 +36,7 @@ Draft::Draft(Draft&& other) noexcept
       hints_(other.hints_),
       replaces_(other.replaces_) {}
 
-Draft& Draft::operator=(Draft&& other) noexcept {
+Reservation& Reservation::operator=(Reservation&& other) noexcept {
   std::swap(tier_, other.tier_);   // what this held goes with `other`
   std::swap(entry_, other.entry_);
   std::swap(status_, other.status_);
@@ -46,12 +46,12 @@ Draft& Draft::operator=(Draft&& other) noexcept {
   return *this;
 }
 
-Draft::~Draft() {
+Reservation::~Reservation() {
   if (entry_ != nullptr) tier_->discard(entry_);
 }
 
-std::span<std::byte> Draft::bytes() const {
-  return entry_ == nullptr ? std::span<std::byte>() : std::span<std::byte>(detail::data_of(*entry_), entry_->value_bytes());
+std::span<std::byte> Reservation::bytes() const {
+  return entry_ == nullptr ? std::span<std::byte>() : std::span<std::byte>(memory::data_of(*entry_), entry_->value_bytes());
 }
 
 }   // namespace tensorcache

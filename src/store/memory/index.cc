@@ -4,12 +4,12 @@
 #include <new>
 #include <utility>
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 namespace {
 
 constexpr std::size_t kWentOnShift = 56;
-constexpr std::uint64_t kWentOn = std::uint64_t{1} << kWentOnShift, kMostWentOn = 255;   // there it stays
+constexpr std::uint64_t kWentOn = std::uint64_t{1} << kWentOnShift, kMaxWentOn = 255;   // there it stays
 
 std::uint64_t went_on(std::uint64_t tags) { return tags >> kWentOnShift; }
 
@@ -65,7 +65,7 @@ bool Shard::link_in(Table& table, Entry& entry) {
       for (std::size_t passed = entry.hash & table.mask; passed != at; passed = (passed + 1) & table.mask) {
         std::atomic<std::uint64_t>& tags = table.buckets()[passed].tags;
         const std::uint64_t before = tags.load(std::memory_order_relaxed);
-        if (went_on(before) < kMostWentOn) tags.store(before + kWentOn);
+        if (went_on(before) < kMaxWentOn) tags.store(before + kWentOn);
       }
       return true;
     }
@@ -91,19 +91,19 @@ void Shard::unlink(Entry& entry) {
       --entries_;
       return;
     }
-    if (went_on(tags) < kMostWentOn) bucket.tags.store(tags - kWentOn);
+    if (went_on(tags) < kMaxWentOn) bucket.tags.store(tags - kWentOn);
   }
 }
 
 std::uint64_t Shard::wanted_table_bytes() const { return entries_ < buckets() * kEntriesPerBucket ? 0 : next_table_bytes(); }
 
 std::uint64_t Shard::smaller_table_bytes(Fit fit) const {
-  constexpr std::size_t kLeastBuckets = 2;
+  constexpr std::size_t kMinBuckets = 2;
   if (!may_be_too_large(fit)) return 0;
   const std::size_t have = buckets();
   const std::size_t places = fit == Fit::kLoose ? entries_ * 2 : entries_;
   std::size_t wanted = have;
-  while (wanted > kLeastBuckets && places <= wanted / 2 * kEntriesPerBucket) wanted /= 2;
+  while (wanted > kMinBuckets && places <= wanted / 2 * kEntriesPerBucket) wanted /= 2;
   return wanted == have ? 0 : charge_of_table(wanted);
 }
 
@@ -123,4 +123,4 @@ Table* Shard::drop_table() {
   return before;
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

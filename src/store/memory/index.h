@@ -17,7 +17,7 @@
 #include "store/memory/entry.h"
 #include "store/memory/spin_mutex.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 struct alignas(64) Bucket {
   static constexpr std::size_t kEntries = 7, kTagBits = 8;
@@ -169,4 +169,4 @@ class Index {
   std::array<Shard, kShards> shards_;
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -12,7 +12,7 @@
 #include "store/memory/buffer_pool.h"
 #include "store/memory/entry.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 class Layout {
  public:
@@ -59,4 +59,4 @@ class Layout {
   return buffer;
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -8,7 +8,7 @@
 #include <new>
 #include <utility>
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 namespace {
 
@@ -17,13 +17,16 @@ constexpr std::size_t kLargestValueBytes = std::size_t{1} << 36;
 
 }   // namespace
 
-MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission)
-    : clock_(std::move(clock)), admission_(admission), budget_(capacity_bytes), policy_(std::make_unique<Retention>(std::move(policy), clock_)) {
+MemoryTier::MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<policy::Policy> policy, Clock clock, Admission admission)
+    : clock_(std::move(clock)),
+      admission_(admission),
+      budget_(capacity_bytes),
+      policy_(std::make_unique<policy::Retention>(std::move(policy), clock_)) {
   policy_->use_memory(policy_account_);
   policy_->resize(capacity_bytes);
 }
 
-std::shared_ptr<MemoryTier> MemoryTier::make(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission) {
+std::shared_ptr<MemoryTier> MemoryTier::make(std::uint64_t capacity_bytes, std::unique_ptr<policy::Policy> policy, Clock clock, Admission admission) {
   return {new MemoryTier(capacity_bytes, std::move(policy), std::move(clock), admission), [](MemoryTier* tier) {
             tier->clear(std::nullopt);
             tier->let_live(-1);
@@ -35,8 +38,8 @@ PutStatus MemoryTier::rejected(PutStatus status) {
   return status;
 }
 
-Draft MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) {
-  Draft draft;
+Reservation MemoryTier::reserve(const Key& key, std::size_t value_bytes, const PutOptions& options) {
+  Reservation draft;
   if (!options.replaces && contains(key)) {
     draft.status_ = PutStatus::kAlreadyStored;
     return draft;
@@ -91,7 +94,7 @@ bool MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions
   const bool selects = admission_ == Admission::kSelective && options.kind == Kind::kPrefixBlock && policy_->selects() &&
                        budget_.used() + layout.charge() > budget_.capacity();
   if (!selects && !policy_->wants_announcements()) return true;
-  PolicyNode node;
+  policy::PolicyNode node;
   node.kind = options.kind;
   node.charge_bytes = layout.charge();
   node.hash = std::hash<Key>{}(key);
@@ -103,14 +106,14 @@ bool MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions
   return !selects || policy_->admits(node);
 }
 
-PutStatus MemoryTier::commit(Draft draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }
+PutStatus MemoryTier::commit(Reservation draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }
 
-PutStatus MemoryTier::commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live, Handle* pinned) {
+PutStatus MemoryTier::commit_aged(Reservation draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live, Handle* pinned) {
   if (draft) draft.entry_->lifetime = Lifetime({}, time_to_live);
   return publish(std::move(draft), pinned, age);
 }
 
-PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::milliseconds age) {
+PutStatus MemoryTier::publish(Reservation draft, Handle* pinned, std::chrono::milliseconds age) {
   Entry* entry = draft.entry_;
   if (entry == nullptr) return draft.status_ == PutStatus::kStored ? PutStatus::kNoSpace : draft.status_;
   assert(draft.tier_ == this);
@@ -120,7 +123,7 @@ PutStatus MemoryTier::publish(Draft draft, Handle* pinned, std::chrono::millisec
   }
   Shard& shard = index_.shard(*entry);
   Garbage garbage;
-  Allowance allowance(*this, Retention::keeps(draft.hints_) ? Retention::kKeptBytes : 0);
+  Allowance allowance(*this, policy::Retention::keeps(draft.hints_) ? policy::Retention::kKeptBytes : 0);
   for (bool may_grow = true;;) {
     std::uint64_t wanted_bytes = 0;
     {
@@ -217,7 +220,7 @@ void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints, Allow
 PutStatus MemoryTier::put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned) {
   // Before anything is evicted to make room.
   if (options.parent && !contains(*options.parent) && !contains(key)) return rejected(PutStatus::kParentMissing);
-  Draft draft = reserve(key, value.size(), options);
+  Reservation draft = reserve(key, value.size(), options);
   if (draft && !value.empty()) std::memcpy(draft.bytes().data(), value.data(), value.size());
   return commit(std::move(draft), pinned);
 }
@@ -309,8 +312,8 @@ MemoryTier::Found MemoryTier::longest_step_by_step(std::span<const Key> chain) c
   return found;
 }
 
-Run MemoryTier::match(std::span<const Key> chain, std::size_t of) {
-  Run run;
+PrefixMatch MemoryTier::match(std::span<const Key> chain, std::size_t of) {
+  PrefixMatch run;
   if (of == 0) return run;
   Found found;
   bool full = false;
@@ -319,7 +322,7 @@ Run MemoryTier::match(std::span<const Key> chain, std::size_t of) {
     do {
       found = longest(chain);
     } while (found.last != nullptr && !found.last->state.acquire(kPin));   // it went just now: then what is there before it
-    if (found.last != nullptr) run = Run(Handle(this, found.last), found.length);
+    if (found.last != nullptr) run = PrefixMatch(Handle(this, found.last), found.length);
     section.count(found.length, of - found.length);
     constexpr std::size_t kMost = std::numeric_limits<std::uint32_t>::max();
     full = section.note({found.last, static_cast<std::uint32_t>(std::min(found.length, kMost)), static_cast<std::uint32_t>(std::min(of, kMost))});
@@ -363,7 +366,7 @@ void MemoryTier::demote(std::span<const Key> chain) {
 
 void MemoryTier::advise(std::span<const Key> chain, const Hints& hints) {
   const bool low = hints.priority < Hints::kUsualPriority;
-  for_chain(chain, low, Retention::keeps(hints) ? Retention::kKeptBytes : 0, [&](Entry& entry) { policy_->advise(entry, hints); });
+  for_chain(chain, low, policy::Retention::keeps(hints) ? policy::Retention::kKeptBytes : 0, [&](Entry& entry) { policy_->advise(entry, hints); });
 }
 
 std::size_t MemoryTier::peek(std::span<const Key> chain) const {
@@ -377,4 +380,4 @@ bool MemoryTier::contains(const Key& key) const {
   return entry != nullptr && !is_expired(*entry);
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

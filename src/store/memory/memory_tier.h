@@ -25,7 +25,7 @@
 
 #include "store/policy/policy.h"
 #include "store/policy/retention.h"
-#include "tensorcache/cache.h"
+#include "tensorcache/handle.h"
 #include "store/memory/budget.h"
 #include "store/memory/buffer_pool.h"
 #include "store/memory/entry.h"
@@ -36,7 +36,7 @@
 #include "store/memory/spare_blocks.h"
 #include "store/memory/spin_mutex.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // Threads: all members from any thread. See cache.h for what each promises.
 class MemoryTier {
@@ -46,16 +46,16 @@ class MemoryTier {
   // Whether the policy may refuse a block that is worth less than what would have to go for it. Not above a disk, which gets what is stored here.
   enum class Admission : std::uint8_t { kAll, kSelective };
   // Closed when the last of these pointers goes: empty then, and freed with the last handle or draft.
-  [[nodiscard]] static std::shared_ptr<MemoryTier> make(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock,
+  [[nodiscard]] static std::shared_ptr<MemoryTier> make(std::uint64_t capacity_bytes, std::unique_ptr<policy::Policy> policy, Clock clock,
                                                         Admission admission = Admission::kAll);
   MemoryTier(const MemoryTier&) = delete;
   MemoryTier& operator=(const MemoryTier&) = delete;
 
-  [[nodiscard]] Draft reserve(const Key& key, std::size_t value_bytes, const PutOptions& options);
+  [[nodiscard]] Reservation reserve(const Key& key, std::size_t value_bytes, const PutOptions& options);
   // With `pinned`, also hands out what is stored under the key then (kStored, kAlreadyStored).
-  PutStatus commit(Draft draft, Handle* pinned = nullptr);
+  PutStatus commit(Reservation draft, Handle* pinned = nullptr);
   // The same for a value that was stored elsewhere `age` ago and lives for `time_to_live` from then (0: for ever).
-  PutStatus commit_aged(Draft draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live, Handle* pinned = nullptr);
+  PutStatus commit_aged(Reservation draft, std::chrono::milliseconds age, std::chrono::milliseconds time_to_live, Handle* pinned = nullptr);
   // Both in one, with a copy of `value`.
   PutStatus put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned = nullptr);
   // A value of no key and outside the budget, for a caller who must get it although it does not fit.
@@ -64,7 +64,7 @@ class MemoryTier {
   enum class Count : bool { kNo, kYes };
   [[nodiscard]] Handle get(const Key& key, Count count);
   [[nodiscard]] Handle share(const Handle& handle);
-  [[nodiscard]] Run match(std::span<const Key> chain, std::size_t of);
+  [[nodiscard]] PrefixMatch match(std::span<const Key> chain, std::size_t of);
   void demote(std::span<const Key> chain);
   void advise(std::span<const Key> chain, const Hints& hints);
   [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
@@ -86,16 +86,16 @@ class MemoryTier {
   void give_back(std::uint64_t bytes) { budget_.give_back(bytes); }
   // A stored value's, as long as the handle holds it.
   [[nodiscard]] static const Entry& entry_of(const Handle& handle) { return *handle.entry_; }
-  [[nodiscard]] static Key key_of(const Draft& draft) { return draft.entry_->key(); }
+  [[nodiscard]] static Key key_of(const Reservation& draft) { return draft.entry_->key(); }
   // Removed or evicted since the handle was made.
   [[nodiscard]] static bool is_gone(const Handle& handle) { return handle.entry_->has(kGone); }
 
-  // For Handle and Draft: they let go.
+  // For Handle and Reservation: they let go.
   void unpin(Entry* entry);
   void discard(Entry* draft);
 
  private:
-  MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<Policy> policy, Clock clock, Admission admission);
+  MemoryTier(std::uint64_t capacity_bytes, std::unique_ptr<policy::Policy> policy, Clock clock, Admission admission);
   ~MemoryTier() = default;
 
   struct Garbage {   // taken out, each entry pinned
@@ -106,7 +106,7 @@ class MemoryTier {
   };
 
   [[nodiscard]] bool announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
-  [[nodiscard]] PutStatus publish(Draft draft, Handle* pinned, std::chrono::milliseconds age);
+  [[nodiscard]] PutStatus publish(Reservation draft, Handle* pinned, std::chrono::milliseconds age);
   [[nodiscard]] bool link(Shard& shard, Entry& entry, Entry* replaced, Garbage& garbage);
   static void set_lifetime(Entry& entry, std::chrono::milliseconds age, std::chrono::steady_clock::time_point now);
   // Bytes for what the policy is about to keep; what it does not take goes back.
@@ -219,10 +219,10 @@ class MemoryTier {
   mutable Readers readers_;
 
   alignas(64) SpinMutex policy_mutex_;
-  const std::unique_ptr<Retention> policy_;   // guarded by policy_mutex_
-  std::size_t linked_ = 0;                    // guarded by policy_mutex_: entries in the policy's hands
-  std::uint32_t hidden_ticks_ = 0;            // guarded by policy_mutex_: that readers are not shown yet
-  std::atomic<std::size_t> evicting_{0};      // entries popped, whose memory is not back yet; raised under policy_mutex_
+  const std::unique_ptr<policy::Retention> policy_;   // guarded by policy_mutex_
+  std::size_t linked_ = 0;                            // guarded by policy_mutex_: entries in the policy's hands
+  std::uint32_t hidden_ticks_ = 0;                    // guarded by policy_mutex_: that readers are not shown yet
+  std::atomic<std::size_t> evicting_{0};              // entries popped, whose memory is not back yet; raised under policy_mutex_
 
   std::mutex forgetting_mutex_;
   std::atomic<bool> forgetting_{false};   // a walk is going on: what is marked takes no more children, nor does what is behind it
@@ -239,4 +239,4 @@ class MemoryTier {
   std::atomic<std::uint64_t> rejected_puts_{0};
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

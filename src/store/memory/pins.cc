@@ -3,7 +3,7 @@
 
 #include "store/memory/memory_tier.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 thread_local int MemoryTier::MakingRoom::depth = 0;
 
@@ -113,7 +113,7 @@ void MemoryTier::touch(Entry& entry) {
 Entry* MemoryTier::hold_parent(const Key& key) {
   const Readers::Section section(readers_);
   Entry* parent = find(key);
-  if (parent == nullptr || is_expired(*parent) || parent->state.kids() >= kMostKids) return nullptr;
+  if (parent == nullptr || is_expired(*parent) || parent->state.kids() >= kMaxKids) return nullptr;
   return parent->state.acquire(kKid) ? parent : nullptr;
 }
 
@@ -144,4 +144,4 @@ void MemoryTier::discard(Entry* draft) {
   let_live(-1);
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

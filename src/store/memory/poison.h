@@ -7,7 +7,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 #if defined(__SANITIZE_ADDRESS__)
 inline void poison(const void* memory, std::size_t bytes) { __asan_poison_memory_region(memory, bytes); }
@@ -17,4 +17,4 @@ inline void poison(const void*, std::size_t) {}
 inline void unpoison(const void*, std::size_t) {}
 #endif
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -9,10 +9,10 @@
 #include "store/policy/memory_account.h"
 #include "store/memory/budget.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // Needs the policy's lock, but for wanted_bytes() and bytes().
-class PolicyAccount final : public MemoryAccount {
+class PolicyAccount final : public policy::MemoryAccount {
  public:
   explicit PolicyAccount(Budget& budget) : budget_(budget) {}
 
@@ -54,8 +54,8 @@ class PolicyAccount final : public MemoryAccount {
   [[nodiscard]] std::uint64_t bytes() const { return shown_.load(std::memory_order_relaxed); }
 
  private:
-  static constexpr std::uint64_t kMostShare = 4, kStepShare = 256;   // of the capacity
-  [[nodiscard]] std::uint64_t most_bytes() const { return budget_.capacity() / kMostShare; }
+  static constexpr std::uint64_t kMaxShare = 4, kStepShare = 256;   // of the capacity
+  [[nodiscard]] std::uint64_t most_bytes() const { return budget_.capacity() / kMaxShare; }
   void show() { shown_.store(taken_ + room_, std::memory_order_relaxed); }
 
   Budget& budget_;
@@ -63,4 +63,4 @@ class PolicyAccount final : public MemoryAccount {
   std::atomic<std::uint64_t> wanted_{0}, shown_{0};
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

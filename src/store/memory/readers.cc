@@ -2,7 +2,7 @@
 
 #include <thread>
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // The first time in a slot, and where another thread has it just now.
 Readers::Slot& Readers::enter_any(std::size_t at) {
@@ -17,4 +17,4 @@ Readers::Slot& Readers::enter_any(std::size_t at) {
   }
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -13,7 +13,7 @@
 #include "store/memory/entry.h"
 #include "store/memory/thread_number.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // A use of one value, or of a run: `entry` is its last, and null if a chain found nothing.
 struct Use {
@@ -131,4 +131,4 @@ class Readers {
   std::array<Slot, kSlots> slots_;
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -9,7 +9,7 @@
 
 #include "store/memory/poison.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 namespace {
 
@@ -165,4 +165,4 @@ Regions::Region Regions::map_region(std::size_t bytes) const {
   return region;
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -10,7 +10,7 @@
 
 #include "store/memory/budget.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 enum class PageSize : bool { kSmall, kHuge };
 
@@ -62,4 +62,4 @@ class Regions {
   std::vector<Region> regions_;   // by address
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -47,7 +47,7 @@ int __wrap_madvise(void* at, std::size_t size, int advice) {
 }
 }
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 namespace {
 
 using namespace tensorcache::testing;
@@ -153,7 +153,7 @@ TEST_F(PooledValues, ManyNeedFewMappings) {
   Cache cache({.capacity_bytes = kCapacity});
   std::mt19937_64 random(1);
   for (std::uint64_t i = 0; i < 250'000; ++i) {
-    Draft draft = cache.reserve(key_of(i), 128 * 1024 + random() % (256 * 1024));
+    Reservation draft = cache.reserve(key_of(i), 128 * 1024 + random() % (256 * 1024));
     ASSERT_TRUE(draft);
     ASSERT_EQ(cache.commit(std::move(draft)), PutStatus::kStored);
     if (i % 3 == 0) (void)cache.get(key_of(i - random() % (i / 2 + 1)));   // so that eviction leaves holes
@@ -201,7 +201,7 @@ TEST_F(PooledValues, OfAllSizesNeedFewMappings) {
   Cache cache({.capacity_bytes = std::uint64_t{32} << 30});
   std::mt19937_64 random(1);
   for (std::uint64_t i = 0; i < 30'000; ++i) {
-    Draft draft = cache.reserve(key_of(i), random() % 10 == 0 ? 8 * kMiB + random() % (32 * kMiB) : 128 * 1024 + random() % kMiB);
+    Reservation draft = cache.reserve(key_of(i), random() % 10 == 0 ? 8 * kMiB + random() % (32 * kMiB) : 128 * 1024 + random() % kMiB);
     ASSERT_TRUE(draft);
     ASSERT_EQ(cache.commit(std::move(draft)), PutStatus::kStored);
   }
@@ -210,4 +210,4 @@ TEST_F(PooledValues, OfAllSizesNeedFewMappings) {
 }
 
 }   // namespace
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -6,7 +6,7 @@
 
 #include "store/memory/memory_tier.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 namespace {
 
@@ -205,4 +205,4 @@ std::uint64_t MemoryTier::clear(const Selection& what) {
   return count;
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

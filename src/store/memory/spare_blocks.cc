@@ -6,7 +6,7 @@
 #include "store/memory/layout.h"
 #include "store/memory/thread_number.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 void* SpareBlocks::take(std::size_t block_bytes) {
   Shelf& shelf = own();
@@ -72,4 +72,4 @@ bool SpareBlocks::release(Shelf& shelf, std::uint64_t wanted_bytes) {
   return released > 0;
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -10,7 +10,7 @@
 #include "store/memory/budget.h"
 #include "store/memory/spin_mutex.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // Threads: all members from any thread. A thread mostly finds what it left itself.
 class SpareBlocks {
@@ -49,4 +49,4 @@ class SpareBlocks {
   std::array<Shelf, kShelves> shelves_;
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

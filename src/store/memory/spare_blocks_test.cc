@@ -8,7 +8,7 @@
 
 #include "store/memory/layout.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 namespace {
 
 class SpareBlocksTest : public ::testing::Test {
@@ -81,4 +81,4 @@ TEST_F(SpareBlocksTest, ReleasesToTheBudget) {
 }
 
 }   // namespace
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

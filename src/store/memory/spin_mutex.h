@@ -3,7 +3,7 @@
 
 #include <mutex>
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // As std::mutex.
 class SpinMutex {
@@ -30,4 +30,4 @@ class SpinMutex {
   std::mutex mutex_;
 };
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

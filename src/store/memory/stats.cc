@@ -4,7 +4,7 @@
 
 #include "store/memory/memory_tier.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 Stats MemoryTier::stats() const {
   Stats stats;
@@ -84,4 +84,4 @@ std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std:
   return infos;
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <cstddef>
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 
 // Counted from 0 as threads first ask. Afterwards a load from the thread's own memory.
 [[nodiscard]] inline std::size_t thread_number() {
@@ -14,4 +14,4 @@ namespace tensorcache::detail {
   return number_and_one - 1;
 }
 
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -19,7 +19,7 @@
 #include "store/memory/memory_tier.h"
 #include "testing/store/memory.h"
 
-namespace tensorcache::detail {
+namespace tensorcache::memory {
 namespace {
 
 using namespace tensorcache::testing;
@@ -56,59 +56,59 @@ class Watchdog {
 // What a policy was handed and has not handed back. Every call must be about a node that it holds, or does not; restoring takes a while, as
 // it may in a policy with much to order, so that other threads get in between.
 struct Held {
-  std::unordered_set<const PolicyNode*> nodes;
+  std::unordered_set<const policy::PolicyNode*> nodes;
   std::atomic<std::size_t> count{0};
   std::atomic<int> wrong{0};
   std::atomic<int> restoring{0};   // how often it began
   std::chrono::microseconds pause{0};
 };
 
-class Checked final : public Policy {
+class Checked final : public policy::Policy {
  public:
-  Checked(std::unique_ptr<Policy> order, std::shared_ptr<Held> held) : order_(std::move(order)), held_(std::move(held)) {}
+  Checked(std::unique_ptr<policy::Policy> order, std::shared_ptr<Held> held) : order_(std::move(order)), held_(std::move(held)) {}
   void resize(std::uint64_t capacity_bytes) override { order_->resize(capacity_bytes); }
-  void insert(PolicyNode& node) override {
+  void insert(policy::PolicyNode& node) override {
     take_in(node);
     order_->insert(node);
   }
-  void touch(PolicyNode& node) override {
+  void touch(policy::PolicyNode& node) override {
     expect_held(node);
     order_->touch(node);
   }
-  void erase(PolicyNode& node) override {
+  void erase(policy::PolicyNode& node) override {
     let_go(node);
     order_->erase(node);
   }
-  PolicyNode* pop() override {
-    PolicyNode* node = order_->pop();
+  policy::PolicyNode* pop() override {
+    policy::PolicyNode* node = order_->pop();
     if (node != nullptr) let_go(*node);
     return node;
   }
-  void restore(PolicyNode& node) override {
+  void restore(policy::PolicyNode& node) override {
     ++held_->restoring;
     if (held_->pause.count() > 0) std::this_thread::sleep_for(held_->pause);
     take_in(node);
     order_->restore(node);
   }
-  void demote(PolicyNode& node) override {
+  void demote(policy::PolicyNode& node) override {
     expect_held(node);
     order_->demote(node);
   }
 
  private:
-  void take_in(const PolicyNode& node) {
+  void take_in(const policy::PolicyNode& node) {
     if (!held_->nodes.insert(&node).second) ++held_->wrong;
     held_->count = held_->nodes.size();
   }
-  void let_go(const PolicyNode& node) {
+  void let_go(const policy::PolicyNode& node) {
     if (held_->nodes.erase(&node) == 0) ++held_->wrong;
     held_->count = held_->nodes.size();
   }
-  void expect_held(const PolicyNode& node) {
+  void expect_held(const policy::PolicyNode& node) {
     if (!held_->nodes.contains(&node)) ++held_->wrong;
   }
 
-  std::unique_ptr<Policy> order_;
+  std::unique_ptr<policy::Policy> order_;
   std::shared_ptr<Held> held_;
 };
 
@@ -150,7 +150,7 @@ class Transitions : public ::testing::Test {
         tier_->advise(chain_of(id), {.priority = static_cast<std::uint8_t>(random() % 101), .keep_for = std::chrono::milliseconds(random() % 2)});
         break;
       case 6: {
-        const Draft dropped = tier_->reserve(keys_[id], kValueBytes, options_of(id));
+        const Reservation dropped = tier_->reserve(keys_[id], kValueBytes, options_of(id));
         break;
       }
       case 7: {
@@ -180,7 +180,7 @@ class Transitions : public ::testing::Test {
 
   std::shared_ptr<Held> held_ = std::make_shared<Held>();
   std::shared_ptr<MemoryTier> tier_ =
-      MemoryTier::make(kCapacity, std::make_unique<Checked>(make_lru(), held_), [] { return std::chrono::steady_clock::now(); });
+      MemoryTier::make(kCapacity, std::make_unique<Checked>(policy::make_lru(), held_), [] { return std::chrono::steady_clock::now(); });
   std::vector<Key> keys_;
   const std::string value_ = std::string(kValueBytes, 'v');
 };
@@ -258,4 +258,4 @@ TEST_P(WhilePutBack, TheEntryLeavesThePolicyToo) {
 INSTANTIATE_TEST_SUITE_P(By, WhilePutBack, ::testing::Values(0, 1, 2, 3));
 
 }   // namespace
-}   // namespace tensorcache::detail
+}   // namespace tensorcache::memory

@@ -10,7 +10,7 @@
 #include "store/policy/use_history.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -19,7 +19,7 @@ constexpr double kLeadToChange = 0.02;
 // After so many uses worth is learned anew; sooner at first.
 constexpr std::uint64_t kLearningUses = 16384, kFirstLearningUses = 512;
 // The history is of all values as long as so many fit the cache, and of a share of them beyond.
-constexpr double kMostInHistory = 8192;
+constexpr double kMaxInHistory = 8192;
 
 class Adaptive final : public Policy {
  public:
@@ -124,7 +124,7 @@ class Adaptive final : public Policy {
   // Halves the share of values in the history until they are few enough. It begins anew: sizes seldom change so much.
   void choose_share() {
     const double values = capacity_ / std::max(mean_charge_, 1.0);
-    const int share = values <= kMostInHistory ? 0 : std::min(30, static_cast<int>(std::ceil(std::log2(values / kMostInHistory))));
+    const int share = values <= kMaxInHistory ? 0 : std::min(30, static_cast<int>(std::ceil(std::log2(values / kMaxInHistory))));
     if (share == share_ || (share == share_ - 1 && share > 0)) return;
     begin_history(share);
   }
@@ -251,4 +251,4 @@ class Adaptive final : public Policy {
 
 std::unique_ptr<Policy> make_adaptive() { return std::make_unique<Adaptive>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

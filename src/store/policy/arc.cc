@@ -7,7 +7,7 @@
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -90,4 +90,4 @@ class Arc final : public Policy {
 
 std::unique_ptr<Policy> make_arc() { return std::make_unique<Arc>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -10,12 +10,12 @@
 #include "store/policy/policies.h"
 #include "store/policy/shadow_sample.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
-constexpr std::uint64_t kLeastShare = 64;   // one part in so many, so that a group that comes up again has seen something
-constexpr std::uint64_t kTellAgain = 8;     // a share that has changed by one part in so many
+constexpr std::uint64_t kMinShare = 64;   // one part in so many, so that a group that comes up again has seen something
+constexpr std::uint64_t kTellAgain = 8;   // a share that has changed by one part in so many
 
 std::vector<std::unique_ptr<Policy>> only_lru() {
   std::vector<std::unique_ptr<Policy>> one;
@@ -92,7 +92,7 @@ class Auto final : public Policy {
   }
   void tell_shares() {
     for (const std::size_t i : {kBlocks, kOthers}) {
-      const auto bytes = std::max<std::uint64_t>(capacity_ / kLeastShare, static_cast<std::uint64_t>(static_cast<double>(capacity_) * share(i)));
+      const auto bytes = std::max<std::uint64_t>(capacity_ / kMinShare, static_cast<std::uint64_t>(static_cast<double>(capacity_) * share(i)));
       Group& group = groups_[i];
       if (std::max(bytes, group.told) - std::min(bytes, group.told) <= group.told / kTellAgain) continue;
       group.told = bytes;
@@ -109,4 +109,4 @@ class Auto final : public Policy {
 
 std::unique_ptr<Policy> make_auto() { return std::make_unique<Auto>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

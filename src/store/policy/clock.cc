@@ -2,7 +2,7 @@
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -18,7 +18,7 @@ class Clock final : public Policy {
   PolicyNode* pop() override {
     for (std::size_t chances = 0;; ++chances) {
       PolicyNode* node = nodes_.pop_back();
-      if (node == nullptr || !was_used(*node) || chances == kMostChances) return node;
+      if (node == nullptr || !was_used(*node) || chances == kMaxChances) return node;
       insert(*node);
     }
   }
@@ -36,4 +36,4 @@ class Clock final : public Policy {
 
 std::unique_ptr<Policy> make_clock() { return std::make_unique<Clock>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

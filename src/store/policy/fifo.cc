@@ -2,7 +2,7 @@
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -23,4 +23,4 @@ class Fifo final : public Policy {
 
 std::unique_ptr<Policy> make_fifo() { return std::make_unique<Fifo>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -7,7 +7,7 @@
 
 #include "store/policy/memory_account.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // From keys that are hashes already to pointers. No throw.
 template <class T>
@@ -63,7 +63,7 @@ class FlatMap {
   }
 
  private:
-  static constexpr std::size_t kLeastSlots = 8;
+  static constexpr std::size_t kMinSlots = 8;
   struct Slot {
     std::uint64_t key = 0;
     T* value = nullptr;
@@ -77,7 +77,7 @@ class FlatMap {
     slots_[i] = slot;
   }
   bool grow() noexcept {
-    const std::size_t wanted = capacity_ == 0 ? kLeastSlots : 2 * capacity_;
+    const std::size_t wanted = capacity_ == 0 ? kMinSlots : 2 * capacity_;
     Slot* const larger = memory_.template take_array<Slot>(wanted);
     if (larger == nullptr) return false;
     Slot* const old = std::exchange(slots_, larger);
@@ -94,4 +94,4 @@ class FlatMap {
   std::size_t capacity_ = 0, size_ = 0;   // capacity: a power of two, or none
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

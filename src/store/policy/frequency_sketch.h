@@ -8,7 +8,7 @@
 
 #include "store/policy/memory_account.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 class FrequencySketch {
  public:
@@ -26,7 +26,7 @@ class FrequencySketch {
   }
   // For so many keys. What is known is kept as far as it goes.
   void grow_to(std::size_t keys) noexcept {
-    std::size_t wanted = std::max<std::size_t>(kLeastWidth, width_);
+    std::size_t wanted = std::max<std::size_t>(kMinWidth, width_);
     while (wanted < keys * kCountersPerKey) wanted *= 2;
     if (wanted == width_) return;
     keys_ = keys;
@@ -46,7 +46,7 @@ class FrequencySketch {
         if (counter == least) ++counter;   // only the lowest: fewer overestimates
       }
     }
-    if (++added_ < kSampleFactor * std::max(keys_, kLeastWidth)) return;
+    if (++added_ < kSampleFactor * std::max(keys_, kMinWidth)) return;
     added_ /= 2;
     for (std::size_t i = 0; i < kRows * width_; ++i) counters_[i] /= 2;
   }
@@ -57,7 +57,7 @@ class FrequencySketch {
   }
 
  private:
-  static constexpr std::size_t kRows = 4, kLeastWidth = 64, kCountersPerKey = 8;
+  static constexpr std::size_t kRows = 4, kMinWidth = 64, kCountersPerKey = 8;
   static constexpr std::uint32_t kMost = 255;
   static constexpr std::size_t kSampleFactor = 10;   // uses a key, between two halvings
 
@@ -72,4 +72,4 @@ class FrequencySketch {
   std::size_t keys_ = 0, added_ = 0;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -5,7 +5,7 @@
 #include "store/policy/node_heap.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -42,4 +42,4 @@ class Gdsf final : public Policy {
 
 std::unique_ptr<Policy> make_gdsf() { return std::make_unique<Gdsf>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

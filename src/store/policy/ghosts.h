@@ -8,7 +8,7 @@
 #include "store/policy/policy.h"
 #include "store/policy/pool.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // About 70 bytes for each. Where there is no memory for one more, it is not remembered.
 class Ghosts {
@@ -84,4 +84,4 @@ class Ghosts {
   std::size_t size_ = 0;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

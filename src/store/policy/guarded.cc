@@ -11,7 +11,7 @@
 #include "store/policy/policies.h"
 #include "store/policy/shadow_sample.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -19,8 +19,8 @@ constexpr std::array kMakers{make_lru, make_s3fifo, make_gdsf};
 constexpr int kMoves = 8;                // with each use
 constexpr double kLeadToChange = 0.01;   // of all seconds asked for lately: less is noise
 constexpr double kUsesRemembered = 4;    // for each value that fits: what is lately
-constexpr double kLeastUsesRemembered = 2048;
-constexpr std::uint32_t kMostUsesCarried = 3;
+constexpr double kMinUsesRemembered = 2048;
+constexpr std::uint32_t kMaxUsesCarried = 3;
 constexpr std::uint64_t kFarewells = 1024;   // steps in which an order that was left forgets its ghosts
 
 std::vector<std::unique_ptr<Policy>> make_all() {
@@ -53,7 +53,7 @@ class Guarded final : public Policy {
     add(node, now_);
   }
   void touch(PolicyNode& node) override {
-    if (followed_ == kLru && node.uses < kMostUsesCarried) ++node.uses;   // lru itself does not count them
+    if (followed_ == kLru && node.uses < kMaxUsesCarried) ++node.uses;   // lru itself does not count them
     orders_[node.age]->touch(node);
     compare(node);
   }
@@ -80,7 +80,7 @@ class Guarded final : public Policy {
   void compare(const PolicyNode& node) {
     if (other()) leave_behind();
     if (!sample_.use(node)) return;
-    const double remembered = std::max(kLeastUsesRemembered, kUsesRemembered * static_cast<double>(sample_.size(kLru)));
+    const double remembered = std::max(kMinUsesRemembered, kUsesRemembered * static_cast<double>(sample_.size(kLru)));
     const double fade = 1 - 1 / remembered;
     const auto seconds = static_cast<double>(node.cost_seconds);
     asked_ = asked_ * fade + seconds;
@@ -112,7 +112,7 @@ class Guarded final : public Policy {
         ghosts_ = capacity_;
         break;
       }
-      const std::uint32_t uses = std::min<std::uint32_t>(node->uses, kMostUsesCarried);
+      const std::uint32_t uses = std::min<std::uint32_t>(node->uses, kMaxUsesCarried);
       node->uses = 0;
       add(*node, 1 - now_);
       for (std::uint32_t use = 0; use < uses; ++use) other()->touch(*node);
@@ -139,4 +139,4 @@ class Guarded final : public Policy {
 
 std::unique_ptr<Policy> make_guarded() { return std::make_unique<Guarded>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

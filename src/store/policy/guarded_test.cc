@@ -12,7 +12,7 @@
 #include "store/policy/policy.h"
 #include "store/policy/shadow_sample.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 namespace {
 
 struct Value {
@@ -195,7 +195,7 @@ TEST(ShadowSample, IsBoundedAndTellsWhatTheWholeWouldHaveFound) {
       found += sample.found(0) ? 1 : 0;
     }
     whole_found += whole.use(value) ? 1 : 0;
-    ASSERT_LE(sample.size(0), ShadowSample::kMostNodes);
+    ASSERT_LE(sample.size(0), ShadowSample::kMaxNodes);
   }
   EXPECT_LT(asked, kUses / 2) << "not all keys are watched";
   EXPECT_NEAR(static_cast<double>(found) / static_cast<double>(asked), static_cast<double>(whole_found) / kUses, 0.05);
@@ -242,4 +242,4 @@ TEST(Auto, GivesEachGroupWhatLruWouldGiveIt) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -2,7 +2,7 @@
 #include "store/policy/node_heap.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -27,4 +27,4 @@ class Lfu final : public Policy {
 
 std::unique_ptr<Policy> make_lfu() { return std::make_unique<Lfu>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -5,7 +5,7 @@
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -38,7 +38,7 @@ class Lru final : public Policy {
         break;
       }
       if (found == nullptr || is_before(tick, found->last_use())) found = &last;
-      if (moves == kMostMoves) break;
+      if (moves == kMaxMoves) break;
       NodeRing::unlink(last);
       span_for(tick).push_front(last);
     }
@@ -58,7 +58,7 @@ class Lru final : public Policy {
  private:
   static constexpr std::size_t kSpans = 64;
   static constexpr std::uint32_t kShare = 32;
-  static constexpr int kMostMoves = 128;   // in one pop(): then the oldest of those goes
+  static constexpr int kMaxMoves = 128;   // in one pop(): then the oldest of those goes
   struct Span {
     std::uint32_t from = 0;   // the tick
     NodeRing nodes;
@@ -123,4 +123,4 @@ class Lru final : public Policy {
 
 std::unique_ptr<Policy> make_lru() { return std::make_unique<Lru>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -9,7 +9,7 @@
 
 #include "store/policy/policy.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 namespace {
 
 class Lru : public ::testing::Test {
@@ -80,4 +80,4 @@ TEST_F(Lru, KeepsTheOrderOfALongTime) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

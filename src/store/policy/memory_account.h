@@ -7,7 +7,7 @@
 #include <new>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // The owner's; called as the policies are, under the owner's lock.
 class MemoryAccount {
@@ -99,4 +99,4 @@ class ChunkedArray {
   std::size_t size_ = 0;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -11,7 +11,7 @@
 
 #include "store/policy/policy.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 namespace {
 
 class Refusing final : public MemoryAccount {
@@ -147,4 +147,4 @@ TEST(PolicyMemory, IsAllFromTheAccount) {
 INSTANTIATE_TEST_SUITE_P(PercentRefused, Memory, ::testing::Values(0u, 50u, 99u, 100u));
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -8,7 +8,7 @@
 #include "store/policy/memory_account.h"
 #include "store/policy/node_list.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // Uses PolicyNode::place. Of equal ranks the one that was set first goes first. A node that there is no memory for goes before all others.
 class NodeHeap {
@@ -90,4 +90,4 @@ class NodeHeap {
   std::uint64_t order_ = 0;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -3,7 +3,7 @@
 
 #include "store/policy/policy.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // Newest first.
 class NodeRing {
@@ -92,4 +92,4 @@ class NodeList {
   std::size_t size_ = 0;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -5,7 +5,7 @@
 
 #include "store/policy/policy.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 std::unique_ptr<Policy> make_adaptive();
 std::unique_ptr<Policy> make_arc();
@@ -20,4 +20,4 @@ std::unique_ptr<Policy> make_s3fifo();
 std::unique_ptr<Policy> make_sieve();
 std::unique_ptr<Policy> make_wtinylfu();
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -5,7 +5,7 @@
 
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -38,4 +38,4 @@ std::unique_ptr<Policy> make_policy(std::string_view name) {
   return info == nullptr ? nullptr : info->make();
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -5,7 +5,7 @@
 // gives it back with restore() once it can. So no search ever passes the same obstacle twice.
 //
 // Threads: none of its own; the owner holds a lock around every call. Cost: O(1) or O(log n) amortized; a pop() passes over at most
-// kMostChances used nodes, then it takes the next one. No throw: where a policy has no memory to remember something, it goes without.
+// kMaxChances used nodes, then it takes the next one. No throw: where a policy has no memory to remember something, it goes without.
 #pragma once
 
 #include <atomic>
@@ -17,12 +17,12 @@
 #include <string_view>
 
 #include "store/policy/memory_account.h"
-#include "tensorcache/cache.h"
+#include "tensorcache/types.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // Of nodes that a single pop() spares because they were used: some hundred microseconds. A scan of a million would take 0.1 s under the owner's lock.
-inline constexpr std::size_t kMostChances = 2048;
+inline constexpr std::size_t kMaxChances = 2048;
 
 // One value, as a policy sees it. Lives inside the owner's entry and must stay where it is while a policy holds it.
 struct PolicyNode {
@@ -114,4 +114,4 @@ struct PolicyInfo {
 [[nodiscard]] const PolicyInfo* find_policy(std::string_view name);
 [[nodiscard]] std::unique_ptr<Policy> make_policy(std::string_view name);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -5,7 +5,7 @@
 
 #include "store/policy/memory_account.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // No throw.
 template <class T>
@@ -53,4 +53,4 @@ class Pool {
   std::size_t taken_ = 0;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -4,7 +4,7 @@
 #include <new>
 #include <utility>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -102,7 +102,7 @@ PolicyNode* Retention::pop_band(std::map<std::uint8_t, NodeList>::iterator band)
 PolicyNode* Retention::pop() {
   if (!kept_.empty()) {
     const std::int64_t now = now_().time_since_epoch().count();
-    for (std::size_t i = 0; i < kMostChances && !kept_.empty() && kept_.begin()->first.time <= now; ++i) let_go(kept_.begin()->second, false);
+    for (std::size_t i = 0; i < kMaxChances && !kept_.empty() && kept_.begin()->first.time <= now; ++i) let_go(kept_.begin()->second, false);
   }
   if (!bands_.empty() && !goes_late(bands_.begin()->first)) return pop_band(bands_.begin());
   if (PolicyNode* node = order_->pop()) return node;
@@ -134,4 +134,4 @@ void Retention::demote(PolicyNode& node) {
   order_->demote(node);
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -11,7 +11,7 @@
 #include "store/policy/policy.h"
 #include "tensorcache/hints.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // Takes an order and goes before it: first what has a low priority, then what the order says, then what has a high one, last what is to be
 // kept. Within one priority the least recently used goes first. No more than half of the capacity is kept or has a high priority:
@@ -86,4 +86,4 @@ class Retention final : public Policy {
   std::uint64_t capacity_bytes_ = 0, late_bytes_ = 0;   // late: of what goes after the order
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -5,7 +5,7 @@
 #include <array>
 #include <string>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 namespace {
 
 using std::chrono::milliseconds;
@@ -37,7 +37,7 @@ class RetentionTest : public ::testing::Test {
 
 // Else one put would wait for all that ends at once.
 TEST_F(RetentionTest, OnePopLetsGoOfABoundedNumberWhoseTimeIsOver) {
-  constexpr std::size_t kMany = 2 * kMostChances;
+  constexpr std::size_t kMany = 2 * kMaxChances;
   std::vector<PolicyNode> many(kMany);
   retention_.resize(4 * kMany);
   retention_.allow(kMany * Retention::kKeptBytes);
@@ -50,7 +50,7 @@ TEST_F(RetentionTest, OnePopLetsGoOfABoundedNumberWhoseTimeIsOver) {
   now_ += std::chrono::seconds(2);
   EXPECT_EQ(retention_.pop(), &node('a'));
   // The memory of each that was let go is allowed anew.
-  EXPECT_EQ(retention_.take_back() / Retention::kKeptBytes, 100 + kMostChances);
+  EXPECT_EQ(retention_.take_back() / Retention::kKeptBytes, 100 + kMaxChances);
   std::size_t popped = 1;
   while (retention_.pop() != nullptr) ++popped;
   EXPECT_EQ(popped, kMany + nodes_.size());
@@ -162,4 +162,4 @@ TEST_F(RetentionTest, KeepsAsManyAsItWasAllowed) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

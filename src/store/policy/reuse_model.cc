@@ -6,7 +6,7 @@
 
 #include "store/policy/trait_factors.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 namespace {
 
 constexpr double kBinsPerOctave = 2;
@@ -136,9 +136,9 @@ ReuseModel::Ages ReuseModel::worth_at(const Ages& rate, std::size_t ages) const 
 void ReuseModel::rank() {
   constexpr std::size_t kSteps = std::size_t{41} * 16;
   const auto key = [&](std::size_t c, std::size_t age) {
-    constexpr int kLeastBits = (127 - 40) * 16;
+    constexpr int kMinBits = (127 - 40) * 16;
     const auto bits = static_cast<int>(std::bit_cast<std::uint32_t>(static_cast<float>(worth_[c][age])) >> 19);
-    const std::size_t step = c == kPresent ? kSteps : static_cast<std::size_t>(std::clamp<int>(bits - kLeastBits, 0, kSteps - 1));
+    const std::size_t step = c == kPresent ? kSteps : static_cast<std::size_t>(std::clamp<int>(bits - kMinBits, 0, kSteps - 1));
     return step * kAges + kAges - 1 - age;
   };
   std::vector<std::uint16_t> begins((kSteps + 1) * kAges + 1);
@@ -150,4 +150,4 @@ void ReuseModel::rank() {
   }
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

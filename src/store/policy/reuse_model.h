@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // What the request that used a value last says of it. "Usual" is a running mean; a difference from it is in octaves, as a power of two.
 struct ReuseTraits {
@@ -58,4 +58,4 @@ class ReuseModel {
   std::vector<std::uint16_t> order_, places_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -6,11 +6,11 @@
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
-constexpr std::uint32_t kMostUses = 3, kUsesForMain = 2;
+constexpr std::uint32_t kMaxUses = 3, kUsesForMain = 2;
 constexpr std::uint64_t kSmallShare = 10;   // one part in so many
 
 class S3Fifo final : public Policy {
@@ -28,14 +28,14 @@ class S3Fifo final : public Policy {
     const bool filling = !popped_ && small_.bytes() >= small_capacity_;   // at first there is room in the main queue
     push(node, came_back || filling ? kMain : kSmall);
   }
-  void touch(PolicyNode& node) override { node.uses = std::min(node.uses + 1, kMostUses); }
+  void touch(PolicyNode& node) override { node.uses = std::min(node.uses + 1, kMaxUses); }
   void erase(PolicyNode& node) override { list(node).unlink(node); }
   PolicyNode* pop() override {
     popped_ = true;
     std::size_t chances = 0;   // given in this call
     if (main_.bytes() <= main_capacity_ || main_.empty()) {
       while (PolicyNode* node = small_.pop_back()) {
-        if (node->uses < kUsesForMain || chances++ == kMostChances) {
+        if (node->uses < kUsesForMain || chances++ == kMaxChances) {
           ghosts_.remember(*node);
           ghosts_.keep_at_most(main_capacity_);
           return node;
@@ -45,7 +45,7 @@ class S3Fifo final : public Policy {
       }
     }
     while (PolicyNode* node = main_.pop_back()) {
-      if (node->uses == 0 || chances++ >= kMostChances) return node;
+      if (node->uses == 0 || chances++ >= kMaxChances) return node;
       --node->uses;
       main_.push_front(*node);
     }
@@ -75,4 +75,4 @@ class S3Fifo final : public Policy {
 
 std::unique_ptr<Policy> make_s3fifo() { return std::make_unique<S3Fifo>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -5,13 +5,13 @@
 #include <new>
 #include <utility>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
 // Of a node in its table, with the table's share and what malloc adds.
 constexpr std::uint64_t kNodeBytes = sizeof(std::pair<const std::uint64_t, PolicyNode>) + 40;
-constexpr std::size_t kNodesAtOnce = 64, kMostRefused = 1024;
+constexpr std::size_t kNodesAtOnce = 64, kMaxRefused = 1024;
 
 }   // namespace
 
@@ -60,7 +60,7 @@ void ShadowSample::resize(std::uint64_t capacity_bytes) {
   capacity_ = capacity_bytes;
   // Of a much smaller cache more of the keys can be watched; those come in as they are used.
   const auto few = [&](const Shadow& shadow) {
-    return shadow.used > 0 && shadow.nodes.size() * (capacity_ >> halvings_) / shadow.used < kMostNodes / 4;
+    return shadow.used > 0 && shadow.nodes.size() * (capacity_ >> halvings_) / shadow.used < kMaxNodes / 4;
   };
   while (halvings_ > 0 && std::all_of(shadows_.begin(), shadows_.end(), few)) --halvings_;
   for (Shadow& shadow : shadows_) {
@@ -80,9 +80,9 @@ bool ShadowSample::use(const PolicyNode& value) {
     } else {
       insert(shadow, value);
     }
-    many = many || shadow.nodes.size() > kMostNodes;
+    many = many || shadow.nodes.size() > kMaxNodes;
   }
-  many = many || (refused_ > kMostRefused && nodes_ > 0);
+  many = many || (refused_ > kMaxRefused && nodes_ > 0);
   if (many && halvings_ < 32) halve();
   return true;
 }
@@ -139,4 +139,4 @@ void ShadowSample::halve() {
   refused_ = 0;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -1,5 +1,5 @@
 // What several policies would keep of the same uses: caches without values, over a sample of the keys (Waldspurger et al., FAST 2015). The
-// sample is all keys while few values fit, and half of them again whenever more than kMostNodes would be held, so its memory is bounded.
+// sample is all keys while few values fit, and half of them again whenever more than kMaxNodes would be held, so its memory is bounded.
 #pragma once
 
 #include <cstddef>
@@ -10,12 +10,12 @@
 
 #include "store/policy/policy.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // For values that stand by themselves: chains are not minded.
 class ShadowSample {
  public:
-  static constexpr std::size_t kMostNodes = 8192;   // of each policy's
+  static constexpr std::size_t kMaxNodes = 8192;   // of each policy's
 
   explicit ShadowSample(std::vector<std::unique_ptr<Policy>> policies);
   ~ShadowSample() { shed(); }
@@ -55,4 +55,4 @@ class ShadowSample {
   std::size_t refused_ = 0;               // nodes, since it gave some
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

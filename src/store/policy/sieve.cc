@@ -2,7 +2,7 @@
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -21,7 +21,7 @@ class Sieve final : public Policy {
   PolicyNode* pop() override {
     PolicyNode* node = hand_ != nullptr ? hand_ : nodes_.back();
     if (node == nullptr) return nullptr;
-    for (std::size_t chances = 0; was_used(*node) && chances < kMostChances; ++chances) {
+    for (std::size_t chances = 0; was_used(*node) && chances < kMaxChances; ++chances) {
       spare_no_more(*node);
       node = nodes_.newer(*node);
       if (node == nullptr) node = nodes_.back();
@@ -53,4 +53,4 @@ class Sieve final : public Policy {
 
 std::unique_ptr<Policy> make_sieve() { return std::make_unique<Sieve>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -49,4 +49,4 @@ void TraitFactors::fit(std::span<Class> classes, double prior) {
   }
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

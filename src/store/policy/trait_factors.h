@@ -7,7 +7,7 @@
 #include <span>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 class TraitFactors {
  public:
@@ -26,4 +26,4 @@ class TraitFactors {
   static void fit(std::span<Class> classes, double prior);
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -4,14 +4,14 @@
 #include <cstddef>
 #include <new>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
 // Values are remembered for so many times the capacity beyond it: 4 times loses the gain at small sizes.
 constexpr double kRemembered = 16;
 // So many that must stay are passed over in search of one to forget; the next use goes on from there.
-constexpr int kMostPassedOver = 1024;
+constexpr int kMaxPassedOver = 1024;
 // So many are looked at to tell how many wait to be used again.
 constexpr std::size_t kSample = 8192;
 
@@ -177,7 +177,7 @@ void History::forget_old() noexcept {
     unlink(value);
     if (value.in_shadow || value.kids > 0) {   // it stays as long as it is there
       link_behind(lru_last_, value);
-      if (++passed_over == kMostPassedOver) return;   // perhaps all must stay
+      if (++passed_over == kMaxPassedOver) return;   // perhaps all must stay
       continue;
     }
     passed_over = 0;
@@ -270,4 +270,4 @@ void History::let_go(Known* value) {
   if (value != nullptr && --value->holders == 0 && std::exchange(value->parked, false)) order_.put_first(*value);
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -12,7 +12,7 @@
 #include "store/policy/reuse_model.h"
 #include "store/policy/worth_order.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // One use of a value.
 struct Use {
@@ -95,4 +95,4 @@ class History {
   std::size_t looked_at_ = 0;     // of the pool, by learn()
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

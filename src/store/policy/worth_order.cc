@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <bit>
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -185,4 +185,4 @@ void WorthOrder::ranked() {
   }
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -9,7 +9,7 @@
 #include "store/policy/pool.h"
 #include "store/policy/reuse_model.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 // Values of a class that one request used last grow old together: they are a batch, and only batches are moved as time goes by.
 // Uses of a node: its links, `queue` (the class) and `used_at` (the request that used it last).
@@ -75,4 +75,4 @@ class WorthOrder {
   std::array<std::uint32_t, kAges> looked_at_{};                     // by age: when it was made sure that none is older
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

@@ -7,7 +7,7 @@
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 
-namespace tensorcache {
+namespace tensorcache::policy {
 
 namespace {
 
@@ -97,4 +97,4 @@ class WTinyLfu final : public Policy {
 
 std::unique_ptr<Policy> make_wtinylfu() { return std::make_unique<WTinyLfu>(); }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::policy

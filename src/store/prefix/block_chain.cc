@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
-namespace tensorcache {
+namespace tensorcache::prefix {
 
 BlockChain::BlockChain(const Key& fingerprint, std::string_view tenant, std::size_t block_tokens)
     : root_(KeyBuilder("prefix/1")
@@ -43,4 +43,4 @@ std::size_t common_blocks(std::span<const Key> a, std::span<const Key> b) {
   return same;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::prefix

@@ -9,7 +9,7 @@
 
 #include "tensorcache/key.h"
 
-namespace tensorcache {
+namespace tensorcache::prefix {
 
 // The keys of a token sequence's full blocks, in order. keys()[i] determines the model, the tenant and all tokens up to the end of
 // block i, so equal keys mean equal prefixes. Tokens after the last full block have no key yet. Not thread safe.
@@ -37,4 +37,4 @@ class BlockChain {
 // How many leading blocks two chains share: O(log n), because a shared block means that all before it are shared.
 [[nodiscard]] std::size_t common_blocks(std::span<const Key> a, std::span<const Key> b);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::prefix

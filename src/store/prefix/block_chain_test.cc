@@ -5,7 +5,7 @@
 #include <numeric>
 #include <set>
 
-namespace tensorcache {
+namespace tensorcache::prefix {
 namespace {
 
 std::vector<std::int32_t> tokens_from(int first, int count) {
@@ -79,4 +79,4 @@ TEST(BlockChain, CommonBlocksFindsTheFork) {
 }
 
 }   // namespace
-}   // namespace tensorcache
+}   // namespace tensorcache::prefix

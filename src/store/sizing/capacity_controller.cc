@@ -6,9 +6,9 @@
 
 #include "base/core/units.h"
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 
-MemoryKeeper::MemoryKeeper(Cache& cache, KeeperOptions options)
+CapacityController::CapacityController(Cache& cache, ControllerOptions options)
     : cache_(cache),
       period_(options.period),
       reader_(options.reader ? std::move(options.reader) : make_memory_reader()),
@@ -19,7 +19,7 @@ MemoryKeeper::MemoryKeeper(Cache& cache, KeeperOptions options)
   thread_ = std::thread([this] { run(); });
 }
 
-MemoryKeeper::~MemoryKeeper() {
+CapacityController::~CapacityController() {
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -28,7 +28,7 @@ MemoryKeeper::~MemoryKeeper() {
   thread_.join();
 }
 
-void MemoryKeeper::set(std::uint64_t capacity_bytes) {
+void CapacityController::set(std::uint64_t capacity_bytes) {
   const std::lock_guard lock(mutex_);
   governor_.reset();
   state_ = {.automatic = false, .capacity_bytes = capacity_bytes, .reading = {}};
@@ -36,7 +36,7 @@ void MemoryKeeper::set(std::uint64_t capacity_bytes) {
   changed_.notify_one();
 }
 
-void MemoryKeeper::set_automatic() {
+void CapacityController::set_automatic() {
   const std::lock_guard lock(mutex_);
   if (state_.automatic) return;
   governor_.emplace(governor_options_);
@@ -44,23 +44,23 @@ void MemoryKeeper::set_automatic() {
   changed_.notify_one();
 }
 
-void MemoryKeeper::set_share(double share) {
+void CapacityController::set_share(double share) {
   const std::lock_guard lock(mutex_);
   if (governor_options_.share == share) return;
   governor_options_.share = share;
   if (state_.automatic) governor_.emplace(governor_options_);
 }
 
-MemoryState MemoryKeeper::state() const {
+MemoryState CapacityController::state() const {
   const std::lock_guard lock(mutex_);
   return state_;
 }
 
-void MemoryKeeper::say(const std::string& event) const {
+void CapacityController::say(const std::string& event) const {
   if (on_event_) on_event_(event);
 }
 
-void MemoryKeeper::run() {
+void CapacityController::run() {
   std::unique_lock lock(mutex_);
   while (!stopping_) {
     const auto woken = [&] { return stopping_ || due_; };
@@ -82,7 +82,7 @@ void MemoryKeeper::run() {
   }
 }
 
-void MemoryKeeper::follow(std::unique_lock<std::mutex>& lock) {
+void CapacityController::follow(std::unique_lock<std::mutex>& lock) {
   const auto reading = reader_->read();
   const std::uint64_t before = state_.capacity_bytes;
   const std::uint64_t next = governor_->next(reading, before, cache_.stats().used_bytes);
@@ -101,4 +101,4 @@ void MemoryKeeper::follow(std::unique_lock<std::mutex>& lock) {
   lock.lock();
 }
 
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

@@ -14,9 +14,9 @@
 #include "store/sizing/memory_governor.h"
 #include "tensorcache/cache.h"
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 
-struct KeeperOptions {
+struct ControllerOptions {
   GovernorOptions governor = {};
   std::chrono::milliseconds period{1000};
   std::unique_ptr<MemoryReader> reader = nullptr;               // null: the system's
@@ -30,12 +30,12 @@ struct MemoryState {
 };
 
 // Threads: all members from any thread. Resizing is done on a thread of its own, because evicting much takes long.
-class MemoryKeeper {
+class CapacityController {
  public:
-  explicit MemoryKeeper(Cache& cache, KeeperOptions options = {});
-  ~MemoryKeeper();
-  MemoryKeeper(const MemoryKeeper&) = delete;
-  MemoryKeeper& operator=(const MemoryKeeper&) = delete;
+  explicit CapacityController(Cache& cache, ControllerOptions options = {});
+  ~CapacityController();
+  CapacityController(const CapacityController&) = delete;
+  CapacityController& operator=(const CapacityController&) = delete;
 
   // Soon; of several, the last one counts.
   void set(std::uint64_t capacity_bytes);
@@ -65,4 +65,4 @@ class MemoryKeeper {
   std::thread thread_;
 };
 
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

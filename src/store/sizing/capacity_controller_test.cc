@@ -5,7 +5,7 @@
 
 #include <atomic>
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 namespace {
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
@@ -32,8 +32,8 @@ class Keeper : public ::testing::Test {
   bool becomes(std::uint64_t capacity) {
     return eventually([&] { return cache.stats().capacity_bytes == capacity && cache.stats().used_bytes <= capacity; });
   }
-  KeeperOptions options() {
-    KeeperOptions made{.governor = {.share = 0.5, .floor_bytes = 8 * kMiB}, .period = std::chrono::milliseconds(2)};
+  ControllerOptions options() {
+    ControllerOptions made{.governor = {.share = 0.5, .floor_bytes = 8 * kMiB}, .period = std::chrono::milliseconds(2)};
     made.reader = std::make_unique<MadeUp>(available);
     made.on_event = [this](const std::string& event) {
       const std::lock_guard lock(mutex);
@@ -50,7 +50,7 @@ class Keeper : public ::testing::Test {
   std::mutex mutex;
   std::string events;   // guarded by mutex
   Cache cache{{.capacity_bytes = 512 * kMiB}};
-  MemoryKeeper keeper{cache, options()};   // last: its thread uses the others
+  CapacityController keeper{cache, options()};   // last: its thread uses the others
 };
 
 TEST_F(Keeper, SetsWhatItIsTold) {
@@ -105,4 +105,4 @@ TEST_F(Keeper, AnotherShareHoldsAtOnce) {
 }
 
 }   // namespace
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 namespace {
 
 constexpr double kPressure = 0.05;           // of the time: the kernel works for memory, and nobody is hurt yet
@@ -37,4 +37,4 @@ std::uint64_t MemoryGovernor::next(const std::optional<MemoryReading>& reading, 
   return std::min(target, capacity_bytes + std::max<std::uint64_t>(1, target / kGrowthSteps));
 }
 
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

@@ -6,7 +6,7 @@
 
 #include "store/sizing/memory_reading.h"
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 
 struct GovernorOptions {
   double share = 0.5;                                    // of what would be available if the cache were empty
@@ -31,4 +31,4 @@ class MemoryGovernor {
   int calm_periods_ = 0;   // since the last one with pressure
 };
 
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

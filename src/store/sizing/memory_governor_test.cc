@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 namespace {
 
 constexpr std::uint64_t kGiB = std::uint64_t{1} << 30;
@@ -85,4 +85,4 @@ TEST_F(Governor, ALimitThatIsLoweredIsKeptWithinOnePeriod) {
 TEST_F(Governor, WithoutAReadingItKeepsItsSize) { EXPECT_EQ(governor.next(std::nullopt, 123, 100), 123u); }
 
 }   // namespace
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

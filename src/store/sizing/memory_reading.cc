@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 namespace {
 
 std::optional<std::uint64_t> number_in(std::string_view text) {
@@ -125,4 +125,4 @@ class SystemReader final : public MemoryReader {
 
 std::unique_ptr<MemoryReader> make_memory_reader(std::string root) { return std::make_unique<SystemReader>(std::move(root)); }
 
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 
 struct MemoryReading {
   std::uint64_t total_bytes = 0;       // what there is for this process: the machine's, or its cgroups' limit
@@ -27,4 +27,4 @@ class MemoryReader {
 // Reads /proc and /sys/fs/cgroup (v2 and v1, this process's own cgroup and those above it). `root` stands before these paths, for tests.
 [[nodiscard]] std::unique_ptr<MemoryReader> make_memory_reader(std::string root = "");
 
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

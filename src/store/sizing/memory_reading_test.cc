@@ -6,7 +6,7 @@
 #include <fstream>
 #include <thread>
 
-namespace tensorcache::host {
+namespace tensorcache::sizing {
 namespace {
 
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
@@ -126,4 +126,4 @@ TEST(SystemReading, ThisMachineHasMemory) {
 }
 
 }   // namespace
-}   // namespace tensorcache::host
+}   // namespace tensorcache::sizing

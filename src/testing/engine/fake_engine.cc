@@ -2,21 +2,21 @@
 
 #include <utility>
 
-namespace tensorcache {
+namespace tensorcache::testing {
 namespace {
 constexpr std::chrono::seconds kPatience{5};
 }
 
 void FakeEngine::Job::accept() const { sink->on_accepted(); }
 
-void FakeEngine::Job::begin(std::int32_t prompt_tokens, std::int32_t cached_tokens, Fidelity fidelity) const {
+void FakeEngine::Job::begin(std::int32_t prompt_tokens, std::int32_t cached_tokens, engine::Fidelity fidelity) const {
   sink->on_begin({prompt_tokens, cached_tokens, fidelity});
 }
 
 void FakeEngine::Job::say(std::string text) const {
-  Delta delta;
+  engine::Delta delta;
   if (request->logprobs) {
-    TokenLogprob token{{static_cast<std::int32_t>(text.size()), text, -0.25f}, {}};
+    engine::TokenLogprob token{{static_cast<std::int32_t>(text.size()), text, -0.25f}, {}};
     for (int i = 0; i < request->top_logprobs; ++i) token.top.push_back({i, "alt" + std::to_string(i), -0.5f - static_cast<float>(i)});
     delta.logprobs.push_back(std::move(token));
   }
@@ -24,11 +24,11 @@ void FakeEngine::Job::say(std::string text) const {
   sink->on_delta(std::move(delta));
 }
 
-void FakeEngine::Job::finish(FinishReason reason, std::int32_t prompt_tokens, std::int32_t completion_tokens) const {
+void FakeEngine::Job::finish(engine::FinishReason reason, std::int32_t prompt_tokens, std::int32_t completion_tokens) const {
   sink->on_finish({reason, {prompt_tokens, completion_tokens, 0}, {}, {}, {}});
 }
 
-void FakeEngine::Job::fail(Failure::Code code, std::string message, std::string param) const {
+void FakeEngine::Job::fail(engine::Failure::Code code, std::string message, std::string param) const {
   sink->on_failure({code, std::move(message), std::move(param)});
 }
 
@@ -48,7 +48,7 @@ FakeEngine::Script FakeEngine::say(std::vector<std::string> words) {
   return [words = std::move(words)](const Job& job) {
     job.begin();
     for (const std::string& word : words) job.say(word);
-    job.finish(FinishReason::kStop, 7, static_cast<std::int32_t>(words.size()));
+    job.finish(engine::FinishReason::kStop, 7, static_cast<std::int32_t>(words.size()));
   };
 }
 
@@ -73,7 +73,7 @@ bool FakeEngine::wait_cancelled(std::size_t count) const {
   return changed_.wait_for(lock, kPatience, [&] { return cancelled_.size() >= count; });
 }
 
-Engine::Id FakeEngine::submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) {
+engine::Engine::Id FakeEngine::submit(std::shared_ptr<const engine::Request> request, std::shared_ptr<engine::Sink> sink) {
   Job job{0, std::move(request), std::move(sink)};
   {
     const std::lock_guard lock(mutex_);
@@ -88,16 +88,16 @@ Engine::Id FakeEngine::submit(std::shared_ptr<const Request> request, std::share
 void FakeEngine::cancel(Id id) {
   const std::lock_guard lock(mutex_);
   cancelled_.push_back(id);
-  threads_.emplace_back([job = jobs_.at(id - 1)] { job.fail(Failure::Code::kCancelled); });
+  threads_.emplace_back([job = jobs_.at(id - 1)] { job.fail(engine::Failure::Code::kCancelled); });
   changed_.notify_all();
 }
 
-EngineStats FakeEngine::stats() const {
-  EngineStats stats;
+engine::EngineStats FakeEngine::stats() const {
+  engine::EngineStats stats;
   const std::lock_guard lock(mutex_);
   stats.requests = jobs_.size();
   stats.cancelled = cancelled_.size();
   return stats;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::testing

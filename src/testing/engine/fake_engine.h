@@ -11,21 +11,21 @@
 
 #include "serving/engine/engine.h"
 
-namespace tensorcache {
+namespace tensorcache::testing {
 
-class FakeEngine final : public Engine {
+class FakeEngine final : public engine::Engine {
  public:
   // One submitted request. The test calls these from any one thread at a time.
   struct Job {
     Id id = 0;
-    std::shared_ptr<const Request> request;
-    std::shared_ptr<Sink> sink;
+    std::shared_ptr<const engine::Request> request;
+    std::shared_ptr<engine::Sink> sink;
 
     void accept() const;
-    void begin(std::int32_t prompt_tokens = 7, std::int32_t cached_tokens = 0, Fidelity fidelity = Fidelity::kComputed) const;
+    void begin(std::int32_t prompt_tokens = 7, std::int32_t cached_tokens = 0, engine::Fidelity fidelity = engine::Fidelity::kComputed) const;
     void say(std::string text) const;   // one token; with logprobs if the request asked for them
-    void finish(FinishReason reason = FinishReason::kStop, std::int32_t prompt_tokens = 7, std::int32_t completion_tokens = 2) const;
-    void fail(Failure::Code code, std::string message = "told to fail", std::string param = "") const;
+    void finish(engine::FinishReason reason = engine::FinishReason::kStop, std::int32_t prompt_tokens = 7, std::int32_t completion_tokens = 2) const;
+    void fail(engine::Failure::Code code, std::string message = "told to fail", std::string param = "") const;
   };
   // Runs inside submit(). Without one, jobs wait for the test to take them.
   using Script = std::function<void(const Job&)>;
@@ -42,15 +42,15 @@ class FakeEngine final : public Engine {
   [[nodiscard]] std::size_t cancelled() const;
   [[nodiscard]] bool wait_cancelled(std::size_t count) const;   // false after five seconds
 
-  EngineInfo info_value;
+  engine::EngineInfo info_value;
   std::string salt;
 
-  [[nodiscard]] const EngineInfo& info() const override { return info_value; }
+  [[nodiscard]] const engine::EngineInfo& info() const override { return info_value; }
   [[nodiscard]] std::string answer_salt() const override { return salt; }
-  Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) override;
+  Id submit(std::shared_ptr<const engine::Request> request, std::shared_ptr<engine::Sink> sink) override;
   // The sink gets its kCancelled from another thread, as from a real engine.
   void cancel(Id id) override;
-  [[nodiscard]] EngineStats stats() const override;
+  [[nodiscard]] engine::EngineStats stats() const override;
   void stop(std::chrono::steady_clock::time_point) override {}
 
  private:
@@ -62,4 +62,4 @@ class FakeEngine final : public Engine {
   std::vector<std::thread> threads_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::testing

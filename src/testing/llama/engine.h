@@ -15,14 +15,14 @@
 #include "serving/llama/llama_engine.h"
 #include "testing/llama/tiny_models.h"
 
-namespace tensorcache {
+namespace tensorcache::testing {
 
 using Tokens = std::vector<std::int32_t>;
 
 // Records one answer, and fails the test if the engine breaks the sink's contract.
-class RecordingSink final : public Sink {
+class RecordingSink final : public engine::Sink {
  public:
-  void on_begin(const Begin& begin) override {
+  void on_begin(const engine::Begin& begin) override {
     const std::lock_guard lock(mutex_);
     EXPECT_FALSE(begun_) << "on_begin twice";
     EXPECT_FALSE(ended()) << "on_begin after the end";
@@ -30,7 +30,7 @@ class RecordingSink final : public Sink {
     begin_ = begin;
     changed_.notify_all();
   }
-  void on_delta(Delta delta) override {
+  void on_delta(engine::Delta delta) override {
     const std::lock_guard lock(mutex_);
     EXPECT_TRUE(begun_ && !ended()) << "on_delta outside an answer";
     text_ += delta.text;
@@ -38,13 +38,13 @@ class RecordingSink final : public Sink {
     ++deltas_;
     changed_.notify_all();
   }
-  void on_finish(const Finish& finish) override {
+  void on_finish(const engine::Finish& finish) override {
     const std::lock_guard lock(mutex_);
     EXPECT_TRUE(begun_ && !ended()) << "on_finish outside an answer";
     finish_ = finish;
     changed_.notify_all();
   }
-  void on_failure(const Failure& failure) override {
+  void on_failure(const engine::Failure& failure) override {
     const std::lock_guard lock(mutex_);
     EXPECT_FALSE(ended()) << "two ends";
     failure_ = failure;
@@ -63,10 +63,10 @@ class RecordingSink final : public Sink {
   }
   // What follows: after wait_end().
   [[nodiscard]] const std::string& text() const { return text_; }
-  [[nodiscard]] const std::vector<TokenLogprob>& logprobs() const { return logprobs_; }
-  [[nodiscard]] const std::optional<Finish>& finish() const { return finish_; }
-  [[nodiscard]] const std::optional<Failure>& failure() const { return failure_; }
-  [[nodiscard]] const Begin& begin() const { return begin_; }
+  [[nodiscard]] const std::vector<engine::TokenLogprob>& logprobs() const { return logprobs_; }
+  [[nodiscard]] const std::optional<engine::Finish>& finish() const { return finish_; }
+  [[nodiscard]] const std::optional<engine::Failure>& failure() const { return failure_; }
+  [[nodiscard]] const engine::Begin& begin() const { return begin_; }
   [[nodiscard]] int cached() const { return finish_ ? finish_->usage.cached_tokens : -1; }
   [[nodiscard]] Tokens tokens() const {
     Tokens tokens;
@@ -86,33 +86,33 @@ class RecordingSink final : public Sink {
   std::condition_variable changed_;
   bool begun_ = false;
   int deltas_ = 0;
-  Begin begin_;
+  engine::Begin begin_;
   std::string text_;
-  std::vector<TokenLogprob> logprobs_;
-  std::optional<Finish> finish_;
-  std::optional<Failure> failure_;
+  std::vector<engine::TokenLogprob> logprobs_;
+  std::optional<engine::Finish> finish_;
+  std::optional<engine::Failure> failure_;
 };
 
 using SinkPtr = std::shared_ptr<RecordingSink>;
 
 class TestEngine {
  public:
-  explicit TestEngine(TinyModel kind, const std::function<void(LlamaOptions&)>& change = {}, std::uint64_t cache_bytes = 64u << 20,
+  explicit TestEngine(TinyModel kind, const std::function<void(llama::LlamaOptions&)>& change = {}, std::uint64_t cache_bytes = 64u << 20,
                       std::optional<DiskOptions> disk = std::nullopt)
       : cache_({.capacity_bytes = cache_bytes, .disk = std::move(disk)}) {
-    LlamaOptions options;
+    llama::LlamaOptions options;
     options.model_path = make_tiny_model(kind);
     options.parallel = 4;
     options.ctx_size = 4 * 2048;
     options.threads = 1;
     options.batch_size = 256;
     if (change) change(options);
-    engine_ = make_llama_engine(options, cache_);
+    engine_ = llama::make_llama_engine(options, cache_);
   }
 
-  static Request request(Tokens prompt, int max_tokens) {
-    Request request;
-    request.kind = Request::Kind::kCompletion;
+  static engine::Request request(Tokens prompt, int max_tokens) {
+    engine::Request request;
+    request.kind = engine::Request::Kind::kCompletion;
     request.prompt_tokens = std::move(prompt);
     request.max_tokens = max_tokens;
     request.sampling.temperature = 0;
@@ -120,13 +120,13 @@ class TestEngine {
     request.logprobs = true;
     return request;
   }
-  SinkPtr submit(Request request, Engine::Id* id = nullptr) {
+  SinkPtr submit(engine::Request request, engine::Engine::Id* id = nullptr) {
     auto sink = std::make_shared<RecordingSink>();
-    const Engine::Id submitted = engine_->submit(std::make_shared<Request>(std::move(request)), sink);
+    const engine::Engine::Id submitted = engine_->submit(std::make_shared<engine::Request>(std::move(request)), sink);
     if (id != nullptr) *id = submitted;
     return sink;
   }
-  SinkPtr ask(Request request) {
+  SinkPtr ask(engine::Request request) {
     auto sink = submit(std::move(request));
     sink->wait_end();
     settle();
@@ -142,12 +142,12 @@ class TestEngine {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
-  Engine& engine() { return *engine_; }
+  engine::Engine& engine() { return *engine_; }
   Cache& cache() { return cache_; }
 
  private:
   Cache cache_;
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<engine::Engine> engine_;
 };
 
 inline Tokens random_tokens(unsigned seed, std::size_t count) {
@@ -163,4 +163,4 @@ inline Tokens joined(Tokens left, const Tokens& right) {
   return left;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::testing

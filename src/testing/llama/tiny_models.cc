@@ -12,7 +12,7 @@
 #include <stdexcept>
 #include <vector>
 
-namespace tensorcache {
+namespace tensorcache::testing {
 namespace {
 
 constexpr int kEmbd = 64, kHeads = 2, kKvHeads = 1, kHeadSize = kEmbd / kHeads, kFeedForward = 128;
@@ -120,7 +120,7 @@ std::string make_tiny_model(TinyModel kind) {
   const bool llama = kind == TinyModel::kAttention || kind == TinyModel::kNoByteTokens;
   const char* const arch = llama ? "llama" : kind == TinyModel::kSlidingWindow ? "cohere2" : "mamba";
   const std::string path =
-      testing::TempDir() + "tiny-" + arch + "-" + std::to_string(static_cast<int>(kind)) + "-" + std::to_string(::getpid()) + ".gguf";
+      ::testing::TempDir() + "tiny-" + arch + "-" + std::to_string(static_cast<int>(kind)) + "-" + std::to_string(::getpid()) + ".gguf";
   Writer w(arch);
   w.number("context_length", 4096);
   w.number("embedding_length", kEmbd);
@@ -144,4 +144,4 @@ std::string make_tiny_model(TinyModel kind) {
   return path;
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::testing

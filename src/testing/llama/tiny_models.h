@@ -3,7 +3,7 @@
 
 #include <string>
 
-namespace tensorcache {
+namespace tensorcache::testing {
 
 enum class TinyModel {
   kAttention,       // arch llama
@@ -18,4 +18,4 @@ inline constexpr int kTinyVocabTokens = 259;   // <unk>, <s>, </s>, then the 256
 // Writes the model, the same bytes each time, and returns its path in the tests' folder.
 [[nodiscard]] std::string make_tiny_model(TinyModel kind);
 
-}   // namespace tensorcache
+}   // namespace tensorcache::testing

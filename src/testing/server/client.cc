@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-namespace tensorcache {
+namespace tensorcache::testing {
 
 std::string ClientReply::header(const std::string& name) const {
   const auto found = headers.find(name);
@@ -179,10 +179,10 @@ std::string chat_body(std::string_view words, std::string_view more) {
   return body + "}";
 }
 
-void ServerTest::start(ServerOptions options, FakeEngine::Script script, bool ready) {
+void ServerTest::start(server::ServerOptions options, FakeEngine::Script script, bool ready) {
   options.port = 0;
   engine_ = std::make_unique<FakeEngine>(std::move(script));
-  server_ = std::make_unique<Server>(std::move(options), cache_);
+  server_ = std::make_unique<server::Server>(std::move(options), cache_);
   server_->start();
   if (ready) server_->set_engine(*engine_);
 }
@@ -205,4 +205,4 @@ double ServerTest::metric(const std::string& line, std::string_view headers) con
   return at == std::string::npos ? -1 : std::stod(page.substr(at + line.size() + 2));
 }
 
-}   // namespace tensorcache
+}   // namespace tensorcache::testing

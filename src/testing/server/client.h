@@ -16,7 +16,7 @@
 #include "testing/engine/fake_engine.h"
 #include "serving/server/server.h"
 
-namespace tensorcache {
+namespace tensorcache::testing {
 
 struct ClientReply {
   int status = 0;                               // 0: none came
@@ -67,7 +67,7 @@ std::string chat_body(std::string_view words, std::string_view more = "");
 class ServerTest : public ::testing::Test {
  protected:
   // Once, before the first request; with `ready` off the model is still loading.
-  void start(ServerOptions options = {}, FakeEngine::Script script = {}, bool ready = true);
+  void start(server::ServerOptions options = {}, FakeEngine::Script script = {}, bool ready = true);
   [[nodiscard]] Client client() const { return Client(server_->port()); }
   // One request over a connection of its own.
   [[nodiscard]] ClientReply post(std::string_view body, std::string_view headers = "", std::string_view target = "/v1/chat/completions") const;
@@ -77,7 +77,7 @@ class ServerTest : public ::testing::Test {
 
   Cache cache_{CacheOptions{.capacity_bytes = 16 << 20}};
   std::unique_ptr<FakeEngine> engine_;   // lives longer than the server
-  std::unique_ptr<Server> server_;
+  std::unique_ptr<server::Server> server_;
 };
 
-}   // namespace tensorcache
+}   // namespace tensorcache::testing

@@ -36,7 +36,7 @@ inline std::string_view text_of(std::span<const std::byte> bytes) { return {rein
 
 // What one value of this size may take of a budget, with what malloc may give unasked.
 inline constexpr std::uint64_t kMallocSlackBytes = 32;
-inline std::uint64_t charge_of(std::size_t value_bytes) { return detail::Layout(value_bytes).charge() + kMallocSlackBytes; }
+inline std::uint64_t charge_of(std::size_t value_bytes) { return memory::Layout(value_bytes).charge() + kMallocSlackBytes; }
 
 // The keys of a chain and a cache that holds its blocks, put in the order of the chain.
 inline std::vector<Key> keys_of_chain(std::uint64_t chain, std::size_t blocks) {

@@ -13,20 +13,18 @@
 #include "store/disk/disk_tier.h"
 #include "testing/store/fault_files.h"
 
-namespace tensorcache::disk {
+namespace tensorcache::testing {
 
-using testing::key_of;
-
-inline std::vector<std::byte> value_of(std::uint64_t number, std::size_t size) {
-  const std::string text = testing::value_of(number, size);
+inline std::vector<std::byte> value_bytes(std::uint64_t number, std::size_t size) {
+  const std::string text = value_of(number, size);
   const auto bytes = std::as_bytes(std::span(text));
   return {bytes.begin(), bytes.end()};
 }
 
 class TestTier {
  public:
-  explicit TestTier(std::shared_ptr<FileSystem> files = std::make_shared<FaultFiles>(), const std::function<void(DiskTierOptions&)>& change = {},
-                    const std::string& directory = "cache")
+  explicit TestTier(std::shared_ptr<file::FileSystem> files = std::make_shared<FaultFiles>(),
+                    const std::function<void(disk::DiskTierOptions&)>& change = {}, const std::string& directory = "cache")
       : files_(std::move(files)) {
     options_.directory = directory;
     options_.capacity_bytes = 8 << 20;
@@ -39,7 +37,7 @@ class TestTier {
     start();
   }
   void start() {
-    tier_ = std::make_unique<DiskTier>(options_);
+    tier_ = std::make_unique<disk::DiskTier>(options_);
     EXPECT_TRUE(tier_->wait_ready(std::chrono::seconds(20)));
   }
   // Cleanly.
@@ -49,9 +47,9 @@ class TestTier {
     start();
   }
 
-  bool put(std::uint64_t number, std::size_t size, const std::function<void(DiskTier::Value&)>& change = {}) {
-    auto bytes = std::make_shared<std::vector<std::byte>>(value_of(number, size));
-    DiskTier::Value value;
+  bool put(std::uint64_t number, std::size_t size, const std::function<void(disk::DiskTier::Value&)>& change = {}) {
+    auto bytes = std::make_shared<std::vector<std::byte>>(value_bytes(number, size));
+    disk::DiskTier::Value value;
     value.key = key_of(number);
     value.bytes = *bytes;
     value.holder = bytes;
@@ -60,7 +58,7 @@ class TestTier {
     return tier_->put(std::move(value));
   }
   bool put_behind(std::uint64_t parent, std::uint64_t number, std::size_t size) {
-    return put(number, size, [&](DiskTier::Value& value) { value.parent = key_of(parent); });
+    return put(number, size, [&](disk::DiskTier::Value& value) { value.parent = key_of(parent); });
   }
   // How many of these are read, each checked.
   std::size_t read(const std::vector<std::uint64_t>& numbers) {
@@ -70,14 +68,14 @@ class TestTier {
     return tier_
         ->read(
             keys,
-            [&](std::size_t i, const DiskTier::Found& found) {
+            [&](std::size_t i, const disk::DiskTier::Found& found) {
               values[i].assign(found.value_bytes, std::byte{});
               return std::span(values[i]);
             },
-            [&](std::size_t i, const RecordHeader& header, const Place&) {
+            [&](std::size_t i, const disk::RecordHeader& header, const disk::Place&) {
               EXPECT_EQ(header.key, keys[i]);
-              EXPECT_EQ(values[i], value_of(numbers[i], values[i].size())) << "a wrong value";
-              return DiskTier::Verdict::kTaken;
+              EXPECT_EQ(values[i], value_bytes(numbers[i], values[i].size())) << "a wrong value";
+              return disk::DiskTier::Verdict::kTaken;
             })
         .accepted;
   }
@@ -92,19 +90,19 @@ class TestTier {
     return false;
   }
 
-  DiskTier& operator*() { return *tier_; }
-  DiskTier* operator->() { return tier_.get(); }
+  disk::DiskTier& operator*() { return *tier_; }
+  disk::DiskTier* operator->() { return tier_.get(); }
   std::vector<std::string>& events() { return *events_; }
   std::int64_t& now_ms() { return *now_; }
-  DiskTierOptions& options() { return options_; }
+  disk::DiskTierOptions& options() { return options_; }
 
  private:
-  std::shared_ptr<FileSystem> files_;
+  std::shared_ptr<file::FileSystem> files_;
   std::shared_ptr<std::int64_t> now_ = std::make_shared<std::int64_t>(1'700'000'000'000);
   std::shared_ptr<std::vector<std::string>> events_ = std::make_shared<std::vector<std::string>>();
-  DiskTierOptions options_;
-  std::unique_ptr<DiskTier> tier_;
+  disk::DiskTierOptions options_;
+  std::unique_ptr<disk::DiskTier> tier_;
   std::uint64_t healings_ = 0;
 };
 
-}   // namespace tensorcache::disk
+}   // namespace tensorcache::testing

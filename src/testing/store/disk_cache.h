@@ -9,7 +9,6 @@
 
 namespace tensorcache::testing {
 
-using disk::FaultFiles;
 using namespace std::chrono_literals;
 
 class DiskCache : public ::testing::Test {

@@ -5,7 +5,7 @@
 #include <cstring>
 #include <thread>
 
-namespace tensorcache::disk {
+namespace tensorcache::testing {
 namespace {
 
 constexpr std::size_t kSector = 512;
@@ -14,7 +14,7 @@ std::string folder_of(const std::string& path) { return path.substr(0, path.rfin
 
 }   // namespace
 
-class FaultFiles::Opened final : public File {
+class FaultFiles::Opened final : public file::File {
  public:
   // With the file system's mutex held.
   Opened(std::shared_ptr<FaultFiles> files, std::shared_ptr<Node> node) : files_(std::move(files)), node_(std::move(node)) { ++files_->open_; }
@@ -30,12 +30,12 @@ class FaultFiles::Opened final : public File {
     if (!named) std::this_thread::sleep_for(delay);
   }
 
-  Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
-    const Transfer transfer = read_now(offset, parts);
+  file::Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
+    const file::Transfer transfer = read_now(offset, parts);
     std::this_thread::sleep_for(std::chrono::milliseconds(files_->read_delay_ms_.load()));   // with what was there before the wait
     return transfer;
   }
-  Transfer read_now(std::uint64_t offset, std::span<const std::span<std::byte>> parts) {
+  file::Transfer read_now(std::uint64_t offset, std::span<const std::span<std::byte>> parts) {
     const std::lock_guard lock(files_->mutex_);
     if (const int error = files_->fault(kRead)) return {0, error};
     std::size_t left = offset < node_->now.size() ? node_->now.size() - offset : 0, done = 0;
@@ -49,7 +49,7 @@ class FaultFiles::Opened final : public File {
     return {done, 0};
   }
 
-  Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) override {
+  file::Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) override {
     std::this_thread::sleep_for(std::chrono::milliseconds(files_->write_delay_ms_.load()));
     const std::lock_guard lock(files_->mutex_);
     if (const int error = files_->fault(kWrite)) return {0, error};
@@ -112,15 +112,15 @@ class FaultFiles::Opened final : public File {
   const std::shared_ptr<Node> node_;
 };
 
-class FaultFiles::Lock final : public File {
+class FaultFiles::Lock final : public file::File {
  public:
   Lock(std::shared_ptr<FaultFiles> files, std::shared_ptr<Node> node) : files_(std::move(files)), node_(std::move(node)) {}
   ~Lock() override {
     const std::lock_guard lock(files_->mutex_);
     files_->locked_.erase(node_);
   }
-  Transfer read(std::uint64_t, std::span<const std::span<std::byte>>) override { return {0, EIO}; }
-  Transfer write(std::uint64_t, std::span<const std::span<const std::byte>>) override { return {0, EIO}; }
+  file::Transfer read(std::uint64_t, std::span<const std::span<std::byte>>) override { return {0, EIO}; }
+  file::Transfer write(std::uint64_t, std::span<const std::span<const std::byte>>) override { return {0, EIO}; }
   int sync() override { return EIO; }
   int truncate(std::uint64_t) override { return EIO; }
   int size(std::uint64_t*) override { return EIO; }
@@ -182,13 +182,13 @@ std::uint64_t FaultFiles::faults() const {
   return faults_;
 }
 
-std::unique_ptr<File> FaultFiles::open(const std::string& path, Open mode, int* error) {
+std::unique_ptr<file::File> FaultFiles::open(const std::string& path, file::Open mode, int* error) {
   const std::lock_guard lock(mutex_);
   *error = fault(kOpen);
   if (*error == 0 && open_ >= descriptors_) *error = EMFILE;
   if (*error != 0) return nullptr;
   const auto known = names_.find(path);
-  if (mode == Open::kCreate) {
+  if (mode == file::Open::kCreate) {
     *error = !directory_ ? ENOENT : known != names_.end() ? EEXIST : 0;
     if (*error != 0) return nullptr;
     return std::make_unique<Opened>(shared_from_this(), names_[path] = std::make_shared<Node>());
@@ -197,7 +197,7 @@ std::unique_ptr<File> FaultFiles::open(const std::string& path, Open mode, int* 
   return *error != 0 ? nullptr : std::make_unique<Opened>(shared_from_this(), known->second);
 }
 
-std::unique_ptr<File> FaultFiles::lock(const std::string& path, int* error) {
+std::unique_ptr<file::File> FaultFiles::lock(const std::string& path, int* error) {
   const std::lock_guard lock(mutex_);
   *error = fault(kOpen);
   if (*error == 0 && !directory_) *error = ENOENT;
@@ -350,4 +350,4 @@ void FaultFiles::set_contents(const std::map<std::string, std::vector<std::byte>
   durable_names_ = names_;
 }
 
-}   // namespace tensorcache::disk
+}   // namespace tensorcache::testing

@@ -15,12 +15,12 @@
 
 #include "base/file/file.h"
 
-namespace tensorcache::disk {
+namespace tensorcache::testing {
 
-class FaultFiles final : public FileSystem, public std::enable_shared_from_this<FaultFiles> {
+class FaultFiles final : public file::FileSystem, public std::enable_shared_from_this<FaultFiles> {
  public:
-  std::unique_ptr<File> open(const std::string& path, Open mode, int* error) override;
-  std::unique_ptr<File> lock(const std::string& path, int* error) override;
+  std::unique_ptr<file::File> open(const std::string& path, file::Open mode, int* error) override;
+  std::unique_ptr<file::File> lock(const std::string& path, int* error) override;
   int list(const std::string& directory, std::vector<std::string>* names) override;
   int remove(const std::string& path) override;
   int rename(const std::string& from, const std::string& to) override;
@@ -85,4 +85,4 @@ class FaultFiles final : public FileSystem, public std::enable_shared_from_this<
   std::mt19937_64 random_{1};
 };
 
-}   // namespace tensorcache::disk
+}   // namespace tensorcache::testing

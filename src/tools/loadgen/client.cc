@@ -13,7 +13,7 @@
 #include "tools/loadgen/reply.h"
 #include "base/net/sse.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 namespace asio = boost::asio;
@@ -47,7 +47,7 @@ std::string said(const error_code& error) {
 struct Client::Impl {
   asio::io_context& io;
   const Endpoints& endpoints;
-  const Url& url;
+  const net::Url& url;
   const Headers& headers;
   std::optional<beast::tcp_stream> plain;   // one of the two is open
   std::optional<TlsStream> tls;
@@ -150,14 +150,14 @@ struct Client::Impl {
   }
 };
 
-Endpoints resolve(asio::io_context& io, const Url& url) {
+Endpoints resolve(asio::io_context& io, const net::Url& url) {
   error_code error;
   Endpoints endpoints = asio::ip::tcp::resolver(io).resolve(url.host, url.port, error);
   if (error) throw std::runtime_error("cannot find the host " + url.host + ": " + error.message());
   return endpoints;
 }
 
-Client::Client(asio::io_context& io, const Endpoints& endpoints, const Url& url, const Headers& headers)
+Client::Client(asio::io_context& io, const Endpoints& endpoints, const net::Url& url, const Headers& headers)
     : impl_(new Impl{io, endpoints, url, headers, {}, {}, {}, 0, false}) {}
 
 Client::~Client() = default;
@@ -165,7 +165,7 @@ Client::~Client() = default;
 asio::awaitable<void> Client::chat(const std::string& body, Clock::time_point deadline, Sample& sample) {
   const Request message = impl_->request(http::verb::post, "/v1/chat/completions", body);
   ReplyReader reader(sample, Clock::now());
-  SseParser events;
+  net::SseParser events;
   std::string whole;
   const auto on_piece = [&](std::string_view bytes) {
     if (impl_->status != 200 || !impl_->streamed) {
@@ -205,4 +205,4 @@ asio::awaitable<std::string> Client::remove(std::string path, Clock::time_point 
   co_return whole;
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -13,20 +13,20 @@
 #include "tools/loadgen/measure.h"
 #include "base/net/url.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 using Headers = std::vector<std::pair<std::string, std::string>>;
 using Endpoints = boost::asio::ip::tcp::resolver::results_type;
 
 // Throws std::runtime_error that names the host.
-[[nodiscard]] Endpoints resolve(boost::asio::io_context& io, const Url& url);
+[[nodiscard]] Endpoints resolve(boost::asio::io_context& io, const net::Url& url);
 
 class Client {
  public:
   using Clock = std::chrono::steady_clock;
 
   // `endpoints`, `url` and `headers` must outlive this.
-  Client(boost::asio::io_context& io, const Endpoints& endpoints, const Url& url, const Headers& headers);
+  Client(boost::asio::io_context& io, const Endpoints& endpoints, const net::Url& url, const Headers& headers);
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -45,4 +45,4 @@ class Client {
   std::unique_ptr<Impl> impl_;
 };
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

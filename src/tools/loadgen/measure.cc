@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 double percentile(const std::vector<double>& ascending, double p) {
   if (ascending.empty()) return 0;
@@ -59,4 +59,4 @@ Summary summarise(std::string name, const std::vector<const Sample*>& samples, d
   return out;
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 struct TokenScore {
   std::string token;
@@ -50,4 +50,4 @@ struct Summary {
 // Over the samples that ended cleanly; those that failed are counted.
 [[nodiscard]] Summary summarise(std::string name, const std::vector<const Sample*>& samples, double wall_s);
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 using ::testing::ElementsAre;
@@ -51,4 +51,4 @@ TEST(Summary, CountsErrorsApartFromWhatWasMeasured) {
 }
 
 }   // namespace
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -6,7 +6,7 @@
 
 #include "tools/loadgen/measure.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 class ReplyReader {
  public:
@@ -30,4 +30,4 @@ class ReplyReader {
   Clock::time_point start_, last_piece_;
 };
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

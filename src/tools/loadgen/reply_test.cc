@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 using std::chrono::milliseconds;
@@ -71,4 +71,4 @@ TEST_F(ReplyTest, ACutStreamAndAnErrorInsideOne) {
 }
 
 }   // namespace
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -6,10 +6,9 @@
 #include <fstream>
 #include <stdexcept>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
-namespace json = boost::json;
 using Row = std::vector<std::string>;
 
 std::string fixed(double value, int decimals) {
@@ -44,13 +43,13 @@ Row times_row(const std::string& name, const Distribution& times) {
   return {name, ms(times.mean), ms(times.p50), ms(times.p90), ms(times.p99), ms(times.max)};
 }
 
-json::object as_json(const Distribution& times) {
+boost::json::object as_json(const Distribution& times) {
   return {{"count", times.count}, {"mean", times.mean}, {"p50", times.p50}, {"p90", times.p90},
           {"p99", times.p99},     {"min", times.min},   {"max", times.max}};
 }
 
-json::object as_json(const Summary& summary) {
-  json::object out{{"name", summary.name}, {"requests", summary.requests}, {"errors", summary.errors}, {"wall_s", summary.wall_s}};
+boost::json::object as_json(const Summary& summary) {
+  boost::json::object out{{"name", summary.name}, {"requests", summary.requests}, {"errors", summary.errors}, {"wall_s", summary.wall_s}};
   out["ttft_ms"] = as_json(summary.ttft_ms);
   out["total_ms"] = as_json(summary.total_ms);
   out["between_pieces_ms"] = as_json(summary.gap_ms);
@@ -60,14 +59,14 @@ json::object as_json(const Summary& summary) {
   out["reused_share"] = summary.reused_share;
   out["prompt_tokens_per_s"] = summary.prompt_tokens_per_s;
   out["completion_tokens_per_s"] = summary.completion_tokens_per_s;
-  json::array errors;
+  boost::json::array errors;
   for (const std::string& error : summary.first_errors) errors.emplace_back(error);
   out["first_errors"] = std::move(errors);
   return out;
 }
 
-json::object as_json(const Sample& sample, const std::string& phase) {
-  json::object out{
+boost::json::object as_json(const Sample& sample, const std::string& phase) {
+  boost::json::object out{
       {"phase", phase}, {"session", sample.session}, {"turn", sample.turn}, {"text", sample.text}, {"finish_reason", sample.finish_reason}};
   if (!sample.error.empty()) out["error"] = sample.error;
   out["prompt_tokens"] = sample.prompt_tokens;
@@ -75,7 +74,7 @@ json::object as_json(const Sample& sample, const std::string& phase) {
   out["cached_tokens"] = sample.cached_tokens;
   out["ttft_ms"] = sample.ttft_ms;
   out["total_ms"] = sample.total_ms;
-  json::array scores;
+  boost::json::array scores;
   for (const TokenScore& score : sample.logprobs) scores.push_back({score.token, score.logprob});
   if (!scores.empty()) out["logprobs"] = std::move(scores);
   return out;
@@ -118,20 +117,20 @@ std::string table(const std::vector<Summary>& summaries) {
 }
 
 std::string json_report(const Workload& workload, const Result& result, const std::string& url) {
-  json::object out{{"workload", workload.name}, {"url", url}, {"model", result.model}};
-  json::array phases;
+  boost::json::object out{{"workload", workload.name}, {"url", url}, {"model", result.model}};
+  boost::json::array phases;
   std::vector<Summary> found = summaries(workload, result);
   const Summary total = found.back();
   if (found.size() > 1) found.pop_back();
   for (const Summary& summary : found) phases.push_back(as_json(summary));
   out["phases"] = std::move(phases);
   out["total"] = as_json(total);
-  return json::serialize(out) + "\n";
+  return boost::json::serialize(out) + "\n";
 }
 
 void save_replies(const std::string& path, const Workload& workload, const Result& result) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  for (const Sample& sample : result.samples) file << json::serialize(as_json(sample, workload.phases[sample.phase].name)) << '\n';
+  for (const Sample& sample : result.samples) file << boost::json::serialize(as_json(sample, workload.phases[sample.phase].name)) << '\n';
   if (!file.flush()) throw std::runtime_error(path + ": cannot be written");
 }
 
@@ -142,10 +141,10 @@ History read_replies(const std::string& path) {
   std::string line;
   for (int number = 1; std::getline(file, line); ++number) {
     boost::system::error_code failed;
-    const json::value value = json::parse(line, failed);
-    const json::value* session = failed ? nullptr : value.find_pointer("/session", failed);
-    const json::value* turn = failed ? nullptr : value.find_pointer("/turn", failed);
-    const json::value* text = failed ? nullptr : value.find_pointer("/text", failed);
+    const boost::json::value value = boost::json::parse(line, failed);
+    const boost::json::value* session = failed ? nullptr : value.find_pointer("/session", failed);
+    const boost::json::value* turn = failed ? nullptr : value.find_pointer("/turn", failed);
+    const boost::json::value* text = failed ? nullptr : value.find_pointer("/text", failed);
     if (failed || session == nullptr || turn == nullptr || text == nullptr || !session->is_int64() || !turn->is_int64() || !text->is_string()) {
       throw std::runtime_error(path + ":" + std::to_string(number) + ": is not a line of --save-replies");
     }
@@ -155,4 +154,4 @@ History read_replies(const std::string& path) {
   return history;
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -6,7 +6,7 @@
 
 #include "tools/loadgen/run.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 // A Summary for each phase, then one of all, named "all", if there are several.
 [[nodiscard]] std::vector<Summary> summaries(const Workload& workload, const Result& result);
@@ -23,4 +23,4 @@ void save_replies(const std::string& path, const Workload& workload, const Resul
 // The answers of such a file. Throws std::runtime_error that names the file and line.
 [[nodiscard]] History read_replies(const std::string& path);
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -12,35 +12,34 @@
 
 #include "tools/loadgen/client.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 namespace asio = boost::asio;
-namespace json = boost::json;
 using Clock = Client::Clock;
 
 // What one conversation has said so far.
 struct Session {
-  json::array messages;
+  boost::json::array messages;
   std::size_t turns = 0;
   bool failed = false;
 };
 
-json::object message(std::string_view role, std::string_view content) {
-  return {{"role", json::string(role.data(), role.size())}, {"content", json::string(content.data(), content.size())}};
+boost::json::object message(std::string_view role, std::string_view content) {
+  return {{"role", boost::json::string(role.data(), role.size())}, {"content", boost::json::string(content.data(), content.size())}};
 }
 
 class Runner {
  public:
   Runner(const Workload& workload, const RunOptions& options, const std::function<void(const ProgressReport&)>& progress)
       : workload_(workload), options_(options), progress_(progress) {
-    const auto url = parse_url(options.url);
+    const auto url = net::parse_url(options.url);
     if (!url) throw std::runtime_error(options.url + " is not a URL such as http://127.0.0.1:8080");
     url_ = *url;
     endpoints_ = resolve(io_, url_);
     headers_ = options.headers;
     if (!options.api_key.empty()) headers_.emplace_back("Authorization", "Bearer " + options.api_key);
-    if (!options.extra_body.empty()) extra_ = json::parse(options.extra_body).as_object();
+    if (!options.extra_body.empty()) extra_ = boost::json::parse(options.extra_body).as_object();
     for (const std::string& system : workload.system) {
       sessions_.emplace_back();
       if (!system.empty()) sessions_.back().messages.push_back(message("system", system));
@@ -72,8 +71,8 @@ class Runner {
     drain("connecting");
     if (!error.empty()) throw std::runtime_error(options_.url + "/v1/models: " + error);
     boost::system::error_code failed;
-    const json::value reply = json::parse(body, failed);
-    const json::value* id = failed ? nullptr : reply.find_pointer("/data/0/id", failed);
+    const boost::json::value reply = boost::json::parse(body, failed);
+    const boost::json::value* id = failed ? nullptr : reply.find_pointer("/data/0/id", failed);
     if (id == nullptr || !id->is_string()) throw std::runtime_error(options_.url + "/v1/models: lists no model");
     return std::string(id->get_string().data(), id->get_string().size());
   }
@@ -162,18 +161,18 @@ class Runner {
   }
 
   [[nodiscard]] std::string request_body(const Session& session, const Turn& turn) const {
-    json::object body{{"model", result_.model},
-                      {"messages", session.messages},
-                      {"max_tokens", turn.max_tokens},
-                      {"temperature", options_.temperature},
-                      {"stream", true}};
-    body["stream_options"] = json::object{{"include_usage", true}};
+    boost::json::object body{{"model", result_.model},
+                             {"messages", session.messages},
+                             {"max_tokens", turn.max_tokens},
+                             {"temperature", options_.temperature},
+                             {"stream", true}};
+    body["stream_options"] = boost::json::object{{"include_usage", true}};
     if (options_.logprobs) {
       body["logprobs"] = true;
       body["top_logprobs"] = 1;
     }
     for (const auto& member : extra_) body[member.key()] = member.value();
-    return json::serialize(body);
+    return boost::json::serialize(body);
   }
 
   std::unique_ptr<Client> take_client() {
@@ -187,10 +186,10 @@ class Runner {
   const RunOptions& options_;
   const std::function<void(const ProgressReport&)>& progress_;
   asio::io_context io_{1};
-  Url url_;
+  net::Url url_;
   Endpoints endpoints_;
   Headers headers_;
-  json::object extra_;
+  boost::json::object extra_;
   std::vector<Session> sessions_;
   std::vector<std::unique_ptr<Client>> idle_;   // connections are kept from phase to phase
   Result result_;
@@ -202,7 +201,7 @@ class Runner {
 
 bool is_json_object(const std::string& text) {
   boost::system::error_code failed;
-  const json::value value = json::parse(text, failed);
+  const boost::json::value value = boost::json::parse(text, failed);
   return !failed && value.is_object();
 }
 
@@ -210,4 +209,4 @@ Result run(const Workload& workload, const RunOptions& options, const std::funct
   return Runner(workload, options, progress).run();
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

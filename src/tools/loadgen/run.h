@@ -11,7 +11,7 @@
 #include "tools/loadgen/measure.h"
 #include "tools/loadgen/workload.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 // What an earlier run answered: by session and its turn.
 using History = std::map<std::pair<std::size_t, std::size_t>, std::string>;
@@ -50,4 +50,4 @@ struct ProgressReport {
 // model; a request that fails is a sample with an error, and its session's later turns are skipped.
 [[nodiscard]] Result run(const Workload& workload, const RunOptions& options, const std::function<void(const ProgressReport&)>& progress);
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

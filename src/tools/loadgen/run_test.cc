@@ -15,12 +15,11 @@
 
 #include "tools/loadgen/report.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 namespace asio = boost::asio;
 namespace http = boost::beast::http;
-namespace json = boost::json;
 using ::testing::HasSubstr;
 using Request = http::request<http::string_body>;
 using Response = http::response<http::string_body>;
@@ -79,12 +78,12 @@ class TestServer {
 Response streamed(const std::string& text) {
   Response response(http::status::ok, 11);
   response.set(http::field::content_type, "text/event-stream");
-  const auto event = [](json::object object) { return "data: " + json::serialize(object) + "\n\n"; };
-  const auto choice = [](json::object delta, json::value reason) {
-    return json::object{{"choices", json::array{json::object{{"delta", delta}, {"finish_reason", reason}}}}};
+  const auto event = [](boost::json::object object) { return "data: " + boost::json::serialize(object) + "\n\n"; };
+  const auto choice = [](boost::json::object delta, boost::json::value reason) {
+    return boost::json::object{{"choices", boost::json::array{boost::json::object{{"delta", delta}, {"finish_reason", reason}}}}};
   };
   response.body() = event(choice({{"role", "assistant"}}, nullptr)) + event(choice({{"content", text}}, nullptr)) + event(choice({}, "stop")) +
-                    event({{"choices", json::array{}}, {"usage", json::object{{"prompt_tokens", 10}, {"completion_tokens", 2}}}}) +
+                    event({{"choices", boost::json::array{}}, {"usage", boost::json::object{{"prompt_tokens", 10}, {"completion_tokens", 2}}}}) +
                     "data: [DONE]\n\n";
   return response;
 }
@@ -110,7 +109,7 @@ struct RunTest : ::testing::Test {
     requests.push_back(request);
     return streamed("answer " + std::to_string(requests.size()));
   }
-  json::object body(std::size_t i) { return json::parse(requests[i].body()).as_object(); }
+  boost::json::object body(std::size_t i) { return boost::json::parse(requests[i].body()).as_object(); }
 
   Shape shape;
   RunOptions options;
@@ -128,7 +127,7 @@ TEST_F(RunTest, ConversationsCarryTheirAnswersOn) {
   const Result result = run(work, options, {});
   ASSERT_EQ(requests.size(), 4u);
   EXPECT_EQ(result.phase_wall_s.size(), 2u);
-  const json::array messages = body(2).at("messages").as_array();
+  const boost::json::array messages = body(2).at("messages").as_array();
   ASSERT_EQ(messages.size(), 4u);   // system, user, assistant, user
   EXPECT_EQ(messages[2].at("content").as_string(), "answer 1");
   EXPECT_EQ(messages[3].at("content").as_string(), work.phases[1].turns[0].user);
@@ -252,7 +251,7 @@ TEST_F(RunTest, TheReportIsOneJsonObject) {
   TestServer server([this](const Request& request) { return record(request); });
   options.url = server.url();
   const Workload work = conversations(shape);
-  const json::value report = json::parse(json_report(work, run(work, options, {}), options.url));
+  const boost::json::value report = boost::json::parse(json_report(work, run(work, options, {}), options.url));
   EXPECT_EQ(report.at("workload").as_string(), "conversations");
   ASSERT_EQ(report.at("phases").as_array().size(), 2u);
   EXPECT_EQ(report.at("phases").at(1).at("name").as_string(), "turn 2");
@@ -261,4 +260,4 @@ TEST_F(RunTest, TheReportIsOneJsonObject) {
 }
 
 }   // namespace
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -9,7 +9,7 @@
 #include "tools/trace/lines.h"
 #include "tools/trace/mooncake.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 constexpr std::uint64_t kBlockPurpose = 100;   // apart from workload.cc's
@@ -59,4 +59,4 @@ Workload read_trace(const TraceOptions& options) {
   return work;
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

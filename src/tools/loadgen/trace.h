@@ -8,7 +8,7 @@
 
 #include "tools/loadgen/workload.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 struct TraceOptions {
   std::string path;
@@ -25,4 +25,4 @@ struct TraceOptions {
 // Throws std::runtime_error that names the file and line.
 [[nodiscard]] Workload read_trace(const TraceOptions& options);
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <fstream>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 using ::testing::HasSubstr;
@@ -85,4 +85,4 @@ TEST_F(TraceTest, ErrorsNameFileAndLine) {
 }
 
 }   // namespace
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

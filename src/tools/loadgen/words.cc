@@ -3,7 +3,7 @@
 #include <array>
 #include <string_view>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 constexpr auto kWords = std::to_array<std::string_view>({
@@ -80,4 +80,4 @@ std::string WordSource::text(std::size_t count) {
   return out;
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

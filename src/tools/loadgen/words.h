@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 // A stream of common English words, most of which are one token in usual vocabularies.
 class WordSource {
@@ -21,4 +21,4 @@ class WordSource {
   std::uint64_t state_;
 };
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -4,7 +4,7 @@
 
 #include "tools/loadgen/words.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 // What a text is for: part of its seed, so that no text is another's beginning.
@@ -72,4 +72,4 @@ Workload unrelated(const Shape& shape) {
   return work;
 }
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

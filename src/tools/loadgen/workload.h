@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 
 // One request: `user` is said in conversation `session`, after all that was said and answered there before.
 struct Turn {
@@ -54,4 +54,4 @@ struct Shape {
 // `out_tokens` of answer; `requests` each.
 [[nodiscard]] Workload unrelated(const Shape& shape);
 
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

@@ -7,7 +7,7 @@
 
 #include "tools/loadgen/words.h"
 
-namespace tensorcache::load {
+namespace tensorcache::loadgen {
 namespace {
 
 using ::testing::StartsWith;
@@ -96,4 +96,4 @@ TEST(Unrelated, PromptsDifferFromTheStart) {
 }
 
 }   // namespace
-}   // namespace tensorcache::load
+}   // namespace tensorcache::loadgen

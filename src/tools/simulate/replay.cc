@@ -19,7 +19,7 @@ constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 class Store {
  public:
   Store(const Recording& recording, const Setting& setting)
-      : recording_(recording), capacity_(setting.size), policy_(make_policy(setting.policy)), nodes_(recording.distinct()) {
+      : recording_(recording), capacity_(setting.size), policy_(policy::make_policy(setting.policy)), nodes_(recording.distinct()) {
     if (!policy_) throw std::runtime_error("policy '" + setting.policy + "' is unknown");
     policy_->resize(capacity_);
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
@@ -29,7 +29,7 @@ class Store {
   }
 
   [[nodiscard]] bool resident(std::uint32_t block) const { return nodes_[block].resident; }
-  void begin(const RequestTraits& request) { policy_->begin(request); }
+  void begin(const policy::RequestTraits& request) { policy_->begin(request); }
 
   // From the last to the first, so that parents are newer than what is chained behind them.
   void touch(std::span<const std::uint32_t> run) {
@@ -79,7 +79,7 @@ class Store {
   }
 
  private:
-  struct Node : PolicyNode {
+  struct Node : policy::PolicyNode {
     std::uint32_t above = kNone, holders = 0;   // of it: what is chained behind it, and a running request
     bool resident = false, parked = false;
   };
@@ -129,7 +129,7 @@ class Store {
 
   const Recording& recording_;
   const std::uint64_t capacity_;
-  const std::unique_ptr<Policy> policy_;
+  const std::unique_ptr<policy::Policy> policy_;
   std::vector<Node> nodes_;
   std::uint64_t used_ = 0;
 };

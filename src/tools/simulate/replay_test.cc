@@ -63,9 +63,11 @@ TEST(Replay, NoPolicyBeatsMin) {
   const Recording recording = of(requests);
   for (const std::uint64_t size : {10u, 100u, 1000u}) {
     const std::uint64_t least = misses(recording, "min", size);
-    for (const PolicyInfo& info : policies()) EXPECT_GE(misses(recording, std::string(info.name), size), least) << info.name << " " << size;
+    for (const policy::PolicyInfo& info : policy::policies())
+      EXPECT_GE(misses(recording, std::string(info.name), size), least) << info.name << " " << size;
   }
-  for (const PolicyInfo& info : policies()) EXPECT_EQ(misses(recording, std::string(info.name), 1'000'000), recording.distinct()) << info.name;
+  for (const policy::PolicyInfo& info : policy::policies())
+    EXPECT_EQ(misses(recording, std::string(info.name), 1'000'000), recording.distinct()) << info.name;
 }
 
 TEST(Replay, HintsOfConversationsThatEndMakeRoom) {
