@@ -20,7 +20,8 @@ endif()
 
 add_library(tensorcache_warnings INTERFACE)
 target_compile_options(tensorcache_warnings INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wold-style-cast
-  -Woverloaded-virtual -Wcast-qual $<$<BOOL:${TENSORCACHE_WARNINGS_AS_ERRORS}>:-Werror>)
+  -Woverloaded-virtual -Wcast-qual
+  $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety$<SEMICOLON>-Wthread-safety-beta$<SEMICOLON>-Werror=thread-safety$<SEMICOLON>-Werror=thread-safety-beta> $<$<BOOL:${TENSORCACHE_WARNINGS_AS_ERRORS}>:-Werror>)
 
 # tensorcache_component(NAME [SOURCES...] [USES targets...]): the folder src/WING/NAME as the static library tc_NAME. Without sources: headers only.
 function(tensorcache_component name)
