@@ -38,7 +38,8 @@ std::optional<Url> parse_url(std::string_view text) {
   }
   url.port = place.empty() ? (url.tls ? "443" : "80") : place.substr(1);
   const auto digit = [](unsigned char c) { return std::isdigit(c) != 0; };
-  const bool good_port = !url.port.empty() && url.port.size() <= 5 && std::all_of(url.port.begin(), url.port.end(), digit);
+  const bool number = !url.port.empty() && url.port.size() <= 5 && std::all_of(url.port.begin(), url.port.end(), digit);
+  const bool good_port = number && std::stoi(url.port) <= 65535;
   const bool odd = text.find_first_of(" ?#@") != std::string_view::npos;
   if (url.host.empty() || !good_port || odd) return std::nullopt;
   return url;

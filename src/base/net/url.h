@@ -16,7 +16,8 @@ struct Url {
   [[nodiscard]] std::string authority() const;
 };
 
-// "http://127.0.0.1:8080", "https://example.org/api", with or without a "/v1" at the end. Nothing if it is none of these.
+// "http://127.0.0.1:8080", "https://example.org/api", with or without a "/v1" at the end. Nothing
+// if it is none of these.
 [[nodiscard]] std::optional<Url> parse_url(std::string_view text);
 
 }   // namespace tensorcache::net

@@ -23,7 +23,8 @@ TEST(Url, PartsAndDefaults) {
 }
 
 TEST(Url, WhatIsNoneIsRefused) {
-  for (const char* wrong : {"", "127.0.0.1:8080", "ftp://x", "http://", "http://:80", "http://x:port", "http://[::1", "http://x y", "http://u@x"}) {
+  for (const char* wrong :
+       {"", "127.0.0.1:8080", "ftp://x", "http://", "http://:80", "http://x:port", "http://x:65536", "http://[::1", "http://x y", "http://u@x"}) {
     EXPECT_FALSE(parse_url(wrong)) << wrong;
   }
 }
