@@ -3,18 +3,15 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/io_context.hpp>
 #include <boost/json.hpp>
 
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <fstream>
 #include <random>
 #include <stdexcept>
 
-#include "tools/loadgen/client.h"
+#include "base/net/http_client.h"
 
 namespace tensorcache::commands {
 namespace {
@@ -65,27 +62,16 @@ Deleted delete_through(const Serving& serving, const std::string& api_key, const
   const std::string& url = serving.url;
   const std::optional<net::Url> where = net::parse_url(url);
   if (!where) throw std::runtime_error(url + ": is not a server's address");
-  boost::asio::io_context io;
-  loadgen::Headers headers;
-  if (!serving.store_id.empty()) headers.emplace_back("TensorCache-Store", serving.store_id);
-  if (!api_key.empty()) headers.emplace_back("Authorization", "Bearer " + api_key);
-  const loadgen::Endpoints endpoints = loadgen::resolve(io, *where);
-  loadgen::Client client(io, endpoints, *where, headers);
-  std::string body, error;
-  int status = 0;
-  // GCC 12 miscompiles some temporaries within a co_await expression.
-  const std::string path = query.empty() ? "/cache" : "/cache?" + query;
-  const auto ask = [&]() -> boost::asio::awaitable<void> {
-    body = co_await client.remove(path, loadgen::Client::Clock::now() + kPatience, status, error);
-  };
-  boost::asio::co_spawn(io, ask(), [](std::exception_ptr failure) {
-    if (failure) std::rethrow_exception(failure);
-  });
-  io.run();
-  if (!error.empty()) throw std::runtime_error(url + ": " + error);
+  net::Request request{.method = "DELETE", .target = query.empty() ? "/cache" : "/cache?" + query};
+  request.timeouts = net::Timeouts{.first_byte = kPatience, .between_bytes = kPatience, .total = kPatience};
+  if (!serving.store_id.empty()) request.headers.emplace_back("TensorCache-Store", serving.store_id);
+  if (!api_key.empty()) request.headers.emplace_back("Authorization", "Bearer " + api_key);
+  const auto response = net::send_blocking(*where, {}, request);
+  if (!response) throw std::runtime_error(url + ": " + response.error().text);
   boost::system::error_code failed;
-  const boost::json::value reply = boost::json::parse(body, failed);
-  if (failed || status != 200) throw std::runtime_error(url + ": " + (failed ? "HTTP " + std::to_string(status) : message_of(reply)));
+  const boost::json::value reply = boost::json::parse(response->body, failed);
+  if (failed || response->status != 200)
+    throw std::runtime_error(url + ": " + (failed ? "HTTP " + std::to_string(response->status) : message_of(reply)));
   const boost::json::value* removed = reply.find_pointer("/removed", failed);
   if (removed == nullptr) throw std::runtime_error(url + ": is no TensorCache server");
   return {removed->to_number<std::uint64_t>(), reply.find_pointer("/on_disk", failed) == nullptr};

@@ -1,48 +1,35 @@
-// One keep-alive HTTP/1.1 connection to the server under test.
+// Asks the server under test, over kept connections, and measures its answers.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/io_context.hpp>
-#include <boost/asio/ip/tcp.hpp>
-#include <chrono>
-#include <memory>
-#include <string>
-#include <utility>
-#include <vector>
 
+#include <chrono>
+#include <string>
+
+#include "base/core/result.h"
+#include "base/net/http_client.h"
 #include "tools/loadgen/measure.h"
-#include "base/net/url.h"
 
 namespace tensorcache::loadgen {
 
-using Headers = std::vector<std::pair<std::string, std::string>>;
-using Endpoints = boost::asio::ip::tcp::resolver::results_type;
-
-// Throws std::runtime_error that names the host.
-[[nodiscard]] Endpoints resolve(boost::asio::io_context& io, const net::Url& url);
-
+// THREADS: the one that runs `io`. Calls may overlap; each has a connection of its own.
 class Client {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `endpoints`, `url` and `headers` must outlive this.
-  Client(boost::asio::io_context& io, const Endpoints& endpoints, const net::Url& url, const Headers& headers);
-  ~Client();
-  Client(const Client&) = delete;
-  Client& operator=(const Client&) = delete;
+  // `headers` are sent with each request. Throws std::runtime_error that names the host if it has no address.
+  Client(boost::asio::io_context& io, const net::Url& url, net::Headers headers);
 
-  // Posts `body` and reads the reply into `sample`; whatever goes wrong is its `error`. Connects first if it must: that time counts.
+  // Posts `body` and reads the reply into `sample`; whatever goes wrong is its `error`. Connects first if it must: that
+  // time counts.
   boost::asio::awaitable<void> chat(const std::string& body, Clock::time_point deadline, Sample& sample);
 
-  // The reply's body, or an empty one with `error` set.
-  boost::asio::awaitable<std::string> get(std::string path, Clock::time_point deadline, std::string& error);
-
-  // Sends a DELETE. The reply's body whatever its status, or an empty one with `error` set.
-  boost::asio::awaitable<std::string> remove(std::string path, Clock::time_point deadline, int& status, std::string& error);
+  // RETURNS: the body of a reply with status 200, or what went wrong.
+  boost::asio::awaitable<tensorcache::Result<std::string, std::string>> get(const std::string& path, Clock::time_point deadline);
 
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  net::HttpClient http_;
 };
 
 }   // namespace tensorcache::loadgen

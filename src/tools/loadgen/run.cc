@@ -6,7 +6,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <boost/json.hpp>
-#include <memory>
 #include <optional>
 #include <stdexcept>
 
@@ -35,10 +34,9 @@ class Runner {
       : workload_(workload), options_(options), progress_(progress) {
     const auto url = net::parse_url(options.url);
     if (!url) throw std::runtime_error(options.url + " is not a URL such as http://127.0.0.1:8080");
-    url_ = *url;
-    endpoints_ = resolve(io_, url_);
-    headers_ = options.headers;
-    if (!options.api_key.empty()) headers_.emplace_back("Authorization", "Bearer " + options.api_key);
+    net::Headers headers = options.headers;
+    if (!options.api_key.empty()) headers.emplace_back("Authorization", "Bearer " + options.api_key);
+    client_.emplace(io_, *url, std::move(headers));
     if (!options.extra_body.empty()) extra_ = boost::json::parse(options.extra_body).as_object();
     for (const std::string& system : workload.system) {
       sessions_.emplace_back();
@@ -65,21 +63,22 @@ class Runner {
   }
 
   std::string first_model() {
-    std::string body, error;
-    Client client(io_, endpoints_, url_, headers_);
-    asio::co_spawn(io_, list_models(client, body, error), asio::detached);
+    std::optional<tensorcache::Result<std::string, std::string>> body;
+    asio::co_spawn(io_, list_models(body), asio::detached);
     drain("connecting");
-    if (!error.empty()) throw std::runtime_error(options_.url + "/v1/models: " + error);
+    if (!*body) throw std::runtime_error(options_.url + "/v1/models: " + body->error());
     boost::system::error_code failed;
-    const boost::json::value reply = boost::json::parse(body, failed);
+    const boost::json::value reply = boost::json::parse(**body, failed);
     const boost::json::value* id = failed ? nullptr : reply.find_pointer("/data/0/id", failed);
     if (id == nullptr || !id->is_string()) throw std::runtime_error(options_.url + "/v1/models: lists no model");
     return std::string(id->get_string().data(), id->get_string().size());
   }
 
-  asio::awaitable<void> list_models(Client& client, std::string& body, std::string& error) {
+  asio::awaitable<void> list_models(std::optional<tensorcache::Result<std::string, std::string>>& body) {
     constexpr std::chrono::seconds kLimit{10};
-    body = co_await client.get("/v1/models", std::min(Clock::now() + kLimit, end_), error);
+    const std::string path = "/v1/models";
+    tensorcache::Result<std::string, std::string> got = co_await client_->get(path, std::min(Clock::now() + kLimit, end_));
+    body.emplace(std::move(got));
   }
 
   void run_phase(std::size_t index) {
@@ -119,7 +118,6 @@ class Runner {
   }
 
   asio::awaitable<void> work(const Phase& phase, std::size_t first_sample) {
-    std::unique_ptr<Client> client = take_client();
     while (next_ < phase.turns.size()) {
       const std::size_t at = next_++;
       const Turn& turn = phase.turns[at];
@@ -129,13 +127,12 @@ class Runner {
         asio::steady_timer timer(io_, start);
         co_await timer.async_wait(asio::use_awaitable);
       }
-      co_await take_turn(*client, turn, sample);
+      co_await take_turn(turn, sample);
       ++done_;
     }
-    idle_.push_back(std::move(client));
   }
 
-  asio::awaitable<void> take_turn(Client& client, const Turn& turn, Sample& sample) {
+  asio::awaitable<void> take_turn(const Turn& turn, Sample& sample) {
     Session& session = sessions_[turn.session];
     sample.turn = session.turns++;
     if (session.failed) {
@@ -150,7 +147,7 @@ class Runner {
     session.messages.push_back(message("user", turn.user));
     const std::string body = request_body(session, turn);
     const Clock::time_point deadline = std::min(Clock::now() + options_.timeout, end_);
-    co_await client.chat(body, deadline, sample);
+    co_await client_->chat(body, deadline, sample);
     session.failed = !sample.error.empty();
     const std::string* answer = &sample.text;
     if (options_.history != nullptr) {
@@ -175,23 +172,13 @@ class Runner {
     return boost::json::serialize(body);
   }
 
-  std::unique_ptr<Client> take_client() {
-    if (idle_.empty()) return std::make_unique<Client>(io_, endpoints_, url_, headers_);
-    std::unique_ptr<Client> client = std::move(idle_.back());
-    idle_.pop_back();
-    return client;
-  }
-
   const Workload& workload_;
   const RunOptions& options_;
   const std::function<void(const ProgressReport&)>& progress_;
   asio::io_context io_{1};
-  net::Url url_;
-  Endpoints endpoints_;
-  Headers headers_;
+  std::optional<Client> client_;
   boost::json::object extra_;
   std::vector<Session> sessions_;
-  std::vector<std::unique_ptr<Client>> idle_;   // connections are kept from phase to phase
   Result result_;
   Clock::time_point end_, phase_start_;
   std::size_t next_ = 0, done_ = 0;
