@@ -75,6 +75,21 @@ class Cache {
   // `of`: how long the chain is that `chain` is the beginning of, for the policy and the counters; 0: as long as that.
   [[nodiscard]] PrefixMatch match(std::span<const Key> chain, Tiers tiers = Tiers::kAll, std::size_t of = 0);
 
+  // get() of what is in memory that counts no miss: for a caller that asks the tiers below next.
+  [[nodiscard]] Handle find(const Key& key);
+
+  // match() in two halves, in memory only, for a caller that prepares work before it begins.
+  // pin() finds and pins the run; it counts nothing and tells the policy nothing. Cost: one look-up.
+  [[nodiscard]] PrefixMatch pin(std::span<const Key> chain);
+  // Extends a run by the first of `keys` that is stored right behind it.
+  // RETURNS its place in `keys`; nothing, and an unchanged run, if none is stored. Cost: one look-up.
+  [[nodiscard]] std::optional<std::size_t> pin_next(PrefixMatch& run, std::span<const Key> keys);
+  // Counts a pinned run and touches it, as match() does. `of` as there; an empty run counts misses.
+  void use(const PrefixMatch& run, std::size_t of = 0);
+
+  // True if there is a tier below the memory, as a disk: then peek() and load() may find more than pin().
+  [[nodiscard]] bool has_lower_tiers() const;
+
   // Says that a chain will not be used again soon, as at the end of a conversation: of its end, what nothing else is chained behind goes
   // next when room is needed. In memory only.
   void demote(std::span<const Key> chain);

@@ -35,7 +35,7 @@ class LlamaEngine final : public engine::Engine {
     door_->engine = this;
     preparing_ = std::thread([this] { prepare_loop(); });
     computing_ = std::thread([this] { compute_loop(); });
-    if (options_.prefix_cache) warming_ = std::jthread([this](const std::stop_token& stop) { warm_up(stop); });
+    if (options_.prefix_cache && options_.warm_up) warming_ = std::jthread([this](const std::stop_token& stop) { warm_up(stop); });
   }
 
   ~LlamaEngine() override { stop(std::chrono::steady_clock::now()); }
@@ -63,7 +63,8 @@ class LlamaEngine final : public engine::Engine {
   void prepare_loop();
   [[nodiscard]] bool prepare_or_fail(Sequence& sequence);
   [[nodiscard]] bool prepare(Sequence& sequence);
-  [[nodiscard]] bool load(const SequencePtr& sequence);
+  [[nodiscard]] bool find_prefix(const SequencePtr& sequence);
+  void take_loaded(const SequencePtr& sequence);
   [[nodiscard]] std::chrono::milliseconds time_to_compute(std::size_t tokens) const;
   void hand_over(SequencePtr sequence);
   void compute_loop();
@@ -73,7 +74,7 @@ class LlamaEngine final : public engine::Engine {
   const LlamaOptions options_;
   LlamaModel model_;
   Cache& cache_;
-  PrefixStore store_;     // context thread only, after construction; longest() anywhere
+  PrefixStore store_;     // context thread only, after construction; find() and missing() anywhere
   Scheduler scheduler_;   // context thread only
   engine::EngineInfo info_;
 
@@ -193,7 +194,7 @@ void LlamaEngine::prepare_loop() {
       }
       sequence->sink->on_accepted();
     }
-    if (!load(sequence)) hand_over(std::move(sequence));
+    if (!find_prefix(sequence)) hand_over(std::move(sequence));
   }
 }
 
@@ -208,23 +209,34 @@ void LlamaEngine::hand_over(SequencePtr sequence) {
   changed_.notify_all();
 }
 
-// Whether the prompt's prefix comes from disk first: only where that is expected to be faster than computing it, and no longer than that.
-bool LlamaEngine::load(const SequencePtr& sequence) {
+// Extends the sequence's prefix by what was loaded. The load may have ended early: then the prefix is looked up once more in its turn.
+void LlamaEngine::take_loaded(const SequencePtr& sequence) {
+  const auto tokens = sequence->reusable_tokens();
+  sequence->prefix = store_.find(*sequence->chain, tokens);
+  if (sequence->prefix.blocks < sequence->reusable().size()) sequence->prefix.as_of = 0;
+  hand_over(sequence);
+}
+
+// Finds the prompt's stored prefix. True if more of it comes from disk first: only where that is expected to be faster than computing it, and
+// no longer than that.
+bool LlamaEngine::find_prefix(const SequencePtr& sequence) {
   if (!info_.prefix_reuse || sequence->cancelled.load(std::memory_order_relaxed)) return false;
   const auto tokens = sequence->reusable_tokens();
   if (tokens.empty()) return false;
-  auto prefix = store_.longest(*sequence->chain, tokens, Tiers::kAll);
-  if (!prefix.partial) {   // right after a start nobody knows yet what is there
-    const auto all = sequence->reusable();
-    prefix.keys.assign(all.begin(), all.end());
+  sequence->prefix = store_.find(*sequence->chain, tokens);
+  if (!cache_.has_lower_tiers()) return false;
+  try {
+    std::vector<Key> keys = store_.missing(sequence->prefix, *sequence->chain, tokens);
+    if (keys.empty()) return false;
+    const std::size_t blocks = keys.size() - sequence->prefix.blocks;
+    const auto patience = time_to_compute(blocks * static_cast<std::size_t>(block_tokens(options_)));
+    return cache_.load(std::move(keys), patience, [door = door_, sequence] {
+      const std::lock_guard lock(door->mutex);
+      if (door->engine != nullptr) door->engine->take_loaded(sequence);
+    });
+  } catch (const std::bad_alloc&) {   // then what is in memory has to do
+    return false;
   }
-  const std::size_t missing = prefix.keys.size() - cache_.peek(prefix.keys, Tiers::kMemoryOnly);
-  if (missing == 0) return false;
-  const auto patience = time_to_compute(missing * static_cast<std::size_t>(block_tokens(options_)));
-  return cache_.load(std::move(prefix.keys), patience, [door = door_, sequence] {
-    const std::lock_guard lock(door->mutex);
-    if (door->engine != nullptr) door->engine->hand_over(sequence);
-  });
 }
 
 std::chrono::milliseconds LlamaEngine::time_to_compute(std::size_t tokens) const {

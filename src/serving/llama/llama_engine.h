@@ -32,6 +32,7 @@ struct LlamaOptions {
   std::function<void(std::span<const Key> blocks, std::size_t input_tokens, std::size_t output_tokens)> record;
   int block_tokens = 0;   // tokens in a prefix block; 0: 32, or 64 with `deterministic`
   bool prefix_cache = true;
+  bool warm_up = true;                  // makes memory ready at start, behind the first requests
   bool deterministic = false;           // cold, warm and batched runs give the same bits (docs/decisions/0002)
   std::string fingerprint_cache_path;   // memoises the model file's digest by inode, size and times; empty: no memo
 };

@@ -14,6 +14,8 @@ namespace {
 // Of the cache's budget, what is made ready at start: as much as its pool of buffers keeps.
 constexpr std::uint64_t kWarmShare = 16;
 constexpr std::size_t kPageBytes = 4096;
+// Of the cache's budget, what the prefixes of waiting requests may pin.
+constexpr std::uint64_t kPinnedShare = 2;
 
 }   // namespace
 
@@ -117,38 +119,44 @@ PrefixStore::Piece PrefixStore::block(std::span<const Key> chain, std::size_t i)
 std::size_t PrefixStore::save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner) {
   last = std::min(last, chain.size());
   if (!usable() || first >= last) return 0;
-  std::size_t missing = first;
-  while (missing < last && cache_.contains(chain[missing], Tiers::kMemoryOnly)) ++missing;
+  const std::size_t stored = cache_.peek(chain.subspan(first, last - first), Tiers::kMemoryOnly);
   std::vector<Piece> pieces;
-  for (std::size_t i = missing; i < last; ++i) pieces.push_back(block(chain, i));
-  return missing - first + save_pieces(sequence, pieces, owner);
+  for (std::size_t i = first + stored; i < last; ++i) pieces.push_back(block(chain, i));
+  return stored + save_pieces(sequence, pieces, owner);
 }
 
-std::size_t PrefixStore::save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner) {
-  if (!usable()) return 0;
+PrefixStore::Saved PrefixStore::save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens,
+                                          std::uint64_t owner) {
+  Saved saved;
+  if (!usable()) return saved;
   const std::size_t full = tokens.size() / block_tokens_;
   const auto keys = chain.keys().first(full);
-  const std::size_t stored = this->stored(keys);
+  const std::size_t stored = cache_.peek(keys, Tiers::kMemoryOnly);
+  saved.stored.assign(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(stored));
   std::vector<Piece> pieces;
   for (std::size_t i = stored; i < full; ++i) pieces.push_back(block(keys, i));
   const auto rest = tokens.subspan(full * block_tokens_);
   if (partial_blocks_ && !rest.empty()) {
-    const Key key = chain.partial_key(full, rest);
-    if (!cache_.contains(key, Tiers::kMemoryOnly)) {
-      pieces.push_back({key, full > 0 ? std::optional(keys.back()) : std::nullopt, full * block_tokens_, rest.size()});
-    }
+    const Piece end{chain.partial_key(full, rest), full > 0 ? std::optional(keys.back()) : std::nullopt, full * block_tokens_, rest.size()};
+    const bool known = pieces.empty() && cache_.contains(end.key, Tiers::kMemoryOnly);
+    if (known) saved.stored.push_back(end.key);
+    if (!known) pieces.push_back(end);
   }
   // Reading a state costs by its cells: drop those that are stored already.
   if (!pieces.empty() && stored > 0) {
     llama_memory_seq_rm(llama_get_memory(model_.context()), sequence, 0, static_cast<llama_pos>(stored * block_tokens_));
   }
-  return save_pieces(sequence, pieces, owner);
+  saved.blocks = save_pieces(sequence, pieces, owner);
+  for (const Piece& piece : std::span(pieces).first(saved.blocks)) saved.stored.push_back(piece.key);
+  return saved;
 }
 
 std::size_t PrefixStore::save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner) {
   if (pieces.empty()) return 0;
   try {
-    return try_save_pieces(sequence, pieces, owner);
+    const std::size_t saved = try_save_pieces(sequence, pieces, owner);
+    if (saved > 0) ++changes_;
+    return saved;
   } catch (const std::bad_alloc&) {
     spdlog::error("no memory to store a prefix");
     return 0;
@@ -178,35 +186,86 @@ std::size_t PrefixStore::try_save_pieces(llama_seq_id sequence, std::span<const 
   return pieces.size();
 }
 
-PrefixStore::Prefix PrefixStore::longest(const prefix::BlockChain& chain, std::span<const llama_token> tokens, Tiers tiers) const {
-  Prefix found;
-  if (!usable()) return found;
-  const auto keys = chain.keys().first(std::min(chain.keys().size(), tokens.size() / block_tokens_));
-  const std::size_t blocks = cache_.peek(keys, tiers);
-  found.keys.assign(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(blocks));
-  found.tokens = blocks * block_tokens_;
-  const auto rest = tokens.subspan(found.tokens);
-  for (std::size_t n = partial_blocks_ ? std::min(rest.size(), block_tokens_ - 1) : 0; n > 0; --n) {
-    const Key key = chain.partial_key(blocks, rest.first(n));
-    if (!cache_.contains(key, tiers)) continue;
-    found.keys.push_back(key);
-    found.tokens += n;
-    found.partial = true;
-    break;
-  }
-  return found;
+std::span<const Key> PrefixStore::full_blocks(const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
+  return chain.keys().first(std::min(chain.keys().size(), tokens.size() / block_tokens_));
 }
 
-std::size_t PrefixStore::restore(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens) {
+// Of the partial blocks that may follow the first `blocks` full ones, the longest first.
+std::vector<Key> PrefixStore::partial_keys(const prefix::BlockChain& chain, std::span<const llama_token> tokens, std::size_t blocks) const {
+  std::vector<Key> keys;
+  const auto rest = tokens.subspan(blocks * block_tokens_);
+  const std::size_t longest = partial_blocks_ ? std::min(rest.size(), block_tokens_ - 1) : 0;
+  keys.reserve(longest);
+  for (std::size_t n = longest; n > 0; --n) keys.push_back(chain.partial_key(blocks, rest.first(n)));
+  return keys;
+}
+
+void PrefixStore::find_blocks(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
+  prefix.as_of = changes_.load();   // before the look-up: what is stored meanwhile is looked up again
+  prefix.pinned = cache_.pin(full_blocks(chain, tokens));
+  prefix.blocks = prefix.pinned.size();
+  prefix.tokens = prefix.blocks * block_tokens_;
+  prefix.end_known = false;
+}
+
+void PrefixStore::find_end(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
+  prefix.end_known = true;
+  const std::vector<Key> keys = partial_keys(chain, tokens, prefix.blocks);
+  if (keys.empty()) return;
+  if (const auto at = cache_.pin_next(prefix.pinned, keys)) prefix.tokens += keys.size() - *at;
+}
+
+// False: waiting requests pin enough already.
+bool PrefixStore::take_share(StoredPrefix& prefix) const {
+  if (prefix.pinned.empty()) return true;
+  const std::uint64_t bytes = prefix.pinned.size() * block_bytes();
+  prefix.share = std::shared_ptr<void>(nullptr, [total = shared_out_bytes_, bytes](void*) { *total -= bytes; });
+  return (*shared_out_bytes_ += bytes) <= cache_.stats().capacity_bytes / kPinnedShare;
+}
+
+StoredPrefix PrefixStore::find(const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
+  if (!usable()) return {};
+  try {
+    StoredPrefix prefix;
+    find_blocks(prefix, chain, tokens);
+    find_end(prefix, chain, tokens);
+    if (take_share(prefix)) return prefix;
+  } catch (const std::bad_alloc&) {   // then it is looked up when its turn comes
+  }
+  return {};
+}
+
+void PrefixStore::refresh(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
+  if (!usable() || prefix.as_of == changes_.load() || (prefix.as_of != 0 && prefix.tokens == tokens.size())) return;
+  find_blocks(prefix, chain, tokens);
+}
+
+std::vector<Key> PrefixStore::missing(const StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
+  const auto keys = full_blocks(chain, tokens);
+  std::size_t blocks = prefix.blocks;
+  if (blocks < keys.size()) blocks += cache_.peek(keys.subspan(blocks));
+  const auto leading = [&](std::size_t count) { return std::vector<Key>(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(count)); };
+  const auto rest = tokens.subspan(blocks * block_tokens_);
+  for (std::size_t n = partial_blocks_ ? std::min(rest.size(), block_tokens_ - 1) : 0; n > 0; --n) {
+    if (blocks * block_tokens_ + n <= prefix.tokens) return {};   // it is pinned already
+    const Key key = chain.partial_key(blocks, rest.first(n));
+    if (!cache_.contains(key)) continue;
+    std::vector<Key> run = leading(blocks);
+    run.push_back(key);
+    return run;
+  }
+  // Right after a start nobody knows yet what is there.
+  return prefix.blocks == keys.size() ? std::vector<Key>() : leading(keys.size());
+}
+
+std::size_t PrefixStore::restore(llama_seq_id sequence, StoredPrefix prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) {
   llama_memory_t memory = llama_get_memory(model_.context());
   llama_memory_seq_rm(memory, sequence, -1, -1);
   try {
-    const Prefix prefix = longest(chain, tokens, Tiers::kMemoryOnly);
-    const std::size_t chain_blocks = std::min(chain.keys().size(), tokens.size() / block_tokens_);
-    const PrefixMatch blocks = cache_.match(prefix.keys, Tiers::kMemoryOnly, chain_blocks);   // also where nothing is found: the policy learns of it
-    if (blocks.empty()) return 0;
-    const bool all = blocks.size() == prefix.keys.size();   // one may have gone meanwhile
-    const std::size_t restored = restore_run(sequence, blocks.blocks(), all ? prefix.tokens : blocks.size() * block_tokens_);
+    if (!prefix.end_known) find_end(prefix, chain, tokens);
+    cache_.use(prefix.pinned, full_blocks(chain, tokens).size());   // also where nothing is found: the policy learns of it
+    if (prefix.pinned.empty()) return 0;
+    const std::size_t restored = restore_run(sequence, prefix.pinned.blocks(), prefix.tokens);
     if (restored == 0) llama_memory_seq_rm(memory, sequence, -1, -1);
     return restored;
   } catch (const std::bad_alloc&) {

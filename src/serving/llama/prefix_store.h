@@ -3,7 +3,9 @@
 
 #include <llama.h>
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -11,13 +13,14 @@
 
 #include "serving/model/kv_format.h"
 #include "serving/llama/llama_model.h"
+#include "serving/llama/stored_prefix.h"
 #include "store/prefix/block_chain.h"
 #include "tensorcache/cache.h"
 
 namespace tensorcache::llama {
 
-// Belongs to the thread that owns the context. A sequence's state passes through memory that is charged to the cache's budget while it
-// is needed. Throws nothing: without memory a prefix is not stored, or not restored.
+// Belongs to the thread that owns the context, but for find() and missing(). A sequence's state passes through memory that is charged to the cache's
+// budget while it is needed. Throws nothing: without memory a prefix is not stored, or not restored.
 class PrefixStore {
  public:
   // Learns the layout of the model's state and proves it: a computed sequence is cut, joined into another sequence, read back and
@@ -36,35 +39,40 @@ class PrefixStore {
   std::size_t save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner);
 
   // Stores all of a sequence that ends here: what of `tokens` is not stored yet. Drops cells from the context.
-  std::size_t save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner);
-
-  // Says what is known of the future of what is stored of a sequence.
-  void advise(const prefix::BlockChain& chain, std::span<const llama_token> tokens, const Hints& hints) const {
-    cache_.advise(longest(chain, tokens, Tiers::kMemoryOnly).keys, hints);
-  }
-  // Says that no other turn will follow: what is this sequence's alone goes next.
-  void demote(const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
-    cache_.demote(longest(chain, tokens, Tiers::kMemoryOnly).keys);
-  }
-
-  // Replaces a sequence by the longest stored prefix of `tokens`. Returns how many tokens that is; 0 leaves the sequence empty.
-  std::size_t restore(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens);
-
-  // The keys of the longest stored prefix of `tokens`: full blocks, then perhaps a partial one. Any thread.
-  struct Prefix {
-    std::vector<Key> keys;
-    std::size_t tokens = 0;
-    bool partial = false;   // the last key's
+  struct Saved {
+    std::size_t blocks = 0;    // that were stored now
+    std::vector<Key> stored;   // the leading run of the sequence's blocks that is in memory now
   };
-  [[nodiscard]] Prefix longest(const prefix::BlockChain& chain, std::span<const llama_token> tokens, Tiers tiers) const;
+  Saved save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner);
+
+  // Says what is known of the future of the run that save_rest() left stored.
+  void advise(std::span<const Key> stored, const Hints& hints) const { cache_.advise(stored, hints); }
+  // Says that no other turn will follow: what is this sequence's alone goes next.
+  void demote(std::span<const Key> stored) const { cache_.demote(stored); }
+
+  // Finds and pins the longest prefix of `tokens` in memory. Two look-ups: full blocks, then a partial one. Pins of waiting requests hold at
+  // most half of the cache's budget: beyond that it finds nothing, and refresh() looks when the request's turn comes.
+  // THREADS: any.
+  [[nodiscard]] StoredPrefix find(const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
+  // Looks the full blocks up again if it has not found all of `tokens` and blocks were stored since it looked.
+  void refresh(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
+  // RETURNS the keys of the longest prefix of `tokens` in all tiers, for Cache::load; none if `prefix` is as long.
+  // REQUIRES: `prefix` is what find() returned. THREADS: any.
+  [[nodiscard]] std::vector<Key> missing(const StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
+
+  // Replaces a sequence by the stored prefix of `tokens`. RETURNS how many tokens that is; 0 leaves the sequence empty.
+  std::size_t restore(llama_seq_id sequence, StoredPrefix prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens);
 
   // Leaves memory for the first blocks and for one state in the cache's pool of buffers, so that no request waits for the system's fresh
   // pages: on a virtual machine these may take longer than reading the blocks from disk. Seconds; any thread.
   void warm_up(const std::stop_token& stop);
 
-  [[nodiscard]] std::size_t stored(std::span<const Key> chain) const { return cache_.peek(chain, Tiers::kMemoryOnly); }
-
  private:
+  [[nodiscard]] std::span<const Key> full_blocks(const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
+  [[nodiscard]] std::vector<Key> partial_keys(const prefix::BlockChain& chain, std::span<const llama_token> tokens, std::size_t blocks) const;
+  void find_blocks(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
+  void find_end(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
+  [[nodiscard]] bool take_share(StoredPrefix& prefix) const;
   [[nodiscard]] std::string prove_layout();
   [[nodiscard]] Reservation staging(std::size_t bytes);
   // The first `bytes` of the draft are the state; an empty draft if there is none, or no memory for it.
@@ -86,6 +94,8 @@ class PrefixStore {
   int window_tokens_ = 0;
   model::KvFormat format_;
   std::string note_;
+  std::atomic<std::uint64_t> changes_{1};   // one more after blocks were stored
+  const std::shared_ptr<std::atomic<std::uint64_t>> shared_out_bytes_ = std::make_shared<std::atomic<std::uint64_t>>(0);
 };
 
 }   // namespace tensorcache::llama

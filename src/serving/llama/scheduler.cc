@@ -100,7 +100,8 @@ void Scheduler::admit() {
 bool Scheduler::prefix_is_coming(Sequence& sequence) {
   const auto wanted = sequence.reusable();
   if (wanted.empty()) return false;
-  const std::size_t stored = store_.stored(wanted);
+  store_.refresh(sequence.prefix, *sequence.chain, sequence.reusable_tokens());
+  const std::size_t stored = sequence.prefix.blocks;
   std::size_t held = stored, coming = 0;
   Sequence* holder = nullptr;
   for (const auto& other : slots_) {
@@ -133,7 +134,8 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   s.started = Sequence::Clock::now();
   s.sampler.emplace(model_, *s.request, s.tokens);
   if (const auto tokens = s.reusable_tokens(); !tokens.empty()) {
-    const std::size_t restored = store_.restore(slot, *s.chain, tokens);
+    store_.refresh(s.prefix, *s.chain, tokens);
+    const std::size_t restored = store_.restore(slot, std::move(s.prefix), *s.chain, tokens);
     s.computed = s.cached = cost_.worth_taking_over(restored, s.prompt_tokens);
     const bool cut = s.cached == restored || llama_memory_seq_rm(llama_get_memory(model_.context()), slot, static_cast<llama_pos>(s.cached), -1);
     if (!cut) s.computed = s.cached = restored;
@@ -335,9 +337,10 @@ void Scheduler::release(Sequence& s) {
     if (s.chain && s.request->store_prefix) {
       const std::size_t tokens = storable_tokens(s);
       s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
-      stats_.blocks_saved += store_.save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
-      if (s.request->hints != Hints()) store_.advise(*s.chain, std::span(s.tokens).first(tokens), s.request->hints);
-      if (s.request->ends_conversation) store_.demote(*s.chain, std::span(s.tokens).first(tokens));
+      const PrefixStore::Saved saved = store_.save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
+      stats_.blocks_saved += saved.blocks;
+      if (s.request->hints != Hints()) store_.advise(saved.stored, s.request->hints);
+      if (s.request->ends_conversation) store_.demote(saved.stored);
     }
     llama_memory_seq_rm(memory, s.slot, -1, -1);
   }

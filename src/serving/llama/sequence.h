@@ -4,10 +4,13 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <algorithm>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "serving/llama/sampler.h"
+#include "serving/llama/stored_prefix.h"
 #include "serving/model/text_stream.h"
 #include "store/prefix/block_chain.h"
 
@@ -28,6 +31,7 @@ struct Sequence {
   std::vector<llama_token> tokens;   // of the prompt, then of the answer
   std::size_t prompt_tokens = 0;
   std::optional<prefix::BlockChain> chain;   // none: this request neither reuses nor leaves a prefix
+  StoredPrefix prefix;                       // of the prompt: found when it is prepared, consumed when it gets its slot
   std::uint64_t owner = 0;
 
   llama_seq_id slot = -1;

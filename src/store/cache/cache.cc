@@ -153,6 +153,16 @@ PrefixMatch Cache::match(std::span<const Key> chain, Tiers tiers, std::size_t of
   return tier_->match(chain, std::max(chain.size(), of));
 }
 
+Handle Cache::find(const Key& key) { return tier_->get(key, memory::MemoryTier::Count::kHits); }
+
+PrefixMatch Cache::pin(std::span<const Key> chain) { return tier_->pin(chain); }
+
+std::optional<std::size_t> Cache::pin_next(PrefixMatch& run, std::span<const Key> keys) { return tier_->pin_next(run, keys); }
+
+void Cache::use(const PrefixMatch& run, std::size_t of) { tier_->use(run, std::max(run.size(), of)); }
+
+bool Cache::has_lower_tiers() const { return lower_ != nullptr; }
+
 void Cache::demote(std::span<const Key> chain) { tier_->demote(chain); }
 
 void Cache::advise(std::span<const Key> chain, const Hints& hints) {

@@ -241,7 +241,7 @@ Handle MemoryTier::detached(std::span<const std::byte> value, const PutOptions& 
 }
 
 Handle MemoryTier::get(const Key& key, Count count) {
-  const std::uint64_t counted = count == Count::kYes ? 1 : 0;
+  const std::uint64_t hits = count == Count::kNo ? 0 : 1, misses = count == Count::kYes ? 1 : 0;
   Handle handle;
   bool expired = false, full = false;
   {
@@ -252,10 +252,10 @@ Handle MemoryTier::get(const Key& key, Count count) {
       expired = entry != nullptr && is_expired(*entry);
     } while (entry != nullptr && !expired && !entry->state.acquire(kPin));
     if (entry == nullptr || expired) {
-      section.count(0, counted);
+      section.count(0, misses);
     } else {
       handle = Handle(this, entry);
-      section.count(counted, 0);
+      section.count(hits, 0);
       entry->hits.store(entry->hits.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       full = note_use(*entry, section);
     }
@@ -330,6 +330,53 @@ PrefixMatch MemoryTier::match(std::span<const Key> chain, std::size_t of) {
   if (full) settle_if_free();
   if (found.expired) expire(chain[found.length]);
   return run;
+}
+
+PrefixMatch MemoryTier::pin(std::span<const Key> chain) {
+  PrefixMatch run;
+  Found found;
+  {
+    const Readers::Section section(readers_);
+    do {
+      found = longest(chain);
+    } while (found.last != nullptr && !found.last->state.acquire(kPin));
+    if (found.last != nullptr) run = PrefixMatch(Handle(this, found.last), found.length);
+  }
+  if (found.expired) expire(chain[found.length]);
+  return run;
+}
+
+std::optional<std::size_t> MemoryTier::pin_next(PrefixMatch& run, std::span<const Key> keys) {
+  Handle next;
+  std::size_t at = 0;
+  {
+    const Readers::Section section(readers_);
+    for (; at < keys.size() && !next; ++at) {
+      Entry* entry = find(keys[at]);
+      const bool behind = entry != nullptr && (run.empty() ? !entry->has(kChained) : entry->above() == run.last_.entry_);
+      if (behind && !is_expired(*entry) && entry->state.acquire(kPin)) next = Handle(this, entry);
+    }
+  }
+  if (!next) return std::nullopt;
+  run = PrefixMatch(std::move(next), run.size() + 1);   // its parent's pin goes outside the section
+  return at - 1;
+}
+
+// A note is collected before what it names is freed only if it was not gone in this section: a second pin tells.
+void MemoryTier::use(const PrefixMatch& run, std::size_t of) {
+  if (of == 0) return;
+  constexpr std::size_t kMost = std::numeric_limits<std::uint32_t>::max();
+  Handle held;
+  bool full = false;
+  {
+    Readers::Section section(readers_);
+    Entry* last = run.last_.entry_;
+    if (last != nullptr && last->state.acquire(kPin)) held = Handle(this, last);
+    section.count(run.size(), of - run.size());
+    const std::size_t length = held ? run.size() : 0;
+    full = section.note({held.entry_, static_cast<std::uint32_t>(std::min(length, kMost)), static_cast<std::uint32_t>(std::min(of, kMost))});
+  }
+  if (full) settle_if_free();
 }
 
 // Calls `with` for the run's entries that the policy holds, from its first to its last; `only_end`: for those at its end that nothing else is

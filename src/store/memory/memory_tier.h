@@ -61,10 +61,13 @@ class MemoryTier {
   // A value of no key and outside the budget, for a caller who must get it although it does not fit.
   [[nodiscard]] Handle detached(std::span<const std::byte> value, const PutOptions& options);
 
-  enum class Count : bool { kNo, kYes };
+  enum class Count : std::uint8_t { kNo, kYes, kHits };   // kHits: no misses
   [[nodiscard]] Handle get(const Key& key, Count count);
   [[nodiscard]] Handle share(const Handle& handle);
   [[nodiscard]] PrefixMatch match(std::span<const Key> chain, std::size_t of);
+  [[nodiscard]] PrefixMatch pin(std::span<const Key> chain);
+  [[nodiscard]] std::optional<std::size_t> pin_next(PrefixMatch& run, std::span<const Key> keys);
+  void use(const PrefixMatch& run, std::size_t of);
   void demote(std::span<const Key> chain);
   void advise(std::span<const Key> chain, const Hints& hints);
   [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
@@ -87,6 +90,10 @@ class MemoryTier {
   // A stored value's, as long as the handle holds it.
   [[nodiscard]] static const Entry& entry_of(const Handle& handle) { return *handle.entry_; }
   [[nodiscard]] static Key key_of(const Reservation& draft) { return draft.entry_->key(); }
+  // The tier whose value a handle holds.
+  [[nodiscard]] static const MemoryTier& tier_of(const Handle& handle) { return *handle.tier_; }
+  // Look-ups so far: each read section is one. For tests that count them.
+  [[nodiscard]] std::uint64_t read_sections() const { return readers_.sections(); }
   // Removed or evicted since the handle was made.
   [[nodiscard]] static bool is_gone(const Handle& handle) { return handle.entry_->has(kGone); }
 

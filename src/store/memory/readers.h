@@ -82,6 +82,8 @@ class Readers {
 
   [[nodiscard]] std::uint64_t hits() const { return sum(&Slot::hits); }
   [[nodiscard]] std::uint64_t misses() const { return sum(&Slot::misses); }
+  // Sections that have ended, without those in which uses were collected.
+  [[nodiscard]] std::uint64_t sections() const { return sum(&Slot::turn) / 2 - collected_.load(std::memory_order_relaxed); }
 
  private:
   // What the policy will touch, all at once rather than one wait after the other.
@@ -99,8 +101,9 @@ class Readers {
   [[nodiscard]] static bool is_empty(const Slot& slot) { return (slot.turn.load() & 1) == 0 && slot.used.load(std::memory_order_relaxed) == 0; }
   // False: somebody has it.
   template <class Tell>
-  [[nodiscard]] static bool collect(Slot& slot, const Tell& tell) {
+  [[nodiscard]] bool collect(Slot& slot, const Tell& tell) {
     if (!try_take(slot)) return false;
+    collected_.store(collected_.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);   // under the policy's lock
     // Told outside the slot: a reader must not wait for the policy.
     const std::uint32_t used = slot.used.load(std::memory_order_relaxed);
     std::array<Use, kUses> uses;
@@ -127,7 +130,8 @@ class Readers {
     return sum;
   }
 
-  std::atomic<std::size_t> used_slots_{0};   // those from here on were never taken
+  std::atomic<std::uint64_t> collected_{0};   // slots taken by collect()
+  std::atomic<std::size_t> used_slots_{0};    // those from here on were never taken
   std::array<Slot, kSlots> slots_;
 };
 
