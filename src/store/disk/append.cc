@@ -15,7 +15,7 @@ constexpr std::uint64_t kBytesOfRecord = sizeof(Located) + kSummaryEntryBytes;  
 }   // namespace
 
 std::size_t DiskTier::most_records() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return std::clamp<std::uint64_t>(index_limit_ / kShareOfIndex / kBytesOfRecord, kFreeRecords, kMaxRecords);
 }
 
@@ -115,16 +115,15 @@ int DiskTier::append_piece(std::span<const RecordHeader> headers, std::span<cons
     return error;
   }
   log_.records.insert(log_.records.end(), located.begin(), located.end());
-  const std::lock_guard lock(mutex_);
-  used_ += offset - log_.end;
+  const MutexLock lock(mutex_);
   counters_.written_bytes += offset - log_.end;
-  Segment& segment = segments_.at(log_.segment);
-  segment.file_bytes = offset;
+  Segment& segment = catalog_.segments().at(log_.segment);
+  catalog_.segments().set_file_bytes(log_.segment, offset);
   for (const RecordHeader& header : headers) {
     if (header.type == RecordType::kValue) segment.saw(header.created_unix_ms);
   }
   log_.end = offset;
-  health_.pause = {};
+  health_.wrote();
   return 0;
 }
 
@@ -141,8 +140,8 @@ void DiskTier::erase_unlisted(std::span<const Place> places) {
     }
   }
   if (!broken() && erase_records(places)) return;
-  const std::lock_guard lock(mutex_);
-  for (const Place& place : places) unlist_locked(place.segment, 1);
+  const MutexLock lock(mutex_);
+  for (const Place& place : places) catalog_.segments().add_unlisted(place.segment, 1);
 }
 
 }   // namespace tensorcache::disk

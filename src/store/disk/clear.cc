@@ -11,12 +11,11 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::uint64_t kMaxErased = 262'144;   // places of removed records that wait; 12 bytes each
-constexpr Index::Id kSlice = 4096;              // entries of one look under the mutex
-constexpr std::size_t kMaxAtOnce = 1024;        // that are erased under it
-constexpr std::size_t kRecordsAtOnce = 256;     // that are looked up under it
-constexpr std::size_t kMaxTimed = 32;           // selections by age that wait or are being overwritten: as many as a class has free bits
-constexpr std::uint64_t kMaxWipes = 4096;       // selections of any kind
+constexpr Index::Id kSlice = 4096;            // entries of one look under the mutex
+constexpr std::size_t kMaxAtOnce = 1024;      // that are erased under it
+constexpr std::size_t kRecordsAtOnce = 256;   // that are looked up under it
+constexpr std::size_t kMaxTimed = 32;         // selections by age that wait or are being overwritten: as many as a class has free bits
+constexpr std::uint64_t kMaxWipes = 4096;     // selections of any kind
 // Between slices: who waits for the mutex would not get it from a thread that takes it again at once.
 constexpr std::chrono::microseconds kPause{50};
 
@@ -45,8 +44,8 @@ struct DiskTier::Walk {
 
 std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwhile) {
   std::list<Removal> removal(1);
-  std::list<Clearing> clearing(1);
-  clearing.front() = {what, UINT64_MAX};
+  std::list<RemovalLedger::Clearing> clearing(1);
+  clearing.front().what = what;
   Removal& front = removal.front();
   front.type = RecordType::kClearOwner;
   front.what = std::move(what);
@@ -54,20 +53,14 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
   const std::lock_guard one_at_a_time(clearing_mutex_);
   bool everything = front.what.is_everything();
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const bool timed = front.what.until_unix_ms.has_value();
-    const bool too_many = waiting_removals_locked() >= kMaxRemovals || counters_.pending_wipes >= kMaxWipes ||
-                          (timed && selections_.size() + timed_wipes_ >= kMaxTimed);
+    const bool too_many = ledger_.is_full() || counters_.pending_wipes >= kMaxWipes || (timed && ledger_.selections() + timed_wipes_ >= kMaxTimed);
     if (too_many && !everything) ++counters_.collapsed_logs;
     everything = everything || too_many;
     if (!everything) {
-      if (timed) choose_segments(walk);
-      // From here on nothing that matches gets an entry or another place.
-      if (front.what.is_an_owner()) {
-        clearings_[*front.what.owner] = UINT64_MAX;
-      } else {
-        selections_.splice(selections_.end(), clearing);
-      }
+      if (timed) choose_segments_locked(walk);
+      ledger_.begin_clear(front.what, clearing);
       ++clearing_walks_;
     }
   }
@@ -79,19 +72,14 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
     erase_of_class(walk);   // of what could not be read
   }
   const auto finish = [&]() noexcept {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     --clearing_walks_;
     changed_.notify_all();
     std::vector<Place>& erased = front.erased;
-    if (erased_waiting_ + erased.size() > kMaxErased) erased.resize(kMaxErased - std::min(erased_waiting_, kMaxErased));
+    if (erased.size() > ledger_.places_left()) erased.resize(ledger_.places_left());
     front.complete = erased.size() == walk.gone;
     front.chained = walk.chained;
-    // Not there any more: everything was cleared meanwhile.
-    if (front.what.is_an_owner()) {
-      if (const auto mine = clearings_.find(*front.what.owner); mine != clearings_.end()) mine->second = next_number_;
-    } else {
-      for (Clearing& each : selections_) each.number = std::min(each.number, next_number_);   // it is the only one without a number
-    }
+    ledger_.end_clear(front.what);
     enqueue_locked(removal);
   };
   run_then(meanwhile, finish);
@@ -99,19 +87,19 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
 }
 
 // By what is known of each segment. The last one goes on growing.
-void DiskTier::choose_segments(Walk& walk) {
-  walk.whole.reserve(segments_.size());
-  walk.mixed.reserve(segments_.size());
-  for (const auto& [id, segment] : segments_) {
+void DiskTier::choose_segments_locked(Walk& walk) {
+  walk.whole.reserve(catalog_.segments().size());
+  walk.mixed.reserve(catalog_.segments().size());
+  for (const auto& [id, segment] : catalog_.segments()) {
     if (segment.oldest_unix_ms > *walk.what.until_unix_ms) continue;
-    const bool all = segment.newest_unix_ms <= *walk.what.until_unix_ms && id != segments_.rbegin()->first;
+    const bool all = segment.newest_unix_ms <= *walk.what.until_unix_ms && id != catalog_.segments().newest();
     (all ? walk.whole : walk.mixed).push_back(id);
   }
 }
 
 void DiskTier::make_room_for_places(Walk& walk) noexcept {
   std::vector<Place>& erased = walk.erased;
-  if (erased.capacity() - erased.size() >= kMaxAtOnce || erased.capacity() >= kMaxErased) return;
+  if (erased.capacity() - erased.size() >= kMaxAtOnce || erased.capacity() >= RemovalLedger::kMaxPlaces) return;
   try {
     erased.reserve(std::max<std::size_t>(2 * erased.capacity(), kMaxAtOnce));
   } catch (const std::bad_alloc&) {   // then the log says it alone
@@ -119,7 +107,7 @@ void DiskTier::make_room_for_places(Walk& walk) noexcept {
 }
 
 std::uint64_t DiskTier::erase_some_locked(Walk& walk, Index::Id id, std::size_t most) noexcept {
-  const std::uint64_t count = erase_locked(id, &walk.erased, most, [&](const EntryClass& each) {
+  const std::uint64_t count = catalog_.erase(id, &walk.erased, most, [&](const EntryClass& each) {
     walk.chained = walk.chained || !walk.what.matches(each) || walk.what.until_unix_ms.has_value();
   });
   walk.gone += count;
@@ -131,18 +119,18 @@ void DiskTier::erase_of_class(Walk& walk) noexcept {
   const bool timed = walk.what.until_unix_ms.has_value();
   for (Index::Id at = 1;; std::this_thread::sleep_for(kPause)) {
     make_room_for_places(walk);
-    const std::lock_guard lock(mutex_);
-    const Index::Id end = std::min(index_.end_id(), at + kSlice);
+    const MutexLock lock(mutex_);
+    const Index::Id end = std::min(catalog_.index().end_id(), at + kSlice);
     for (std::size_t left = kMaxAtOnce; at < end && left > 0;) {
-      const bool goes = index_.is_entry(at) && walk.what.matches(index_.class_of(at)) &&
-                        (!timed || std::binary_search(walk.whole.begin(), walk.whole.end(), index_[at].place.segment));
+      const bool goes = catalog_.index().is_entry(at) && walk.what.matches(catalog_.index().class_of(at)) &&
+                        (!timed || std::binary_search(walk.whole.begin(), walk.whole.end(), catalog_[at].place.segment));
       if (goes) {
         left -= erase_some_locked(walk, at, left);
       } else {
         ++at;
       }
     }
-    if (at >= index_.end_id()) return;
+    if (at >= catalog_.index().end_id()) return;
   }
 }
 
@@ -151,20 +139,20 @@ void DiskTier::erase_by_age(Walk& walk, std::uint32_t id) noexcept {
   std::shared_ptr<file::File> file;
   SegmentContents contents;
   {
-    const std::lock_guard lock(mutex_);
-    const auto segment = segments_.find(id);
-    if (segment == segments_.end() || segment->second.live == 0) return;
-    file = segment->second.file;
-    contents.header = segment->second.header;
+    const MutexLock lock(mutex_);
+    Segment* const segment = catalog_.segments().find(id);
+    if (segment == nullptr || segment->live() == 0) return;
+    file = segment->file;
+    contents.header = segment->header;
   }
   const auto erase = [&](std::span<const Located> records) {
     make_room_for_places(walk);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const Located& located : records) {
       const RecordHeader& header = located.header;
       if (header.type != RecordType::kValue || !walk.what.matches(header)) continue;
       const Place place{id, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
-      if (holds_locked(header.key, place)) erase_some_locked(walk, index_.find(header.key), SIZE_MAX);
+      if (catalog_.holds(header.key, place)) erase_some_locked(walk, catalog_.find(header.key), SIZE_MAX);
     }
   };
   bool read = false;
@@ -185,14 +173,13 @@ std::uint64_t DiskTier::clear_all(std::list<Removal>& removal, const std::functi
   Dropped dropped;   // freed without the lock
   std::uint64_t count = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     count = clear_all_locked(removal, dropped);
-    cleared_all_ = UINT64_MAX;   // nothing gets an entry meanwhile
+    ledger_.begin_clear_all();
   }
   const auto finish = [&]() noexcept {
-    const std::lock_guard lock(mutex_);
-    cleared_all_ = next_number_;
-    ++next_number_;
+    const MutexLock lock(mutex_);
+    ledger_.end_clear_all();
   };
   run_then(meanwhile, finish);
   return count;
@@ -200,23 +187,10 @@ std::uint64_t DiskTier::clear_all(std::list<Removal>& removal, const std::functi
 
 // The files go as a whole, so nothing else that waits has to be said any more.
 std::uint64_t DiskTier::clear_all_locked(std::list<Removal>& removal, Dropped& dropped) noexcept {
-  const std::uint64_t entries = index_.size();
-  std::swap(dropped.index, index_);
-  counters_.value_bytes = 0;
-  for (auto& [id, segment] : segments_) segment.live = 0;
-  Removal& front = removal.front();
-  front.type = RecordType::kClearOwner;
-  front.clear_all = true;
-  front.purged.clear();
-  dropped.removals.splice(dropped.removals.end(), removals_waiting_);
-  erased_waiting_ = 0;
-  for (const Removal& each : writing_.removals) erased_waiting_ += each.erased.size();
-  removals_.clear();
-  clearings_.clear();
-  selections_.clear();
-  clear_waits_ = next_number_;
-  if (cleared_all_ != UINT64_MAX) cleared_all_ = next_number_;
-  enqueue_locked(removal);
+  const std::uint64_t entries = catalog_.index().size();
+  catalog_.erase_all(dropped.index);
+  ledger_.clear_all(removal, dropped.removals);
+  changed_.notify_all();
   return entries;
 }
 

@@ -17,36 +17,35 @@ constexpr std::size_t kBatchWrites = 1024;
 bool DiskTier::late_locked() const { return closing_ && std::chrono::steady_clock::now() >= deadline_; }
 
 bool DiskTier::late() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return late_locked();
 }
 
 // Half of the time is for removals, which need no index.
 bool DiskTier::recovery_is_late() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return closing_ && std::chrono::steady_clock::now() >= recovery_deadline_;
 }
 
 bool DiskTier::removals_wait() const {
-  const std::lock_guard lock(mutex_);
-  return !removals_waiting_.empty();
+  const MutexLock lock(mutex_);
+  return !ledger_.waiting().empty();
 }
 
 // Before the values, which may be many. So values that were removed since have to be told from the others now.
 void DiskTier::write_last_removals() {
   {
-    const std::lock_guard lock(mutex_);
-    for (Write& write : values_waiting_) write.forgotten |= removed_since_locked(write);
+    const MutexLock lock(mutex_);
+    for (Write& write : queue_.waiting()) write.forgotten |= ledger_.removed_since(write.value, write.number);
   }
   if (broken() && removals_wait() && !late()) heal();
   std::size_t left = SIZE_MAX;
   while (!broken() && !late()) {
     {
-      const std::lock_guard lock(mutex_);
-      if (removals_waiting_.empty() || removals_waiting_.size() >= left) return;
-      left = removals_waiting_.size();
-      const auto end = std::next(removals_waiting_.begin(), static_cast<std::ptrdiff_t>(std::min(left, kBatchWrites)));
-      writing_.removals.splice(writing_.removals.end(), removals_waiting_, removals_waiting_.begin(), end);
+      const MutexLock lock(mutex_);
+      if (ledger_.waiting().empty() || ledger_.waiting().size() >= left) return;
+      left = ledger_.waiting().size();
+      for (std::size_t i = std::min(left, kBatchWrites); i > 0; --i) ledger_.take(writing_removals_);
     }
     write_batch();
   }
@@ -55,8 +54,8 @@ void DiskTier::write_last_removals() {
 void DiskTier::write_last_values() {
   while (recovered_ && !broken() && !late()) {
     {
-      const std::lock_guard lock(mutex_);
-      if (values_waiting_.empty()) break;
+      const MutexLock lock(mutex_);
+      if (queue_.empty()) break;
       take_batch_locked();
     }
     write_batch();
@@ -72,23 +71,23 @@ void DiskTier::write_last_values() {
 
 void DiskTier::finish() noexcept {
   {
-    const std::lock_guard lock(mutex_);
-    writing_.values.splice(writing_.values.end(), values_waiting_);
+    const MutexLock lock(mutex_);
+    queue_.take_all(writing_values_);
   }
   std::list<Write> left;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     left.splice(left.end(), parked_);
-    for (auto write = writing_.values.begin(); write != writing_.values.end();) {
+    for (auto write = writing_values_.begin(); write != writing_values_.end();) {
       const auto each = write++;
       if (each->written) {
-        left.splice(left.end(), writing_.values, each);
+        left.splice(left.end(), writing_values_, each);
       } else {
         ++counters_.dropped_puts;
       }
     }
   }
-  done_with_values(writing_.values.begin(), writing_.values.end());
+  done_with_values(writing_values_.begin(), writing_values_.end());
   answer_all(left);
   std::uint64_t last = 0;   // of the removals that were taken care of
   for (bool done = false; !done;) {
@@ -104,9 +103,9 @@ void DiskTier::finish() noexcept {
       }
     }
     close_log();
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     nothing_comes_back_ = good;
-    const std::uint64_t newest = removals_waiting_.empty() ? last : removals_waiting_.back().number;
+    const std::uint64_t newest = ledger_.waiting().empty() ? last : ledger_.waiting().back().number;
     closed_ = done = newest == std::exchange(last, newest);   // or some came meanwhile
   }
 }
@@ -130,17 +129,17 @@ std::vector<std::uint32_t> DiskTier::segments_of_removed() const {
   bool known = recovered_;
   std::set<std::uint32_t> ids;
   {
-    const std::lock_guard lock(mutex_);
-    known = known && unlisted_ == 0;
-    for (const Removal& removal : removals_waiting_) {
+    const MutexLock lock(mutex_);
+    known = known && catalog_.segments().unlisted() == 0;
+    for (const Removal& removal : ledger_.waiting()) {
       known = known && removal.complete && !removal.clear_all;
       for (const Place& place : removal.erased) ids.insert(place.segment);
     }
     std::uint32_t all_below = 0;
     for (const std::uint32_t id : ids) {
-      if (const auto segment = segments_.find(id); segment != segments_.end() && segment->second.has_removals) all_below = id;
+      if (const Segment* const segment = catalog_.segments().find(id); segment != nullptr && segment->has_removals) all_below = id;
     }
-    for (const auto& [id, segment] : segments_) {
+    for (const auto& [id, segment] : catalog_.segments()) {
       if (!known || id < all_below) ids.insert(id);
     }
   }

@@ -7,22 +7,13 @@
 #include "store/disk/disk_tier.h"
 
 namespace tensorcache::disk {
-namespace {
-
-constexpr std::chrono::milliseconds kLongestPause{60'000};
-
-}   // namespace
-
 void DiskTier::fail(const char* what, int error) {
   bool news = false;
   std::string reason = std::string(what) + ": " + std::strerror(error);
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ++counters_.write_errors;
-    news = !std::exchange(health_.broken, true);
-    health_.reason = reason;
-    health_.pause = std::clamp(health_.pause * 2, options_.retry_pause, std::max(options_.retry_pause, kLongestPause));
-    health_.retry_at = std::chrono::steady_clock::now() + health_.pause;
+    news = health_.fail(reason, std::chrono::steady_clock::now());
     changed_.notify_all();
   }
   if (news) note(reason + "; nothing is written until it works again");
@@ -47,9 +38,8 @@ void DiskTier::heal() {
     return;
   }
   {
-    const std::lock_guard lock(mutex_);
-    health_.broken = false;
-    health_.reason.clear();
+    const MutexLock lock(mutex_);
+    health_.heal();
   }
   note("works again");
 }

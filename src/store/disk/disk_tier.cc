@@ -39,7 +39,9 @@ DiskTier::DiskTier(DiskTierOptions options)
       open_files_(options_.files, std::max<std::size_t>(options_.files->most_open_files(), 1)),
       capacity_(options_.capacity_bytes),
       segment_bytes_(segment_for(options_.segment_bytes, options_.capacity_bytes)),
-      index_limit_(options_.index_bytes_limit) {
+      index_limit_(options_.index_bytes_limit),
+      queue_(options_.queue_bytes),
+      health_(options_.retry_pause) {
   if (const int error = options_.files->make_directory(options_.directory)) refuse(options_.directory, std::strerror(error));
   int error = 0;
   lock_ = options_.files->lock(path_of("LOCK"), &error);
@@ -53,7 +55,7 @@ DiskTier::DiskTier(DiskTierOptions options)
 
 bool DiskTier::close(std::chrono::milliseconds time) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (!closing_) {
       const auto now = std::chrono::steady_clock::now();
       deadline_ = now + bounded(time);
@@ -63,7 +65,7 @@ bool DiskTier::close(std::chrono::milliseconds time) {
     changed_.notify_all();
   }
   std::call_once(joined_, [this] { writer_.join(); });
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return nothing_comes_back_;
 }
 
@@ -84,62 +86,57 @@ void DiskTier::note(const std::string& event) const {
 }
 
 DiskTier::Presence DiskTier::presence(const Key& key) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!ready_) return Presence::kUnknown;
-  return index_.find(key) != Index::kNone ? Presence::kStored : Presence::kNotStored;
+  return catalog_.find(key) != Index::kNone ? Presence::kStored : Presence::kNotStored;
 }
 
 bool DiskTier::knows(const Key& key) const {
-  const std::lock_guard lock(mutex_);
-  return index_.find(key) != Index::kNone || queued_.contains(key);
+  const MutexLock lock(mutex_);
+  return catalog_.find(key) != Index::kNone || queue_.contains(key);
 }
 
 bool DiskTier::has_children(const Key& key) const {
-  const std::lock_guard lock(mutex_);
-  const Index::Id id = index_.find(key);
-  return (id != Index::kNone && index_[id].first_child != Index::kNone) || queued_children_.contains(key);
+  const MutexLock lock(mutex_);
+  const Index::Id id = catalog_.find(key);
+  return (id != Index::kNone && catalog_[id].first_child != Index::kNone) || queue_.has_children(key);
 }
 
 std::size_t DiskTier::peek(std::span<const Key> chain) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!ready_) return 0;
-  const auto missing = std::find_if(chain.begin(), chain.end(), [&](const Key& key) { return index_.find(key) == Index::kNone; });
-  return static_cast<std::size_t>(missing - chain.begin());
+  std::size_t stored = 0;
+  while (stored < chain.size() && catalog_.find(chain[stored]) != Index::kNone) ++stored;
+  return stored;
 }
 
 std::uint64_t DiskTier::bytes_of(std::span<const Key> keys) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   std::uint64_t bytes = 0;
   for (const Key& key : keys) {
-    if (const Index::Id id = index_.find(key)) bytes += index_[id].place.value_bytes;
+    if (const Index::Id id = catalog_.find(key)) bytes += catalog_[id].place.value_bytes;
   }
   return bytes;
 }
 
-void DiskTier::name_owner(std::uint64_t owner, const std::string& name) { set_name(&Names::owners, owner, name); }
-void DiskTier::name_source(std::uint64_t source, const std::string& name) { set_name(&Names::sources, source, name); }
+void DiskTier::name_owner(std::uint64_t owner, const std::string& name) { set_name(NameTable::Of::kOwner, owner, name); }
+void DiskTier::name_source(std::uint64_t source, const std::string& name) { set_name(NameTable::Of::kSource, source, name); }
 
-void DiskTier::set_name(std::map<std::uint64_t, std::string> Names::* names, std::uint64_t number, const std::string& name) {
-  std::string text = printable_name(name);
-  const std::lock_guard lock(mutex_);
-  const auto known = (names_.*names).find(number);
-  if (known != (names_.*names).end() && known->second == text) return;
-  if (add_name(names_.*names, number, std::move(text))) {
-    names_changed_ = true;
-  } else {
-    ++counters_.dropped_names;
-  }
+void DiskTier::set_name(NameTable::Of of, std::uint64_t number, const std::string& name) {
+  const std::string text = printable_name(name);
+  const MutexLock lock(mutex_);
+  if (!names_.set(of, number, text)) ++counters_.dropped_names;
 }
 
 void DiskTier::resize(std::uint64_t capacity_bytes) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   capacity_ = capacity_bytes;
   segment_bytes_ = segment_for(options_.segment_bytes, capacity_bytes);
   changed_.notify_all();
 }
 
 void DiskTier::limit_index(std::uint64_t bytes) {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   index_limit_ = bytes;
   index_limit_changed_ = true;
   changed_.notify_all();
@@ -147,60 +144,56 @@ void DiskTier::limit_index(std::uint64_t bytes) {
 
 bool DiskTier::flush(std::chrono::milliseconds time) {
   struct Answer {
-    std::mutex mutex;
-    std::condition_variable changed;
-    std::optional<bool> written;
+    Mutex mutex;
+    CondVar changed;
+    std::optional<bool> written TC_GUARDED_BY(mutex);
   };
   const auto answer = std::make_shared<Answer>();
   when_written([answer](bool written) {
-    const std::lock_guard lock(answer->mutex);
+    const MutexLock lock(answer->mutex);
     answer->written = written;
     answer->changed.notify_all();
   });
-  std::unique_lock lock(answer->mutex);
-  answer->changed.wait_for(lock, bounded(time), [&] { return answer->written.has_value(); });
+  const MutexLock lock(answer->mutex);
+  answer->changed.wait_for(answer->mutex, bounded(time), [&]() TC_REQUIRES(answer->mutex) { return answer->written.has_value(); });
   return answer->written.value_or(false);
 }
 
 bool DiskTier::wait_ready(std::chrono::milliseconds time) const {
-  std::unique_lock lock(mutex_);
-  return changed_.wait_for(lock, bounded(time), [this] { return ready_; });
+  const MutexLock lock(mutex_);
+  return changed_.wait_for(mutex_, bounded(time), [this]() TC_REQUIRES(mutex_) { return ready_; });
 }
 
 bool DiskTier::wait_for_room(std::chrono::milliseconds time) const {
-  std::unique_lock lock(mutex_);
-  const auto has_room = [this] { return waiting_removals_locked() < kMaxRemovals / 2; };
-  changed_.wait_for(lock, bounded(time), [&] { return has_room() || health_.broken || closing_; });
-  return has_room();
+  const MutexLock lock(mutex_);
+  changed_.wait_for(mutex_, bounded(time), [&]() TC_REQUIRES(mutex_) { return !ledger_.is_half_full() || health_.broken() || closing_; });
+  return !ledger_.is_half_full();
 }
 
 DiskStats DiskTier::stats() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   DiskStats stats = counters_;
   stats.capacity_bytes = capacity_;
-  stats.used_bytes = used_ + sidecar_bytes_locked(true);
-  stats.entries = index_.size();
+  stats.used_bytes = catalog_.segments().file_bytes() + sidecars_.bytes();
+  stats.value_bytes = catalog_.value_bytes();
+  stats.entries = catalog_.index().size();
   stats.index_bytes = charged_;
-  stats.queued_bytes = queued_bytes_;
-  stats.segments = segments_.size();
+  stats.queued_bytes = queue_.bytes();
+  stats.segments = catalog_.segments().size();
   stats.ready = ready_;
-  stats.degraded = health_.broken;
-  stats.reason = health_.reason;
-  stats.queued_removals = waiting_removals_locked();
-  stats.unlisted_records = unlisted_;
-  stats.sidecar_bytes = sidecar_bytes_locked(true);
+  stats.degraded = health_.broken();
+  stats.reason = health_.reason();
+  stats.queued_removals = ledger_.size();
+  stats.unlisted_records = catalog_.segments().unlisted();
+  stats.sidecar_bytes = sidecars_.bytes();
   stats.open_files = open_files_.open_count();
   return stats;
 }
 
 std::vector<std::uint64_t> DiskTier::sources_named(const std::string& name) const {
   const std::string text = printable_name(name);
-  std::vector<std::uint64_t> sources;
-  const std::lock_guard lock(mutex_);
-  for (const auto& [source, known] : names_.sources) {
-    if (known == text) sources.push_back(source);
-  }
-  return sources;
+  const MutexLock lock(mutex_);
+  return names_.sources_named(text);
 }
 
 }   // namespace tensorcache::disk

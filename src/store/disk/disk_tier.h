@@ -14,7 +14,6 @@
 #pragma once
 
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -28,10 +27,17 @@
 #include <unordered_map>
 #include <vector>
 
-#include "store/disk/open_files.h"
-#include "store/disk/segment_reader.h"
+#include "base/core/mutex.h"
+#include "store/disk/catalog.h"
+#include "store/disk/health.h"
+#include "store/disk/name_table.h"
 #include "store/disk/names_and_hits.h"
+#include "store/disk/open_files.h"
+#include "store/disk/removal_ledger.h"
+#include "store/disk/segment_reader.h"
+#include "store/disk/sidecars.h"
 #include "store/disk/tier_state.h"
+#include "store/disk/write_queue.h"
 
 namespace tensorcache::disk {
 
@@ -133,7 +139,7 @@ class DiskTier {
   // Values that were lost are no reason for that. Called again, it gives the same answer.
   bool close(std::chrono::milliseconds time);
 
-  static constexpr std::size_t kMaxRemovals = 32'768;
+  static constexpr std::size_t kMaxRemovals = RemovalLedger::kMaxRemovals;
   static constexpr std::size_t kMaxSegments = 16'384;
 
   [[nodiscard]] DiskStats stats() const;
@@ -147,41 +153,28 @@ class DiskTier {
   [[nodiscard]] std::string path_of(std::uint64_t segment) const;
   [[nodiscard]] std::string path_of(const char* name) const;
   void note(const std::string& event) const;
-  void set_name(std::map<std::uint64_t, std::string> Names::* names, std::uint64_t number, const std::string& name);
+  void set_name(NameTable::Of of, std::uint64_t number, const std::string& name);
 
   // queue.cc: under mutex_
-  [[nodiscard]] bool removed_since_locked(const Write& write) const;
-  [[nodiscard]] bool removal_waits_locked(const RecordHeader& header) const;
-  [[nodiscard]] bool is_cleared_locked(const RecordHeader& header) const;
-  [[nodiscard]] bool must_log_removal_locked(const Key& key, Index::Id id) const;
-  [[nodiscard]] std::size_t waiting_removals_locked() const { return removals_waiting_.size() + writing_.removals.size(); }
-  void remove_locked(const Key& key, Index::Id id, std::list<Removal>& removal);
-  void enqueue_locked(std::list<Removal>& removal) noexcept;
+  [[nodiscard]] bool must_log_removal_locked(const Key& key, Index::Id id) const TC_REQUIRES(mutex_);
+  void remove_locked(const Key& key, Index::Id id, std::list<Removal>& removal) TC_REQUIRES(mutex_);
+  void enqueue_locked(std::list<Removal>& removal) noexcept TC_REQUIRES(mutex_);
 
   // clear.cc
   struct Dropped {   // freed without the lock
     Index index;
     std::list<Removal> removals;
   };
-  std::uint64_t clear_all_locked(std::list<Removal>& removal, Dropped& dropped) noexcept;
+  std::uint64_t clear_all_locked(std::list<Removal>& removal, Dropped& dropped) noexcept TC_REQUIRES(mutex_);
   std::uint64_t clear_all(std::list<Removal>& removal, const std::function<void()>& meanwhile);
   struct Walk;   // of one clear()
-  void choose_segments(Walk& walk);
+  void choose_segments_locked(Walk& walk) TC_REQUIRES(mutex_);
   void erase_of_class(Walk& walk) noexcept;
   void erase_by_age(Walk& walk, std::uint32_t segment) noexcept;
   void make_room_for_places(Walk& walk) noexcept;
-  std::uint64_t erase_some_locked(Walk& walk, Index::Id id, std::size_t most) noexcept;
+  std::uint64_t erase_some_locked(Walk& walk, Index::Id id, std::size_t most) noexcept TC_REQUIRES(mutex_);
 
-  // entries.cc: the index, with what counts its entries
-  Index::Id insert_locked(const Key& key, const Place& place, const EntryClass& entry_class, Index::Id parent);
-  void move_locked(Index::Id id, const Place& place);
-  // By a removal; `places` has room for some or all. With what hangs behind it, or `most` of that.
-  // `seen` gets the class of each.
-  std::uint64_t erase_locked(Index::Id id, std::vector<Place>* places = nullptr, std::size_t most = SIZE_MAX,
-                             const std::function<void(const EntryClass&)>& seen = {}) noexcept;
-  // Otherwise: the records are still in the log. Those of `going` go with their segment.
-  std::uint64_t forget_locked(Index::Id id, std::uint32_t going = 0) noexcept;
-  void unlist_locked(std::uint32_t segment, std::uint64_t records) noexcept;
+  // entries.cc: walks over the index, and its memory
   void walk_index(const std::function<bool(Index::Id id)>& visit);
   std::uint64_t forget_segment(std::uint32_t segment, bool stays);
   enum class Room : std::uint8_t { kYes, kLimit, kRefused };
@@ -201,13 +194,13 @@ class DiskTier {
   void forget_directory() noexcept;
   [[nodiscard]] int recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents, std::vector<Located>* records);
   void recover_records(std::uint32_t segment, std::span<const Located> records, Orphans* orphans);
-  void recover_value(std::uint32_t segment, const Located& located, Orphans* orphans);
+  void recover_value_locked(std::uint32_t segment, const Located& located, Orphans* orphans) TC_REQUIRES(mutex_);
   void recover_removal(std::uint32_t segment, const RecordHeader& header, Orphans* orphans);
   void reserve_orphans(Orphans* orphans, std::size_t more);
   [[nodiscard]] static std::vector<Key> take_orphans(Orphans* orphans, const Key& parent);
   void forget_orphans(const Orphans& orphans);
   void reserve_recovered(std::span<const EntryClass> classes);
-  [[nodiscard]] Index::Id orphan_locked(const Key& key) const;
+  [[nodiscard]] Index::Id orphan_locked(const Key& key) const TC_REQUIRES(mutex_);
   void resume_log(std::uint32_t id, std::uint64_t end, std::vector<Located> records);
 
   // recover_wipes.cc
@@ -242,8 +235,7 @@ class DiskTier {
   [[nodiscard]] bool check_and_count(ReadExtent& run, const ReadExtent::Record& record, const RecordHeaderBytes& bytes,
                                      std::span<const std::byte> value, std::size_t i, const Accept& accept);
   void read_failed(ReadExtent& run, int error);
-  [[nodiscard]] bool holds_locked(const Key& key, const Place& place) const;
-  void forget_at_locked(const Key& key, const Place& place, bool for_good = true);
+  void forget_at_locked(const Key& key, const Place& place, bool for_good = true) TC_REQUIRES(mutex_);
 
   // writer.cc
   void write_loop() noexcept;
@@ -253,10 +245,9 @@ class DiskTier {
   void give_up() noexcept;
   [[nodiscard]] bool broken() const;
   [[nodiscard]] bool over_budget() const;
-  [[nodiscard]] bool over_budget_locked() const;
-  [[nodiscard]] bool has_work_locked() const;
-  void take_batch_locked() noexcept;
-  void requeue_locked(Removals begin, Removals end) noexcept;
+  [[nodiscard]] bool over_budget_locked() const TC_REQUIRES(mutex_);
+  [[nodiscard]] bool has_work_locked() const TC_REQUIRES(mutex_);
+  void take_batch_locked() noexcept TC_REQUIRES(mutex_);
   void write_batch();
   void write_stretch(std::uint64_t before);
   void answer(Values question, bool written);
@@ -264,7 +255,7 @@ class DiskTier {
   void forget_expired(Values begin, Values end);
   [[nodiscard]] std::vector<const Write*> wanted(Values begin, Values end);
   void write_values(Values begin, Values end);
-  [[nodiscard]] bool publish_locked(const Write& write, const Place& place);
+  [[nodiscard]] bool publish_locked(const Write& write, const Place& place) TC_REQUIRES(mutex_);
   void done_with_values(Values begin, Values end) noexcept;
 
   // append.cc: to the end of the log
@@ -285,7 +276,6 @@ class DiskTier {
   [[nodiscard]] bool erase_records(std::span<const Place> places);
   void clear_log(Removals clearing);
   void write_purge(Removals purge);
-  void settle_locked(const Removal& removal);
   [[nodiscard]] bool rewrite_segment(std::uint32_t segment);
 
   // scrub.cc: the bytes of what was cleared
@@ -300,7 +290,7 @@ class DiskTier {
   [[nodiscard]] int find_dead_in(file::File& file, const SegmentHeader& header);
   [[nodiscard]] bool add_dead(std::span<const Located> records, std::uint64_t* end);
   void add_gap(std::uint64_t begin, std::uint64_t end);
-  [[nodiscard]] bool is_dead_locked(const Located& located);
+  [[nodiscard]] bool is_dead_locked(const Located& located) TC_REQUIRES(mutex_);
   [[nodiscard]] int overwrite_some(file::File& file, const Salt& salt);
   void note_overwritten(const Located& located);
   void finish_sweep();
@@ -324,14 +314,13 @@ class DiskTier {
 
   // sidecars.cc
   void measure_sidecars();
-  [[nodiscard]] std::uint64_t sidecar_bytes_locked(bool with_usage) const;
   void save_names();
   void save_usage();
   void read_saved_usage();
 
   // close.cc
   [[nodiscard]] bool late() const;
-  [[nodiscard]] bool late_locked() const;
+  [[nodiscard]] bool late_locked() const TC_REQUIRES(mutex_);
   [[nodiscard]] bool recovery_is_late() const;
   [[nodiscard]] bool removals_wait() const;
   void finish() noexcept;
@@ -354,48 +343,32 @@ class DiskTier {
   std::unique_ptr<file::File> lock_;   // writing thread only, after construction
   OpenFiles open_files_;
 
-  std::mutex clearing_mutex_;   // taken before mutex_: one clear() at a time
-  mutable std::mutex mutex_;
-  mutable std::condition_variable changed_;
-  std::uint64_t capacity_, segment_bytes_;
-  std::uint64_t index_limit_;
-  bool index_limit_changed_ = false;
-  Index index_;
-  std::uint64_t charged_ = 0;   // of the index; only the writing thread changes it
-  std::map<std::uint32_t, Segment> segments_;
-  std::uint64_t used_ = 0;                          // all segments
-  std::uint64_t unlisted_ = 0;                      // likewise
-  std::map<std::string, std::uint64_t> sidecars_;   // bytes of the other files
-  std::uint32_t tick_ = 1;                          // of a write or a read
-  std::list<Write> values_waiting_;
-  std::list<Removal> removals_waiting_;
-  Batch writing_;   // being written. Its lists are guarded, what is in them is the writing thread's
-  std::uint64_t queued_bytes_ = 0;
-  std::unordered_map<Key, Queued> queued_;
-  std::unordered_map<Key, std::uint32_t> queued_children_;   // values in the queue, or being written, by their parent
-  std::uint64_t next_number_ = 1;
-  std::unordered_map<Key, std::uint64_t> removals_;              // not in the log yet: numbers of the writes
-  std::unordered_map<std::uint64_t, std::uint64_t> clearings_;   // by owner; UINT64_MAX: is going on
-  struct Clearing {
-    Selected what;
-    std::uint64_t number;
-  };
-  std::list<Clearing> selections_;     // likewise, of other selections than by owner
-  std::size_t timed_wipes_ = 0;        // of wipes_, those by age
-  std::size_t clearing_walks_ = 0;     // while there are any, no entry moves to another number
-  std::uint64_t cleared_all_ = 0;      // UINT64_MAX: is going on
-  std::uint64_t clear_waits_ = 0;      // number of a clear_all that is not done yet
-  std::uint64_t erased_waiting_ = 0;   // places in all removals
-  Names names_;
-  bool names_changed_ = false;
-  bool ready_ = false, recovered_ = false, closing_ = false, closed_ = false;
-  std::chrono::steady_clock::time_point deadline_{}, recovery_deadline_{};   // of closing
-  bool nothing_comes_back_ = false;                                          // what close() says
-  Health health_;
-  DiskStats counters_;
-  double seconds_per_byte_ = 0;   // of reads, a running mean; 0: not known yet
+  mutable Mutex mutex_;
+  mutable CondVar changed_;
+  Mutex clearing_mutex_ TC_ACQUIRED_BEFORE(mutex_);   // one clear() at a time
+  std::uint64_t capacity_ TC_GUARDED_BY(mutex_), segment_bytes_ TC_GUARDED_BY(mutex_);
+  std::uint64_t index_limit_ TC_GUARDED_BY(mutex_);
+  bool index_limit_changed_ TC_GUARDED_BY(mutex_) = false;
+  Catalog catalog_ TC_GUARDED_BY(mutex_);
+  std::uint64_t charged_ TC_GUARDED_BY(mutex_) = 0;   // of the index; only the writing thread changes it
+  Sidecars sidecars_ TC_GUARDED_BY(mutex_);
+  std::uint32_t tick_ TC_GUARDED_BY(mutex_) = 1;   // of a write or a read
+  WriteQueue queue_ TC_GUARDED_BY(mutex_);
+  RemovalLedger ledger_ TC_GUARDED_BY(mutex_);
+  std::size_t timed_wipes_ TC_GUARDED_BY(mutex_) = 0;      // of wipes_, those by age
+  std::size_t clearing_walks_ TC_GUARDED_BY(mutex_) = 0;   // while there are any, no entry moves to another number
+  NameTable names_ TC_GUARDED_BY(mutex_);
+  bool ready_ TC_GUARDED_BY(mutex_) = false, closing_ TC_GUARDED_BY(mutex_) = false, closed_ TC_GUARDED_BY(mutex_) = false;
+  std::chrono::steady_clock::time_point deadline_ TC_GUARDED_BY(mutex_), recovery_deadline_ TC_GUARDED_BY(mutex_);   // of closing
+  bool nothing_comes_back_ TC_GUARDED_BY(mutex_) = false;                                                            // what close() says
+  Health health_ TC_GUARDED_BY(mutex_);
+  DiskStats counters_ TC_GUARDED_BY(mutex_);
+  double seconds_per_byte_ TC_GUARDED_BY(mutex_) = 0;   // of reads, a running mean; 0: not known yet
+  bool recovered_ = false;                              // changed under the mutex, by the writing thread, which may read it without
 
   // The writing thread's own.
+  std::list<Write> writing_values_;       // being written
+  std::list<Removal> writing_removals_;   // likewise
   Log log_;
   std::vector<Wipe> wipes_;   // as the file says; its size is counters_.pending_wipes
   std::size_t applied_ = 0;   // of these, while recovering: their place in the log was passed

@@ -13,7 +13,7 @@ constexpr std::uint64_t kSlackBytes = 8192;   // names, headers and footers of t
 }   // namespace
 
 std::uint64_t DiskTier::segment_bytes() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return segment_bytes_;
 }
 
@@ -21,12 +21,12 @@ std::uint64_t DiskTier::segment_bytes() const {
 bool DiskTier::make_room(std::uint64_t bytes, std::size_t log_records, bool may_evict) {
   for (;;) {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       // The usage file, and its next version while it is written.
-      const std::uint64_t usage = sidecar_bytes_locked(true) - sidecar_bytes_locked(false);
-      const std::uint64_t beside = sidecar_bytes_locked(false) + (may_evict ? std::max(usage, kUsageBytes * index_.size()) : usage);
+      const std::uint64_t usage = sidecars_.usage_bytes(), others = sidecars_.bytes() - usage;
+      const std::uint64_t beside = others + (may_evict ? std::max(usage, kUsageBytes * catalog_.index().size()) : usage);
       const std::uint64_t held_free = may_evict ? segment_bytes_ / 2 + kSlackBytes : 0;
-      if (used_ + bytes + summary_bytes(log_records) + held_free + beside <= capacity_) return true;
+      if (catalog_.segments().file_bytes() + bytes + summary_bytes(log_records) + held_free + beside <= capacity_) return true;
     }
     if (!may_evict || !evict_oldest(true)) return false;
   }
@@ -35,8 +35,8 @@ bool DiskTier::make_room(std::uint64_t bytes, std::size_t log_records, bool may_
 bool DiskTier::evict_oldest(bool keep_used) {
   std::uint32_t victim = 0;
   const auto choose = [&] {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, segment] : segments_) {
+    const MutexLock lock(mutex_);
+    for (const auto& [id, segment] : catalog_.segments()) {
       if (id != log_.segment) {
         victim = id;
         return true;
@@ -59,13 +59,13 @@ bool DiskTier::evict_oldest(bool keep_used) {
 }
 
 bool DiskTier::segment_exists(std::uint32_t segment) const {
-  const std::lock_guard lock(mutex_);
-  return segments_.contains(segment);
+  const MutexLock lock(mutex_);
+  return catalog_.segments().contains(segment);
 }
 
 std::size_t DiskTier::segment_count() const {
-  const std::lock_guard lock(mutex_);
-  return segments_.size();
+  const MutexLock lock(mutex_);
+  return catalog_.segments().size();
 }
 
 // What was used since it was written, is in use in memory, or has others chained behind it; most recently used first, parents before
@@ -80,14 +80,14 @@ std::vector<Key> DiskTier::worth_keeping(std::uint32_t victim) {
   std::vector<Candidate> candidates;
   std::uint64_t room = 0, live = 0;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     room = segment_bytes_ / 2;
-    if (const auto segment = segments_.find(victim); segment != segments_.end()) live = segment->second.live;
+    if (Segment* const segment = catalog_.segments().find(victim); segment != nullptr) live = segment->live();
   }
   candidates.reserve(live);   // entries of a segment only become fewer
-  walk_index([&](Index::Id id) {
+  walk_index([&](Index::Id id) TC_REQUIRES(mutex_) {
     if (candidates.size() == live) return false;
-    const Index::Entry& entry = index_[id];
+    const Index::Entry& entry = catalog_[id];
     if (entry.place.segment == victim) {
       candidates.push_back({entry.key, entry.tick, entry.place.unit, record_bytes(entry.place.value_bytes) + kSummaryEntryBytes,
                             entry.used != 0 || entry.first_child != Index::kNone});
@@ -114,11 +114,11 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
   std::shared_ptr<file::File> file;
   Salt salt;
   {
-    const std::lock_guard lock(mutex_);
-    const auto segment = segments_.find(victim);
-    if (segment == segments_.end()) return false;
-    file = segment->second.file;
-    salt = segment->second.header.salt;
+    const MutexLock lock(mutex_);
+    Segment* const segment = catalog_.segments().find(victim);
+    if (segment == nullptr) return false;
+    file = segment->file;
+    salt = segment->header.salt;
   }
   for (std::size_t begin = 0; file && begin < keys.size();) {
     std::vector<RecordHeader> headers;
@@ -127,11 +127,11 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
     for (; begin < keys.size() && bytes < kBatchBytes; ++begin) {
       Place place;
       {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         if (late_locked()) return false;
-        const Index::Id id = index_.find(keys[begin]);
-        if (id == Index::kNone || index_[id].place.segment != victim) continue;
-        place = index_[id].place;
+        const Index::Id id = catalog_.find(keys[begin]);
+        if (id == Index::kNone || catalog_[id].place.segment != victim) continue;
+        place = catalog_[id].place;
       }
       std::vector<std::byte> record(kRecordHeaderBytes + place.value_bytes);
       const std::uint64_t offset = std::uint64_t{place.unit} * kAlignment;
@@ -139,7 +139,7 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
       const auto header = error == 0 ? decode_record_header(record, salt, offset) : std::nullopt;
       record.erase(record.begin(), record.begin() + kRecordHeaderBytes);
       if (!header || header->key != keys[begin] || header->payload_checksum != payload_checksum(record, salt, offset)) {
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         ++(error != 0 ? counters_.read_errors : counters_.corrupt_records);
         continue;   // goes with the segment
       }
@@ -149,11 +149,11 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
     }
     const std::vector<std::span<const std::byte>> spans(values.begin(), values.end());
     const bool all = append(headers, spans, false, [&](std::size_t i, const Place& place) {
-      const std::lock_guard lock(mutex_);
-      const Index::Id id = index_.find(headers[i].key);
-      if (id == Index::kNone || index_[id].place.segment != victim || is_cleared_locked(headers[i])) return false;
-      move_locked(id, place);
-      index_[id].used = 0;
+      const MutexLock lock(mutex_);
+      const Index::Id id = catalog_.find(headers[i].key);
+      if (id == Index::kNone || catalog_[id].place.segment != victim || ledger_.is_cleared(headers[i])) return false;
+      catalog_.move(id, place);
+      catalog_[id].used = 0;
       ++counters_.written_again;
       counters_.written_again_bytes += headers[i].value_bytes;
       return true;

@@ -29,28 +29,28 @@ void mix(double* mean, double value) { *mean = *mean == 0 ? value : *mean + kNew
 // The records of `keys`, from the first on, that lie side by side in one segment.
 DiskTier::ReadExtent DiskTier::locate(std::span<const Key> keys, std::size_t most) const {
   ReadExtent run;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!ready_) return run;
   std::uint64_t end = 0;
   for (const Key& key : keys.first(std::min(keys.size(), most))) {
-    const Index::Id id = index_.find(key);
+    const Index::Id id = catalog_.find(key);
     if (id == Index::kNone) break;
-    const Index::Entry& entry = index_[id];
+    const Index::Entry& entry = catalog_[id];
     const std::uint64_t offset = std::uint64_t{entry.place.unit} * kAlignment;
     if (run.records.empty()) {
-      const auto segment = segments_.find(entry.place.segment);
-      if (segment == segments_.end() || !segment->second.file) break;
+      const Segment* const segment = catalog_.segments().find(entry.place.segment);
+      if (segment == nullptr || !segment->file) break;
       run.segment = entry.place.segment;
-      run.file = segment->second.file;
-      run.salt = segment->second.header.salt;
+      run.file = segment->file;
+      run.salt = segment->header.salt;
       run.offset = offset;
     } else if (entry.place.segment != run.segment || offset != end || end - run.offset > kMaxBytes) {
       break;
     }
     end = offset + record_bytes(entry.place.value_bytes);
-    const EntryClass& entry_class = index_.class_of(id);
+    const EntryClass& entry_class = catalog_.index().class_of(id);
     Found found{entry_class.kind, entry_class.owner, entry_class.source, entry.place.value_bytes, std::nullopt};
-    if (entry.parent != Index::kNone) found.parent = index_[entry.parent].key;
+    if (entry.parent != Index::kNone) found.parent = catalog_[entry.parent].key;
     run.records.push_back({key, offset, found});
   }
   return run;
@@ -65,18 +65,18 @@ void DiskTier::read_ahead(std::span<const Key> keys) const {
   };
   std::vector<Stretch> stretches;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const Key& key : keys) {
-      const Index::Id id = index_.find(key);
+      const Index::Id id = catalog_.find(key);
       if (id == Index::kNone) break;
-      const Place& place = index_[id].place;
+      const Place& place = catalog_[id].place;
       const std::uint64_t begin = std::uint64_t{place.unit} * kAlignment, end = begin + record_bytes(place.value_bytes);
       if (!stretches.empty() && stretches.back().segment == place.segment && stretches.back().end == begin) {
         stretches.back().end = end;
       } else {
-        const auto segment = segments_.find(place.segment);
-        if (segment == segments_.end() || !segment->second.file) break;
-        stretches.push_back({segment->second.file, place.segment, begin, end});
+        const Segment* const segment = catalog_.segments().find(place.segment);
+        if (segment == nullptr || !segment->file) break;
+        stretches.push_back({segment->file, place.segment, begin, end});
       }
     }
   }
@@ -87,7 +87,7 @@ DiskTier::ReadResult DiskTier::read(std::span<const Key> keys, const Reserve& re
   if (keys.size() > 1) read_ahead(keys);
   std::uint32_t tick = 0;   // one for all of it, so that touching a chain climbs it once
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     tick = ++tick_;
   }
   std::size_t done = 0, most = kMaxRecords;
@@ -134,7 +134,7 @@ std::size_t DiskTier::read_run(ReadExtent& run, std::size_t first, const Reserve
     return 0;
   }
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     counters_.read_bytes += bytes;
     if (bytes >= kSpeedFromBytes) mix(&seconds_per_byte_, took.count() / static_cast<double>(bytes));
   }
@@ -154,8 +154,8 @@ bool DiskTier::check_and_count(ReadExtent& run, const ReadExtent::Record& record
   const bool old = good && expired(*header, options_.unix_ms());
   const bool erased = header && header->type == RecordType::kErased;   // a power cut may bring back the segment, but not what said so
   if (!good || old) {
-    const std::lock_guard lock(mutex_);
-    if (!holds_locked(record.key, place)) {   // removed or replaced while it was read
+    const MutexLock lock(mutex_);
+    if (!catalog_.holds(record.key, place)) {   // removed or replaced while it was read
       run.moved = true;
       run.end.reset();
       return false;
@@ -171,13 +171,13 @@ bool DiskTier::check_and_count(ReadExtent& run, const ReadExtent::Record& record
     run.end = run.moved ? std::nullopt : std::optional(ReadEnd::kStopped);
     return false;
   }
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   ++counters_.hits;
-  if (const Index::Id id = index_.find(record.key)) {
-    Index::Entry& entry = index_[id];
+  if (const Index::Id id = catalog_.find(record.key)) {
+    Index::Entry& entry = catalog_[id];
     entry.used = 1;
     if (entry.hits < kMaxHits) entry.hits = static_cast<std::uint16_t>(entry.hits + 1) & kMaxHits;
-    index_.touch(id, run.tick);
+    catalog_.touch(id, run.tick);
   }
   return true;
 }
@@ -185,14 +185,14 @@ bool DiskTier::check_and_count(ReadExtent& run, const ReadExtent::Record& record
 // A record that cannot be read is as good as lost; where several were to be read at once, each is tried again alone.
 void DiskTier::read_failed(ReadExtent& run, int error) {
   run.end.reset();
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (run.records.size() > 1) {
     run.unreadable = true;
     return;
   }
   const ReadExtent::Record& record = run.records.front();
   const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
-  run.moved = !holds_locked(record.key, place);
+  run.moved = !catalog_.holds(record.key, place);
   if (run.moved) return;
   run.end = ReadEnd::kFailed;
   if (error == EMFILE || error == ENFILE) return;   // it may be opened later
@@ -201,20 +201,15 @@ void DiskTier::read_failed(ReadExtent& run, int error) {
 }
 
 bool DiskTier::holds(const Key& key, const Place& place) const {
-  const std::lock_guard lock(mutex_);
-  return holds_locked(key, place);
-}
-
-bool DiskTier::holds_locked(const Key& key, const Place& place) const {
-  const Index::Id id = index_.find(key);
-  return id != Index::kNone && index_[id].place == place;
+  const MutexLock lock(mutex_);
+  return catalog_.holds(key, place);
 }
 
 // Unless it was written elsewhere since. `for_good`: its record is of no use to the next start either, which is logged if that costs little.
 void DiskTier::forget_at_locked(const Key& key, const Place& place, bool for_good) {
-  const Index::Id id = index_.find(key);
-  if (id == Index::kNone || index_[id].place != place) return;
-  if (for_good && !health_.broken && !queued_.contains(key) && waiting_removals_locked() < kMaxRemovals / 2) {
+  const Index::Id id = catalog_.find(key);
+  if (id == Index::kNone || catalog_[id].place != place) return;
+  if (for_good && !health_.broken() && !queue_.contains(key) && !ledger_.is_half_full()) {
     try {
       std::list<Removal> removal(1);
       remove_locked(key, id, removal);
@@ -222,14 +217,14 @@ void DiskTier::forget_at_locked(const Key& key, const Place& place, bool for_goo
     } catch (const std::bad_alloc&) {   // then it stays accounted for
     }
   }
-  forget_locked(id);
+  catalog_.forget(id);
 }
 
 std::vector<Key> DiskTier::chain_of(const Key& key) const {
   std::vector<Key> chain;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (!ready_) return chain;
-  for (Index::Id id = index_.find(key); id != Index::kNone; id = index_[id].parent) chain.push_back(index_[id].key);
+  for (Index::Id id = catalog_.find(key); id != Index::kNone; id = catalog_[id].parent) chain.push_back(catalog_[id].key);
   std::reverse(chain.begin(), chain.end());
   return chain;
 }
@@ -253,7 +248,7 @@ std::optional<std::size_t> DiskTier::read_head(const Key& key, std::span<std::by
 }
 
 std::optional<double> DiskTier::read_seconds(std::uint64_t bytes) const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   if (seconds_per_byte_ == 0) return std::nullopt;
   return seconds_per_byte_ * static_cast<double>(bytes);
 }

@@ -59,16 +59,8 @@ bool DiskTier::recover() {
   read_saved_usage();
   Names names = read_names(*options_.files, options_.directory);
   measure_sidecars();
-  const std::lock_guard lock(mutex_);
-  Names merged = names_;   // those that were given since stay
-  for (auto& [number, name] : names.owners) {
-    if (!merged.owners.contains(number)) add_name(merged.owners, number, std::move(name));
-  }
-  for (auto& [number, name] : names.sources) {
-    if (!merged.sources.contains(number)) add_name(merged.sources, number, std::move(name));
-  }
-  names_changed_ |= merged != names_;
-  names_ = std::move(merged);
+  const MutexLock lock(mutex_);
+  names_.merge(std::move(names));
   recovered_ = true;
   return true;
 }
@@ -78,11 +70,9 @@ void DiskTier::forget_directory() noexcept {
   close_log();
   give_back(std::exchange(orphans_charged_, 0));
   Index entries;   // both are freed without the lock
-  std::map<std::uint32_t, Segment> segments;
-  const std::lock_guard lock(mutex_);
-  std::swap(entries, index_);
-  segments.swap(segments_);
-  used_ = unlisted_ = counters_.value_bytes = 0;
+  SegmentTable segments;
+  const MutexLock lock(mutex_);
+  catalog_.reset(entries, segments);
   recovered_ = false;
   sweep_ = {};
 }
@@ -103,12 +93,8 @@ int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContent
   const bool unknown = error == 0 && contents->verdict == SegmentVerdict::kUnknownVersion;
   std::shared_ptr<file::File> shared = good ? open_files_.share(path, file) : nullptr;
   {
-    const std::lock_guard lock(mutex_);
-    Segment& segment = segments_[id];
-    segment.file_bytes = bytes;
-    segment.file = std::move(shared);
-    segment.header = contents->header;
-    used_ += bytes;
+    const MutexLock lock(mutex_);
+    catalog_.segments().set_file(id, bytes, contents->header, std::move(shared));
   }
   if (good) {
     error = read_records(*file, contents, [&](std::span<const Located> found) {
@@ -118,14 +104,14 @@ int DiskTier::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContent
     });
   }
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     counters_.lost_bytes += contents->lost_bytes;
     if (error != 0) {
       ++counters_.read_errors;
     } else if (!good) {
       ++(unknown ? counters_.unknown_segments : counters_.damaged_segments);
     }
-    if (error != 0 || unknown) unlist_locked(id, 1);   // another start may be able to read it
+    if (error != 0 || unknown) catalog_.segments().add_unlisted(id, 1);   // another start may be able to read it
   }
   if (error == 0 && !good) {
     note(segment_name(id) + (unknown ? " is of another version and is ignored" : " is damaged and is dropped"));
@@ -149,8 +135,8 @@ void DiskTier::recover_records(std::uint32_t segment, std::span<const Located> r
     for (const Located& located : slice) {
       apply_wipes_until({segment, located.offset}, orphans);
       if (located.header.type == RecordType::kValue) {
-        const std::lock_guard lock(mutex_);
-        recover_value(segment, located, orphans);
+        const MutexLock lock(mutex_);
+        recover_value_locked(segment, located, orphans);
       } else if (located.header.type != RecordType::kErased) {
         recover_removal(segment, located.header, orphans);
       }
@@ -167,13 +153,14 @@ void DiskTier::reserve_recovered(std::span<const EntryClass> classes) {
     if (grow_index(classes) == Room::kYes) return;
     std::uint32_t oldest = 0;
     {
-      const std::lock_guard lock(mutex_);
-      const auto live = std::find_if(segments_.begin(), segments_.end(), [](const auto& segment) { return segment.second.live > 0; });
-      if (live == segments_.end()) return;
+      const MutexLock lock(mutex_);
+      const auto live =
+          std::find_if(catalog_.segments().begin(), catalog_.segments().end(), [](const auto& segment) { return segment.second.live() > 0; });
+      if (live == catalog_.segments().end()) return;
       oldest = live->first;
     }
     const std::uint64_t forgotten = forget_segment(oldest, true);
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     counters_.index_full += forgotten;
   }
 }
@@ -189,41 +176,41 @@ void DiskTier::reserve_orphans(Orphans* orphans, std::size_t more) {
 
 void DiskTier::recover_removal(std::uint32_t segment, const RecordHeader& header, Orphans* orphans) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     counters_.newest_unix_ms = std::max(counters_.newest_unix_ms, header.created_unix_ms);
-    segments_.at(segment).has_removals = true;
+    catalog_.segments().at(segment).has_removals = true;
     if (header.type == RecordType::kRemove) {
-      if (const Index::Id id = index_.find(header.key)) erase_locked(id);
+      if (const Index::Id id = catalog_.find(header.key)) catalog_.erase(id);
       // Also what hangs behind it and was read before it.
       for (const Key& child : take_orphans(orphans, header.key)) {
-        if (const Index::Id id = orphan_locked(child)) erase_locked(id);
+        if (const Index::Id id = orphan_locked(child)) catalog_.erase(id);
       }
       return;
     }
   }
-  walk_index([&](Index::Id id) {
-    if (index_.class_of(id).owner == header.owner) erase_locked(id);
+  walk_index([&](Index::Id id) TC_REQUIRES(mutex_) {
+    if (catalog_.index().class_of(id).owner == header.owner) catalog_.erase(id);
     return true;
   });
 }
 
-void DiskTier::recover_value(std::uint32_t segment, const Located& located, Orphans* orphans) {
+void DiskTier::recover_value_locked(std::uint32_t segment, const Located& located, Orphans* orphans) {
   const RecordHeader& header = located.header;
   counters_.newest_unix_ms = std::max(counters_.newest_unix_ms, header.created_unix_ms);
-  segments_.at(segment).saw(header.created_unix_ms);
-  if (removal_waits_locked(header)) return;
+  catalog_.segments().at(segment).saw(header.created_unix_ms);
+  if (ledger_.names(header)) return;
   const Place place{segment, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
   const EntryClass entry_class = recovered_class(segment, located);
-  Index::Id id = index_.find(header.key);
-  if (id != Index::kNone && index_[id].place.value_bytes == place.value_bytes && index_.class_of(id) == entry_class) {
-    unlist_locked(index_[id].place.segment, 1);
-    move_locked(id, place);
+  Index::Id id = catalog_.find(header.key);
+  if (id != Index::kNone && catalog_[id].place.value_bytes == place.value_bytes && catalog_.index().class_of(id) == entry_class) {
+    catalog_.segments().add_unlisted(catalog_[id].place.segment, 1);
+    catalog_.move(id, place);
   } else {
-    if (id != Index::kNone) forget_locked(id);
-    const Index::Id parent = header.chained ? index_.find(header.parent) : Index::kNone;
+    if (id != Index::kNone) catalog_.forget(id);
+    const Index::Id parent = header.chained ? catalog_.find(header.parent) : Index::kNone;
     const bool orphan = header.chained && parent == Index::kNone;
-    if (index_.room() == 0 || (orphan && orphans->count >= orphans->room)) {
-      unlist_locked(segment, 1);
+    if (catalog_.index().room() == 0 || (orphan && orphans->count >= orphans->room)) {
+      catalog_.segments().add_unlisted(segment, 1);
       ++counters_.index_full;
       return;
     }
@@ -231,13 +218,13 @@ void DiskTier::recover_value(std::uint32_t segment, const Located& located, Orph
       orphans->children[header.parent].push_back(header.key);
       ++orphans->count;
     }
-    id = insert_locked(header.key, place, entry_class, parent);
+    id = catalog_.insert(header.key, place, entry_class, parent);
     for (const Key& child : take_orphans(orphans, header.key)) {
-      if (const Index::Id each = orphan_locked(child); each != Index::kNone && each != id) index_.adopt(each, id);
+      if (const Index::Id each = orphan_locked(child); each != Index::kNone && each != id) catalog_.adopt(each, id);
     }
   }
-  index_[id].expires = header.expires_unix_ms != 0;
-  index_.touch(id, tick_);
+  catalog_[id].expires = header.expires_unix_ms != 0;
+  catalog_.touch(id, tick_);
 }
 
 std::vector<Key> DiskTier::take_orphans(Orphans* orphans, const Key& parent) {
@@ -249,15 +236,15 @@ std::vector<Key> DiskTier::take_orphans(Orphans* orphans, const Key& parent) {
 
 // Its number, if it still waits for its parent: meanwhile it may have been removed, or stored anew.
 Index::Id DiskTier::orphan_locked(const Key& key) const {
-  const Index::Id id = index_.find(key);
-  return id != Index::kNone && index_[id].parent == Index::kNone ? id : Index::kNone;
+  const Index::Id id = catalog_.find(key);
+  return id != Index::kNone && catalog_[id].parent == Index::kNone ? id : Index::kNone;
 }
 
 void DiskTier::forget_orphans(const Orphans& orphans) {
   for (const auto& [parent, children] : orphans.children) {
     for (const Key& child : children) {
-      const std::lock_guard lock(mutex_);
-      if (const Index::Id id = orphan_locked(child)) forget_locked(id);
+      const MutexLock lock(mutex_);
+      if (const Index::Id id = orphan_locked(child)) catalog_.forget(id);
     }
   }
 }
@@ -267,11 +254,11 @@ void DiskTier::resume_log(std::uint32_t id, std::uint64_t end, std::vector<Locat
   if (!wipes_.empty()) return;   // what they count for ends somewhere in it, and must not begin to count for what comes now
   Log log;
   {
-    const std::lock_guard lock(mutex_);
-    const auto segment = segments_.find(id);
-    if (segment == segments_.end() || !segment->second.file || segment->second.file_bytes > segment_bytes_ / 2) return;
+    const MutexLock lock(mutex_);
+    Segment* const segment = catalog_.segments().find(id);
+    if (segment == nullptr || !segment->file || segment->file_bytes() > segment_bytes_ / 2) return;
     log.segment = id;
-    log.header = segment->second.header;
+    log.header = segment->header;
   }
   if (records.empty() || records.size() > kFreeRecords) return;
   int error = 0;
@@ -279,10 +266,8 @@ void DiskTier::resume_log(std::uint32_t id, std::uint64_t end, std::vector<Locat
   if (!log.file || log.file->truncate(end) != 0) return;
   log.end = end;
   log.records = std::move(records);
-  const std::lock_guard lock(mutex_);
-  Segment& segment = segments_.at(id);
-  used_ -= segment.file_bytes - log.end;
-  segment.file_bytes = log.end;
+  const MutexLock lock(mutex_);
+  catalog_.segments().set_file_bytes(id, log.end);
   log_ = std::move(log);
 }
 

@@ -79,15 +79,15 @@ void DiskTier::apply_wipe(std::size_t i, Orphans* orphans) {
   const auto timed = static_cast<std::size_t>(std::count_if(wipes_.begin(), wipes_.begin() + static_cast<std::ptrdiff_t>(i),
                                                             [](const Wipe& each) { return each.what.until_unix_ms.has_value(); }));
   for (const Key& key : wipe.what.keys) {
-    const std::lock_guard lock(mutex_);
-    if (const Index::Id id = index_.find(key)) erase_locked(id);
+    const MutexLock lock(mutex_);
+    if (const Index::Id id = catalog_.find(key)) catalog_.erase(id);
   }
   if (wipe.what.keys.empty()) {
-    walk_index([&](Index::Id id) {
-      EntryClass entry_class = index_.class_of(id);
+    walk_index([&](Index::Id id) TC_REQUIRES(mutex_) {
+      EntryClass entry_class = catalog_.index().class_of(id);
       const bool old_enough = !wipe.what.until_unix_ms || (entry_class.source & bit_of(timed)) != 0;
       entry_class.source &= bit_of(0) - 1;
-      if (old_enough && wipe.what.matches(entry_class)) erase_locked(id);
+      if (old_enough && wipe.what.matches(entry_class)) catalog_.erase(id);
       return true;
     });
   }

@@ -7,24 +7,13 @@
 #include "store/disk/disk_tier.h"
 
 namespace tensorcache::disk {
-namespace {
-
-// Done, unless the same was removed once more since.
-template <class Pending, class Name>
-void settle(Pending& pending, const Name& name, std::uint64_t number) {
-  const auto found = pending.find(name);
-  if (found != pending.end() && found->second == number) pending.erase(found);
-}
-
-}   // namespace
-
 // A removal is a promise to somebody, so it is synced whatever is chosen for values.
 bool DiskTier::log_removals(std::span<const RecordHeader> removals) {
   const std::vector<std::span<const std::byte>> nothing(removals.size());
   const bool logged = append(removals, nothing, true,
                              [&](std::size_t, const Place& place) {
-                               const std::lock_guard lock(mutex_);
-                               segments_.at(place.segment).has_removals = true;
+                               const MutexLock lock(mutex_);
+                               catalog_.segments().at(place.segment).has_removals = true;
                                return true;
                              }) &&
                       (options_.sync == DiskSync::kRecord || sync_log());
@@ -48,31 +37,19 @@ void DiskTier::write_removals(Removals begin, Removals end) {
   }
   if (!add_wipes(begin, end) || (!headers.empty() && !log_removals(headers))) {
     lost_some_ = true;
-    const std::lock_guard lock(mutex_);
-    requeue_locked(begin, end);
+    const MutexLock lock(mutex_);
+    ledger_.put_back(writing_removals_, begin, end);
     return;
   }
   // The log may lose the segment that says so; the values are unreadable then, too.
   if (!late() && !erase_records(erased)) lost_some_ = true;
   std::list<Removal> done;
   {
-    const std::lock_guard lock(mutex_);
-    for (auto removal = begin; removal != end; ++removal) settle_locked(*removal);
-    done.splice(done.begin(), writing_.removals, begin, end);
+    const MutexLock lock(mutex_);
+    ledger_.settle(writing_removals_, begin, end, done);
     changed_.notify_all();
   }
   remove_empty_segments();
-}
-
-void DiskTier::settle_locked(const Removal& removal) {
-  erased_waiting_ -= std::min<std::uint64_t>(erased_waiting_, removal.erased.size());
-  if (removal.type == RecordType::kClearOwner) {
-    if (removal.what.is_an_owner()) settle(clearings_, *removal.what.owner, removal.number);
-    selections_.remove_if([&](const Clearing& each) { return each.number == removal.number; });
-  } else if (removal.what.keys.empty()) {
-    settle(removals_, removal.key, removal.number);
-  }
-  for (const Key& key : removal.purged) settle(removals_, key, removal.number);
 }
 
 // Marks the headers of removed values where they stand. False if one may still be readable.
@@ -87,16 +64,16 @@ bool DiskTier::erase_records(std::span<const Place> places) {
     std::shared_ptr<file::File> file;
     Salt salt;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (late_locked()) return false;
-      const auto segment = segments_.find(place.segment);
-      if (segment == segments_.end()) continue;   // gone as a whole
-      if (!segment->second.file) {                // should have gone, but the disk refused
+      Segment* const segment = catalog_.segments().find(place.segment);
+      if (segment == nullptr) continue;   // gone as a whole
+      if (!segment->file) {               // should have gone, but the disk refused
         all = false;
         continue;
       }
-      file = segment->second.file;
-      salt = segment->second.header.salt;
+      file = segment->file;
+      salt = segment->header.salt;
     }
     const std::uint64_t offset = std::uint64_t{place.unit} * kAlignment;
     RecordHeader erased;
@@ -114,8 +91,8 @@ void DiskTier::clear_log(Removals clearing) {
   close_log();
   std::vector<std::uint32_t> ids;
   {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, segment] : segments_) ids.push_back(id);
+    const MutexLock lock(mutex_);
+    for (const auto& [id, segment] : catalog_.segments()) ids.push_back(id);
   }
   const auto unlink = [this](const char* name) {
     const int error = options_.files->remove(path_of(name));
@@ -127,8 +104,8 @@ void DiskTier::clear_log(Removals clearing) {
   }
   bool gone = false;
   {
-    const std::lock_guard lock(mutex_);
-    gone = segments_.empty() && recovered_ && !late_locked();
+    const MutexLock lock(mutex_);
+    gone = catalog_.segments().empty() && recovered_ && !late_locked();
   }
   int error = 0;
   if (gone) error = unlink(kWipesFile);
@@ -140,14 +117,14 @@ void DiskTier::clear_log(Removals clearing) {
     sweep_ = {};
     answer_parked(false);
   }
-  const std::lock_guard lock(mutex_);
+  std::list<Removal> done;
+  const MutexLock lock(mutex_);
   if (error != 0 || !gone) {   // once the disk works
     lost_some_ = true;
-    requeue_locked(clearing, std::next(clearing));
+    ledger_.put_back(writing_removals_, clearing, std::next(clearing));
     return;
   }
-  if (clear_waits_ == clearing->number) clear_waits_ = 0;
-  writing_.removals.erase(clearing);
+  ledger_.settle(writing_removals_, clearing, std::next(clearing), done);
   changed_.notify_all();
 }
 
@@ -162,8 +139,8 @@ void DiskTier::write_purge(Removals purge) {
   }
   if (!add_wipes(purge, std::next(purge)) || (!headers.empty() && !log_removals(headers))) {
     lost_some_ = true;
-    const std::lock_guard lock(mutex_);
-    requeue_locked(purge, std::next(purge));
+    const MutexLock lock(mutex_);
+    ledger_.put_back(writing_removals_, purge, std::next(purge));
     return;
   }
   std::set<std::uint32_t> touched;
@@ -171,21 +148,21 @@ void DiskTier::write_purge(Removals purge) {
   for (const std::uint32_t segment : touched) {
     if (!late()) static_cast<void>(rewrite_segment(segment));
   }
-  const std::lock_guard lock(mutex_);
-  settle_locked(*purge);
-  writing_.removals.erase(purge);
+  std::list<Removal> done;
+  const MutexLock lock(mutex_);
+  ledger_.settle(writing_removals_, purge, std::next(purge), done);
 }
 
 bool DiskTier::rewrite_segment(std::uint32_t segment) {
   std::vector<std::pair<std::uint32_t, Key>> found;
   {
-    const std::lock_guard lock(mutex_);
-    const auto known = segments_.find(segment);
-    if (known == segments_.end()) return true;
-    if (segment == log_.segment || (known->second.has_removals && segment != segments_.begin()->first)) return false;
+    const MutexLock lock(mutex_);
+    Segment* const known = catalog_.segments().find(segment);
+    if (known == nullptr) return true;
+    if (segment == log_.segment || (known->has_removals && segment != catalog_.segments().oldest())) return false;
   }
-  walk_index([&](Index::Id id) {
-    if (index_[id].place.segment == segment) found.emplace_back(index_[id].place.unit, index_[id].key);
+  walk_index([&](Index::Id id) TC_REQUIRES(mutex_) {
+    if (catalog_[id].place.segment == segment) found.emplace_back(catalog_[id].place.unit, catalog_[id].key);
     return true;
   });
   std::sort(found.begin(), found.end());   // parents first

@@ -28,7 +28,7 @@ bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error
 
 void DiskTier::set_wipes(std::vector<Wipe> wipes) {
   wipes_ = std::move(wipes);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   counters_.pending_wipes = wipes_.size();
   timed_wipes_ =
       static_cast<std::size_t>(std::count_if(wipes_.begin(), wipes_.end(), [](const Wipe& wipe) { return wipe.what.until_unix_ms.has_value(); }));
@@ -60,8 +60,8 @@ bool DiskTier::add_wipes(Removals begin, Removals end) {
   std::vector<Wipe> wipes = wipes_;
   LogPosition here{log_.segment, log_.end};
   if (log_.segment == 0) {
-    const std::lock_guard lock(mutex_);
-    here = {std::max(last_segment_, segments_.empty() ? 0 : segments_.rbegin()->first) + 1, 0};
+    const MutexLock lock(mutex_);
+    here = {std::max(last_segment_, catalog_.segments().empty() ? 0 : catalog_.segments().newest()) + 1, 0};
   }
   bool any = false;
   for (auto removal = begin; removal != end; ++removal) {
@@ -101,10 +101,10 @@ void DiskTier::sweep_some() {
     std::shared_ptr<file::File> file;
     Salt salt;
     {
-      const std::lock_guard lock(mutex_);
-      if (const auto segment = segments_.find(sweep_.segment); segment != segments_.end()) {
-        file = segment->second.file;
-        salt = segment->second.header.salt;
+      const MutexLock lock(mutex_);
+      if (Segment* const segment = catalog_.segments().find(sweep_.segment); segment != nullptr) {
+        file = segment->file;
+        salt = segment->header.salt;
       }
     }
     const int error = file ? overwrite_some(*file, salt) : 0;
@@ -131,11 +131,11 @@ void DiskTier::sweep_failed(int error) {
   tries_ = std::exchange(tried_in_, id) == id ? tries_ + 1 : 1;
   std::vector<std::uint32_t> going;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ++counters_.write_errors;
-    const auto segment = segments_.find(id);
-    const bool removals = segment != segments_.end() && segment->second.has_removals;
-    for (const auto& [each, state] : segments_) {
+    Segment* const segment = catalog_.segments().find(id);
+    const bool removals = segment != nullptr && segment->has_removals;
+    for (const auto& [each, state] : catalog_.segments()) {
       if (each == id || (removals && each < id)) going.push_back(each);
     }
   }
@@ -161,17 +161,20 @@ bool DiskTier::find_dead() {
   std::shared_ptr<file::File> file;
   SegmentHeader header;
   {
-    const std::lock_guard lock(mutex_);
-    const auto segment = sweep_.more ? segments_.find(sweep_.segment) : segments_.upper_bound(sweep_.segment);
-    if (!sweep_.more && (segment == segments_.end() || segment->first > last)) return false;
+    const MutexLock lock(mutex_);
+    const SegmentTable& segments = catalog_.segments();
+    const auto next = segments.after(sweep_.segment);
+    if (!sweep_.more && (next == segments.end() || next->first > last)) return false;
+    const std::uint32_t id = sweep_.more ? sweep_.segment : next->first;
+    const Segment* const segment = segments.find(id);
     sweep_.dead.clear();
     sweep_.at = 0;
     sweep_.done = 0;
     if (!std::exchange(sweep_.more, false)) sweep_.from = 0;
-    if (segment == segments_.end()) return true;
-    sweep_.segment = segment->first;
-    file = segment->second.file;
-    header = segment->second.header;
+    if (segment == nullptr) return true;
+    sweep_.segment = id;
+    file = segment->file;
+    header = segment->header;
   }
   const int error = file ? find_dead_in(*file, header) : EIO;
   if (error != 0) sweep_failed(error);   // or it is of another version: nobody can tell what is in it
@@ -199,7 +202,7 @@ int DiskTier::find_dead_in(file::File& file, const SegmentHeader& header) {
 // False: these are enough for now.
 bool DiskTier::add_dead(std::span<const Located> records, std::uint64_t* end) {
   for (std::size_t begin = 0; begin < records.size(); begin += kRecordsAtOnce) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (const Located& located : records.subspan(begin, std::min(kRecordsAtOnce, records.size() - begin))) {
       if (located.offset >= sweep_.from) {
         if (sweep_.dead.size() >= kMaxDead) {
@@ -230,14 +233,14 @@ bool DiskTier::is_dead_locked(const Located& located) {
   if ((!value && header.type != RecordType::kErased) || header.overwritten) return false;
   const LogPosition position{sweep_.segment, located.offset};
   const Place place{sweep_.segment, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
-  const bool live = value && holds_locked(header.key, place);
+  const bool live = value && catalog_.holds(header.key, place);
   bool dead = false, matches = false;
   for (const Wipe& wipe : wipes_) {
     if (!wipe.swept || position >= wipe.before) continue;
     matches = matches || (value && wipe.what.matches(header));
     dead = dead || !value || (wipe.chained && header.chained && !live);
   }
-  if (live && matches) erase_locked(index_.find(header.key));
+  if (live && matches) catalog_.erase(catalog_.find(header.key));
   return dead || matches;
 }
 

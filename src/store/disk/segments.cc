@@ -26,9 +26,9 @@ int DiskTier::open_segment() {
   std::uint32_t id = last_segment_ + 1;
   bool too_many = false;
   {
-    const std::lock_guard lock(mutex_);
-    if (!segments_.empty()) id = std::max(id, segments_.rbegin()->first + 1);
-    too_many = segments_.size() >= kMaxSegments;
+    const MutexLock lock(mutex_);
+    if (!catalog_.segments().empty()) id = std::max(id, catalog_.segments().newest() + 1);
+    too_many = catalog_.segments().size() >= kMaxSegments;
   }
   if (too_many && !evict_oldest(false)) return ENOSPC;
   Log log;
@@ -52,12 +52,8 @@ int DiskTier::open_segment() {
   close_log();
   log_ = std::move(log);
   last_segment_ = id;
-  const std::lock_guard lock(mutex_);
-  Segment& segment = segments_[id];
-  segment.file_bytes = kSegmentHeaderBytes;
-  segment.file = std::move(shared);
-  segment.header = log_.header;
-  used_ += kSegmentHeaderBytes;
+  const MutexLock lock(mutex_);
+  catalog_.segments().set_file(id, kSegmentHeaderBytes, log_.header, std::move(shared));
   counters_.written_bytes += kSegmentHeaderBytes;
   return 0;
 }
@@ -71,9 +67,8 @@ void DiskTier::seal_segment() {
     return;
   }
   {
-    const std::lock_guard lock(mutex_);
-    segments_.at(log_.segment).file_bytes = log_.end + summary.size();
-    used_ += summary.size();
+    const MutexLock lock(mutex_);
+    catalog_.segments().set_file_bytes(log_.segment, log_.end + summary.size());
     counters_.written_bytes += summary.size();
   }
   if (options_.sync != DiskSync::kNone) {
@@ -110,11 +105,10 @@ void DiskTier::abandon_segment() {
   if (!cut && log_.file->size(&bytes) != 0) bytes = segment_bytes();
   const bool gone = cut && log_.file->sync() == 0;
   {
-    const std::lock_guard lock(mutex_);
-    if (const auto segment = segments_.find(log_.segment); segment != segments_.end()) {
-      used_ += bytes - segment->second.file_bytes;
-      segment->second.file_bytes = bytes;
-      if (!gone) unlist_locked(log_.segment, unpublished);
+    const MutexLock lock(mutex_);
+    if (catalog_.segments().contains(log_.segment)) {
+      catalog_.segments().set_file_bytes(log_.segment, bytes);
+      if (!gone) catalog_.segments().add_unlisted(log_.segment, unpublished);
     }
   }
   close_log();
@@ -132,18 +126,15 @@ void DiskTier::remove_segment(std::uint32_t id) {
   const bool gone = error == 0 || error == ENOENT;
   std::shared_ptr<file::File> closed;   // with no lock held: the last close of a file that was removed frees all of its pages
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     counters_.evictions += forgotten;
-    const auto segment = segments_.find(id);
-    if (segment == segments_.end()) return;
+    Segment* const segment = catalog_.segments().find(id);
+    if (segment == nullptr) return;
     if (gone) {
-      unlisted_ -= segment->second.unlisted;
-      used_ -= segment->second.file_bytes;
-      closed = std::move(segment->second.file);
-      segments_.erase(segment);
+      closed = catalog_.segments().erase(id);
     } else {   // it still takes its room, and the next start finds what is in it
-      unlist_locked(id, std::max<std::uint64_t>(forgotten, 1));
-      closed = std::move(segment->second.file);
+      catalog_.segments().add_unlisted(id, std::max<std::uint64_t>(forgotten, 1));
+      closed = std::move(segment->file);
       ++counters_.write_errors;
     }
   }
@@ -155,10 +146,13 @@ void DiskTier::remove_segment(std::uint32_t id) {
 void DiskTier::remove_empty_segments() {
   std::vector<std::uint32_t> empty;
   {
-    const std::lock_guard lock(mutex_);
-    for (const auto& [id, segment] : segments_) {
-      const bool oldest = id == segments_.begin()->first || (!empty.empty() && std::prev(segments_.find(id))->first == empty.back());
-      if (segment.file && segment.live == 0 && segment.unlisted == 0 && id != log_.segment && (!segment.has_removals || oldest)) empty.push_back(id);
+    const MutexLock lock(mutex_);
+    std::uint32_t previous = 0;   // the one before
+    for (const auto& [id, segment] : catalog_.segments()) {
+      const bool oldest = previous == 0 || (!empty.empty() && previous == empty.back());
+      previous = id;
+      if (segment.file && segment.live() == 0 && segment.unlisted() == 0 && id != log_.segment && (!segment.has_removals || oldest))
+        empty.push_back(id);
     }
   }
   for (const std::uint32_t id : empty) remove_segment(id);

@@ -14,15 +14,9 @@ constexpr std::uint64_t kShareOfNames = 64;   // the file of names has that part
 }   // namespace
 
 void DiskTier::account_sidecar(const std::string& name, std::uint64_t bytes) {
-  const std::lock_guard lock(mutex_);
-  sidecars_[name] = bytes;
+  const MutexLock lock(mutex_);
+  sidecars_.set(name, bytes);
   changed_.notify_all();
-}
-
-std::uint64_t DiskTier::sidecar_bytes_locked(bool with_usage) const {
-  std::uint64_t sum = 0;
-  for (const auto& [name, bytes] : sidecars_) sum += with_usage || !name.starts_with("usage") ? bytes : 0;
-  return sum;
 }
 
 void DiskTier::measure_sidecars() {
@@ -35,16 +29,15 @@ void DiskTier::measure_sidecars() {
 
 // Now and then, and at the end. What cannot be written is not worth an error.
 void DiskTier::save_names() {
-  Names names;
+  std::optional<Names> names;
   std::uint64_t most_bytes = 0;
   {
-    const std::lock_guard lock(mutex_);
-    if (!names_changed_) return;
-    names = names_;
-    names_changed_ = false;
+    const MutexLock lock(mutex_);
+    names = names_.take_changed();
+    if (!names) return;
     most_bytes = capacity_ / kShareOfNames;
   }
-  const std::string text = names_text(names, most_bytes);
+  const std::string text = names_text(*names, most_bytes);
   account_sidecar("names.next", text.size());   // beside the old one, for a moment
   while (over_budget() && !late() && evict_oldest(false)) {
   }
@@ -54,7 +47,7 @@ void DiskTier::save_names() {
 
 void DiskTier::save_usage() {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (hits_saved_ == counters_.hits) return;
     hits_saved_ = counters_.hits;
   }
@@ -65,9 +58,9 @@ void DiskTier::save_usage() {
   for (Index::Id begin = 1; !late();) {
     slice.clear();
     {
-      const std::lock_guard lock(mutex_);
-      for (; begin < index_.end_id() && slice.size() < kSlice; ++begin) {
-        if (index_.is_entry(begin) && index_[begin].hits > 0) slice.push_back({index_[begin].key, index_[begin].hits});
+      const MutexLock lock(mutex_);
+      for (; begin < catalog_.index().end_id() && slice.size() < kSlice; ++begin) {
+        if (catalog_.index().is_entry(begin) && catalog_[begin].hits > 0) slice.push_back({catalog_[begin].key, catalog_[begin].hits});
         if (begin % kSlice == 0) {
           ++begin;
           break;
@@ -75,8 +68,8 @@ void DiskTier::save_usage() {
       }
     }
     writer.add(slice);
-    const std::lock_guard lock(mutex_);
-    if (begin >= index_.end_id()) break;
+    const MutexLock lock(mutex_);
+    if (begin >= catalog_.index().end_id()) break;
   }
   if (!late() && owns_directory()) writer.finish();
   measure_sidecars();
@@ -84,10 +77,10 @@ void DiskTier::save_usage() {
 
 void DiskTier::read_saved_usage() {
   read_usage(*options_.files, options_.directory, [this](const Used& used) {
-    const std::lock_guard lock(mutex_);
-    if (const Index::Id id = index_.find(used.key)) {
-      index_[id].hits = used.hits & kMaxHits;
-      index_[id].used = 1;
+    const MutexLock lock(mutex_);
+    if (const Index::Id id = catalog_.find(used.key)) {
+      catalog_[id].hits = used.hits & kMaxHits;
+      catalog_[id].used = 1;
     }
   });
 }

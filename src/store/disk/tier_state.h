@@ -46,50 +46,6 @@ struct Value {
   std::int64_t created_unix_ms = 0, expires_unix_ms = 0;
 };
 
-struct Segment {
-  std::uint64_t file_bytes = 0;
-  std::uint64_t live = 0;             // entries of the index that point here
-  std::uint64_t unlisted = 0;         // values in it that have no entry and that recovery may find again, at least
-  bool has_removals = false;          // which hold for what older segments say
-  std::shared_ptr<file::File> file;   // null: of another version, or not readable; only its bytes count
-  SegmentHeader header;
-  std::int64_t oldest_unix_ms = INT64_MAX, newest_unix_ms = INT64_MIN;   // of the values written to it: when they were stored
-  void saw(std::int64_t created_unix_ms) {
-    oldest_unix_ms = std::min(oldest_unix_ms, created_unix_ms);
-    newest_unix_ms = std::max(newest_unix_ms, created_unix_ms);
-  }
-};
-
-struct Write {   // a value, or a question
-  Value value;
-  std::uint64_t number = 0;
-  bool forgotten = false;              // removed before it was written
-  std::function<void(bool)> written;   // set: only a question
-};
-
-struct Removal {
-  RecordType type = RecordType::kRemove;   // kClearOwner: of all that `what` names
-  bool clear_all = false;                  // of everything
-  bool complete = false;                   // `erased` names every record of it
-  Key key;
-  Selected what;
-  bool chained = false;   // as in Wipe
-  std::uint64_t number = 0;
-  std::vector<Key> purged;   // a purge of these
-  std::vector<Place> erased;
-};
-
-struct Batch {
-  std::list<Write> values;
-  std::list<Removal> removals;
-};
-
-struct Queued {   // values of one key in the queue, or being written
-  std::uint32_t count = 0;
-  std::uint64_t last = 0;   // number of the last one
-  bool expires = false;     // that one does
-};
-
 struct Log {                   // the open segment; the writing thread's own
   std::uint32_t segment = 0;   // 0: none is open
   std::shared_ptr<file::File> file;
@@ -97,13 +53,6 @@ struct Log {                   // the open segment; the writing thread's own
   std::uint64_t end = 0;
   std::vector<Located> records;   // for the summary
   std::uint64_t charged = 0;      // for these
-};
-
-struct Health {   // of writing
-  bool broken = false;
-  std::string reason;
-  std::chrono::steady_clock::time_point retry_at{};
-  std::chrono::milliseconds pause{0};
 };
 
 // A walk over the log for what is to be overwritten. The writing thread's own.

@@ -30,7 +30,7 @@ void DiskTier::guarded(const Work& work) noexcept {
 void DiskTier::write_loop() noexcept {
   guarded([this] { static_cast<void>(recover()); });
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ready_ = true;
     changed_.notify_all();
   }
@@ -39,7 +39,7 @@ void DiskTier::write_loop() noexcept {
   bool closing = false;
   while (!closing) {
     guarded([this] { step(); });
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     closing = closing_;
   }
   // More than once, because memory may be short for a moment.
@@ -51,12 +51,12 @@ void DiskTier::write_loop() noexcept {
 void DiskTier::step() {
   bool retry = false;
   {
-    std::unique_lock lock(mutex_);
-    auto wake_at = health_.broken ? std::min(look_at_, health_.retry_at) : look_at_;
-    if (!wipes_.empty() && recovered_ && !health_.broken) wake_at = std::min(wake_at, sweep_at_);
-    changed_.wait_until(lock, wake_at, [&] { return closing_ || has_work_locked(); });
+    const MutexLock lock(mutex_);
+    auto wake_at = health_.broken() ? std::min(look_at_, health_.retry_at()) : look_at_;
+    if (!wipes_.empty() && recovered_ && !health_.broken()) wake_at = std::min(wake_at, sweep_at_);
+    changed_.wait_until(mutex_, wake_at, [&]() TC_REQUIRES(mutex_) { return closing_ || has_work_locked(); });
     if (closing_) return;
-    retry = health_.broken && std::chrono::steady_clock::now() >= health_.retry_at;
+    retry = health_.broken() && std::chrono::steady_clock::now() >= health_.retry_at();
     index_limit_changed_ = false;
     take_batch_locked();
   }
@@ -85,27 +85,26 @@ void DiskTier::give_up() noexcept {
   sweep_ = {};
   std::list<Write> questions;
   {
-    const std::lock_guard lock(mutex_);
-    unlist_locked(log_.segment, std::exchange(unpublished_, 0));
-    for (auto write = writing_.values.begin(); write != writing_.values.end();) {
+    const MutexLock lock(mutex_);
+    catalog_.segments().add_unlisted(log_.segment, std::exchange(unpublished_, 0));
+    for (auto write = writing_values_.begin(); write != writing_values_.end();) {
       const auto each = write++;
       if (each->written) {
-        questions.splice(questions.end(), writing_.values, each);
-      } else if (!each->forgotten && index_.find(each->value.key) == Index::kNone) {
+        questions.splice(questions.end(), writing_values_, each);
+      } else if (!each->forgotten && catalog_.find(each->value.key) == Index::kNone) {
         ++counters_.dropped_puts;
       }
     }
-    requeue_locked(writing_.removals.begin(), writing_.removals.end());
+    ledger_.put_back(writing_removals_, writing_removals_.begin(), writing_removals_.end());
   }
-  done_with_values(writing_.values.begin(), writing_.values.end());
+  done_with_values(writing_values_.begin(), writing_values_.end());
   if (!recovered_) forget_directory();
   answer_all(questions);
   try {
     fail("out of memory while writing", ENOMEM);
   } catch (...) {
-    const std::lock_guard lock(mutex_);
-    health_.broken = true;
-    health_.retry_at = std::chrono::steady_clock::now() + options_.retry_pause;
+    const MutexLock lock(mutex_);
+    health_.fail(std::chrono::steady_clock::now());
   }
 }
 
@@ -119,55 +118,48 @@ void DiskTier::answer_all(const std::list<Write>& questions) noexcept {
 }
 
 bool DiskTier::broken() const {
-  const std::lock_guard lock(mutex_);
-  return health_.broken;
+  const MutexLock lock(mutex_);
+  return health_.broken();
 }
 
-bool DiskTier::over_budget_locked() const { return used_ + sidecar_bytes_locked(true) > capacity_ && !segments_.empty() && !health_.broken; }
+bool DiskTier::over_budget_locked() const {
+  return catalog_.segments().file_bytes() + sidecars_.bytes() > capacity_ && !catalog_.segments().empty() && !health_.broken();
+}
 
 bool DiskTier::over_budget() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return over_budget_locked();
 }
 
 // While the disk does not work removals wait for it, and everything else is let go at once.
 bool DiskTier::has_work_locked() const {
   const bool sweeps = !wipes_.empty() && recovered_ && std::chrono::steady_clock::now() >= sweep_at_;
-  return !values_waiting_.empty() || index_limit_changed_ || over_budget_locked() || (!health_.broken && (sweeps || !removals_waiting_.empty()));
+  return !queue_.empty() || index_limit_changed_ || over_budget_locked() || (!health_.broken() && (sweeps || !ledger_.waiting().empty()));
 }
 
 // In the order in which it was asked for.
 void DiskTier::take_batch_locked() noexcept {
   std::uint64_t bytes = 0;
   for (std::size_t count = 0; count < kBatchWrites && bytes < kBatchBytes; ++count) {
-    const bool value = !values_waiting_.empty(), removal = !removals_waiting_.empty() && !health_.broken;
-    if (value && (!removal || values_waiting_.front().number < removals_waiting_.front().number)) {
-      bytes += values_waiting_.front().value.bytes.size();
-      writing_.values.splice(writing_.values.end(), values_waiting_, values_waiting_.begin());
+    const bool value = !queue_.empty(), removal = !ledger_.waiting().empty() && !health_.broken();
+    if (value && (!removal || queue_.first_number() < ledger_.waiting().front().number)) {
+      bytes += queue_.take(writing_values_);
     } else if (removal) {
-      writing_.removals.splice(writing_.removals.end(), removals_waiting_, removals_waiting_.begin());
+      ledger_.take(writing_removals_);
     } else {
       return;
     }
   }
 }
 
-// Back to the front of the queue, which is in the order of the numbers.
-void DiskTier::requeue_locked(Removals begin, Removals end) noexcept {
-  if (begin == end) return;
-  auto before = removals_waiting_.begin();
-  while (before != removals_waiting_.end() && before->number < begin->number) ++before;
-  removals_waiting_.splice(before, writing_.removals, begin, end);
-}
-
 // Questions, and removals that are more than a record, keep their place between the others.
 void DiskTier::write_batch() {
-  while (!writing_.values.empty() || !writing_.removals.empty()) {
-    const auto question = std::find_if(writing_.values.begin(), writing_.values.end(), [](const Write& write) { return write.written != nullptr; });
-    const auto removal = std::find_if(writing_.removals.begin(), writing_.removals.end(),
+  while (!writing_values_.empty() || !writing_removals_.empty()) {
+    const auto question = std::find_if(writing_values_.begin(), writing_values_.end(), [](const Write& write) { return write.written != nullptr; });
+    const auto removal = std::find_if(writing_removals_.begin(), writing_removals_.end(),
                                       [](const Removal& each) { return each.clear_all || !each.what.keys.empty(); });
-    const std::uint64_t asked = question == writing_.values.end() ? UINT64_MAX : question->number;
-    const std::uint64_t removed = removal == writing_.removals.end() ? UINT64_MAX : removal->number;
+    const std::uint64_t asked = question == writing_values_.end() ? UINT64_MAX : question->number;
+    const std::uint64_t removed = removal == writing_removals_.end() ? UINT64_MAX : removal->number;
     write_stretch(std::min(asked, removed));
     if (asked < removed) {
       answer(question, !std::exchange(lost_some_, false) && !broken());
@@ -179,14 +171,14 @@ void DiskTier::write_batch() {
 
 void DiskTier::answer(Values question, bool written) {
   if (written && wipes_before(question->number)) {   // it is, when those are done
-    const std::lock_guard lock(mutex_);
-    parked_.splice(parked_.end(), writing_.values, question);
+    const MutexLock lock(mutex_);
+    parked_.splice(parked_.end(), writing_values_, question);
     return;
   }
   const std::function<void(bool)> tell = std::move(question->written);
   {
-    const std::lock_guard lock(mutex_);
-    writing_.values.erase(question);
+    const MutexLock lock(mutex_);
+    writing_values_.erase(question);
   }
   call_back(tell, written);
 }
@@ -194,16 +186,16 @@ void DiskTier::answer(Values question, bool written) {
 // Values and removals with smaller numbers: first what was removed, with one sync for all of it, then the values that were not removed
 // since.
 void DiskTier::write_stretch(std::uint64_t before) {
-  const auto values = std::find_if(writing_.values.begin(), writing_.values.end(), [&](const Write& write) { return write.number >= before; });
-  const auto removals = std::find_if(writing_.removals.begin(), writing_.removals.end(), [&](const Removal& each) { return each.number >= before; });
+  const auto values = std::find_if(writing_values_.begin(), writing_values_.end(), [&](const Write& write) { return write.number >= before; });
+  const auto removals = std::find_if(writing_removals_.begin(), writing_removals_.end(), [&](const Removal& each) { return each.number >= before; });
   {
-    const std::lock_guard lock(mutex_);
-    for (auto write = writing_.values.begin(); write != values; ++write) {
-      write->forgotten |= removed_since_locked(*write);
+    const MutexLock lock(mutex_);
+    for (auto write = writing_values_.begin(); write != values; ++write) {
+      write->forgotten |= ledger_.removed_since(write->value, write->number);
     }
   }
-  if (removals != writing_.removals.begin()) write_removals(writing_.removals.begin(), removals);
-  if (values != writing_.values.begin()) write_values(writing_.values.begin(), values);
+  if (removals != writing_removals_.begin()) write_removals(writing_removals_.begin(), removals);
+  if (values != writing_values_.begin()) write_values(writing_values_.begin(), values);
 }
 
 // A value under a key that is stored already is the same one, unless that one expired: only its record tells.
@@ -211,13 +203,13 @@ void DiskTier::forget_expired(Values begin, Values end) {
   for (auto each = begin; each != end; ++each) {
     Place place;
     {
-      const std::lock_guard lock(mutex_);
-      const Index::Id id = index_.find(each->value.key);
-      if (id == Index::kNone || !index_[id].expires) continue;
-      place = index_[id].place;
+      const MutexLock lock(mutex_);
+      const Index::Id id = catalog_.find(each->value.key);
+      if (id == Index::kNone || !catalog_[id].expires) continue;
+      place = catalog_[id].place;
     }
     if (read_head(each->value.key, {})) continue;
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     forget_at_locked(each->value.key, place);
   }
 }
@@ -226,13 +218,13 @@ void DiskTier::forget_expired(Values begin, Values end) {
 std::vector<const Write*> DiskTier::wanted(Values begin, Values end) {
   std::vector<const Write*> chosen;
   std::unordered_map<Key, bool> before;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (auto each = begin; each != end; ++each) {
     const Write& write = *each;
     const Value& value = write.value;
-    const bool known = index_.find(value.key) != Index::kNone || before.contains(value.key);
-    const bool hangs = !value.parent || index_.find(*value.parent) != Index::kNone || before.contains(*value.parent);
-    if (known || write.forgotten || removed_since_locked(write)) continue;
+    const bool known = catalog_.find(value.key) != Index::kNone || before.contains(value.key);
+    const bool hangs = !value.parent || catalog_.find(*value.parent) != Index::kNone || before.contains(*value.parent);
+    if (known || write.forgotten || ledger_.removed_since(write.value, write.number)) continue;
     if (!hangs) {
       ++counters_.dropped_puts;
       lost_some_ = true;
@@ -269,16 +261,16 @@ void DiskTier::write_values(Values begin, Values end) {
   const std::size_t indexed = broken() ? 0 : reserve_some_entries(classes);
   std::size_t published = 0;
   const bool all = append(std::span(headers).first(indexed), std::span(bytes).first(indexed), true, [&](std::size_t i, const Place& place) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ++published;
     return publish_locked(*chosen[i], place);
   });
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     ++tick_;
     lost_some_ |= !all || indexed < chosen.size();
     counters_.dropped_puts += indexed - published;
-    (health_.broken ? counters_.dropped_puts : counters_.index_full) += chosen.size() - indexed;
+    (health_.broken() ? counters_.dropped_puts : counters_.index_full) += chosen.size() - indexed;
   }
   done_with_values(begin, end);
 }
@@ -286,16 +278,16 @@ void DiskTier::write_values(Values begin, Values end) {
 // Meanwhile it may have been removed, or its parent may have gone.
 bool DiskTier::publish_locked(const Write& write, const Place& place) {
   const Value& value = write.value;
-  if (removed_since_locked(write)) return false;
-  const Index::Id parent = value.parent ? index_.find(*value.parent) : Index::kNone;
+  if (ledger_.removed_since(write.value, write.number)) return false;
+  const Index::Id parent = value.parent ? catalog_.find(*value.parent) : Index::kNone;
   if (value.parent && parent == Index::kNone) {
     lost_some_ = true;
     ++counters_.dropped_puts;
     return false;
   }
-  const Index::Id id = insert_locked(value.key, place, {value.kind, value.owner, value.source}, parent);
-  index_[id].expires = value.expires_unix_ms != 0;
-  index_.touch(id, tick_);
+  const Index::Id id = catalog_.insert(value.key, place, {value.kind, value.owner, value.source}, parent);
+  catalog_[id].expires = value.expires_unix_ms != 0;
+  catalog_.touch(id, tick_);
   ++counters_.puts;
   counters_.accepted_bytes += value.bytes.size();
   return true;
@@ -303,16 +295,11 @@ bool DiskTier::publish_locked(const Write& write, const Place& place) {
 
 void DiskTier::done_with_values(Values begin, Values end) noexcept {
   std::list<Write> done;   // let go without the lock
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (auto write = begin; write != end; ++write) {
-    queued_bytes_ -= write->value.bytes.size();
-    const auto queued = queued_.find(write->value.key);
-    if (--queued->second.count == 0) queued_.erase(queued);
-    if (!write->value.parent) continue;
-    const auto children = queued_children_.find(*write->value.parent);
-    if (--children->second == 0) queued_children_.erase(children);
+    queue_.done(*write);
   }
-  done.splice(done.begin(), writing_.values, begin, end);
+  done.splice(done.begin(), writing_values_, begin, end);
 }
 
 }   // namespace tensorcache::disk

@@ -1,0 +1,31 @@
+// How large the files beside the segments are, or are about to become. They count in the capacity.
+//
+// THREADS: none of its own; the disk tier holds its mutex around every call.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace tensorcache::disk {
+
+class Sidecars {
+ public:
+  void set(const std::string& name, std::uint64_t bytes) { bytes_[name] = bytes; }
+  [[nodiscard]] std::uint64_t bytes() const {
+    std::uint64_t sum = 0;
+    for (const auto& [name, bytes] : bytes_) sum += bytes;
+    return sum;
+  }
+  // Of the usage file, and of its next version while that is written.
+  [[nodiscard]] std::uint64_t usage_bytes() const {
+    std::uint64_t sum = 0;
+    for (const auto& [name, bytes] : bytes_) sum += name.starts_with("usage") ? bytes : 0;
+    return sum;
+  }
+
+ private:
+  std::map<std::string, std::uint64_t> bytes_;
+};
+
+}   // namespace tensorcache::disk

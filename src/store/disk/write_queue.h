@@ -1,0 +1,84 @@
+// Values and questions on their way to the writing thread, in the order in which they were asked for, and which keys are among them.
+// A value counts until the writing thread is done with it, hence also while it is being written.
+//
+// THREADS: none of its own; the disk tier holds its mutex around every call.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <unordered_map>
+
+#include "store/disk/tier_state.h"
+#include "tensorcache/key.h"
+
+namespace tensorcache::disk {
+
+struct Write {   // a value, or a question
+  Value value;
+  std::uint64_t number = 0;
+  bool forgotten = false;              // removed before it was written
+  std::function<void(bool)> written;   // set: only a question
+};
+
+class WriteQueue {
+ public:
+  using Writes = std::list<Write>;
+  static constexpr std::size_t kMaxWrites = 65'536;
+  explicit WriteQueue(std::uint64_t most_bytes) : most_bytes_(most_bytes) {}
+
+  [[nodiscard]] bool accepts(std::uint64_t value_bytes) const { return waiting_.size() < kMaxWrites && bytes_ + value_bytes <= most_bytes_; }
+  // Puts the one value of `node` at the end. `number` is called when nothing else can fail, with true if a value with an end waits under
+  // the key; it returns the write's number.
+  // Strong guarantee, also where `number` throws.
+  template <class Number>
+  void put(Writes& node, const Number& number) {
+    Queued* queued = nullptr;
+    std::uint32_t* children = nullptr;
+    prepare(node.front().value, &queued, &children);
+    try {
+      node.front().number = number(queued->count > 0 && queued->expires);
+    } catch (...) {
+      forget_unused(node.front().value);
+      throw;
+    }
+    commit(node, queued, children);
+  }
+  void ask(Writes& node, std::uint64_t number) noexcept;
+
+  // Whether a value of this key waits or is being written; whether one that is chained behind it does.
+  [[nodiscard]] bool contains(const Key& key) const { return queued_.contains(key); }
+  [[nodiscard]] bool has_children(const Key& key) const { return children_.contains(key); }
+  // RETURNS: the number of the key's last value; 0: there is none.
+  [[nodiscard]] std::uint64_t last_number(const Key& key) const;
+  [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+
+  [[nodiscard]] bool empty() const { return waiting_.empty(); }
+  // REQUIRES: it is not empty.
+  [[nodiscard]] std::uint64_t first_number() const { return waiting_.front().number; }
+  // Moves the first one to the end of `to`. RETURNS: its bytes.
+  std::uint64_t take(Writes& to) noexcept;
+  void take_all(Writes& to) noexcept { to.splice(to.end(), waiting_); }
+  // Those that wait.
+  [[nodiscard]] Writes& waiting() { return waiting_; }
+  // A value that was taken is written, or given up: its key and its bytes no longer count.
+  void done(const Write& write) noexcept;
+
+ private:
+  struct Queued {   // values of one key
+    std::uint32_t count = 0;
+    std::uint64_t last = 0;   // number of the last one
+    bool expires = false;     // that one does
+  };
+  void prepare(const Value& value, Queued** queued, std::uint32_t** children);
+  void forget_unused(const Value& value) noexcept;
+  void commit(Writes& node, Queued* queued, std::uint32_t* children) noexcept;
+
+  const std::uint64_t most_bytes_;
+  Writes waiting_;
+  std::uint64_t bytes_ = 0;
+  std::unordered_map<Key, Queued> queued_;
+  std::unordered_map<Key, std::uint32_t> children_;   // by their parent
+};
+
+}   // namespace tensorcache::disk
