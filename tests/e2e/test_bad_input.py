@@ -150,7 +150,7 @@ def test_a_second_sigterm_ends_at_once(tmp_path):
         with raw_request(server, GOOD | {"max_tokens": 1900, "messages": [{"role": "user", "content": "Write a very long story."}]}):
             wait_for(lambda: server.metric("tensorcache_engine_running") == 1)
             server.process.send_signal(signal.SIGTERM)
-            server.wait_for_log("stopping")
+            server.wait_for_log("shutting down")
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(timeout=10) == 0
 

@@ -14,7 +14,7 @@ def filled(tmp_path):
         assert run_binary("inspect", str(store)).returncode == 0
         (store / "serving").unlink()
         refused = run_binary("purge", str(store), "--all")
-        assert refused.returncode == 1 and "another process uses it" in refused.stderr
+        assert refused.returncode == 1 and "in use by another process" in refused.stderr
     return store
 
 
@@ -40,10 +40,10 @@ def test_what_is_stored_is_shown_checked_and_deleted(tmp_path):
     assert len(json.loads(checked.stdout)["bad_values"]) == 1
 
     misspelt = run_binary("purge", str(store), "--tenant", "nobody")
-    assert misspelt.returncode == 2 and "there is no tenant 'nobody' here; there are default" in misspelt.stderr
+    assert misspelt.returncode == 2 and "no tenant 'nobody' in this directory; found: default" in misspelt.stderr
     assert run_binary("purge", str(store), "--older-than", "1h").stdout.startswith("0 values deleted")
     gone = run_binary("purge", str(store), "--model", groups[0]["model"], "--tenant", "default")
-    assert gone.returncode == 0 and gone.stdout.rstrip().endswith("0 values are left")
+    assert gone.returncode == 0 and gone.stdout.rstrip().endswith("0 values left")
     assert json.loads(run_binary("inspect", str(store), "--json").stdout)["groups"] == []
     assert "empty" in run_binary("inspect", str(store)).stdout
 
@@ -51,8 +51,8 @@ def test_what_is_stored_is_shown_checked_and_deleted(tmp_path):
 def test_wrong_use_is_named(tmp_path):
     for arguments, code, said in [(("inspect", str(tmp_path / "none")), 1, "No such file or directory"),
                                   (("verify", str(tmp_path)), 1, "is not a cache directory"),
-                                  (("purge", str(tmp_path)), 2, "say what to delete"),
-                                  (("purge", str(tmp_path), "--all", "--tenant", "x"), 2, "say what to delete"),
+                                  (("purge", str(tmp_path)), 2, "specify what to delete"),
+                                  (("purge", str(tmp_path), "--all", "--tenant", "x"), 2, "specify what to delete"),
                                   (("inspect", str(tmp_path), "b"), 2, "one directory"),
                                   (("inspect", "--jsn", str(tmp_path)), 2, "--json"),
                                   (("serve", "-m", "x", "--disk-size", "1MiB"), 2, "--disk-size"),

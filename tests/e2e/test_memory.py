@@ -30,16 +30,16 @@ def test_sighup_reads_the_file_again(tmp_path):
     path.write_text('[serve]\nmemory = "64MiB"\ndisk-size = "128MiB"\n')
     with serving(tmp_path, "--config", str(path), "--log-format", "json", TENSORCACHE_MAX_QUEUE="50") as server:
         path.write_text('[serve]\nmemory = "32MiB"\ndisk-size = "64MiB"\nlog-level = "debug"\nlog-format = "text"\nbatch-size = 256\nmax-queue = 7\n')
-        hang_up(server, "SIGHUP: changed in the file, and in force only after a restart: batch-size\"")
+        hang_up(server, "SIGHUP: these changes require a restart: batch-size\"")
         for change in "memory: 32MiB (was 64MiB)", "disk-size: 64MiB (was 128MiB)", "log-level: debug (was info)":
             assert f"SIGHUP: {change}" in server.log(), server.log()
         eventually(lambda: config_of(server) == {"memory": 32 * MIB, "memory_auto": False, "disk_size": 64 * MIB})
         eventually(lambda: server.metric("tensorcache_cache_capacity_bytes") == 32 * MIB)
 
         path.write_text('[serve]\nmemory = "16MiB"\nmemori = 1\n')
-        hang_up(server, f"SIGHUP: nothing was changed: {path}:3: memori: unknown option; did you mean memory?")
+        hang_up(server, f"SIGHUP: the running configuration is kept: {path}:3: memori: unknown option; did you mean memory?")
         path.unlink()
-        hang_up(server, f"SIGHUP: nothing was changed: {path}: there is no such file")
+        hang_up(server, f"SIGHUP: the running configuration is kept: {path}: there is no such file")
         assert config_of(server)["memory"] == 32 * MIB
         path.write_text('[serve]\nmemory = "auto"\n')
         hang_up(server, "SIGHUP: memory: auto (was 32MiB)")
@@ -54,7 +54,7 @@ def test_many_sighups_at_once_do_not_end_it(tmp_path):
         assert server.chat("Hello", max_tokens=1).status == 200
         for _ in range(20):
             server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "nothing is different" in server.log())
+        eventually(lambda: "configuration reloaded, no changes" in server.log())
         assert server.chat("Hello again", max_tokens=1).status == 200
 
 

@@ -21,12 +21,12 @@ def test_the_start_says_what_holds(tmp_path):
     store = str(tmp_path / "store")
     with serving(tmp_path, "--cache-dir", store) as server:
         log = server.log()
-        assert re.search(r"4 requests at once, 2048 tokens of context for each, 2 threads", log)
-        assert re.search(r"policy auto", log) and f"disk cache {store}: nothing found, 20GiB at most" in log
+        assert re.search(r"4 slots, 2048 tokens of context each, 2 threads", log)
+        assert re.search(r"policy auto", log) and f"disk cache {store}: empty, limit 20GiB" in log
         assert "written there unencrypted" in log
         assert server.chat("Remember me.").status == 200
     with serving(tmp_path, "--cache-dir", store) as server:
-        assert re.search(rf"disk cache {store}: [1-9]\d* entries, \S+ found, 20GiB at most", server.log())
+        assert re.search(rf"disk cache {store}: [1-9]\d* entries, \S+ found, limit 20GiB", server.log())
 
 
 def test_each_request_is_a_line_and_never_its_text(tmp_path):
@@ -121,7 +121,7 @@ def test_hangups_never_end_it(tmp_path):
         connection.request("POST", "/v1/chat/completions", json.dumps(body), {"Authorization": "Bearer alice-key", "Content-Type": "application/json"})
         connection.getresponse().read(1)
         server.process.send_signal(signal.SIGTERM)
-        server.wait_for_log("stopping")
+        server.wait_for_log("shutting down")
         server.process.send_signal(signal.SIGHUP)
         time.sleep(0.3)
         assert server.process.poll() is None, "a hangup while it drains is none"
@@ -198,7 +198,7 @@ def test_purge_deletes_nothing_of_another_server(tmp_path):
         holder.stdout.readline()
         try:
             done = run_binary("purge", str(first), "--all")
-            assert done.returncode == 1 and "keeps another store" in done.stderr, done
+            assert done.returncode == 1 and "uses another cache directory" in done.stderr, done
             assert "hit" in other.chat("Keep this too.").cache_status
         finally:
             holder.kill()
@@ -214,7 +214,7 @@ def test_purge_all_needs_an_admin_and_names_are_taken_as_they_are(tmp_path):
         refused = run_binary("purge", str(store), "--all", TENSORCACHE_API_KEY="one-key")
         assert refused.returncode == 1 and "admin" in refused.stderr
         nothing = run_binary("purge", str(store), "--tenant", "nobody", TENSORCACHE_API_KEY="root-key")
-        assert nothing.stdout.startswith("nothing that is stored matches")
+        assert nothing.stdout.startswith("no entry matches")
         done = run_binary("purge", str(store), "--tenant", "b&o%", "--older-than", "0s", TENSORCACHE_API_KEY="root-key")
         assert re.match(r"[1-9]\d* values deleted", done.stdout), done
         assert "miss" in server.chat("Mine.", headers=mine).cache_status

@@ -71,7 +71,7 @@ def test_a_short_recording_is_simulated_and_the_advice_can_be_typed(tmp_path):
 def test_a_text_is_taken_for_keys_and_that_is_said(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("one\ntwo\none\n")
-    assert "read as a key in each line" in run("simulate", str(text)).stderr
+    assert "read as one key per line" in run("simulate", str(text)).stderr
 
 
 def test_what_cannot_be_done_is_said(tmp_path):
@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_said(tmp_path):
         (["simulate", TRACE, "--policy", "lruu"], 2, "--policy: 'lruu' is unknown; did you mean lru?"),
         (["simulate", TRACE, "--policy", "lfu"], 2, "--policy: lfu is for independent keys"),
         (["simulate", TRACE, "--size", "0%"], 2, "--size: '0%' is not above 0%"),
-        (["simulate", TRACE, "--size", "2GiB"], 2, "--block-bytes says what a block takes"),
+        (["simulate", TRACE, "--size", "2GiB"], 2, "the trace has no sizes; set --block-bytes"),
         (["simulate", TRACE, "--plot", "x.png"], 2, "--plot: x.png ends neither in .svg nor in .html"),
         (["simulate", str(broken)], 1, "broken.jsonl:2: is not a JSON object"),
         (["policies", "x"], 2, "x: unexpected argument"),
@@ -92,7 +92,7 @@ def test_what_cannot_be_done_is_said(tmp_path):
         done = run(*arguments)
         assert (done.returncode, message in done.stderr) == (code, True), (arguments, done)
     skipped = run("simulate", str(broken), "--skip-bad", "--size", "1")
-    assert skipped.returncode == 0 and "1 broken lines left out, the first: line 2" in skipped.stderr
+    assert skipped.returncode == 0 and "1 malformed lines skipped, the first: line 2" in skipped.stderr
 
 
 def test_forced_policies_lose_as_the_refusal_says():

@@ -16,7 +16,7 @@ std::vector<protocol::ApiKey> read_api_key_file(const std::string& path, std::st
   if (!file || std::filesystem::is_directory(path)) throw options::UsageError("cannot read " + path);
   struct stat info{};
   if (::stat(path.c_str(), &info) == 0 && (info.st_mode & (S_IRGRP | S_IROTH)) != 0) {
-    warning = path + " can be read by other users: chmod 600 it";
+    warning = path + " is readable by other users: set mode 600";
   }
   std::vector<protocol::ApiKey> keys;
   std::map<std::string, std::string> tenant_of;
@@ -28,19 +28,19 @@ std::vector<protocol::ApiKey> read_api_key_file(const std::string& path, std::st
     if (word.empty()) continue;
     const std::string place = path + ":" + std::to_string(number) + ": ";
     if (word.size() > 3 || (word.size() == 3 && word[2] != "admin")) {
-      throw options::UsageError(place + "a line is KEY, TENANT KEY or TENANT KEY admin");
+      throw options::UsageError(place + "expected KEY, TENANT KEY or TENANT KEY admin");
     }
     // Not a tenant's name and a key that anybody can guess.
-    if (word.size() == 2 && word[1] == "admin") throw options::UsageError(place + "an admin's line is TENANT KEY admin");
+    if (word.size() == 2 && word[1] == "admin") throw options::UsageError(place + "expected TENANT KEY admin");
     protocol::ApiKey key;
     key.key = word.size() == 1 ? word[0] : word[1];
     if (word.size() > 1) key.tenant = word[0];
     key.admin = word.size() == 3;
     const auto [known, is_new] = tenant_of.emplace(key.key, key.tenant);
-    if (!is_new) throw options::UsageError(place + "this key was given before");
+    if (!is_new) throw options::UsageError(place + "duplicate API key");
     keys.push_back(std::move(key));
   }
-  if (keys.empty()) throw options::UsageError(path + " holds no key");
+  if (keys.empty()) throw options::UsageError(path + " contains no API key");
   return keys;
 }
 

@@ -50,7 +50,7 @@ TEST_F(ApiKeyFileTest, ReadsTenantsAndBareKeys) {
 TEST_F(ApiKeyFileTest, WarnsWhereOthersCanRead) {
   write("k\n", 0644);
   (void)read_api_key_file(path, warning);
-  EXPECT_THAT(warning, HasSubstr("can be read by other users"));
+  EXPECT_THAT(warning, HasSubstr("is readable by other users"));
 }
 
 TEST_F(ApiKeyFileTest, AHashBeginsACommentOnlyWhereAWordBegins) {
@@ -62,15 +62,15 @@ TEST_F(ApiKeyFileTest, AHashBeginsACommentOnlyWhereAWordBegins) {
 
 TEST_F(ApiKeyFileTest, ErrorsNameTheLineAndNeverTheKey) {
   write("alice key-a\nbob hush king\n");
-  EXPECT_THAT(error(), HasSubstr(":2: a line is KEY, TENANT KEY or TENANT KEY admin"));
+  EXPECT_THAT(error(), HasSubstr(":2: expected KEY, TENANT KEY or TENANT KEY admin"));
   EXPECT_THAT(error(), Not(HasSubstr("hush")));
   write("alice hush\nbob hush\n");
-  EXPECT_THAT(error(), HasSubstr(":2: this key was given before"));
+  EXPECT_THAT(error(), HasSubstr(":2: duplicate API key"));
   EXPECT_THAT(error(), Not(HasSubstr("hush")));
   write("sk-secret admin\n");
-  EXPECT_THAT(error(), HasSubstr(":1: an admin's line is TENANT KEY admin")) << "or the word would be the key";
+  EXPECT_THAT(error(), HasSubstr(":1: expected TENANT KEY admin")) << "or the word would be the key";
   write("# nothing\n");
-  EXPECT_THAT(error(), HasSubstr("holds no key"));
+  EXPECT_THAT(error(), HasSubstr("contains no API key"));
   std::remove(path.c_str());
   EXPECT_THAT(error(), HasSubstr("cannot read"));
 }

@@ -54,56 +54,56 @@ struct BenchConfig {
 
 void BenchConfig::declare_server() {
   options.group("Server");
-  options.add_text("--url", "URL", run.url, "server to measure: anything that speaks OpenAI's chat completions");
+  options.add_text("--url", "URL", run.url, "server to measure: any OpenAI-compatible chat completions endpoint");
   options.add_text("--api-key", "KEY", run.api_key, "sent as a bearer token").secret = true;
-  options.add_text("--model", "NAME", run.model, "model to ask for").default_text = "the first the server lists";
-  options.add_list("--header", "'NAME: VALUE'", headers, "sent with each request; may be repeated");
-  options.add_text("--body", "JSON", run.extra_body, "object whose members are put into each request");
+  options.add_text("--model", "NAME", run.model, "model to request").default_text = "the first model the server lists";
+  options.add_list("--header", "'NAME: VALUE'", headers, "header to send with each request; may be repeated");
+  options.add_text("--body", "JSON", run.extra_body, "JSON object whose members are added to each request");
 
   options.group("Requests");
-  options.add_int("--concurrency", "N", concurrency, "requests at once, at most", 0, 4096).default_text = "1; trace: 64";
-  options.add_int("--out-tokens", "N", out_tokens, "tokens to generate, at most; in a trace, 0 takes its own", 0);
-  options.add_real("--temperature", "X", run.temperature, "0 is greedy", 0, 10);
-  options.add_int("--seed", "N", seed, "of the texts: another seed, other texts");
-  options.add_flag("--logprobs", run.logprobs, "ask for the log probability of each token");
-  options.add_text("--history", "FILE", history_path, "conversations go on from the answers in this --save-replies file");
-  options.add_int("--from-turn", "N", from_turn, "send from this turn on; what was before is in --history", 1, 10'000);
-  options.add_duration("--timeout", run.timeout, "time for one request");
-  options.add_duration("--max-time", run.max_time, "time for all of it; what is left is cut off").default_text = "none";
+  options.add_int("--concurrency", "N", concurrency, "maximum concurrent requests", 0, 4096).default_text = "1; trace: 64";
+  options.add_int("--out-tokens", "N", out_tokens, "maximum tokens to generate; with trace, 0: as recorded", 0);
+  options.add_real("--temperature", "X", run.temperature, "sampling temperature; 0: greedy", 0, 10);
+  options.add_int("--seed", "N", seed, "seed of the generated prompts");
+  options.add_flag("--logprobs", run.logprobs, "request the log probability of each token");
+  options.add_text("--history", "FILE", history_path, "continue conversations from the replies in this --save-replies file");
+  options.add_int("--from-turn", "N", from_turn, "start at this turn; replies to earlier turns are read from --history", 1, 10'000);
+  options.add_duration("--timeout", run.timeout, "timeout of one request");
+  options.add_duration("--max-time", run.max_time, "time limit of the whole run; remaining requests are cancelled").default_text = "none";
 }
 
 void BenchConfig::declare_work() {
   options.group("conversations");
-  options.add_int("--conversations", "N", conversations, "how many, in rotation", 1, 1'000'000);
-  options.add_int("--turns", "N", turns, "questions in each", 1, 10'000);
-  options.add_int("--system-words", "N", system_words, "words of the system prompt that all share");
+  options.add_int("--conversations", "N", conversations, "number of conversations, in rotation", 1, 1'000'000);
+  options.add_int("--turns", "N", turns, "questions per conversation", 1, 10'000);
+  options.add_int("--system-words", "N", system_words, "words of the shared system prompt");
   options.add_int("--document-words", "N", document_words, "words of each conversation's document");
-  options.add_int("--question-words", "N", question_words, "words of each question (burst too)", 1);
+  options.add_int("--question-words", "N", question_words, "words of each question (also for burst)", 1);
 
   options.group("burst");
-  options.add_int("--clients", "N", clients, "requests that start together", 1, 4096);
-  options.add_int("--prefix-words", "N", prefix_words, "words that they all begin with", 1);
+  options.add_int("--clients", "N", clients, "requests that start at the same time", 1, 4096);
+  options.add_int("--prefix-words", "N", prefix_words, "words of the shared prefix", 1);
 
   options.group("repeat, unrelated");
-  options.add_int("--requests", "N", requests, "how many (of each kind)", 1, 1'000'000);
+  options.add_int("--requests", "N", requests, "number of requests (of each kind)", 1, 1'000'000);
   options.add_int("--prompt-words", "N", prompt_words, "words of a prompt", 1);
 
   options.group("trace");
-  options.add_text("--trace", "FILE", trace_path, "Mooncake-format JSON lines, gzipped or plain");
-  options.add_real("--speedup", "X", speedup, "2: twice as fast as recorded; 0: as fast as --concurrency allows", 0, 1e9);
-  options.add_int("--limit", "N", limit, "requests, from the first").default_text = "all";
-  options.add_int("--trace-block", "N", trace_block, "tokens that one of its hash_ids stands for", 1);
-  options.add_int("--max-input", "N", max_input, "leave out prompts of more tokens").default_text = "none";
+  options.add_text("--trace", "FILE", trace_path, "trace of JSON lines in Mooncake's format, may be gzipped");
+  options.add_real("--speedup", "X", speedup, "replay speed: 2: twice as fast as recorded; 0: as fast as --concurrency allows", 0, 1e9);
+  options.add_int("--limit", "N", limit, "replay only the first N requests").default_text = "all";
+  options.add_int("--trace-block", "N", trace_block, "tokens per hash_id of the trace", 1);
+  options.add_int("--max-input", "N", max_input, "skip prompts with more tokens").default_text = "none";
 }
 
 void BenchConfig::declare_output() {
   options.group("Output and configuration");
   options.add_flag("--json", json, "print one JSON object instead of the table");
-  options.add_text("--save-replies", "FILE", save_replies, "write every answer, one JSON object a line");
-  options::OptionSet::Item& config = options.add_text("--config", "FILE", config_path, "options from a TOML file");
+  options.add_text("--save-replies", "FILE", save_replies, "write every reply, one JSON object per line");
+  options::OptionSet::Item& config = options.add_text("--config", "FILE", config_path, "read options from a TOML file");
   config.default_text = "~/.config/tensorcache/config.toml if it exists";
   config.command_line_only = true;
-  options.add_flag("--print-config", print_config, "show every option with where it came from, and end").command_line_only = true;
+  options.add_flag("--print-config", print_config, "print each option's effective value and source, and exit").command_line_only = true;
 }
 
 void BenchConfig::finish() {
@@ -122,7 +122,7 @@ void BenchConfig::finish() {
 loadgen::Workload BenchConfig::workload(const std::string& name) const {
   const auto count = [](int number) { return static_cast<std::size_t>(number); };
   if (name == "trace") {
-    if (trace_path.empty()) throw options::UsageError("--trace: is needed: the file to replay");
+    if (trace_path.empty()) throw options::UsageError("--trace: is required: the file to replay");
     loadgen::TraceOptions trace;
     trace.path = trace_path;
     trace.speedup = speedup;
@@ -171,16 +171,16 @@ std::string bench_help(std::size_t width) {
   return "Measure an OpenAI-compatible server: latency, throughput and reused tokens.\n\n"
          "Usage: tensorcache bench WORKLOAD [OPTIONS]\n\n"
          "Workloads:\n"
-         "  conversations  several in rotation: a system prompt shared by all, a document for each, then questions\n"
-         "  burst          clients that all ask at once about one long text that is new to the server\n"
+         "  conversations  several in rotation: a shared system prompt, a document for each, then questions\n"
+         "  burst          concurrent clients that ask about one long text that is not cached yet\n"
          "  repeat         the identical request again and again\n"
-         "  unrelated      prompts with nothing in common: what prefill and decoding cost\n"
+         "  unrelated      prompts with no common prefix: prefill and decode without cache hits\n"
          "  trace          a recorded trace in Mooncake's format\n" +
          config.options.help(width) + R"(
-Texts are made from common English words, about one token each, the same for the same --seed. "First token" is the time to the
-first byte of content; "reused" is what the server says in usage.prompt_tokens_details.cached_tokens.
-Every option can also stand in the [bench] section of the TOML file and in an environment variable
-(TENSORCACHE_BENCH_URL); the command line goes before the environment, that before the file.
+Prompts are made of common English words, about one token each; the same --seed gives the same prompts. "First token" is the time
+to the first byte of content; "reused" is the server's usage.prompt_tokens_details.cached_tokens.
+Every option can also be set in the [bench] section of the TOML file or in an environment variable (TENSORCACHE_BENCH_URL).
+Precedence: command line > environment variables > config file.
 
 Examples:
   tensorcache bench conversations
@@ -214,7 +214,8 @@ int bench_command(const std::vector<std::string>& arguments) {
     history = loadgen::read_replies(config.history_path);
     config.run.history = &history;
   }
-  if (config.from_turn > 1 && config.history_path.empty()) throw options::UsageError("--from-turn: needs --history, the answers to the turns before");
+  if (config.from_turn > 1 && config.history_path.empty())
+    throw options::UsageError("--from-turn: requires --history with the replies to the earlier turns");
   config.run.first_phase = static_cast<std::size_t>(config.from_turn) - 1;
   const loadgen::Result result = loadgen::run(workload, config.run, show_progress);
   clear_progress();

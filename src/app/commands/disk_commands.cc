@@ -32,12 +32,12 @@ std::int64_t now_ms() { return std::chrono::duration_cast<std::chrono::milliseco
 struct InspectConfig {
   bool json = false;
   options::OptionSet options{"inspect"};
-  InspectConfig() { options.add_flag("--json", json, "an object for programs instead of a table"); }
+  InspectConfig() { options.add_flag("--json", json, "print one JSON object instead of the table"); }
 };
 struct VerifyConfig {
   bool json = false;
   options::OptionSet options{"verify"};
-  VerifyConfig() { options.add_flag("--json", json, "an object for programs instead of sentences"); }
+  VerifyConfig() { options.add_flag("--json", json, "print one JSON object instead of text"); }
 };
 struct PurgeConfig {
   std::string model, tenant, url, api_key;
@@ -45,12 +45,12 @@ struct PurgeConfig {
   bool all = false;
   options::OptionSet options{"purge"};
   PurgeConfig() {
-    options.add_text("--model", "NAME", model, "what this model stored: its name, or its number as inspect shows it");
-    options.add_text("--tenant", "NAME", tenant, "what is stored for this tenant");
-    options.add_duration("--older-than", older_than, "what was stored longer ago than this").default_text = "";
-    options.add_flag("--all", all, "everything");
-    options.add_text("--url", "URL", url, "the server that uses the directory").default_text = "as it says itself";
-    options.add_text("--api-key", "KEY", api_key, "an admin's key, for a server that wants one").default_text = "TENSORCACHE_API_KEY";
+    options.add_text("--model", "NAME", model, "delete entries of this model: its name, or its number as shown by inspect");
+    options.add_text("--tenant", "NAME", tenant, "delete entries of this tenant");
+    options.add_duration("--older-than", older_than, "delete entries stored longer ago than this").default_text = "";
+    options.add_flag("--all", all, "delete all entries");
+    options.add_text("--url", "URL", url, "server that uses the directory").default_text = "from the file serving in the directory";
+    options.add_text("--api-key", "KEY", api_key, "admin API key, if the server requires one").default_text = "TENSORCACHE_API_KEY";
   }
 };
 
@@ -148,9 +148,9 @@ void print_table(const std::string& directory, const Survey& survey) {
 
 void print_troubles(const Survey& survey) {
   for (const std::string& name : survey.damaged) std::printf("%s: damaged; a server drops it\n", name.c_str());
-  for (const std::string& name : survey.unknown) std::printf("%s: of another version; a server ignores it\n", name.c_str());
+  for (const std::string& name : survey.unknown) std::printf("%s: written by another version; a server ignores it\n", name.c_str());
   for (const std::string& name : survey.unreadable) std::printf("%s\n", name.c_str());
-  if (survey.lost_bytes > 0) std::printf("%s lost to damage, or torn off by a crash\n", format_size(survey.lost_bytes).c_str());
+  if (survey.lost_bytes > 0) std::printf("%s lost to damage or truncated by a crash\n", format_size(survey.lost_bytes).c_str());
 }
 
 void append_strings(std::string& out, const char* name, const std::vector<std::string>& values) {
@@ -202,8 +202,8 @@ void check_name(const char* option, const char* what, const std::string& name, c
   if (name.empty() || there.contains(name)) return;
   std::string list;
   for (const std::string& each : there) list += (list.empty() ? "" : ", ") + each;
-  throw options::UsageError(std::string(option) + ": there is no " + what + " '" + name + "' here; " +
-                            (list.empty() ? "nothing is stored" : "there are " + list));
+  throw options::UsageError(std::string(option) + ": no " + what + " '" + name + "' in this directory; " +
+                            (list.empty() ? "it is empty" : "found: " + list));
 }
 
 void check_names(const PurgeConfig& config, const Survey& survey) {
@@ -266,7 +266,7 @@ int verify_command(const std::vector<std::string>& arguments) {
     for (const std::string& bad : verdict.bad) std::printf("%s\n", bad.c_str());
     print_troubles(survey);
     std::printf("%llu values, %s: %s\n", static_cast<unsigned long long>(verdict.values), format_size(verdict.value_bytes).c_str(),
-                good ? "all good" : "good; what is named above is damaged, and a server does without it");
+                good ? "all good" : "good; the items listed above are damaged and are ignored by a server");
   }
   return good ? kExitOk : kExitFailure;
 }
@@ -294,7 +294,7 @@ std::string query_of(const PurgeConfig& config) {
 int purge_through_server(const PurgeConfig& config, const std::string& directory) {
   const std::optional<Serving> known = serving_note(directory);
   if (config.url.empty() && !known) {
-    throw std::runtime_error(directory + ": another process uses it: stop that, or name the server with --url");
+    throw std::runtime_error(directory + ": is in use by another process: stop it, or name the server with --url");
   }
   Serving serving = known.value_or(Serving());
   if (!config.url.empty()) serving.url = config.url;
@@ -302,10 +302,10 @@ int purge_through_server(const PurgeConfig& config, const std::string& directory
   const std::string key = config.api_key.empty() && variable != nullptr ? variable : config.api_key;
   const Deleted deleted = delete_through(serving, key, query_of(config));
   if (deleted.entries == 0) {
-    std::printf("nothing that is stored matches; the server at %s deleted no value\n", serving.url.c_str());
+    std::printf("no entry matches; the server at %s deleted nothing\n", serving.url.c_str());
   } else {
     std::printf("%llu values deleted by the server at %s%s\n", static_cast<unsigned long long>(deleted.entries), serving.url.c_str(),
-                deleted.on_disk ? "; nothing of them is left on disk" : ", which goes on overwriting them on disk");
+                deleted.on_disk ? "; no byte of them is left on disk" : "; overwriting them on disk is in progress");
   }
   return kExitOk;
 }
@@ -329,9 +329,9 @@ int purge_directory(const PurgeConfig& config, const std::string& directory, fil
     gone_bytes += entry.record.header.value_bytes;
   }
   gone = config.all ? tier.clear(std::nullopt) : tier.purge(keys);
-  if (!tier.flush(std::chrono::minutes(10))) throw std::runtime_error(directory + ": not everything could be deleted: " + tier.stats().reason);
+  if (!tier.flush(std::chrono::minutes(10))) throw std::runtime_error(directory + ": some entries could not be deleted: " + tier.stats().reason);
   const std::uint64_t after = tier.stats().used_bytes;
-  std::printf("%llu values deleted, %s erased; %s freed on disk, the rest is used again later; %llu values are left\n",
+  std::printf("%llu values deleted, %s erased; %s of disk space freed, the rest will be reused; %llu values left\n",
               static_cast<unsigned long long>(gone), format_size(gone_bytes).c_str(), format_size(before - std::min(before, after)).c_str(),
               static_cast<unsigned long long>(tier.stats().entries));
   return kExitOk;
@@ -345,7 +345,7 @@ int purge_command(const std::vector<std::string>& arguments) {
   const std::string directory = take_directory(rest, config.options);
   config.options.parse(rest, "command line");
   const bool some = !config.model.empty() || !config.tenant.empty() || config.older_than.count() != 0;
-  if (config.all == some) throw options::UsageError("say what to delete: --model, --tenant and --older-than (all that are given must fit), or --all");
+  if (config.all == some) throw options::UsageError("specify what to delete: --model, --tenant or --older-than (combined with AND), or --all");
   const auto files = file::real_file_system();
   static_cast<void>(look(*files, directory));   // before a tier would make one
   return is_in_use(*files, directory) ? purge_through_server(config, directory) : purge_directory(config, directory, *files);
@@ -353,24 +353,24 @@ int purge_command(const std::vector<std::string>& arguments) {
 
 std::string inspect_help(std::size_t width) {
   const InspectConfig config;
-  return "Show what a cache directory holds, by model, kind and tenant. Also while a server uses it.\n\n"
+  return "List the contents of a cache directory by model, kind and tenant. Works while a server uses it.\n\n"
          "Usage: tensorcache inspect [DIR] [OPTIONS]\n" +
-         config.options.help(width) + "\nWithout DIR: ~/.cache/tensorcache/store, where `tensorcache serve` keeps it.\n";
+         config.options.help(width) + "\nDefault DIR: ~/.cache/tensorcache/store, the default of `tensorcache serve`.\n";
 }
 
 std::string verify_help(std::size_t width) {
   const VerifyConfig config;
-  return "Read and check every byte of a cache directory. Exit code 1 if anything is damaged.\n\n"
+  return "Verify every byte of a cache directory. Exit code 1 if anything is damaged.\n\n"
          "Usage: tensorcache verify [DIR] [OPTIONS]\n" +
-         config.options.help(width) + "\nA server does the same with each value before it uses it; this only tells earlier.\n";
+         config.options.help(width) + "\nA server verifies each value before it uses it; this command reports damage earlier.\n";
 }
 
 std::string purge_help(std::size_t width) {
   const PurgeConfig config;
-  return "Delete from a cache directory. While a server uses it, the server is asked to (DELETE /cache).\n\n"
+  return "Delete entries of a cache directory. If a server uses the directory, the command asks the server (DELETE /cache).\n\n"
          "Usage: tensorcache purge [DIR] [OPTIONS]\n" +
          config.options.help(width) +
-         "\nSegments that hold what is deleted are written anew without it, so that no byte of it is left in them.\n\n"
+         "\nDeleted values are overwritten with zeros, or their segment files are deleted, so that no byte of them is left.\n\n"
          "Examples:\n  tensorcache purge --older-than 30d\n  tensorcache purge --model old-model.gguf\n  tensorcache purge DIR --tenant alice\n";
 }
 

@@ -52,7 +52,7 @@ void LogSink::log(const spdlog::details::log_msg& message) {
 
 void LogSink::append_dropped_locked() {
   if (dropped_ == 0) return;
-  const std::string text = std::to_string(std::exchange(dropped_, 0)) + " lines were dropped: whoever reads the log was too slow";
+  const std::string text = std::to_string(std::exchange(dropped_, 0)) + " log lines were dropped: the reader of the log is too slow";
   append_locked({"tensorcache", spdlog::level::warn, text});
 }
 

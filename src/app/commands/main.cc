@@ -20,28 +20,28 @@
 namespace tensorcache::commands {
 namespace {
 
-constexpr const char* kHelp = R"(tensorcache: the inference cache for language models
+constexpr const char* kHelp = R"(tensorcache: an inference server and cache for language models
 
 Usage: tensorcache COMMAND [OPTIONS]
 
 Commands:
-  serve     serve a GGUF model over the OpenAI API, reusing what was computed before
+  serve     serve a GGUF model over the OpenAI API with a persistent cache
   bench     measure an OpenAI-compatible server: latency, throughput and reuse
-  simulate  replay a trace over cache sizes and policies, and say which to choose
+  simulate  replay a trace against cache sizes and policies, and recommend one
   policies  list the eviction policies
-  inspect   show what a cache directory holds
-  verify    read and check every byte of a cache directory
-  purge     delete from a cache directory by model, tenant or age
+  inspect   list the contents of a cache directory
+  verify    verify every byte of a cache directory
+  purge     delete entries of a cache directory by model, tenant or age
   version   print the version
-  help      print this, or the help of a command
+  help      print this help, or the help of a command
 
 Examples:
   tensorcache serve --model model.gguf
   tensorcache bench conversations --url http://127.0.0.1:8080
   tensorcache help serve
 
-Every option of a command can also stand in ~/.config/tensorcache/config.toml and in an environment variable;
-the command line goes before the environment, the environment before the file.
+Every option of a command can also be set in ~/.config/tensorcache/config.toml or in an environment variable.
+Precedence: command line > environment variables > config file.
 )";
 
 std::size_t terminal_width() {
@@ -83,7 +83,7 @@ int run(const std::vector<std::string>& words) {
     return print("tensorcache " TENSORCACHE_VERSION TENSORCACHE_COMMIT "\n" + llama::llama_build());
   const bool known = is_command(words[0]);
   if (!known && words[0].starts_with('-')) {
-    throw options::UsageError(words[0] + ": options stand behind a command, for example: tensorcache serve " + words[0]);
+    throw options::UsageError(words[0] + ": put options after the command, e.g. tensorcache serve " + words[0]);
   }
   const auto asks_help = [](const std::string& word) { return word == "--help" || word == "-h"; };
   if (!known || std::any_of(rest.begin(), rest.end(), asks_help)) return help_for(words);

@@ -61,7 +61,7 @@ std::optional<Serving> serving_note(const std::string& directory) {
 Deleted delete_through(const Serving& serving, const std::string& api_key, const std::string& query) {
   const std::string& url = serving.url;
   const std::optional<net::Url> where = net::parse_url(url);
-  if (!where) throw std::runtime_error(url + ": is not a server's address");
+  if (!where) throw std::runtime_error(url + ": is not a server address");
   net::Request request{.method = "DELETE", .target = query.empty() ? "/cache" : "/cache?" + query};
   request.timeouts = net::Timeouts{.first_byte = kPatience, .between_bytes = kPatience, .total = kPatience};
   if (!serving.store_id.empty()) request.headers.emplace_back("TensorCache-Store", serving.store_id);
@@ -73,7 +73,7 @@ Deleted delete_through(const Serving& serving, const std::string& api_key, const
   if (failed || response->status != 200)
     throw std::runtime_error(url + ": " + (failed ? "HTTP " + std::to_string(response->status) : message_of(reply)));
   const boost::json::value* removed = reply.find_pointer("/removed", failed);
-  if (removed == nullptr) throw std::runtime_error(url + ": is no TensorCache server");
+  if (removed == nullptr) throw std::runtime_error(url + ": is not a TensorCache server");
   return {removed->to_number<std::uint64_t>(), reply.find_pointer("/on_disk", failed) == nullptr};
 }
 

@@ -89,14 +89,13 @@ class Hangup {
     }
     const Reloaded done = reloader_.reload();
     if (!done.error.empty()) {
-      spdlog::error("SIGHUP: nothing was changed: {}", done.error);
+      spdlog::error("SIGHUP: the running configuration is kept: {}", done.error);
       return false;
     }
     for (const std::string& warning : done.warnings) spdlog::warn("SIGHUP: {}", warning);
     for (const std::string& change : done.changes) spdlog::info("SIGHUP: {}", change);
-    if (!done.needs_restart.empty())
-      spdlog::warn("SIGHUP: changed in the file, and in force only after a restart: {}", fmt::join(done.needs_restart, ", "));
-    if (done.changes.empty() && done.needs_restart.empty()) spdlog::info("SIGHUP: the configuration was read; nothing is different");
+    if (!done.needs_restart.empty()) spdlog::warn("SIGHUP: these changes require a restart: {}", fmt::join(done.needs_restart, ", "));
+    if (done.changes.empty() && done.needs_restart.empty()) spdlog::info("SIGHUP: configuration reloaded, no changes");
     return false;
   }
 
@@ -113,22 +112,22 @@ std::string shown_url(const std::string& host, std::uint16_t port) {
 
 void announce_disk(const DiskStats& disk) {
   if (disk.directory.empty()) return;
-  const std::string found = !disk.ready         ? "what it holds is still being read"
-                            : disk.entries == 0 ? "nothing found"
+  const std::string found = !disk.ready         ? "recovery in progress"
+                            : disk.entries == 0 ? "empty"
                                                 : std::to_string(disk.entries) + " entries, " + format_size(disk.used_bytes) + " found";
-  spdlog::info("disk cache {}: {}, {} at most", disk.directory, found, format_size(disk.capacity_bytes));
-  spdlog::info("prompts' KV cache and answers are written there unencrypted (--disk off keeps them in memory only)");
+  spdlog::info("disk cache {}: {}, limit {}", disk.directory, found, format_size(disk.capacity_bytes));
+  spdlog::info("the KV cache and responses are written there unencrypted (--disk off: memory only)");
 }
 
 void announce(const ServeConfig& config, const engine::EngineInfo& info, const Cache& cache, std::uint64_t memory_bytes, std::uint16_t port) {
   const std::string memory = format_size(memory_bytes) + " of memory" + (config.memory_auto ? " (auto)" : "") + ", policy " + config.cache.policy;
-  spdlog::info("model {}, {} requests at once, {} tokens of context for each, {} threads", info.model_name, config.llama.parallel,
-               info.context_tokens, info.threads);
+  spdlog::info("model {}, {} slots, {} tokens of context each, {} threads", info.model_name, config.llama.parallel, info.context_tokens,
+               info.threads);
   if (info.prefix_reuse) {
-    spdlog::info("cache {}, prefix reuse on, answers {}", memory, config.server.cache_answers ? "kept" : "not kept");
+    spdlog::info("cache {}, prefix caching on, response cache {}", memory, config.server.cache_answers ? "on" : "off");
   } else {
-    spdlog::warn("no prefix reuse: {}; cache {}, answers {}", info.prefix_reuse_note.empty() ? "switched off" : info.prefix_reuse_note, memory,
-                 config.server.cache_answers ? "kept" : "not kept");
+    spdlog::warn("prefix caching off: {}; cache {}, response cache {}",
+                 info.prefix_reuse_note.empty() ? "disabled by option" : info.prefix_reuse_note, memory, config.server.cache_answers ? "on" : "off");
   }
   announce_disk(cache.disk_stats());
   spdlog::info("listening on {}", shown_url(config.server.host, port));
@@ -188,7 +187,8 @@ void name_all(const ServeConfig& config, const engine::EngineInfo& info, Cache& 
 }
 
 void stop(const ServeConfig& config, const sigset_t& signals, server::Server& server, engine::Engine& engine) {
-  spdlog::info("stopping; what runs may go on for {} (again to end at once)", format_duration(config.server.drain_timeout));
+  spdlog::info("shutting down; running requests may take {} to finish (a second signal ends them at once)",
+               format_duration(config.server.drain_timeout));
   std::thread([signals] {
     wait_for_signal(signals);
     spdlog::default_logger()->flush();
@@ -202,7 +202,7 @@ void stop(const ServeConfig& config, const sigset_t& signals, server::Server& se
   // The cache now writes what still waits; a disk that hangs must not keep the process.
   std::thread([] {
     std::this_thread::sleep_for(kLastWrites);
-    spdlog::error("the disk does not answer; what was not written yet is lost");
+    spdlog::error("the disk does not respond; entries not yet written are lost");
     spdlog::default_logger()->flush();
     std::_Exit(kExitFailure);
   }).detach();
@@ -259,13 +259,13 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
 
 std::string serve_help(std::size_t width) {
   const ServeConfig config;
-  return "Serve a GGUF model over the OpenAI API, reusing what was computed before.\n\n"
+  return "Serve a GGUF model over the OpenAI API with a persistent cache.\n\n"
          "Usage: tensorcache serve FILE [OPTIONS]\n" +
          config.options.help(width) + R"(
-Sizes are 8GiB, 512MiB, 100MB or bytes; times 10m, 250ms, 1h30m or seconds. The default stands in [brackets].
-Every option can also stand in the [serve] section of the TOML file (ctx-size = 8192) and in an environment
-variable (TENSORCACHE_CTX_SIZE=8192). The command line goes before the environment, that before the file.
-SIGHUP has the file and the API key file read again: keys, memory, memory-share, disk-size and log-level change at once.
+Sizes are 8GiB, 512MiB, 100MB or bytes; times 10m, 250ms, 1h30m or seconds. Defaults are in [brackets].
+Every option can also be set in the [serve] section of the TOML file (ctx-size = 8192) or in an environment variable
+(TENSORCACHE_CTX_SIZE=8192). Precedence: command line > environment variables > config file.
+SIGHUP reloads the config file and the API keys: API keys, memory, memory-share, disk-size and log-level change immediately.
 
 Examples:
   tensorcache serve model.gguf
@@ -300,7 +300,7 @@ int serve_command(const std::vector<std::string>& arguments) {
   }
   try {
     const int code = run(config, arguments, surroundings, signals, recorder.get());
-    if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests could not be written to {}", recorder->lost(), config.record_path);
+    if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests were not written to {}", recorder->lost(), config.record_path);
     return code;
   } catch (const std::invalid_argument& error) {
     throw options::UsageError(in_option_names(error.what()));

@@ -68,89 +68,95 @@ ServeConfig::ServeConfig() : options("serve") {
 
 void ServeConfig::declare_model() {
   options.group("Model");
-  options.add_text("-m,--model", "FILE", llama.model_path, "GGUF model to serve (needed)");
-  options.add_text("-a,--alias", "NAME", llama.alias, "model name clients use").default_text = "the file's name";
-  options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context in tokens, shared out among --parallel").default_text =
-      "for each what the model was trained for, up to 32768 and a quarter of the memory in all";
+  options.add_text("-m,--model", "FILE", llama.model_path, "GGUF model to serve (required)");
+  options.add_text("-a,--alias", "NAME", llama.alias, "model name in the API").default_text = "the file name";
+  options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context size in tokens, divided among the --parallel slots").default_text =
+      "the model's training context for each slot, up to 32768 and a quarter of the memory in all";
   options.add_list("--lora", "FILE", loras_, "LoRA adapter; may be repeated");
   options.add_list("--lora-scaled", "FILE:SCALE", scaled_loras_, "LoRA adapter with a scale; may be repeated");
-  options.add_text("--chat-template", "JINJA|NAME", llama.chat_template, "chat template, or llama.cpp's name of one it has built in").default_text =
-      "the model's own";
-  options.add_text("--chat-template-file", "FILE", chat_template_file_, "the same, from a file");
-  options.add_choice("-ctk,--cache-type-k", llama.cache_type_k, kv_types(), "type of the attention keys").meta = "TYPE";
-  options.add_choice("-ctv,--cache-type-v", llama.cache_type_v, kv_types(), "type of the attention values").meta = "TYPE";
+  options.add_text("--chat-template", "JINJA|NAME", llama.chat_template, "chat template, or the name of one built into llama.cpp").default_text =
+      "from the model";
+  options.add_text("--chat-template-file", "FILE", chat_template_file_, "read the chat template from a file");
+  options.add_choice("-ctk,--cache-type-k", llama.cache_type_k, kv_types(), "KV cache data type for K").meta = "TYPE";
+  options.add_choice("-ctv,--cache-type-v", llama.cache_type_v, kv_types(), "KV cache data type for V").meta = "TYPE";
 
   options.group("Speed");
-  options.add_int("-np,--parallel", "N", llama.parallel, "requests that run at once", 1, 256);
-  options.add_int("-t,--threads", "N", llama.threads, "threads for decoding", 0, 1024).default_text = "one for each core";
+  options.add_int("-np,--parallel", "N", llama.parallel, "number of slots: requests that run concurrently", 1, 256);
+  options.add_int("-t,--threads", "N", llama.threads, "threads for decode", 0, 1024).default_text = "one per core";
   options.add_int("-tb,--threads-batch", "N", llama.threads_batch, "threads for prefill", 0, 1024).default_text = "as --threads";
-  options.add_int("-b,--batch-size", "N", llama.batch_size, "prefill tokens in one step, at most", 1);
+  options.add_int("-b,--batch-size", "N", llama.batch_size, "maximum prefill tokens per step", 1);
   options.add_choice("-fa,--flash-attn", llama.flash_attn, {"on", "off", "auto"}, "flash attention");
-  options.add_int("-ngl,--gpu-layers", "N", llama.gpu_layers, "layers to put on the GPU", -1).default_text = "as many as fit";
+  options.add_int("-ngl,--gpu-layers", "N", llama.gpu_layers, "layers to offload to the GPU", -1).default_text = "as many as fit";
   options.add_flag("--no-mmap", no_mmap_, "read the model into memory instead of mapping it");
-  options.add_flag("--deterministic", llama.deterministic, "the same bits cold, from the cache and in any company; costs some speed");
+  options.add_flag("--deterministic", llama.deterministic,
+                   "bit-identical output for cold, cached and batched requests; single-request decode runs at about 0.4x speed");
 }
 
 void ServeConfig::declare_memory() {
   options::OptionSet::Item& memory =
-      options.add_size("--memory", cache.capacity_bytes, "memory for all that is cached, a hard limit; auto: follows the machine");
+      options.add_size("--memory", cache.capacity_bytes, "memory budget of the cache, a hard limit; auto: follows available memory");
   memory.meta = "SIZE|auto";
-  memory.default_text = "8GiB, or half of what is available if less";
+  memory.default_text = "8GiB, or half of the available memory if less";
   memory.set = [this, set_size = memory.set](const std::vector<std::string>& values) {
     if (values.back() != "auto") set_size(values);
     memory_auto = values.back() == "auto";
   };
   memory.toml = [this, size = memory.toml] { return memory_auto ? options::toml_string("auto") : size(); };
-  options.add_int("--memory-share", "PERCENT", memory_share_percent, "with auto: of what would be available without the cache", 1, 90);
+  options.add_int("--memory-share", "PERCENT", memory_share_percent,
+                  "with --memory auto: share of the memory that would be available without the cache", 1, 90);
 }
 
 void ServeConfig::declare_cache() {
   options.group("Cache");
   declare_memory();
-  options.add_switch("--cache", cache_on_, "off: reuse nothing at all");
-  options.add_switch("--cache-prefixes", llama.prefix_cache, "reuse the attention state of prompts that begin the same");
-  options.add_switch("--cache-answers", server.cache_answers, "reuse the answer to an identical request");
-  options.add_switch("--cache-sampled", server.cache_sampled, "also answers with temperature > 0 and no seed");
-  options.add_duration("--answer-ttl", server.answer_time_to_live, "forget answers after this long").default_text = "0: never";
-  options.add_switch("--disk", disk_on_, "keep what is cached on disk too, through restarts and crashes");
-  options.add_text("--cache-dir", "DIR", disk_.directory, "where; one process at a time").default_text = "~/.cache/tensorcache/store";
-  options.add_size("--disk-size", disk_.capacity_bytes, "room for it, a hard limit");
-  options.add_choice("--disk-sync", disk_sync_, {"none", "segment", "record"}, "what a power cut may take: half a minute, the last 64MiB, nothing");
-  options.add_choice("--policy", cache.policy, policy_names(), "what goes first when the memory is full; tensorcache policies lists them");
-  options.add_flag("--force-policy", force_policy_, "also one that is not made for prefixes");
-  options.add_text("--record", "FILE", record_path, "append each request's lengths and digests of its blocks, never text, for tensorcache simulate");
-  options.add_int("--block-size", "N", llama.block_tokens, "tokens in a block of a prefix", 0, 4096).default_text = "32, or 64 with --deterministic";
+  options.add_switch("--cache", cache_on_, "off: disables prefix caching and the response cache");
+  options.add_switch("--cache-prefixes", llama.prefix_cache, "reuse the KV cache of shared prompt prefixes (prefix caching)");
+  options.add_switch("--cache-answers", server.cache_answers, "return the stored response to an identical request (response cache)");
+  options.add_switch("--cache-sampled", server.cache_sampled, "also store responses sampled with temperature > 0 and no seed");
+  options.add_duration("--answer-ttl", server.answer_time_to_live, "time to live of stored responses").default_text = "0: never";
+  options.add_switch("--disk", disk_on_, "also store the cache on disk, so that it survives restarts and crashes");
+  options.add_text("--cache-dir", "DIR", disk_.directory, "cache directory; one process at a time").default_text = "~/.cache/tensorcache/store";
+  options.add_size("--disk-size", disk_.capacity_bytes, "disk budget of the cache, a hard limit");
+  options.add_choice("--disk-sync", disk_sync_, {"none", "segment", "record"},
+                     "durability on power loss: none: no fsync, usually the last 30 s are lost; segment: fsync per segment, up to 64MiB are lost; "
+                     "record: fsync after every batch, nothing flushed is lost");
+  options.add_choice("--policy", cache.policy, policy_names(), "eviction policy (see: tensorcache policies)");
+  options.add_flag("--force-policy", force_policy_, "allow a policy that is not suited to prefix blocks");
+  options.add_text("--record", "FILE", record_path,
+                   "append each request's lengths and block digests (never text) to a trace for tensorcache simulate");
+  options.add_int("--block-size", "N", llama.block_tokens, "tokens per prefix block", 0, 4096).default_text = "32, or 64 with --deterministic";
 }
 
 void ServeConfig::declare_server() {
   options.group("Server");
   options.add_text("--host", "ADDRESS", server.host, "address to listen on");
-  options.add_int("--port", "N", port_, "port to listen on; 0: any free one", 0, 65535);
-  options.add_list("--api-key", "KEY", api_keys_, "key clients must send; may be repeated, or a list with commas").secret = true;
-  options.add_text("--api-key-file", "FILE", api_key_file_, "keys of several tenants: lines of TENANT KEY [admin]");
-  options.add_flag("--allow-open-host", server.allow_open_host, "listen beyond this machine without any key");
-  options.add_flag("--share-across-tenants", server.share_across_tenants, "let tenants reuse each other's entries");
+  options.add_int("--port", "N", port_, "port to listen on; 0: any free port", 0, 65535);
+  options.add_list("--api-key", "KEY", api_keys_, "API key that clients must send; may be repeated or comma-separated").secret = true;
+  options.add_text("--api-key-file", "FILE", api_key_file_, "file with API keys of several tenants: lines of TENANT KEY [admin]");
+  options.add_flag("--allow-open-host", server.allow_open_host, "allow a non-loopback --host without an API key");
+  options.add_flag("--share-across-tenants", server.share_across_tenants, "share cache entries between tenants");
 
   options.group("Limits");
-  options.add_int("--max-queue", "N", llama.max_queue, "requests that may wait for a place; others get 503");
-  options.add_int("--max-queue-per-tenant", "N", max_queue_per_tenant_, "of them, one tenant's").default_text =
-      "a quarter of --max-queue where there are several tenants";
-  options.add_int("--max-connections", "N", max_connections_, "open connections", 1);
-  options.add_size("--max-body-size", server.max_body_bytes, "largest request body");
-  options.add_size("--max-header-size", max_header_bytes_, "largest request header");
-  options.add_duration("--request-timeout", server.request_timeout, "time to receive a whole request");
-  options.add_duration("--keep-alive-timeout", server.keep_alive_timeout, "how long an idle connection stays open");
-  options.add_duration("--write-timeout", server.write_timeout, "how long a client that does not read is kept");
-  options.add_size("--min-write-rate", server.min_write_bytes_per_second, "bytes a second a client must read of a long reply");
-  options.add_duration("--drain-timeout", server.drain_timeout, "how long what runs may go on after SIGTERM");
+  options.add_int("--max-queue", "N", llama.max_queue, "maximum queued requests; further requests get 503");
+  options.add_int("--max-queue-per-tenant", "N", max_queue_per_tenant_, "maximum queued requests per tenant").default_text =
+      "a quarter of --max-queue if there are several tenants";
+  options.add_int("--max-connections", "N", max_connections_, "maximum open connections", 1);
+  options.add_size("--max-body-size", server.max_body_bytes, "maximum size of a request body");
+  options.add_size("--max-header-size", max_header_bytes_, "maximum size of a request header");
+  options.add_duration("--request-timeout", server.request_timeout, "timeout for receiving a complete request");
+  options.add_duration("--keep-alive-timeout", server.keep_alive_timeout, "close idle connections after this time");
+  options.add_duration("--write-timeout", server.write_timeout, "disconnect clients that stop reading after this time");
+  options.add_size("--min-write-rate", server.min_write_bytes_per_second,
+                   "minimum rate in bytes per second at which a client must read a long reply");
+  options.add_duration("--drain-timeout", server.drain_timeout, "graceful shutdown: how long running requests may take to finish after SIGTERM");
 
   options.group("Logging and configuration");
-  options.add_choice("--log-level", log_level, log_levels(), "what is logged to standard error").meta = "LEVEL";
-  options.add_choice("--log-format", log_format, {"text", "json"}, "lines for people or JSON objects");
-  options::OptionSet::Item& config = options.add_text("--config", "FILE", config_path_, "options from a TOML file");
+  options.add_choice("--log-level", log_level, log_levels(), "minimum level of log messages on standard error").meta = "LEVEL";
+  options.add_choice("--log-format", log_format, {"text", "json"}, "log format: text lines or JSON objects");
+  options::OptionSet::Item& config = options.add_text("--config", "FILE", config_path_, "read options from a TOML file");
   config.default_text = "~/.config/tensorcache/config.toml if it exists";
   config.command_line_only = true;
-  options.add_flag("--print-config", print_config, "show every option with where it came from, and end").command_line_only = true;
+  options.add_flag("--print-config", print_config, "print each option's effective value and source, and exit").command_line_only = true;
 }
 
 void ServeConfig::read_loras() {
@@ -171,10 +177,10 @@ void ServeConfig::read_chat_template() {
     llama.chat_template = file_text(chat_template_file_);
     return;
   }
-  if (!chat_template_file_.empty() && file_rank == text_rank) throw options::UsageError("--chat-template-file: --chat-template is given too");
+  if (!chat_template_file_.empty() && file_rank == text_rank) throw options::UsageError("--chat-template-file: conflicts with --chat-template");
   std::error_code not_a_path;
   if (!llama.chat_template.empty() && std::filesystem::exists(llama.chat_template, not_a_path)) {
-    throw options::UsageError("--chat-template: " + llama.chat_template + " is a file; --chat-template-file takes one");
+    throw options::UsageError("--chat-template: " + llama.chat_template + " is a file; use --chat-template-file");
   }
 }
 
@@ -202,8 +208,8 @@ void ServeConfig::finish(const options::Surroundings& surroundings) {
   const policy::PolicyInfo* policy = policy::find_policy(cache.policy);
   if (policy != nullptr && !policy->fits_prefixes && llama.prefix_cache && !force_policy_) {
     throw options::UsageError("--policy: " + cache.policy +
-                              " is for independent keys: on prefixes it misses more than lru, some up to eight times as much " +
-                              "(docs/policies.md); --cache-prefixes off keeps answers only, --force-policy takes it all the same");
+                              " is for independent keys; for prefix blocks its miss ratio is higher than lru's, up to eight times " +
+                              "(docs/policies.md). Use --cache-prefixes off to cache responses only, or --force-policy to allow it");
   }
   check_memory();
   read_loras();
@@ -232,23 +238,23 @@ void ServeConfig::read(const std::vector<std::string>& arguments, const options:
   std::vector<std::string> rest = options::from_llama_server(options, arguments, warnings);
   if (const std::string model = options.take_argument(rest, "model"); !model.empty()) {
     const bool named = std::any_of(rest.begin(), rest.end(), [](const std::string& word) { return word == "-m" || word.starts_with("--model"); });
-    if (named) throw options::UsageError(model + ": unexpected argument; --model names the model already");
+    if (named) throw options::UsageError(model + ": unexpected argument; the model is already set by --model");
     rest.push_back("--model=" + model);
   }
   options::read_layers(options, rest, surroundings, config_sections());
 }
 
 void ServeConfig::prepare() {
-  if (llama.model_path.empty()) throw options::UsageError("--model: is needed: the GGUF file to serve");
+  if (llama.model_path.empty()) throw options::UsageError("--model: is required: the GGUF file to serve");
   std::ifstream model(llama.model_path, std::ios::binary);
   if (std::filesystem::is_directory(llama.model_path))
-    throw std::runtime_error("--model: " + llama.model_path + ": is a directory; name a GGUF file in it");
+    throw std::runtime_error("--model: " + llama.model_path + ": is a directory; specify a GGUF file in it");
   if (!model) throw std::runtime_error("--model: " + llama.model_path + ": cannot be loaded: " + std::strerror(errno));
   if (!cache.disk || !own_disk_folder_) return;
   const int error = file::real_file_system()->make_directory(cache.disk->directory);
   if (error == 0) return;   // a home that nobody can write to is no reason not to serve
   warnings.push_back("--disk: " + cache.disk->directory + ": " + std::strerror(error) +
-                     "; nothing is kept on disk (--cache-dir names another place)");
+                     "; the disk tier is disabled (use --cache-dir to choose another directory)");
   cache.disk.reset();
 }
 
@@ -287,7 +293,7 @@ void ServeConfig::check_memory() {
   if (!machine || cache.capacity_bytes <= machine->total_bytes) return;
   // The same file may serve several machines.
   warnings.push_back("--memory: " + format_size(cache.capacity_bytes) + " is more than the " + format_size(machine->total_bytes) +
-                     " there are; when the cache is full, the system will swap or kill");
+                     " of this machine; when the cache is full, the system will swap or kill processes");
 }
 
 void ServeConfig::finish_queue() {
@@ -299,7 +305,7 @@ void ServeConfig::finish_queue() {
 void ServeConfig::finish_disk(const std::string& folder) {
   if (!disk_on_ || !cache_on_) return;
   if (disk_.directory.empty() && folder.empty()) {
-    warnings.push_back("--disk: there is no home directory for it, so nothing is kept on disk; --cache-dir names another place");
+    warnings.push_back("--disk: there is no home directory, so the disk tier is disabled; use --cache-dir to choose a directory");
     return;
   }
   if (disk_.directory.empty()) {

@@ -64,7 +64,7 @@ TEST(ServeConfig, TheModelMayStandAlone) {
   EXPECT_EQ(alone.llama.model_path, "model.gguf");
   configure(after, {"-np", "2", "model.gguf"});
   EXPECT_EQ(after.llama.model_path, "model.gguf");
-  EXPECT_THAT(error_of({"model.gguf", "-m", "other.gguf"}), HasSubstr("model.gguf: unexpected argument; --model names the model already"));
+  EXPECT_THAT(error_of({"model.gguf", "-m", "other.gguf"}), HasSubstr("model.gguf: unexpected argument; the model is already set by --model"));
   EXPECT_THAT(error_of({"one.gguf", "two.gguf"}), HasSubstr("two.gguf: one model at a time"));
 }
 
@@ -191,8 +191,8 @@ TEST(ServeConfig, TheCommandLineSaysWhichChatTemplate) {
   other_way.options.parse({"--chat-template", "llama3"}, "environment variable TENSORCACHE_CHAT_TEMPLATE");
   configure(other_way, {"--chat-template-file", file});
   EXPECT_EQ(other_way.llama.chat_template, "from the file");
-  EXPECT_THAT(error_of({"--chat-template", "llama3", "--chat-template-file", file}), HasSubstr("--chat-template is given too"));
-  EXPECT_EQ(error_of({"--chat-template", file}), "--chat-template: " + file + " is a file; --chat-template-file takes one");
+  EXPECT_THAT(error_of({"--chat-template", "llama3", "--chat-template-file", file}), HasSubstr("conflicts with --chat-template"));
+  EXPECT_EQ(error_of({"--chat-template", file}), "--chat-template: " + file + " is a file; use --chat-template-file");
 }
 
 TEST(ServeConfig, AMisspeltVariableIsWarnedOf) {

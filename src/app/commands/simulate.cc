@@ -37,22 +37,22 @@ struct SimulateConfig {
   options::OptionSet options{"simulate"};
 
   SimulateConfig() {
-    options
-        .add_list("--policy", "NAME", policies,
-                  "policies to compare, with commas; tensorcache policies lists them, min is Belady's, which knows the future")
+    options.add_list("--policy", "NAME", policies, "policies to compare, comma-separated (see: tensorcache policies); min is Belady's optimum")
         .default_text = "lru,min";
-    options.add_list("--size", "SIZE", sizes, "sizes, with commas: 5% of all distinct blocks or bytes, 4096 blocks or keys, 2GiB").default_text =
-        "1%,5%,10%,20%,50%";
-    options.add_choice("--format", format, {"auto", "mooncake", "keys", "sized"}, "JSON lines with hash_ids; a key a line; key,size");
-    options.add_size("--block-bytes", block_bytes, "what a block takes, for sizes in bytes").default_text = "";
-    options.add_real("--hint-recall", "SHARE", hint_recall, "of finished conversations whose end the cache is told", 0, 1).default_text = "0";
-    options.add_real("--prefill-speed", "TOKENS/S", tokens_per_second, "to say how many seconds are saved", 0, 1e9).default_text = "";
-    options.add_flag("--skip-bad", skip_bad, "leave broken lines out, and say how many");
-    options.add_flag("--force", force, "also policies that are not made for prefixes");
+    options.add_list("--size", "SIZE", sizes, "cache sizes, comma-separated: 5% of the distinct blocks or bytes, 4096 blocks or keys, 2GiB")
+        .default_text = "1%,5%,10%,20%,50%";
+    options.add_choice("--format", format, {"auto", "mooncake", "keys", "sized"},
+                       "trace format: JSON lines with hash_ids; one key per line; key,size lines");
+    options.add_size("--block-bytes", block_bytes, "bytes per block, for sizes in bytes").default_text = "";
+    options.add_real("--hint-recall", "SHARE", hint_recall, "simulate end_of_conversation hints for this fraction of finished conversations", 0, 1)
+        .default_text = "0";
+    options.add_real("--prefill-speed", "TOKENS/S", tokens_per_second, "prefill speed, to report the seconds saved", 0, 1e9).default_text = "";
+    options.add_flag("--skip-bad", skip_bad, "skip malformed lines and report their number");
+    options.add_flag("--force", force, "allow policies that are not suited to prefix blocks");
     options.add_flag("--json", json, "print one JSON object instead of the table");
-    options.add_text("--csv", "FILE", csv, "also write a table for programs");
-    options.add_text("--plot", "FILE", plot, "also draw it: FILE.svg, or a page, FILE.html");
-    options.add_int("--threads", "N", threads, "simulations at once", 0, 1024).default_text = "all cores";
+    options.add_text("--csv", "FILE", csv, "also write the results as CSV");
+    options.add_text("--plot", "FILE", plot, "also write a plot: FILE.svg or FILE.html");
+    options.add_int("--threads", "N", threads, "concurrent simulations", 0, 1024).default_text = "all cores";
   }
 };
 
@@ -86,9 +86,10 @@ void check_prefixes(const SimulateConfig& config) {
   for (const std::string& name : config.policies) {
     const policy::PolicyInfo* info = policy::find_policy(name);
     if (config.force || info == nullptr || info->fits_prefixes) continue;
-    throw options::UsageError("--policy: " + name +
-                              " is for independent keys: on prefixes it misses more than lru, some up to eight times as much (docs/policies.md); " +
-                              "--force simulates it all the same");
+    throw options::UsageError(
+        "--policy: " + name +
+        " is for independent keys; for prefix blocks its miss ratio is higher than lru's, up to eight times (docs/policies.md). " +
+        "Use --force to simulate it");
   }
 }
 
@@ -103,14 +104,14 @@ std::uint64_t size_of(const std::string& text, std::uint64_t block_bytes, const 
     if (!(number > 0 && number <= 100)) throw refuse("is not above 0% and at most 100%");
     size = static_cast<std::uint64_t>(std::llround(number / 100 * static_cast<double>(recording.distinct_bytes())));
   } else if (unit != "bytes" && error == std::errc() && stop == end) {
-    if (!(number >= 1 && number < 1e15) || number != std::floor(number)) throw refuse("is no whole number of " + unit + " from 1 on");
+    if (!(number >= 1 && number < 1e15) || number != std::floor(number)) throw refuse("is not a whole number of " + unit + " of at least 1");
     size = static_cast<std::uint64_t>(number);
   } else {
     const auto bytes = parse_size(text);
     if (!bytes) throw refuse(bytes.error);
-    if (unit != "bytes" && block_bytes == 0) throw refuse("is in bytes, and the trace has none; --block-bytes says what a block takes");
+    if (unit != "bytes" && block_bytes == 0) throw refuse("is in bytes, but the trace has no sizes; set --block-bytes");
     size = unit == "bytes" ? *bytes : *bytes / block_bytes;
-    if (size == 0) throw refuse("is less than a block takes");
+    if (size == 0) throw refuse("is less than one block");
   }
   return size;
 }
@@ -123,7 +124,7 @@ void add_findings(const SimulateConfig& config, const Recording& recording, Repo
     const std::uint64_t size = size_of(text, report->block_bytes, recording, report->unit);
     if (size == 0 && asked) {
       throw options::UsageError("--size: the trace has " + std::to_string(recording.distinct_bytes()) + " " + report->unit + "; " + text +
-                                " of that is none: try --size 50%, or a number of " + report->unit);
+                                " of that is less than one: try --size 50%, or a number of " + report->unit);
     }
     if (size == 0 || (!asked && std::find(done.begin(), done.end(), size) != done.end())) continue;
     done.push_back(size);
@@ -204,10 +205,10 @@ Report simulated(const SimulateConfig& config, const std::string& trace) {
                       }});
   const Recording& recording = read.recording;
   if (read.bad_lines > 0)
-    std::fprintf(stderr, "tensorcache: %llu broken lines left out, the first: %s\n", static_cast<unsigned long long>(read.bad_lines),
+    std::fprintf(stderr, "tensorcache: %llu malformed lines skipped, the first: %s\n", static_cast<unsigned long long>(read.bad_lines),
                  read.first_bad.c_str());
   if (config.format == "auto" && read.format == Format::kKeys)
-    std::fputs("tensorcache: the trace is read as a key in each line; --format says otherwise\n", stderr);
+    std::fputs("tensorcache: the trace is read as one key per line; use --format to change that\n", stderr);
   if (recording.chained()) check_prefixes(config);
   Report report;
   report.trace = trace.substr(trace.find_last_of('/') + 1);
@@ -229,12 +230,12 @@ Report simulated(const SimulateConfig& config, const std::string& trace) {
 
 std::string simulate_help(std::size_t width) {
   const SimulateConfig config;
-  return "Replay a recorded trace over cache sizes and eviction policies, and say which to choose.\n\n"
+  return "Replay a recorded trace against several cache sizes and eviction policies, and recommend a size and a policy.\n\n"
          "Usage: tensorcache simulate TRACE [OPTIONS]\n\n"
-         "TRACE may be gzipped: Mooncake's JSON lines with hash_ids, a key a line, or key,size lines.\n" +
+         "TRACE may be gzipped: Mooncake's JSON lines with hash_ids, one key per line, or key,size lines.\n" +
          config.options.help(width) + R"(
-The cache and the simulator run the same policies. "miss ratio" is the share of block accesses that are not in the leading run of
-blocks that are there; without prefixes, the share of requests that miss.
+The server and the simulator run the same policy code. "miss ratio" is the fraction of requested blocks not covered by the longest
+cached prefix; for independent keys, the fraction of requests that miss.
 
 Examples:
   tensorcache simulate conversation.jsonl.gz
@@ -269,12 +270,12 @@ int simulate_command(const std::vector<std::string>& arguments) {
 
 int policies_command(const std::vector<std::string>& arguments) {
   if (!arguments.empty()) throw options::UsageError(arguments[0] + ": unexpected argument");
-  std::string text = "policy    prefixes  what goes first\n";
+  std::string text = "policy    prefixes  evicts\n";
   for (const policy::PolicyInfo& info : policy::policies()) {
     text += std::string(info.name) + std::string(10 - info.name.size(), ' ') + (info.fits_prefixes ? "yes       " : "no        ") +
             std::string(info.summary) + "\n";
   }
-  text += "\n\"prefixes\": whether it may decide over blocks of prompts; `no` is for answers, tensors and other independent keys.\n";
+  text += "\n\"prefixes\": whether the policy is suited to prefix blocks; `no`: only for responses, tensors and other independent keys.\n";
   return std::fputs(text.c_str(), stdout) >= 0 ? kExitOk : kExitFailure;
 }
 

@@ -107,7 +107,7 @@ void read_section(OptionSet& options, const toml::table& section, const std::str
       }
       throw UsageError(place + "unknown option" + did_you_mean(name, names));
     }
-    if (item->command_line_only) throw UsageError(place + "belongs on the command line only");
+    if (item->command_line_only) throw UsageError(place + "is only allowed on the command line");
     std::vector<std::string> arguments;
     try {
       arguments = file_arguments(*item, node);
@@ -137,7 +137,7 @@ void read_file(OptionSet& options, const std::string& path, const std::vector<st
     const std::string name(key.str());
     const std::string place = path + ":" + std::to_string(node.source().begin.line) + ": ";
     if (std::find(sections.begin(), sections.end(), name) == sections.end()) {
-      if (!node.is_table()) throw UsageError(place + name + ": options stand in a section: write [" + options.command() + "] above it");
+      if (!node.is_table()) throw UsageError(place + name + ": options belong in a section: add [" + options.command() + "] above it");
       throw UsageError(place + "[" + name + "]: unknown section" + did_you_mean(name, sections));
     }
     if (!node.is_table()) throw UsageError(place + name + ": must be a section");

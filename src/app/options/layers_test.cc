@@ -112,8 +112,8 @@ TEST_F(LayersTest, ErrorsNameFileLineAndKey) {
   EXPECT_THAT(error_of_file("[serve]\nparallel = [1, 2]\n"), HasSubstr("c.toml:2: parallel: takes one value, not a list"));
   EXPECT_THAT(error_of_file("[serve]\nparallel = {x = 1}\n"), HasSubstr("parallel: must be a string, a number, true or false"));
   EXPECT_THAT(error_of_file("[serv]\nparallel = 1\n"), HasSubstr("c.toml:1: [serv]: unknown section; did you mean serve?"));
-  EXPECT_THAT(error_of_file("parallel = 1\n"), HasSubstr("c.toml:1: parallel: options stand in a section: write [serve] above it"));
-  EXPECT_THAT(error_of_file("[serve]\nconfig = \"x\"\n"), HasSubstr("config: belongs on the command line only"));
+  EXPECT_THAT(error_of_file("parallel = 1\n"), HasSubstr("c.toml:1: parallel: options belong in a section: add [serve] above it"));
+  EXPECT_THAT(error_of_file("[serve]\nconfig = \"x\"\n"), HasSubstr("config: is only allowed on the command line"));
   EXPECT_THAT(error_of_file("[serve\n"), HasSubstr("c.toml:1: "));
   EXPECT_THAT(error_of_file("[serve]\nparallel = \n"), HasSubstr("c.toml:2: "));
 }

@@ -16,14 +16,14 @@ using Row = std::pair<std::string_view, std::string_view>;
 constexpr std::array<Row, 3> kOtherNames{{{"--n-gpu-layers", "--gpu-layers"}, {"--verbose", "--log-level=debug"}, {"-v", "--log-level=debug"}}};
 
 // Flags, and why nothing is lost without them.
-constexpr std::array<Row, 8> kIgnored{{{"--jinja", "chat templates are always read as Jinja"},
-                                       {"--metrics", "/metrics is always there"},
+constexpr std::array<Row, 8> kIgnored{{{"--jinja", "chat templates are always Jinja"},
+                                       {"--metrics", "/metrics is always enabled"},
                                        {"--cont-batching", "requests are always batched"},
                                        {"-cb", "requests are always batched"},
                                        {"--no-webui", "there is no web page"},
                                        {"--no-warmup", "there is no warm-up run"},
-                                       {"--mlock", "the model may be swapped out; a lock on memory is not supported"},
-                                       {"--slots", "GET /cache shows what is stored; there is no /slots"}}};
+                                       {"--mlock", "locking memory is not supported; the model may be swapped out"},
+                                       {"--slots", "there is no /slots; GET /cache lists the stored entries"}}};
 
 constexpr std::array<Row, 15> kRefused{{{"-hf", "downloads are not built in: fetch the GGUF file and name it with --model"},
                                         {"-hfr", "downloads are not built in: fetch the GGUF file and name it with --model"},
@@ -37,9 +37,9 @@ constexpr std::array<Row, 15> kRefused{{{"-hf", "downloads are not built in: fet
                                         {"--temp", "how to sample is said by each request: send \"temperature\" in its body"},
                                         {"--top-k", "how to sample is said by each request: send \"top_k\" in its body"},
                                         {"--top-p", "how to sample is said by each request: send \"top_p\" in its body"},
-                                        {"--slot-save-path", "what is computed is kept on disk by itself, see --disk and --cache-dir"},
-                                        {"--cache-ram", "the memory for what is cached is --memory"},
-                                        {"--cache-reuse", "prefixes are reused by themselves, see --cache-prefixes"}}};
+                                        {"--slot-save-path", "the KV cache is stored on disk automatically, see --disk and --cache-dir"},
+                                        {"--cache-ram", "use --memory to set the memory budget of the cache"},
+                                        {"--cache-reuse", "prefix caching is automatic, see --cache-prefixes"}}};
 
 template <std::size_t kRows>
 const Row* find(const std::array<Row, kRows>& rows, std::string_view name) {

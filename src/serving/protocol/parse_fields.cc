@@ -104,7 +104,7 @@ MaybeProblem max_tokens(RequestDraft& draft, std::string_view name, const boost:
   if (!number || *number < 1) return bad_field(text(name), text(name) + " must be an integer of at least 1");
   const auto tokens = static_cast<std::int32_t>(std::min<std::int64_t>(*number, std::numeric_limits<std::int32_t>::max()));
   if (draft.max_tokens && *draft.max_tokens != tokens)
-    return bad_field(text(name), "max_tokens and max_completion_tokens mean the same, but have different values");
+    return bad_field(text(name), "max_tokens and max_completion_tokens are synonyms, but have different values");
   draft.max_tokens = draft.request().max_tokens = tokens;
   return std::nullopt;
 }
@@ -112,7 +112,7 @@ MaybeProblem max_tokens(RequestDraft& draft, std::string_view name, const boost:
 MaybeProblem add_stop(RequestDraft& draft, std::string name, const boost::json::value& value) {
   const boost::json::string* string = value.if_string();
   if (!string || string->empty() || string->size() > kMaxStopBytes)
-    return bad_field(name, name + " must be a text of 1 to " + std::to_string(kMaxStopBytes) + " bytes");
+    return bad_field(name, name + " must be a string of 1 to " + std::to_string(kMaxStopBytes) + " bytes");
   draft.request().stop.emplace_back(*string);
   return std::nullopt;
 }
@@ -120,7 +120,7 @@ MaybeProblem add_stop(RequestDraft& draft, std::string name, const boost::json::
 MaybeProblem stop(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const boost::json::array* array = value.if_array();
   if (!array) return add_stop(draft, text(name), value);
-  if (array->size() > kMaxStops) return bad_field(text(name), "stop must have at most " + std::to_string(kMaxStops) + " texts");
+  if (array->size() > kMaxStops) return bad_field(text(name), "stop must have at most " + std::to_string(kMaxStops) + " strings");
   for (std::size_t i = 0; i < array->size(); ++i)
     if (MaybeProblem problem = add_stop(draft, "stop[" + std::to_string(i) + "]", (*array)[i])) return problem;
   return std::nullopt;
@@ -128,7 +128,7 @@ MaybeProblem stop(RequestDraft& draft, std::string_view name, const boost::json:
 
 MaybeProblem logit_bias(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const boost::json::object* object = value.if_object();
-  if (!object) return bad_field(text(name), "logit_bias must be an object of \"token id\": bias");
+  if (!object) return bad_field(text(name), "logit_bias must be an object that maps token ids to biases");
   auto& biases = draft.request().sampling.logit_bias;
   for (const auto& member : *object) {
     const std::string key(member.key());
@@ -195,7 +195,7 @@ MaybeProblem time_span(std::string_view param, const boost::json::value& value, 
     if (const auto parsed = parse_duration(*words)) seconds = static_cast<double>((*parsed).count()) / 1000;
   }
   if (!(seconds >= 0 && seconds <= kMaxSeconds)) {
-    return bad_field(text(param), text(param) + " must be seconds or a text like \"10m\", a year at most");
+    return bad_field(text(param), text(param) + " must be a number of seconds or a string like \"10m\", at most one year");
   }
   out = std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000));
   return std::nullopt;
@@ -239,10 +239,10 @@ MaybeProblem only(bool allowed, std::string_view name, std::string_view what) {
 MaybeProblem only_one(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(integer_of(v) == 1, n, "1"); }
 MaybeProblem only_false(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(v.is_bool() && !v.get_bool(), n, "false"); }
 MaybeProblem only_empty_text(RequestDraft&, std::string_view n, const boost::json::value& v) {
-  return only(v.is_string() && v.get_string().empty(), n, "an empty text");
+  return only(v.is_string() && v.get_string().empty(), n, "an empty string");
 }
 MaybeProblem only_empty_list(RequestDraft&, std::string_view n, const boost::json::value& v) {
-  return only(v.is_array() && v.get_array().empty(), n, "an empty list");
+  return only(v.is_array() && v.get_array().empty(), n, "an empty array");
 }
 MaybeProblem only_text_format(RequestDraft&, std::string_view n, const boost::json::value& v) {
   const boost::json::object* object = v.if_object();

@@ -37,7 +37,7 @@ MaybeProblem message_content(const std::string& name, const boost::json::value& 
     return std::nullopt;
   }
   const boost::json::array* parts = value.if_array();
-  if (!parts || parts->empty()) return bad_field(name, name + " must be a string or a list of text parts");
+  if (!parts || parts->empty()) return bad_field(name, name + " must be a string or an array of text parts");
   for (std::size_t i = 0; i < parts->size(); ++i) {
     if (i > 0) content += '\n';
     if (MaybeProblem problem = content_part(at(name, i), (*parts)[i], content)) return problem;
@@ -93,9 +93,9 @@ MaybeProblem prompt_tokens(RequestDraft& draft, const std::string& name, const b
 MaybeProblem finish(RequestDraft& draft) {
   if (draft.chat() && !draft.has_messages) return bad_field("messages", "messages is missing", "missing_required_parameter");
   if (!draft.chat() && !draft.has_prompt) return bad_field("prompt", "prompt is missing", "missing_required_parameter");
-  if (draft.has_stream_options && !draft.parsed.stream) return bad_field("stream_options", "stream_options is only allowed where stream is true");
+  if (draft.has_stream_options && !draft.parsed.stream) return bad_field("stream_options", "stream_options is only allowed if stream is true");
   if (draft.top_logprobs) {
-    if (!draft.request().logprobs) return bad_field("top_logprobs", "top_logprobs needs logprobs to be true");
+    if (!draft.request().logprobs) return bad_field("top_logprobs", "top_logprobs requires logprobs to be true");
     draft.request().top_logprobs = *draft.top_logprobs;
   }
   return std::nullopt;
@@ -105,7 +105,7 @@ MaybeProblem finish(RequestDraft& draft) {
 
 std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const boost::json::array* array = value.if_array();
-  if (!array || array->empty()) return bad_field(std::string(name), "messages must be a list of at least one message");
+  if (!array || array->empty()) return bad_field(std::string(name), "messages must be an array of at least one message");
   draft.has_messages = true;
   draft.request().messages.reserve(array->size());
   for (std::size_t i = 0; i < array->size(); ++i)
@@ -123,11 +123,11 @@ std::optional<Problem> apply_prompt(RequestDraft& draft, std::string_view name, 
   if (array && !array->empty()) {
     const boost::json::value& first = array->front();
     if (first.is_number()) return prompt_tokens(draft, std::string(name), *array);
-    if (array->size() > 1) return bad_field(std::string(name), "only one prompt for each request is supported", "unsupported_parameter");
+    if (array->size() > 1) return bad_field(std::string(name), "only one prompt per request is supported", "unsupported_parameter");
     if (first.is_string()) return apply_prompt(draft, name, first);
     if (first.is_array() && !first.get_array().empty()) return prompt_tokens(draft, at(name, 0), first.get_array());
   }
-  return bad_field(std::string(name), "prompt must be a string, or a list of one string or of token ids");
+  return bad_field(std::string(name), "prompt must be a string, or an array of one string or of token ids");
 }
 
 std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens) {

@@ -98,7 +98,7 @@ std::optional<protocol::Problem> read_size(const std::string& name, const boost:
   } else {
     boost::system::error_code failed;
     *bytes = value.to_number<std::uint64_t>(failed);
-    if (failed) return protocol::bad_field(name, name + " must be a number of bytes or a text like \"4GiB\"");
+    if (failed) return protocol::bad_field(name, name + " must be a number of bytes or a string like \"4GiB\"");
   }
   if (**bytes < least) return protocol::bad_field(name, name + " must be at least " + format_size(least));
   return std::nullopt;
@@ -108,7 +108,7 @@ constexpr std::uint64_t kMinMemory = std::uint64_t{1} << 20, kMinDisk = std::uin
 
 std::optional<protocol::Problem> not_admin(const protocol::Caller& caller) {
   if (caller.admin) return std::nullopt;
-  return protocol::Problem{403, "/cache/config is everybody's and needs an admin's API key", "", "admin_required", 0};
+  return protocol::Problem{403, "/cache/config changes server-wide settings; an admin API key is required", "", "admin_required", 0};
 }
 
 Reply config_reply(const Service& service, std::uint64_t disk_size) {
@@ -141,7 +141,8 @@ std::optional<protocol::Problem> read_deletion(std::string_view query, Deletion&
     }
     if (name == "scope") return protocol::bad_field(name, "scope must be all");
     if (name != "tenant" && name != "model" && name != "older_than") {
-      return protocol::bad_field(name, "unknown parameter '" + name + "'; there are tenant, model, older_than and scope", "unknown_parameter");
+      return protocol::bad_field(name, "unknown parameter '" + name + "'; known parameters: tenant, model, older_than and scope",
+                                 "unknown_parameter");
     }
     if (value.empty()) return protocol::bad_field(name, name + " must not be empty");
     std::optional<std::string>& text = name == "tenant" ? wanted.tenant : wanted.model;
@@ -192,7 +193,7 @@ Reply change_config(Service& service, const protocol::Caller& caller, std::strin
     const bool is_memory = name == "memory";
     if (!is_memory && name != "disk_size") return problem_reply(protocol::bad_field(name, "unknown field '" + name + "'", "unknown_parameter"));
     if (!is_memory && service.cache.disk_stats().directory.empty())
-      return problem_reply(protocol::bad_field(name, "disk_size: there is no disk cache"));
+      return problem_reply(protocol::bad_field(name, "disk_size: the disk tier is disabled"));
     automatic = automatic || (is_memory && item.value() == "auto");
     if (is_memory && automatic) continue;
     const auto problem = read_size(name, item.value(), is_memory ? kMinMemory : kMinDisk, is_memory ? &memory : &disk_size);
@@ -200,7 +201,8 @@ Reply change_config(Service& service, const protocol::Caller& caller, std::strin
   }
   const std::uint64_t machine = service.memory->total_bytes();
   if (memory && machine > 0 && *memory > machine) {
-    return problem_reply(protocol::bad_field("memory", "memory: " + format_size(*memory) + " is more than there is (" + format_size(machine) + ")"));
+    return problem_reply(
+        protocol::bad_field("memory", "memory: " + format_size(*memory) + " is more than the memory of this machine (" + format_size(machine) + ")"));
   }
   if (disk_size) service.cache.resize_disk(*disk_size);
   if (automatic) service.memory->set_automatic();
@@ -234,15 +236,17 @@ Reply clear_cache(Service& service, const protocol::Caller& caller, std::string_
   Deletion wanted;
   if (const auto problem = read_deletion(query, wanted)) return problem_reply(*problem);
   if (!caller.admin && service.options.share_across_tenants) {
-    return problem_reply({403, "tenants share what is stored, so deleting it needs an admin's API key", "", "admin_required", 0});
+    return problem_reply(
+        {403, "tenants share their entries (--share-across-tenants); deleting them requires an admin API key", "", "admin_required", 0});
   }
-  if (!caller.admin && wanted.all) return problem_reply({403, "what all tenants have needs an admin's API key", "scope", "admin_required", 0});
-  if (wanted.all && wanted.tenant) return problem_reply(protocol::bad_field("scope", "scope=all and a tenant do not go together"));
+  if (!caller.admin && wanted.all)
+    return problem_reply({403, "deleting the entries of all tenants requires an admin API key", "scope", "admin_required", 0});
+  if (wanted.all && wanted.tenant) return problem_reply(protocol::bad_field("scope", "scope=all and tenant are mutually exclusive"));
   if (service.options.share_across_tenants && wanted.tenant && *wanted.tenant != protocol::kSharedByAll) {
-    return problem_reply(protocol::bad_field("tenant", "tenants share what is stored here: there is nothing of one tenant alone"));
+    return problem_reply(protocol::bad_field("tenant", "tenants share their entries (--share-across-tenants); they cannot be selected by tenant"));
   }
   if (!caller.admin && wanted.tenant && *wanted.tenant != caller.tenant) {
-    return problem_reply({403, "what another tenant has needs an admin's API key", "tenant", "admin_required", 0});
+    return problem_reply({403, "deleting another tenant's entries requires an admin API key", "tenant", "admin_required", 0});
   }
   if (!caller.admin) wanted.tenant = caller.tenant;
   Selection what{.older_than = wanted.older_than};
@@ -250,7 +254,7 @@ Reply clear_cache(Service& service, const protocol::Caller& caller, std::string_
   std::uint64_t removed = 0;
   if (wanted.model) {
     const std::vector<std::uint32_t> sources = sources_of(service, *wanted.model);
-    if (sources.empty()) return problem_reply({404, "nothing is known of a model '" + *wanted.model + "' here", "model", "model_not_found", 0});
+    if (sources.empty()) return problem_reply({404, "no entries of a model '" + *wanted.model + "' are known", "model", "model_not_found", 0});
     for (const std::uint32_t source : sources) {
       what.source = source;
       removed += service.cache.clear(what);

@@ -327,8 +327,8 @@ void note_bypass(Service& service, protocol::CacheStatus::Bypass bypass) {
   service.metrics.count_bypass(bypass == protocol::CacheStatus::Bypass::kSampled ? Metrics::Bypass::kSampled : Metrics::Bypass::kAnswersOff);
   if (bypass != protocol::CacheStatus::Bypass::kSampled || std::exchange(service.told_of_sampled, true)) return;
   spdlog::info(
-      "a request is sampled (temperature above 0, no seed), so its answer is neither taken from the cache nor stored; "
-      "temperature 0 or a seed makes it repeatable, --cache-sampled on stores it all the same. This is said once");
+      "a sampled request (temperature above 0, no seed) bypasses the response cache; set temperature 0 or a seed to make it "
+      "repeatable, or --cache-sampled on to store sampled responses. This message is logged once");
 }
 
 protocol::CacheStatus::Forward forward_of(bool eligible, const protocol::CacheControl& control, const answer::Flights::Outcome& outcome) {
@@ -342,8 +342,7 @@ protocol::CacheStatus::Forward forward_of(bool eligible, const protocol::CacheCo
 protocol::Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
 
 protocol::Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info) {
-  return {404, "the model '" + std::string(name) + "' does not exist here; this server runs '" + info.model_name + "'", "model", "model_not_found",
-          0};
+  return {404, "the model '" + std::string(name) + "' is not served here; this server runs '" + info.model_name + "'", "model", "model_not_found", 0};
 }
 
 Task<bool> answer_completion(Exchange& exchange, const protocol::Caller& caller) {
@@ -374,7 +373,7 @@ Task<bool> answer_completion(Exchange& exchange, const protocol::Caller& caller)
   completion.status.collapsed = outcome.collapsed;
   if (outcome.hit) co_return co_await reply_from_store(completion, *outcome.hit);
   if (outcome.follower) co_return co_await reply_from_flight(completion, outcome.follower);
-  Reply reply = problem_reply({504, "no stored answer, and the request says only-if-cached", "", "not_cached", 0});
+  Reply reply = problem_reply({504, "no stored response, and the request sets only-if-cached", "", "not_cached", 0});
   reply.headers += completion.cache_status_line();
   co_return co_await send(exchange, std::move(reply));
 }

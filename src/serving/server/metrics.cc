@@ -50,82 +50,86 @@ class Page {
 double number(std::uint64_t value) { return static_cast<double>(value); }
 
 void add_cache(Page& page, const Stats& stats) {
-  page.gauge("tensorcache_cache_capacity_bytes", "Byte budget of the cache", number(stats.capacity_bytes));
-  page.gauge("tensorcache_cache_used_bytes", "Bytes charged to the budget, index and headers included", number(stats.used_bytes));
-  page.gauge("tensorcache_cache_peak_bytes", "Most bytes that were ever charged at once", number(stats.peak_bytes));
-  page.counter("tensorcache_cache_hits_total", "Values found", number(stats.hits));
-  page.counter("tensorcache_cache_misses_total", "Values not found", number(stats.misses));
-  page.counter("tensorcache_cache_puts_total", "Values stored", number(stats.puts));
-  page.counter("tensorcache_cache_rejected_puts_total", "Values that did not fit", number(stats.rejected_puts));
-  page.counter("tensorcache_cache_evictions_total", "Values that made room for others", number(stats.evictions));
-  page.counter("tensorcache_cache_expirations_total", "Values that outlived their time to live", number(stats.expirations));
-  page.counter("tensorcache_cache_removals_total", "Values removed by request", number(stats.removals));
-  page.gauges_by_kind("tensorcache_cache_entries", "Values stored now", stats, &KindStats::entries);
-  page.gauges_by_kind("tensorcache_cache_value_bytes", "Bytes of the values stored now", stats, &KindStats::value_bytes);
+  page.gauge("tensorcache_cache_capacity_bytes", "Memory budget of the cache in bytes", number(stats.capacity_bytes));
+  page.gauge("tensorcache_cache_used_bytes", "Bytes charged to the memory budget, including index and headers", number(stats.used_bytes));
+  page.gauge("tensorcache_cache_peak_bytes", "Maximum of tensorcache_cache_used_bytes since startup", number(stats.peak_bytes));
+  page.counter("tensorcache_cache_hits_total", "Lookups that hit in memory", number(stats.hits));
+  page.counter("tensorcache_cache_misses_total", "Lookups that missed in memory", number(stats.misses));
+  page.counter("tensorcache_cache_puts_total", "Entries stored in memory", number(stats.puts));
+  page.counter("tensorcache_cache_rejected_puts_total", "Puts rejected: too large, no space or parent missing", number(stats.rejected_puts));
+  page.counter("tensorcache_cache_evictions_total", "Evicted entries", number(stats.evictions));
+  page.counter("tensorcache_cache_expirations_total", "Expired entries (TTL)", number(stats.expirations));
+  page.counter("tensorcache_cache_removals_total", "Entries removed by a deletion or replaced", number(stats.removals));
+  page.gauges_by_kind("tensorcache_cache_entries", "Entries in memory", stats, &KindStats::entries);
+  page.gauges_by_kind("tensorcache_cache_value_bytes", "Bytes of the values in memory", stats, &KindStats::value_bytes);
 }
 
 void add_memory(Page& page, const sizing::MemoryState& state) {
-  page.gauge("tensorcache_memory_automatic", "1 while the cache's size follows the machine", state.automatic ? 1 : 0);
+  page.gauge("tensorcache_memory_automatic", "1 if the memory budget follows available memory (--memory auto)", state.automatic ? 1 : 0);
   if (!state.reading) return;
-  page.gauge("tensorcache_memory_total_bytes", "Memory of the machine, or of the container", number(state.reading->total_bytes));
-  page.gauge("tensorcache_memory_available_bytes", "Of it, what can be had before others lose anything", number(state.reading->available_bytes));
-  page.gauge("tensorcache_memory_pressure", "Share of the last second in which some task stood still for want of memory", state.reading->pressure);
+  page.gauge("tensorcache_memory_total_bytes", "Total memory of the machine or container", number(state.reading->total_bytes));
+  page.gauge("tensorcache_memory_available_bytes", "Available memory of the machine or container", number(state.reading->available_bytes));
+  page.gauge("tensorcache_memory_pressure", "Memory pressure: share of the last second in which some task was stalled on memory (PSI)",
+             state.reading->pressure);
 }
 
 void add_disk(Page& page, const DiskStats& stats) {
-  page.gauge("tensorcache_disk_capacity_bytes", "Byte budget of all files of the disk tier", number(stats.capacity_bytes));
-  page.gauge("tensorcache_disk_used_bytes", "Bytes of all its files", number(stats.used_bytes));
-  page.gauge("tensorcache_disk_entries", "Values on disk now", number(stats.entries));
-  page.gauge("tensorcache_disk_value_bytes", "Bytes of the values on disk now", number(stats.value_bytes));
-  page.gauge("tensorcache_disk_index_bytes", "Memory of its index, charged to the cache's budget", number(stats.index_bytes));
-  page.gauge("tensorcache_disk_queued_bytes", "Bytes waiting to be written", number(stats.queued_bytes));
-  page.gauge("tensorcache_disk_ready", "1 once what the directory held at start is visible", stats.ready ? 1 : 0);
-  page.gauge("tensorcache_disk_degraded", "1 while nothing can be written", stats.degraded ? 1 : 0);
-  page.counter("tensorcache_disk_hits_total", "Values read from disk", number(stats.hits));
+  page.gauge("tensorcache_disk_capacity_bytes", "Disk budget of the disk tier in bytes", number(stats.capacity_bytes));
+  page.gauge("tensorcache_disk_used_bytes", "Bytes of all files of the disk tier", number(stats.used_bytes));
+  page.gauge("tensorcache_disk_entries", "Entries on disk", number(stats.entries));
+  page.gauge("tensorcache_disk_value_bytes", "Bytes of the values on disk", number(stats.value_bytes));
+  page.gauge("tensorcache_disk_index_bytes", "Memory of the disk tier's index, charged to the memory budget", number(stats.index_bytes));
+  page.gauge("tensorcache_disk_queued_bytes", "Bytes in the write-behind queue", number(stats.queued_bytes));
+  page.gauge("tensorcache_disk_ready", "1 after recovery of the cache directory", stats.ready ? 1 : 0);
+  page.gauge("tensorcache_disk_degraded", "1 while the disk tier cannot write", stats.degraded ? 1 : 0);
+  page.counter("tensorcache_disk_hits_total", "Lookups that hit on disk", number(stats.hits));
   page.counter("tensorcache_disk_read_bytes_total", "Bytes read from disk", number(stats.read_bytes));
-  page.counter("tensorcache_disk_skipped_loads_total", "Loads not begun because computing was faster", number(stats.skipped_loads));
-  page.counter("tensorcache_disk_late_loads_total", "Loads that took longer than computing", number(stats.late_loads));
-  page.counter("tensorcache_disk_puts_total", "Values written to disk", number(stats.puts));
-  page.counter("tensorcache_disk_accepted_bytes_total", "Bytes of the values written to disk", number(stats.accepted_bytes));
-  page.counter("tensorcache_disk_written_bytes_total", "Bytes written to disk for them, and again to keep them", number(stats.written_bytes));
-  page.counter("tensorcache_disk_dropped_puts_total", "Values not written: the disk was too slow or did not work", number(stats.dropped_puts));
-  page.counter("tensorcache_disk_evictions_total", "Values that made room for others", number(stats.evictions));
-  page.counter("tensorcache_disk_written_again_total", "Values in use that were kept when their segment went", number(stats.written_again));
-  page.counter("tensorcache_disk_corrupt_records_total", "Values that did not check out when they were read", number(stats.corrupt_records));
-  page.counter("tensorcache_disk_read_errors_total", "Reads that failed", number(stats.read_errors));
-  page.counter("tensorcache_disk_write_errors_total", "Writes, syncs and the like that failed", number(stats.write_errors));
+  page.counter("tensorcache_disk_skipped_loads_total", "Loads skipped because computing was estimated to be faster", number(stats.skipped_loads));
+  page.counter("tensorcache_disk_late_loads_total", "Loads that exceeded their timeout", number(stats.late_loads));
+  page.counter("tensorcache_disk_puts_total", "Entries written to disk", number(stats.puts));
+  page.counter("tensorcache_disk_accepted_bytes_total", "Bytes of the values of entries written to disk", number(stats.accepted_bytes));
+  page.counter("tensorcache_disk_written_bytes_total", "Bytes written to disk, including headers and rewritten entries", number(stats.written_bytes));
+  page.counter("tensorcache_disk_dropped_puts_total", "Entries not written because the write-behind queue was full or the disk failed",
+               number(stats.dropped_puts));
+  page.counter("tensorcache_disk_evictions_total", "Entries evicted from disk", number(stats.evictions));
+  page.counter("tensorcache_disk_written_again_total", "Entries rewritten because their segment was evicted while they were in use",
+               number(stats.written_again));
+  page.counter("tensorcache_disk_corrupt_records_total", "Entries with a checksum error", number(stats.corrupt_records));
+  page.counter("tensorcache_disk_read_errors_total", "Failed reads", number(stats.read_errors));
+  page.counter("tensorcache_disk_write_errors_total", "Failed writes, fsyncs and other modifying calls", number(stats.write_errors));
 }
 
 void add_engine(Page& page, const engine::EngineStats& stats) {
-  page.counter("tensorcache_engine_requests_total", "Requests given to the engine", number(stats.requests));
-  page.counter("tensorcache_engine_finished_total", "Requests the engine finished", number(stats.finished));
-  page.counter("tensorcache_engine_cancelled_total", "Requests whose clients left", number(stats.cancelled));
+  page.counter("tensorcache_engine_requests_total", "Requests submitted to the engine", number(stats.requests));
+  page.counter("tensorcache_engine_finished_total", "Requests finished by the engine", number(stats.finished));
+  page.counter("tensorcache_engine_cancelled_total", "Requests cancelled because their clients disconnected", number(stats.cancelled));
   page.counter("tensorcache_engine_failed_total", "Requests that failed in the engine", number(stats.failed));
-  page.counter("tensorcache_engine_too_long_total", "Requests refused because their prompts do not fit the context", number(stats.too_long));
-  page.counter("tensorcache_engine_overloaded_total", "Requests refused because the queue was full", number(stats.overloaded));
-  page.counter("tensorcache_engine_prompt_tokens_total", "Tokens of prompts", number(stats.prompt_tokens));
-  page.counter("tensorcache_engine_cached_tokens_total", "Tokens of prompts that were not computed", number(stats.cached_tokens));
-  page.counter("tensorcache_engine_prefilled_tokens_total", "Tokens of prompts that were computed", number(stats.prefilled_tokens));
-  page.counter("tensorcache_engine_generated_tokens_total", "Tokens of answers", number(stats.generated_tokens));
-  page.counter("tensorcache_engine_prefix_waits_total", "Requests that waited for a prefix another computed", number(stats.prefix_waits));
+  page.counter("tensorcache_engine_too_long_total", "Requests rejected because the prompt exceeds the context size", number(stats.too_long));
+  page.counter("tensorcache_engine_overloaded_total", "Requests rejected because the queue was full", number(stats.overloaded));
+  page.counter("tensorcache_engine_prompt_tokens_total", "Prompt tokens", number(stats.prompt_tokens));
+  page.counter("tensorcache_engine_cached_tokens_total", "Prompt tokens restored from the cache", number(stats.cached_tokens));
+  page.counter("tensorcache_engine_prefilled_tokens_total", "Prompt tokens prefilled", number(stats.prefilled_tokens));
+  page.counter("tensorcache_engine_generated_tokens_total", "Generated tokens", number(stats.generated_tokens));
+  page.counter("tensorcache_engine_prefix_waits_total", "Requests that waited for a prefix that another request was prefilling",
+               number(stats.prefix_waits));
   page.counter("tensorcache_engine_blocks_saved_total", "Prefix blocks stored", number(stats.blocks_saved));
-  page.counter("tensorcache_engine_blocks_restored_total", "Prefix blocks put back", number(stats.blocks_restored));
-  page.counter("tensorcache_engine_prefill_seconds_total", "Time spent reading prompts", stats.prefill_seconds);
-  page.counter("tensorcache_engine_decode_seconds_total", "Time spent writing answers", stats.decode_seconds);
-  page.gauge("tensorcache_engine_queued", "Requests waiting for a slot", stats.queued);
-  page.gauge("tensorcache_engine_running", "Requests in a slot", stats.running);
+  page.counter("tensorcache_engine_blocks_restored_total", "Prefix blocks restored", number(stats.blocks_restored));
+  page.counter("tensorcache_engine_prefill_seconds_total", "Time spent in prefill", stats.prefill_seconds);
+  page.counter("tensorcache_engine_decode_seconds_total", "Time spent in decode", stats.decode_seconds);
+  page.gauge("tensorcache_engine_queued", "Requests queued for a slot", stats.queued);
+  page.gauge("tensorcache_engine_running", "Requests running in a slot", stats.running);
 }
 
 }   // namespace
 
 Metrics::Metrics()
-    : replies_(counters(registry_, "tensorcache_http_replies_total", "Replies by route and status")),
-      answers_(counters(registry_, "tensorcache_answers_total", "Answers by where they came from")),
-      first_byte_(histograms(registry_, "tensorcache_first_token_seconds", "From the request's last byte to the answer's first token")),
-      last_byte_(histograms(registry_, "tensorcache_answer_seconds", "From the request's last byte to the answer's last")),
-      clients_gone_(counters(registry_, "tensorcache_clients_gone_total", "Clients that left before their answer").Add({})),
-      refused_connections_(counters(registry_, "tensorcache_refused_connections_total", "Connections over the limit").Add({})) {
-  auto& bypasses = counters(registry_, "tensorcache_bypasses_total", "Requests whose answers are neither looked up nor stored, by reason");
+    : replies_(counters(registry_, "tensorcache_http_replies_total", "HTTP replies by route and status")),
+      answers_(counters(registry_, "tensorcache_answers_total", "Responses by source: stored, collapsed (single-flight) or computed")),
+      first_byte_(histograms(registry_, "tensorcache_first_token_seconds", "Time from the request's last byte to the first token (TTFT)")),
+      last_byte_(histograms(registry_, "tensorcache_answer_seconds", "Time from the request's last byte to the end of the response")),
+      clients_gone_(counters(registry_, "tensorcache_clients_gone_total", "Clients that disconnected before the response").Add({})),
+      refused_connections_(counters(registry_, "tensorcache_refused_connections_total", "Connections refused because of --max-connections").Add({})) {
+  auto& bypasses = counters(registry_, "tensorcache_bypasses_total", "Requests that bypassed the response cache, by reason");
   bypasses_[0] = &bypasses.Add({{"reason", "sampled"}});
   bypasses_[1] = &bypasses.Add({{"reason", "answers-off"}});
   for (std::size_t i = 0; i < std::size(sources_); ++i) {

@@ -14,7 +14,7 @@ ServerOptions checked(ServerOptions options) {
   };
   require(!options.host.empty(), "host: must not be empty");
   require(options.allow_open_host || !options.api_keys.empty() || protocol::is_loopback_name(options.host),
-          "host: an address that is not loopback needs api_keys (or allow_open_host, for a network where everybody may use and see everything)");
+          "host: an address that is not loopback requires api_keys (or allow_open_host, if every client on the network may use and see everything)");
   require(options.max_body_bytes > 0, "max_body_bytes: must be above 0");
   require(options.max_header_bytes >= 256, "max_header_bytes: must be at least 256");
   require(options.max_connections > 0, "max_connections: must be above 0");

@@ -30,7 +30,7 @@ enum class Read { kRequest, kClosed, kRefused };
 
 protocol::Problem problem_of_read(const Connection& connection, boost::system::error_code error, const ServerOptions& options) {
   if (connection.expired())
-    return {408, "the request did not arrive within " + std::to_string(options.request_timeout.count()) + " ms", "", "request_timeout", 0};
+    return {408, "the request was not received within " + std::to_string(options.request_timeout.count()) + " ms", "", "request_timeout", 0};
   if (error == http::error::header_limit)
     return {431, "the request's headers are larger than " + std::to_string(options.max_header_bytes) + " bytes", "", "headers_too_large", 0};
   if (error == http::error::body_limit)
@@ -109,14 +109,14 @@ std::optional<protocol::Problem> refusal(const Exchange& exchange, const protoco
   }
   const std::string what = std::string(request.method) + " " + std::string(request.target.substr(0, 200));
   if (match.route == protocol::Route::kNone)
-    return protocol::Problem{404, "there is nothing at " + what + "; there are " + std::string(protocol::known_paths()), "", "unknown_url", 0};
+    return protocol::Problem{404, "unknown path " + what + "; known paths: " + std::string(protocol::known_paths()), "", "unknown_url", 0};
   if (!match.method_allowed)
     return protocol::Problem{405, what + ": this method is not allowed, only " + std::string(match.allow), "", "method_not_allowed", 0};
   return std::nullopt;
 }
 
 protocol::Problem unknown_key(const HttpRequest& request) {
-  const char* message = request.authorization.empty() ? "an API key is required: send 'Authorization: Bearer KEY'" : "the API key is not known";
+  const char* message = request.authorization.empty() ? "an API key is required: send 'Authorization: Bearer KEY'" : "invalid API key";
   return {401, message, "", "invalid_api_key", 0};
 }
 
@@ -153,7 +153,7 @@ Reply models(const Service& service, const protocol::RouteMatch& match) {
 }
 
 Reply metrics_page(const Service& service, const protocol::Caller& caller) {
-  if (!caller.admin) return problem_reply({403, "/metrics tells of all tenants and needs an admin's API key", "", "admin_required", 0});
+  if (!caller.admin) return problem_reply({403, "/metrics covers all tenants; an admin API key is required", "", "admin_required", 0});
   Reply reply;
   reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
   reply.body = service.metrics.page(service.cache.stats(), service.memory->state(), service.cache.disk_stats(), service.engine.load());
@@ -172,7 +172,7 @@ std::optional<Reply> plain_reply(Exchange& exchange, std::optional<protocol::Cal
     return reply;
   }
   if (!request.store_id.empty() && request.store_id != service.options.store_id) {   // before anybody is asked for a key
-    return problem_reply({409, "this server keeps another store than the one that is meant", "", "other_store", 0});
+    return problem_reply({409, "this server uses another cache directory than the one in TensorCache-Store", "", "other_store", 0});
   }
   if (match.route == protocol::Route::kHealth) return health(service);
   caller = service.tenants.identify(request.authorization);

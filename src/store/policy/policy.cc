@@ -10,18 +10,18 @@ namespace tensorcache::policy {
 namespace {
 
 constexpr PolicyInfo kPolicies[] = {
-    {"adaptive", true, "learns when blocks of each kind come back; never does worse than lru for long", make_adaptive},
-    {"arc", false, "adaptive replacement: recency against frequency, balanced by what was missed", make_arc},
-    {"auto", true, "adaptive for blocks of prefixes, guarded for all else, each with the share lru would give it", make_auto},
-    {"clock", true, "second chance: first in, first out, but what was used since stays once more", make_clock},
-    {"fifo", true, "first in, first out: use does not matter", make_fifo},
-    {"gdsf", false, "greedy dual size frequency: what saves least for its bytes goes first", make_gdsf},
-    {"guarded", false, "whichever of gdsf, s3fifo and lru has saved the most seconds lately", make_guarded},
-    {"lfu", false, "least frequently used: keeps old favourites for ever", make_lfu},
-    {"lru", true, "least recently used, of a prefix the last block first", make_lru},
-    {"s3fifo", false, "three queues: what is not used again soon leaves through a small one", make_s3fifo},
-    {"sieve", false, "a hand that passes over what was used; new values stand in front of it", make_sieve},
-    {"wtinylfu", false, "a small window, and a frequency sketch that says what may pass on from it", make_wtinylfu},
+    {"adaptive", true, "learned: blocks least likely to be reused; follows lru while lru does better", make_adaptive},
+    {"arc", false, "ARC: recency and frequency lists, balanced by hits in ghost lists", make_arc},
+    {"auto", true, "adaptive for prefix blocks, guarded for other entries; each has the share lru would give it", make_auto},
+    {"clock", true, "CLOCK (second chance): FIFO order, but entries used since get another round", make_clock},
+    {"fifo", true, "FIFO: the oldest entry", make_fifo},
+    {"gdsf", false, "GDSF: lowest cost x frequency / size", make_gdsf},
+    {"guarded", false, "follows the one of gdsf, s3fifo and lru that saved most seconds recently", make_guarded},
+    {"lfu", false, "LFU: the least frequently used entry; frequencies do not age", make_lfu},
+    {"lru", true, "LRU: the least recently used entry", make_lru},
+    {"s3fifo", false, "S3-FIFO: entries not reused while in a small probationary queue", make_s3fifo},
+    {"sieve", false, "SIEVE: the hand evicts the first unvisited entry", make_sieve},
+    {"wtinylfu", false, "W-TinyLFU: admission by a frequency sketch against the eviction candidate", make_wtinylfu},
 };
 
 }   // namespace
