@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The reference figures of src/simulate/replay_test.cc: libCacheSim on the blocks of a trace, each as a key of its own, and on a power law.
+"""The reference figures of src/tools/simulate/replay_test.cc: libCacheSim on the blocks of a trace, each as a key of its own, and on a power law.
 
   pip install libcachesim==0.3.5
   scripts/libcachesim_figures.py tests/data/lmcache_agents.jsonl.gz
