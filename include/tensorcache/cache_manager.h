@@ -1,13 +1,13 @@
-// Several named caches under one byte budget: one program, many kinds of results, one limit.
+// CacheManager: several named caches under one memory budget.
 //
 // Example:
 //   tensorcache::CacheManager manager({.store = {.capacity_bytes = 1 << 26}});
 //   tensorcache::TensorCache& embeddings = manager.cache("embeddings");
 //   tensorcache::TensorCache& logits = manager.cache("logits");
 //   (void)embeddings.add("a sentence", tensorcache::TensorView::text("..."));
-//   bool elsewhere = logits.contains("a sentence");   // false: names keep them apart
+//   bool elsewhere = logits.contains("a sentence");   // false: caches do not share entries
 //
-// Threads: every member but close() may be called from any thread at any time.
+// THREADS: every member except close() may be called from any thread at any time.
 #pragma once
 
 #include <cstdint>
@@ -23,23 +23,25 @@ namespace tensorcache {
 
 class CacheManager {
  public:
-  // Options are those of a TensorCache; `name` and `capacity_entries` are those of the cache that is there from the start. Throws what a
-  // TensorCache's constructor throws.
+  // The options of a TensorCache; `name` and `capacity_entries` apply to the first cache.
+  // Throws what TensorCache's constructor throws.
   explicit CacheManager(const TensorCacheOptions& options);
-  // Waits for refreshes that are running, which may use any of the caches. Nothing else may be running.
+  // Waits for running refreshes, which may use any of the caches. REQUIRES: no other call is
+  // running.
   ~CacheManager();
   CacheManager(const CacheManager&) = delete;
   CacheManager& operator=(const CacheManager&) = delete;
 
-  // The cache of this name, made at its first use and there as long as the manager. Entries compete for the one budget; tags are one
-  // space too: invalidate() of any of them holds for all. `capacity_entries` counts at its first use only. Throws std::invalid_argument
-  // for a name longer than 200 bytes.
+  // RETURNS the cache of this name, created at its first use and valid as long as the manager. All
+  // caches share the budget and the tags: invalidate() on any of them applies to all.
+  // `capacity_entries` takes effect at the first use only. Throws std::invalid_argument for a name
+  // longer than 200 bytes.
   [[nodiscard]] TensorCache& cache(const std::string& name, std::uint64_t capacity_entries = 0);
   [[nodiscard]] std::vector<std::string> names() const;
-  std::uint64_t clear();   // all of them; how many entries went
+  std::uint64_t clear();   // all caches; RETURNS the number of removed entries
   void resize(std::uint64_t capacity_bytes);
   bool flush(std::chrono::milliseconds time);
-  bool close(std::chrono::milliseconds time);   // see Cache::close. Nothing else may be running
+  bool close(std::chrono::milliseconds time);   // see Cache::close. REQUIRES: no other call is running
 
  private:
   void stop_refreshes();

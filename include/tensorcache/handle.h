@@ -1,4 +1,5 @@
-// Pinned values: one that is stored, a leading run of a chain, and space for one that is being written.
+// Pinned values: a stored value (Handle), a leading run of a chain (PrefixMatch), and space for a
+// value that is being written (Reservation).
 //
 //   tensorcache::Handle hit = cache.get(key);
 //   if (hit) use(hit.bytes());   // valid until `hit` is reset, assigned or destroyed
@@ -24,8 +25,10 @@ struct Entry;
 class MemoryTier;
 }   // namespace memory
 
-// A pinned, read-only view of a stored value: never evicted, moved or freed while a handle holds it, not even by
-// remove(), clear() or the cache's own destruction. Move-only; empty after a miss. Cheap (a few atomic operations).
+// A pinned, read-only view of a stored value: it is not evicted, moved or freed while a handle
+// holds it, not even by remove(), clear() or the destruction of the cache. Move-only; empty after a
+// miss.
+// THREADS: different handles may be used from different threads. COST: a few atomic operations.
 class Handle {
  public:
   Handle() = default;
@@ -43,10 +46,10 @@ class Handle {
   ~Handle() { reset(); }
 
   [[nodiscard]] explicit operator bool() const { return entry_ != nullptr; }
-  // The value. 64-byte aligned. Empty for an empty handle.
+  // RETURNS the value, 64-byte aligned. Empty for an empty handle.
   [[nodiscard]] std::span<const std::byte> bytes() const;
   [[nodiscard]] std::string_view text() const;   // the same bytes as characters
-  // Since it was stored.
+  // RETURNS the time since the value was stored.
   [[nodiscard]] std::chrono::milliseconds age() const;
   void reset() {
     if (entry_ != nullptr) let_go();
@@ -61,21 +64,23 @@ class Handle {
   memory::Entry* entry_ = nullptr;
 };
 
-// What a lookup found.
+// The result of a lookup.
 struct Lookup {
   Handle value;
-  // The value is on disk and could not be brought into memory: everything there is pinned, reading failed, or the directory is still being
-  // read after the start. Nothing is known of it then; in particular not that nothing is stored.
+  // The value is, or may be, on disk and could not be loaded into memory: all memory is pinned, the
+  // read failed, or recovery is in progress. It does not mean that nothing is stored.
   bool unavailable = false;
 };
 
-// A leading run of a chain, pinned as a Handle pins one value: its last block is, and what a block is chained behind never goes before it.
+// A pinned leading run of a chain. It pins its last block; a parent is never evicted before its
+// children.
 class PrefixMatch {
  public:
   PrefixMatch() = default;
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
-  // The blocks in the order of the chain, as long as this lives. 64-byte aligned. Cost: a cache miss or two for each.
+  // RETURNS the blocks in the order of the chain, 64-byte aligned, valid as long as this object.
+  // COST: one or two CPU cache misses per block.
   [[nodiscard]] std::vector<std::span<const std::byte>> blocks() const;
 
  private:
@@ -85,8 +90,8 @@ class PrefixMatch {
   std::size_t size_ = 0;
 };
 
-// Space for a value that is being written, already charged to the budget and not yet visible. Write into bytes(), then
-// Cache::commit. Dropping it gives the space back.
+// Space for a value that is being written: charged to the budget, and not visible before
+// Cache::commit(). Write into bytes(), then commit. Destroying it without a commit frees the space.
 class Reservation {
  public:
   Reservation() = default;
@@ -97,9 +102,9 @@ class Reservation {
   ~Reservation();
 
   [[nodiscard]] explicit operator bool() const { return entry_ != nullptr; }
-  // Writable, 64-byte aligned, not zeroed.
+  // RETURNS the writable space, 64-byte aligned, not zeroed.
   [[nodiscard]] std::span<std::byte> bytes() const;
-  // Why there is no space, where the draft is empty.
+  // RETURNS why the reservation is empty.
   [[nodiscard]] PutStatus status() const { return status_; }
 
  private:

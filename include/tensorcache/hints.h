@@ -1,4 +1,5 @@
-// What a caller knows of the future of values: it changes what goes first when room is needed, never what is served.
+// Hints: what a caller knows about the future use of values. They change the order of eviction,
+// never what is served.
 //
 //   tensorcache::Cache cache({.capacity_bytes = 1 << 30});
 //   using std::chrono_literals::operator""min;
@@ -11,9 +12,11 @@ namespace tensorcache {
 
 struct Hints {
   static constexpr int kUsualPriority = 50, kHighestPriority = 100;
-  int priority = kUsualPriority;                 // 0 to 100: what has a lower one goes first, whatever the policy says
-  std::chrono::milliseconds keep_for{0};         // until then it goes only when nothing else can
-  std::chrono::milliseconds expected_reuse{0};   // the same until it is used again, but only for so long and half as long again; then it goes next
+  int priority = kUsualPriority;           // 0 to 100: lower is evicted first, before the policy's order
+  std::chrono::milliseconds keep_for{0};   // soft pin: evicted before this time only if nothing else can be
+  // Expected time until the next hit. The value is protected until that hit, for at most 1.5 times
+  // this time; then it is evicted first.
+  std::chrono::milliseconds expected_reuse{0};
 
   friend bool operator==(const Hints&, const Hints&) = default;
 };

@@ -20,30 +20,32 @@
 
 namespace tensorcache {
 
-// The SHA-256 digest of everything that determines a value. A plain value type: copy it freely.
-// Two different inputs never share a key in practice, so equality of keys is taken as equality of inputs.
+// The SHA-256 digest of everything that determines a value. A plain value type, cheap to copy.
+// Collisions do not occur in practice, so equal keys are taken as equal inputs.
 struct Key {
   std::array<std::uint8_t, 32> bytes{};
 
   friend auto operator<=>(const Key&, const Key&) = default;
 
-  // 64 lower-case hexadecimal characters.
+  // RETURNS 64 lower-case hexadecimal characters.
   [[nodiscard]] std::string hex() const;
 
-  // The key that `hex` spells, or nothing if it is not 64 hexadecimal characters.
+  // RETURNS the key, or nothing if `hex` is not 64 hexadecimal characters.
   [[nodiscard]] static std::optional<Key> from_hex(std::string_view hex);
 
-  // The key of raw bytes. For anything made of several parts use KeyBuilder, which frames them.
+  // RETURNS the key of raw bytes. For data of several parts use KeyBuilder, which frames them.
   [[nodiscard]] static Key of(std::span<const std::byte> data);
   [[nodiscard]] static Key of(std::string_view data);
 };
 
-// Hashes named, length-framed fields: ("ab","c") and ("a","bc") never meet, nor do 1 and "1", nor a
-// missing field and an empty one. The order of calls is part of the key. Not thread safe; use one per key.
-// Cost: about 0.5 ns a byte with SHA extensions, plus about 300 ns a key.
+// Hashes named, length-framed fields: ("ab","c") and ("a","bc") have different keys, and so have 1
+// and "1", or a missing and an empty field. The order of calls is part of the key.
+// THREADS: not thread safe; use one builder per key.
+// COST: about 0.5 ns per byte with SHA extensions, plus about 300 ns per key.
 class KeyBuilder {
  public:
-  // `domain` says what is being keyed and in which version, e.g. "answer/1". Change it when the meaning of a field changes.
+  // `domain` names the kind of key and its version, e.g. "answer/1". Change it when the meaning of
+  // a field changes.
   explicit KeyBuilder(std::string_view domain);
   ~KeyBuilder();
   KeyBuilder(KeyBuilder&&) noexcept;
@@ -60,7 +62,7 @@ class KeyBuilder {
   KeyBuilder& field(std::string_view name, double value);   // by bit pattern, with -0.0 taken as 0.0
   KeyBuilder& field(std::string_view name, bool value);
 
-  // The key of all fields so far. The builder is spent: calling it again is a programming error (asserts).
+  // RETURNS the key of all fields so far. REQUIRES: build() was not called before (asserted).
   [[nodiscard]] Key build();
 
  private:

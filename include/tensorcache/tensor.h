@@ -1,13 +1,14 @@
-// Typed tensors as they go into a TensorCache and come out of it: element type, shape, strides, and where the elements are.
+// Typed tensors, the values of a TensorCache: element type, shape, strides and elements.
 //
 // Example:
 //   const std::vector<float> logits = {0.1f, 0.7f, 0.2f, 0.5f, 0.3f, 0.2f};
-//   const auto view = tensorcache::TensorView::of(std::span<const float>(logits), {2, 3});   // 2 rows of 3; nothing is copied
-//   const tensorcache::Tensor copy(view);                                                    // its own elements
-//   float second_row = copy.view().elements<float>()[3];                                     // 0.5
+//   const std::span<const float> elements(logits);
+//   const auto view = tensorcache::TensorView::of(elements, {2, 3});   // no copy
+//   const tensorcache::Tensor copy(view);                  // owns its elements
+//   float second_row = copy.view().elements<float>()[3];   // 0.5
 //
-// Threads: plain values; each may be read by many threads at once.
-// Errors: std::invalid_argument that says what was wrong.
+// THREADS: plain values; concurrent reads are safe.
+// ERRORS: std::invalid_argument that names the invalid argument.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +24,7 @@
 
 namespace tensorcache {
 
-// Stored in formats: add, never renumber. kBytes and kText (UTF-8) have one byte an element.
+// Stored in formats: add, never renumber. kBytes and kText (UTF-8) have one byte per element.
 enum class DType : std::uint8_t {
   kBytes = 0,
   kText = 1,
@@ -44,9 +45,9 @@ enum class DType : std::uint8_t {
   kComplex128 = 16,
 };
 inline constexpr std::size_t kDTypeCount = 17;
-// Of one element, in bytes; 0 for a number that is no DType.
+// RETURNS the size of one element in bytes; 0 for an invalid DType.
 [[nodiscard]] std::size_t dtype_bytes(DType dtype);
-// "float32", "int64", "bytes", ...; "unknown" for a number that is no DType.
+// RETURNS "float32", "int64", "bytes", ...; "unknown" for an invalid DType.
 [[nodiscard]] std::string_view dtype_name(DType dtype);
 
 // The DType of a C++ type. kBytes for std::byte, kText for char.
@@ -76,7 +77,7 @@ template <class T>
 
 inline constexpr std::size_t kMaxRank = 16;
 
-// Up to kMaxRank lengths or strides, in elements; a scalar's is empty.
+// Up to kMaxRank lengths or strides, in elements; empty for a scalar.
 class Axes {
  public:
   Axes() = default;
@@ -98,12 +99,12 @@ class Axes {
 // Row-major strides of a shape, in elements.
 [[nodiscard]] Axes row_major(const Axes& shape);
 
-// Somebody else's elements. Owns nothing: what it points at must outlive it.
+// A non-owning view of elements. REQUIRES: the elements outlive the view.
 struct TensorView {
   DType dtype = DType::kBytes;
-  const void* data = nullptr;   // of the element with index 0 along every axis
+  const void* data = nullptr;   // address of the element with index 0 on every axis
   Axes shape;
-  Axes strides;   // in elements; negative, zero or with gaps is fine for what goes into a cache
+  Axes strides;   // in elements; may be negative, zero or have gaps when the view is stored
 
   template <class T>
   [[nodiscard]] static TensorView of(std::span<const T> elements, const Axes& shape) {
@@ -115,10 +116,12 @@ struct TensorView {
   [[nodiscard]] std::size_t rank() const { return shape.size(); }
   [[nodiscard]] std::size_t count() const;    // of elements
   [[nodiscard]] std::size_t nbytes() const;   // count() elements, without gaps
-  // Whether the elements lie without gaps, in some order of the axes: what is stored is always so.
+  // RETURNS whether the elements have no gaps, in some order of the axes. Stored values are always
+  // dense.
   [[nodiscard]] bool is_dense() const;
 
-  // All elements in memory order. Throws if they are not T's, or do not lie without gaps.
+  // RETURNS all elements in memory order. Throws if the element type is not T, or the view is not
+  // dense.
   template <class T>
   [[nodiscard]] std::span<const T> elements() const {
     require(dtype_of<T>());
@@ -131,13 +134,14 @@ struct TensorView {
   void require(DType wanted) const;
 };
 
-// A tensor with its own elements, dense.
+// A dense tensor that owns its elements.
 class Tensor {
  public:
   Tensor() = default;
-  // Copies. What is dense keeps its strides; anything else is packed in row-major order. Throws for a wrong dtype or shape.
+  // Copies. A dense view keeps its strides; any other is packed in row-major order.
+  // Throws for an invalid dtype or shape.
   explicit Tensor(const TensorView& view);
-  // Elements not set; write them through data().
+  // Uninitialized elements; write them through data().
   Tensor(DType dtype, const Axes& shape);
   [[nodiscard]] static Tensor text(std::string_view value) { return Tensor(TensorView::text(value)); }
 
@@ -151,9 +155,10 @@ class Tensor {
   std::vector<std::byte> data_;
 };
 
-// The layout a view is stored in: its own strides if it is dense, else row-major.
+// RETURNS the strides in which a view is stored: its own if it is dense, else row-major.
 [[nodiscard]] Axes dense_strides(const TensorView& view);
-// Copies the elements to `to` (view.nbytes() bytes) in that layout. Throws for a wrong dtype or shape.
+// Copies the elements to `to` (view.nbytes() bytes) in that layout. Throws for an invalid dtype or
+// shape.
 void pack(const TensorView& view, std::byte* to);
 
 }   // namespace tensorcache

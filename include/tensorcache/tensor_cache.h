@@ -1,24 +1,33 @@
-// A program's own cache of tensors: tokens in, tensors out. On top of Cache (cache.h): its budget, its policies, its disk.
+// TensorCache: a cache of tensors, bytes and text under tokens, text or bytes, for use in a
+// program. It is built on Cache (cache.h) and has its budget, eviction policies and disk tier.
+//
+// TensorCache::add() replaces the stored value; Cache::put() keeps it. TensorCache::peek() counts
+// neither a hit nor a miss, but a use for the policy, and may read the disk; Cache::peek() reads
+// and counts nothing. contains() reads no value and counts nothing in both.
 //
 // Example:
 //   tensorcache::TensorCache cache({.store = {.capacity_bytes = 1 << 26}});
 //   const std::vector<std::int32_t> tokens = {101, 7592, 2088, 102};
-//   const tensorcache::Hit logits = cache.get_or_compute(tokens, [&] { return run_model(tokens); });
-//   use(logits.tensor().elements<float>());   // zero copy, pinned until the last copy of `logits` goes
+//   const auto logits = cache.get_or_compute(tokens, [&] { return run_model(tokens); });
+//   use(logits.tensor().elements<float>());   // zero copy, pinned by the copies of `logits`
 //
 //   using namespace std::chrono_literals;
-//   (void)cache.add("weather", tensorcache::TensorView::text("rain"), {.time_to_live = 60s, .stale_for = 1h, .tags = {"forecast"}});
-//   cache.invalidate("forecast");   // everything with that tag, in O(1)
+//   (void)cache.add("weather", tensorcache::TensorView::text("rain"),
+//                   {.time_to_live = 60s, .stale_for = 1h, .tags = {"forecast"}});
+//   cache.invalidate("forecast");   // invalidates all entries with that tag, in O(1)
 //
-//   const tensorcache::Hit counter = cache.get("counter");   // compare-and-swap: 0 is "nothing there"
-//   if (!cache.put_if_version("counter", counter.version(), tensorcache::TensorView::text("1"))) retry();
+//   const tensorcache::Hit counter = cache.get("counter");   // compare-and-swap; 0: not stored
+//   const auto one = tensorcache::TensorView::text("1");
+//   if (!cache.put_if_version("counter", counter.version(), one)) retry();
 //
-// Threads: every member but close() may be called from any thread at any time. For each key alone, reads and writes are linearizable: a read sees
-// the last write that ended before it began, or one that overlaps it. A value may go at any time: it is a cache. One that is on disk only and
-// cannot be read now is a miss that says so (Hit::unavailable); put_if_version() refuses then.
-// Values are never changed in place; whoever holds a Hit keeps what it saw.
-// Errors: what did not go in comes back as a WriteStatus. std::invalid_argument for a wrong argument, naming it; what a caller's own
-// function throws. A disk that fails is a miss.
+// THREADS: every member except close() may be called from any thread at any time. Reads and writes
+// of each key are linearizable: a read sees the last write that completed before it began, or one
+// that overlaps it. Any unpinned entry may be evicted at any time. A value that is on disk only and
+// cannot be read now is a miss with Hit::unavailable(); put_if_version() then returns kUnavailable.
+// Values are never changed in place: the contents of a Hit do not change.
+// ERRORS: a write that failed returns a WriteStatus. An invalid argument throws
+// std::invalid_argument that names it. Exceptions of a caller's function pass through. A failing
+// disk causes misses.
 #pragma once
 
 #include <chrono>
@@ -43,16 +52,17 @@ class Leases;
 struct Shared;
 }   // namespace tensor
 
-// What a value is stored under: tokens, bytes or text; they never meet (docs/format-tensor.md). Implicit on purpose.
-// Cost: one SHA-256, about 300 ns and 0.5 ns a byte.
+// The key of an entry, made of tokens, bytes or text, which never collide with each other
+// (docs/format-tensor.md). Conversions are implicit on purpose. COST: one SHA-256, about 300 ns
+// plus 0.5 ns per byte.
 class ItemKey {
  public:
-  ItemKey(const Key& key) : key_(key) {}                                             // NOLINT: a key made elsewhere, e.g. by KeyBuilder
+  ItemKey(const Key& key) : key_(key) {}                                             // NOLINT: a key made by KeyBuilder, for example
   ItemKey(std::string_view text);                                                    // NOLINT
   ItemKey(const std::string& text) : ItemKey(std::string_view(text)) {}              // NOLINT
   ItemKey(const char* text) : ItemKey(std::string_view(text)) {}                     // NOLINT
   ItemKey(std::span<const std::byte> bytes);                                         // NOLINT
-  ItemKey(std::span<const std::int64_t> tokens);                                     // NOLINT: the same key as the same tokens in 32 bits
+  ItemKey(std::span<const std::int64_t> tokens);                                     // NOLINT: equal to the key of the same tokens in 32 bits
   ItemKey(std::span<const std::int32_t> tokens);                                     // NOLINT
   ItemKey(const std::vector<std::int32_t>& tokens) : ItemKey(std::span(tokens)) {}   // NOLINT
   ItemKey(const std::vector<std::int64_t>& tokens) : ItemKey(std::span(tokens)) {}   // NOLINT
@@ -63,75 +73,81 @@ class ItemKey {
 };
 
 struct AddOptions {
-  // Served as fresh so long; then, for `stale_for`, marked as stale (see Hit::stale); then gone. 0: fresh for ever.
+  // The entry is fresh for `time_to_live`, then stale (Hit::stale) for `stale_for`, then expired.
+  // 0: fresh for ever.
   std::chrono::milliseconds time_to_live{0};
   std::chrono::milliseconds stale_for{0};
-  // What invalidate() knows it by; at most 16.
+  // Tags for invalidate(); at most 16.
   std::vector<std::string> tags = {};
-  // What computing it again would take, for policies that weigh that ("gdsf").
+  // Seconds that computing the value again would take, for policies that use it ("gdsf").
   float cost_seconds = 1;
-  // A now() from before the value's computation began, so that a tag that was invalidated since then takes it along. 0: as of this call.
-  // get_or_compute() knows by itself when it began.
+  // A now() from before the value's computation began: the entry is invalid if one of its tags was
+  // invalidated since. 0: as of this call. get_or_compute() sets it by itself.
   std::uint64_t as_of = 0;
 };
 
 struct ComputeOptions : AddOptions {
-  // How long "there is nothing" (a compute that returned nothing) is remembered. 0: not at all, the next caller computes again.
+  // Negative caching: how long "there is nothing" (compute returned nothing) is stored. 0: it is
+  // not stored and the next caller computes again.
   std::chrono::milliseconds negative_time_to_live{0};
 };
 
 enum class WriteStatus : std::uint8_t {
   kStored,
-  kConflict,    // put_if_version: another version is there (WriteResult::version says which)
-  kLeaseLost,   // the lease ran out
-  kTooLarge,    // larger than the whole budget; what was there before stays
-  kNoSpace,     // everything that could go is pinned; likewise
-  // put_if_version: the stored value cannot be read now (Hit::unavailable), so its version is not known
+  kConflict,    // put_if_version: another version is stored (WriteResult::version)
+  kLeaseLost,   // the lease expired
+  kTooLarge,    // larger than the whole budget; the stored value is kept
+  kNoSpace,     // every evictable entry is pinned; the stored value is kept
+  // put_if_version: the stored value cannot be read now (Hit::unavailable), so its version is
+  // unknown
   kUnavailable,
 };
 [[nodiscard]] std::string_view write_status_name(WriteStatus status);
 
 struct WriteResult {
   WriteStatus status = WriteStatus::kStored;
-  std::uint64_t version = 0;   // of what is stored now: never 0, never used twice for a key, larger than all before it. 0: nothing
+  std::uint64_t version = 0;   // of the stored value: larger than all versions before it. 0: nothing is stored
   [[nodiscard]] explicit operator bool() const { return status == WriteStatus::kStored; }
 };
 
-// A value that was found (or "there is nothing", if that was remembered), pinned and read-only. Empty after a miss.
-// Copies share the pin. It may outlive the cache. Cheap to copy (one atomic operation).
+// A stored value or negative entry ("there is nothing"), pinned and read-only. Empty after a miss.
+// Copies share the pin. May outlive the cache. COST: a copy is one atomic operation.
 class Hit {
  public:
   Hit() = default;
   explicit Hit(std::shared_ptr<const tensor::StoredValue> value) : value_(std::move(value)) {}
 
-  // Whether there is a value. False after a miss, and where negative() is true.
+  // RETURNS whether there is a value. False after a miss and for a negative entry.
   [[nodiscard]] explicit operator bool() const { return parts() > 0; }
-  // A miss of a value that is stored: everything in memory is pinned, or the disk failed. Not the same as nothing there.
+  // RETURNS true for a miss of a stored value that cannot be read now: all memory is pinned, or the
+  // disk failed.
   [[nodiscard]] bool unavailable() const;
-  // It is known that there is nothing: no value, and no need to compute.
+  // RETURNS true for a negative entry: there is no value, and no need to compute.
   [[nodiscard]] bool negative() const;
-  // A value may have several parts, each a tensor, bytes or text, e.g. a model's several outputs. Throws std::out_of_range.
+  // A value has one or more parts, each a tensor, bytes or text, e.g. the outputs of a model.
+  // tensor() throws std::out_of_range for a part that does not exist.
   [[nodiscard]] std::size_t parts() const;
   [[nodiscard]] TensorView tensor(std::size_t part = 0) const;   // dense; its data 64-byte aligned
-  // How the parts belong together, for whoever wrote them; Python writes JSON (docs/format-tensor.md). Empty: one part, nothing to say.
+  // How the parts form a value, as defined by the writer; Python writes JSON
+  // (docs/format-tensor.md). Empty for a plain value of one part.
   [[nodiscard]] std::string_view structure() const;
-  [[nodiscard]] std::uint64_t version() const;           // 0 for an empty hit, and for what was computed and is not stored
-  [[nodiscard]] bool stale() const;                      // past its time to live when it was read
+  [[nodiscard]] std::uint64_t version() const;           // 0: empty, or computed and not stored
+  [[nodiscard]] bool stale() const;                      // past its time to live when read
   [[nodiscard]] std::chrono::milliseconds age() const;   // since it was stored
 
  private:
   std::shared_ptr<const tensor::StoredValue> value_;
 };
 
-// The right to write one key, held by one at a time and for a limited time; a write that began in time counts. Move-only; given back at
-// its end. Empty if it was not got.
+// The exclusive, time-limited right to write one key. A write that began before the lease expired
+// succeeds. Move-only; released on destruction. Empty if it was not acquired.
 class Lease {
  public:
   Lease() = default;
   Lease(Lease&&) noexcept;
   Lease& operator=(Lease&&) noexcept;
   ~Lease();
-  // False once it ran out or was given back: somebody else may hold it now.
+  // RETURNS false once it expired or was released.
   [[nodiscard]] explicit operator bool() const;
   void release();
 
@@ -145,94 +161,112 @@ class Lease {
 
 struct TensorCacheOptions {
   CacheOptions store = {};   // budget, policy, clock, disk
-  // At most so many entries, the least recently used going first, beside what the budget of bytes and its policy say. 0: no such limit.
-  // What a disk has from before counts from its first use on. Takes about 140 bytes for each of them, outside the budget of bytes.
+  // Maximum number of entries, evicted in LRU order, in addition to the memory budget. 0: no such
+  // limit. Entries from an earlier run on disk count from their first use on.
+  // COST: about 140 bytes per entry, outside the memory budget.
   std::uint64_t capacity_entries = 0;
-  // Caches of different names never see each other's entries, on disk either. At most 200 bytes.
+  // Caches with different names never see each other's entries, in memory and on disk. At most 200
+  // bytes.
   std::string name = {};
 };
 
 struct TensorCacheStats {
   std::uint64_t hits = 0, stale_hits = 0, negative_hits = 0, misses = 0;   // stale and negative hits are hits too
-  std::uint64_t waits = 0;   // lookups that got what another caller was computing: neither hits nor misses
+  std::uint64_t waits = 0;   // lookups that received another caller's running computation: neither hits nor misses
   std::uint64_t writes = 0, rejected_writes = 0, conflicts = 0;
   std::uint64_t computations = 0, refreshes = 0, failed_computations = 0;   // refreshes are computations too
   std::uint64_t entry_limit_evictions = 0;
   Stats store;                           // of the whole store: all caches of a CacheManager
   DiskStats disk;                        // likewise
   std::uint64_t unavailable = 0;         // misses of stored values that could not be read
-  std::uint64_t tags = 0;                // whose invalidation is remembered, see invalidate()
+  std::uint64_t tags = 0;                // with a recorded invalidation, see invalidate()
   std::uint64_t waiting_refreshes = 0;   // 4,096 at most; beyond that a stale value is served without a refresh
-  std::uint64_t dropped_refreshes = 0;   // because so many waited
+  std::uint64_t dropped_refreshes = 0;   // because the queue was full
 };
 
 class TensorCache {
  public:
-  // Throws what Cache's constructor throws. With a disk it returns when what is stored there is visible.
+  // Throws what Cache's constructor throws. With a disk tier, returns when the stored entries are
+  // visible.
   explicit TensorCache(const TensorCacheOptions& options);
-  // Waits for a refresh that is running. Nothing else may be running.
+  // Waits for a running refresh. REQUIRES: no other call is running.
   ~TensorCache();
   TensorCache(TensorCache&&) noexcept;
   TensorCache& operator=(TensorCache&&) noexcept;
 
-  // Stores a copy, in place of what is there. A reader sees the old value or the new one, never neither.
+  // Stores a copy and replaces the stored value. A concurrent reader sees the old or the new value,
+  // never a miss.
   [[nodiscard]] WriteResult add(const ItemKey& key, const TensorView& value, const AddOptions& options = {});
   [[nodiscard]] WriteResult add(const ItemKey& key, std::span<const TensorView> parts, std::string_view structure, const AddOptions& options = {});
-  // Only if `version` is what is stored; 0: only if nothing is. A stale value counts as stored, an invalidated one does not.
+  // Compare-and-swap: stores only if `version` is the stored version; 0: only if nothing is stored.
+  // A stale value counts as stored, an invalidated one does not.
   [[nodiscard]] WriteResult put_if_version(const ItemKey& key, std::uint64_t version, const TensorView& value, const AddOptions& options = {});
   [[nodiscard]] WriteResult put_if_version(const ItemKey& key, std::uint64_t version, std::span<const TensorView> parts, std::string_view structure,
                                            const AddOptions& options = {});
-  // Remembers that there is nothing, for options.time_to_live.
+  // Stores a negative entry ("there is nothing") for options.time_to_live.
   WriteResult add_negative(const ItemKey& key, const AddOptions& options);
 
+  // RETURNS the value, fresh or stale, or an empty hit. A value found on disk only is read and
+  // promoted into memory.
   [[nodiscard]] Hit get(const ItemKey& key);
-  [[nodiscard]] Hit peek(const ItemKey& key);        // the same; counts as a use, but neither as a hit nor as a miss
-  [[nodiscard]] Hit probe(const ItemKey& key);       // the same; counts a hit, not a miss: for who shares computations by other means
-  [[nodiscard]] bool contains(const ItemKey& key);   // a value, fresh or stale. Reads no value from disk, and counts as no use
-  bool remove(const ItemKey& key);                   // true: there was something
-  std::uint64_t clear();                             // how many entries went
+  [[nodiscard]] Hit peek(const ItemKey& key);        // as get(); counts a use for the policy, but no hit or miss
+  [[nodiscard]] Hit probe(const ItemKey& key);       // as get(); counts a hit but no miss, for callers with their own single-flight
+  [[nodiscard]] bool contains(const ItemKey& key);   // a value, fresh or stale. Reads no value from disk, counts nothing
+  bool remove(const ItemKey& key);                   // RETURNS true if an entry was removed
+  std::uint64_t clear();                             // RETURNS the number of removed entries
 
-  // What is stored, or what `compute` returns, which is then stored. However many threads ask, one computes; the others wait for it.
-  // If it throws, its caller gets the exception, nothing is stored, and one of those waiting computes in its place, with its own `compute`;
-  // where that throws each time, each gets an exception of its own.
-  // A stale value is returned at once, while a thread of the cache's refreshes it; `compute` is copied for that, so what it refers to
-  // must live as long as the cache. If that fails, or cannot begin, the next to meet the stale value tries again. If the key is removed, or
-  // a tag of it is invalidated, while it is computed, the result is returned but not served to anybody who asks later. A value that does not
-  // fit is returned all the same, to those waiting too.
-  // `compute` may use the cache. Asking for its own key here is a std::logic_error. Where computations of several threads ask for each other's
-  // keys in a circle, the last to ask computes instead of waiting.
-  using Compute = std::function<std::optional<Tensor>()>;   // nothing: there is nothing
+  // RETURNS the stored value, or the result of `compute`, which is then stored. Single-flight: one
+  // caller computes, the others wait for its result.
+  // If `compute` throws, its caller gets the exception, nothing is stored, and one of the waiting
+  // callers retries with its own `compute`.
+  // A stale value is returned at once and refreshed by a thread of the cache. `compute` is copied
+  // for that.
+  // REQUIRES: everything it refers to lives as long as the cache. If the refresh fails or cannot
+  // start, the next lookup of the stale value starts another one.
+  // If the key is removed, or one of its tags is invalidated, during the computation, the result is
+  // returned but not served to later lookups. A value that does not fit is returned to all callers
+  // without being stored. `compute` may use the cache. A request for its own key throws
+  // std::logic_error. If computations of several threads wait for each other's keys in a cycle, the
+  // last thread to join the cycle computes instead of waiting.
+  using Compute = std::function<std::optional<Tensor>()>;   // RETURNS nothing for "there is nothing"
   [[nodiscard]] Hit get_or_compute(const ItemKey& key, const Compute& compute, const ComputeOptions& options = {});
 
-  // In the order of `keys`. `compute` gets the indices of those that are missing and that nobody else computes, and returns as many
-  // tensors; it is called once, or more often where another's computation failed. Stale values are returned at once and refreshed as above,
-  // each by a call with its one index. Where "there is nothing" is remembered it is asked again.
+  // Batches; results are in the order of `keys`. `compute` gets the indices of the keys that are
+  // missing and not being computed by another caller, and returns as many tensors. It is called
+  // once, or again if another caller's computation failed. Stale values are returned at once and
+  // refreshed as above, each by a call with its index. A negative entry counts as missing.
   [[nodiscard]] std::vector<Hit> get_many(std::span<const ItemKey> keys);
   [[nodiscard]] std::vector<WriteResult> add_many(std::span<const ItemKey> keys, std::span<const TensorView> values, const AddOptions& options = {});
   using ComputeMany = std::function<std::vector<Tensor>(std::span<const std::size_t> missing)>;
   [[nodiscard]] std::vector<Hit> get_or_compute_many(std::span<const ItemKey> keys, const ComputeMany& compute, const AddOptions& options = {});
 
-  // Everything stored with this tag before now is gone: an O(1) note, checked at each read. With a disk the note is written and synced
-  // before this returns; false: it could not be, and holds for this process only. Of the older half of more than 65,536 different tags only
-  // the last invalidation is remembered, as one of every tag; with a disk below 192 MiB of fewer, so that the file of tags takes an eighth of it
-  // at most. Takes up to 4 MiB of memory for them, outside the budget of bytes.
+  // Invalidates all entries stored with this tag before now, in O(1): records a version that each
+  // read checks. With a disk tier the record is written and synced before the call returns.
+  // RETURNS false if it could not be persisted; the invalidation then applies to this process only.
+  // Up to 65,536 tags are recorded separately; beyond that the older half is merged into one
+  // invalidation of all tags. With a disk smaller than 192 MiB the limit is lower, so that the file
+  // of tags takes at most an eighth.
+  // COST: up to 4 MiB of memory for the records, outside the memory budget.
   bool invalidate(std::string_view tag);
 
-  // A version larger than all so far, for AddOptions::as_of.
+  // RETURNS a version larger than all so far, for AddOptions::as_of.
   [[nodiscard]] std::uint64_t now();
 
-  // Waits up to `patience` for whoever holds it, then holds it for `hold` at most. A lease keeps off only those who ask for one.
+  // Waits up to `patience` for the lease, then holds it for at most `hold`. Advisory: plain add()
+  // calls are not blocked. RETURNS an empty lease on timeout.
   [[nodiscard]] Lease lease(const ItemKey& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold);
-  // add() that stores only if the lease is still held. Nobody else gets the lease before that is done.
+  // add() that stores only if the lease is still held. The lease is not given to another holder
+  // during the call.
   [[nodiscard]] WriteResult add(const Lease& lease, const TensorView& value, const AddOptions& options = {});
   [[nodiscard]] WriteResult add(const Lease& lease, std::span<const TensorView> parts, std::string_view structure, const AddOptions& options = {});
 
   void resize(std::uint64_t capacity_bytes);
   void resize_entries(std::uint64_t capacity_entries);   // 0: no limit
   bool flush(std::chrono::milliseconds time);            // see Cache::flush
-  bool close(std::chrono::milliseconds time);            // see Cache::close. Nothing else may be running
-  // Entries held in memory, those that expired or were invalidated and that nobody has met since included. O(1) for a cache of its own;
-  // for one of a CacheManager's a walk over the index.
+  bool close(std::chrono::milliseconds time);            // see Cache::close. REQUIRES: no other call is running
+  // RETURNS the number of entries in memory, including expired and invalidated ones that no lookup
+  // has met yet.
+  // COST: O(1); for a cache of a CacheManager a scan of the index.
   [[nodiscard]] std::uint64_t size() const;
   [[nodiscard]] TensorCacheStats stats() const;
 

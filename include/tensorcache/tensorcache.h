@@ -1,7 +1,7 @@
-/* TensorCache from C, and from whatever can call C: tensorcache/tensor_cache.h as opaque handles, plain structs and status codes.
+/* The C ABI of TensorCache (tensorcache/tensor_cache.h): opaque handles, structs, status codes.
  *
- * Link with libtensorcache_c (`pkg-config --cflags --libs tensorcache-c`, or `tensorcache::c` in CMake). examples/c_example.c is a whole
- * program.
+ * Link with libtensorcache_c (`pkg-config --cflags --libs tensorcache-c`, or `tensorcache::c` in
+ * CMake). examples/c_example.c is a complete program. tc_add replaces the stored value.
  *
  * Example:
  *   tc_options options = TC_OPTIONS_INIT;
@@ -23,10 +23,13 @@
  *   }
  *   tc_cache_close(cache);
  *
- * Threads: every function may be called from any thread at any time; tc_cache_close() once nothing else runs.
- * Errors: a tc_status; tc_last_error() has the sentence. No exception leaves this library. A pointer that must not be null and is gives
- * TC_INVALID_ARGUMENT. Where a call does not give TC_OK, what it would have written through a pointer is not written, but for `version`.
- * Stability: struct sizes are handed over (TC_..._INIT), functions are added and never changed; symbols carry the version TENSORCACHE_0.
+ * THREADS: every function may be called from any thread at any time, except tc_cache_close(), which
+ * requires that no other call is running.
+ * ERRORS: functions return a tc_status; tc_last_error() has the message. No exception leaves the
+ * library. A null pointer where none is allowed gives TC_INVALID_ARGUMENT. Outputs are written only
+ * on TC_OK, except `version`.
+ * STABILITY: structs carry their size (TC_..._INIT); functions are added and never changed; symbols
+ * have the version TENSORCACHE_0.
  */
 #ifndef TENSORCACHE_TENSORCACHE_H
 #define TENSORCACHE_TENSORCACHE_H
@@ -48,27 +51,28 @@ extern "C" {
 typedef enum tc_status {
   TC_OK = 0,
   TC_MISS = 1,    /* nothing is stored */
-  TC_NOTHING = 2, /* it is remembered that there is nothing */
+  TC_NOTHING = 2, /* a negative entry is stored: there is nothing */
   TC_INVALID_ARGUMENT = 3,
   TC_CONFLICT = 4, /* another version is stored */
   TC_LEASE_LOST = 5,
-  TC_TOO_LARGE = 6, /* larger than the whole budget; what was there stays */
-  TC_NO_SPACE = 7,  /* all is pinned; what was there before stays */
+  TC_TOO_LARGE = 6, /* larger than the whole budget; the stored value is kept */
+  TC_NO_SPACE = 7,  /* every evictable entry is pinned; the stored value is kept */
   TC_TIMEOUT = 8,
-  TC_COMPUTE_FAILED = 9, /* the callback said so */
+  TC_COMPUTE_FAILED = 9, /* the callback reported a failure */
   TC_OUT_OF_MEMORY = 10,
   TC_ERROR = 11,      /* anything else, e.g. a directory that another process uses */
-  TC_UNAVAILABLE = 12 /* a value is stored and cannot be read now: all is pinned, or the disk failed */
+  TC_UNAVAILABLE = 12 /* a stored value cannot be read now: all memory is pinned, or the disk failed */
 } tc_status;
 
-/* Why the last call on this thread that did not give TC_OK did not. Valid until the next call on this thread. Never null. */
+/* RETURNS the error message of the last failed call on this thread. Valid until the next call on
+   this thread. Never null. */
 TC_API const char* tc_last_error(void);
-/* "stored", ... for people; never null. */
+/* RETURNS the name of a status for messages, e.g. "stored"; never null. */
 TC_API const char* tc_status_name(tc_status status);
-/* The library's version, e.g. "0.1.0". */
+/* RETURNS the version of the library, e.g. "0.1.0". */
 TC_API const char* tc_version(void);
 
-/* As tensorcache::DType. Bytes and text have one byte an element and one axis. */
+/* As tensorcache::DType. Bytes and text have one byte per element and one axis. */
 typedef enum tc_dtype {
   TC_BYTES = 0,
   TC_TEXT = 1,
@@ -89,7 +93,7 @@ typedef enum tc_dtype {
   TC_COMPLEX128 = 16
 } tc_dtype;
 
-/* Elements and how they lie. Owns nothing. */
+/* A non-owning view of elements. */
 typedef struct tc_tensor {
   int32_t dtype; /* a tc_dtype */
   uint32_t rank; /* at most 16 */
@@ -98,7 +102,7 @@ typedef struct tc_tensor {
   const int64_t* strides; /* in elements; null: row-major */
 } tc_tensor;
 
-/* A digest of what a value is stored under. A plain value. */
+/* The key of an entry, a digest. A plain value. */
 typedef struct tc_key {
   uint8_t bytes[32];
 } tc_key;
@@ -108,86 +112,96 @@ TC_API tc_status tc_key_bytes(const void* data, size_t bytes, tc_key* key);
 
 typedef struct tc_options {
   size_t size;               /* sizeof(tc_options) */
-  uint64_t capacity_bytes;   /* of memory, hard, all that the cache allocates; 0: 1 GiB */
+  uint64_t capacity_bytes;   /* memory budget, a hard limit on all allocations of the cache; 0: 1 GiB */
   uint64_t capacity_entries; /* 0: no such limit */
   const char* policy;        /* null: "lru" */
-  const char* name;          /* caches of different names never see each other's entries; null: "" */
-  const char* directory;     /* on disk too; null: in memory only */
+  const char* name;          /* caches with different names never see each other's entries; null: "" */
+  const char* directory;     /* cache directory of the disk tier; null: memory only */
   uint64_t disk_bytes;       /* 0: 20 GiB */
 } tc_options;
 #define TC_OPTIONS_INIT {sizeof(tc_options), 0, 0, NULL, NULL, NULL, 0}
 
 typedef struct tc_add_options {
   size_t size;              /* sizeof(tc_add_options) */
-  uint64_t time_to_live_ms; /* fresh for so long; 0: for ever */
-  uint64_t stale_for_ms;    /* then served so long as stale */
+  uint64_t time_to_live_ms; /* time until the entry is stale; 0: never */
+  uint64_t stale_for_ms;    /* time for which a stale entry is still served */
   const char* const* tags;  /* tag_count strings; at most 16 */
   size_t tag_count;
-  float cost_seconds;                /* what computing it again would take */
-  uint64_t negative_time_to_live_ms; /* tc_get_or_compute: how long "there is nothing" is remembered; 0: not at all */
+  float cost_seconds;                /* time that computing the value again would take */
+  uint64_t negative_time_to_live_ms; /* tc_get_or_compute: time for which "there is nothing" is stored; 0: not stored */
 } tc_add_options;
 #define TC_ADD_OPTIONS_INIT {sizeof(tc_add_options), 0, 0, NULL, 0, 1.0f, 0}
 
 typedef struct tc_cache tc_cache;
-/* Null options: the defaults. */
+/* `options` may be null: the defaults. */
 TC_API tc_status tc_cache_open(const tc_options* options, tc_cache** cache);
-/* Values that were got stay valid. Null: nothing happens. */
+/* Returned values stay valid. Null: no effect. */
 TC_API void tc_cache_close(tc_cache* cache);
-/* The same, with a limit for what the disk still has to take. TC_OK: nothing that was removed or replaced comes back at the next start.
-   TC_TIMEOUT: it may. The cache is closed either way. */
+/* The same, with a timeout for writing the queue to disk. RETURNS TC_OK if no removed or replaced
+   value can reappear at the next start, TC_TIMEOUT if one may. The cache is closed in both cases.
+   */
 TC_API tc_status tc_cache_close_within(tc_cache* cache, uint64_t time_ms);
 
-/* Stores a copy in place of what is there. `options` and `version` may be null; *version is that of what is stored then. */
+/* Stores a copy and replaces the stored value. `options` and `version` may be null; *version is the
+   new version. */
 TC_API tc_status tc_add(tc_cache* cache, const tc_key* key, const tc_tensor* value, const tc_add_options* options, uint64_t* version);
-/* Only if `expected` is the version that is stored (0: nothing). TC_CONFLICT: *version is the one that is. */
+/* Compare-and-swap: stores only if `expected` is the stored version (0: not stored). TC_CONFLICT:
+ *version is the stored version. */
 TC_API tc_status tc_put_if_version(tc_cache* cache, const tc_key* key, uint64_t expected, const tc_tensor* value, const tc_add_options* options,
                                    uint64_t* version);
 
-/* A value that was found, pinned and read-only until it is released. */
+/* A stored value, pinned and read-only until it is released. */
 typedef struct tc_value tc_value;
 TC_API tc_status tc_get(tc_cache* cache, const tc_key* key, tc_value** value);
 /* values[i] is null where keys[i] is not stored. */
 TC_API tc_status tc_get_many(tc_cache* cache, const tc_key* keys, size_t count, tc_value** values);
-TC_API void tc_value_release(tc_value* value); /* null: nothing happens */
+TC_API void tc_value_release(tc_value* value); /* null: no effect */
 TC_API size_t tc_value_parts(const tc_value* value);
 /* Points into the value; data is 64-byte aligned. */
 TC_API tc_status tc_value_tensor(const tc_value* value, size_t part, tc_tensor* tensor);
-/* How the parts belong together (docs/format-tensor.md), not ended by a zero. Empty for a value of one part. */
+/* RETURNS how the parts form a value (docs/format-tensor.md), not zero-terminated. Empty for a
+   value of one part. */
 TC_API const char* tc_value_structure(const tc_value* value, size_t* bytes);
-TC_API uint64_t tc_value_version(const tc_value* value); /* 0: it was computed and is not stored */
+TC_API uint64_t tc_value_version(const tc_value* value); /* 0: computed and not stored */
 TC_API uint64_t tc_value_age_ms(const tc_value* value);
 TC_API int tc_value_is_stale(const tc_value* value);
 
-/* Computes what is missing: hand a tensor to tc_output_set() and return 0; return 0 without it: there is nothing; else: it failed. */
+/* Callback that computes a missing value: pass a tensor to tc_output_set() and return 0. Return 0
+   without calling it for "there is nothing", non-zero for a failure. */
 typedef struct tc_output tc_output;
 typedef int (*tc_compute)(void* context, tc_output* output);
 TC_API tc_status tc_output_set(tc_output* output, const tc_tensor* value); /* copies */
-/* What is stored, or what `compute` makes of it, which is then stored; one thread computes a key, the others wait. A stale value is
- * given at once while a thread of the cache's calls `compute`, so `context` must live as long as the cache if stale_for_ms is used.
- * TC_COMPUTE_FAILED: nothing is stored, and one of those who wait calls its own `compute`. */
+/* RETURNS the stored value, or the result of `compute`, which is then stored. Single-flight: one
+   thread computes, the others wait. A stale value is returned at once while a thread of the cache
+   calls `compute`. REQUIRES: `context` lives as long as the cache if stale_for_ms is used.
+   TC_COMPUTE_FAILED: nothing is stored, and one of the waiting callers retries with its own
+   `compute`. */
 TC_API tc_status tc_get_or_compute(tc_cache* cache, const tc_key* key, tc_compute compute, void* context, const tc_add_options* options,
                                    tc_value** value);
 
-/* TC_MISS: there was nothing. */
+/* RETURNS TC_MISS if nothing was stored. */
 TC_API tc_status tc_remove(tc_cache* cache, const tc_key* key);
 TC_API tc_status tc_clear(tc_cache* cache);
-/* Everything stored with this tag before now is gone. TC_ERROR: for this process only, it could not be written down. */
+/* Invalidates all entries stored with this tag before now. TC_ERROR: it could not be persisted and
+   applies to this process only. */
 TC_API tc_status tc_invalidate(tc_cache* cache, const char* tag);
 
-/* The right to write one key, waited for up to patience_ms (TC_TIMEOUT), held for hold_ms at most. */
+/* The exclusive right to write one key: waits up to patience_ms (TC_TIMEOUT), held for at most
+   hold_ms. */
 typedef struct tc_lease tc_lease;
 TC_API tc_status tc_lease_take(tc_cache* cache, const tc_key* key, uint64_t patience_ms, uint64_t hold_ms, tc_lease** lease);
 TC_API tc_status tc_lease_add(tc_cache* cache, const tc_lease* lease, const tc_tensor* value, const tc_add_options* options, uint64_t* version);
-TC_API void tc_lease_release(tc_lease* lease); /* null: nothing happens */
+TC_API void tc_lease_release(tc_lease* lease); /* null: no effect */
 
 TC_API tc_status tc_resize(tc_cache* cache, uint64_t capacity_bytes);
-/* Waits until everything so far is on disk. TC_TIMEOUT: not within that time, or some of it was given up. */
+/* Waits until all writes and removals so far are on disk. TC_TIMEOUT: not within that time, or some
+   were dropped. */
 TC_API tc_status tc_flush(tc_cache* cache, uint64_t time_ms);
 
 typedef struct tc_stats {
   size_t size; /* sizeof(tc_stats), set by the caller */
   uint64_t entries, used_bytes, capacity_bytes, hits, stale_hits, misses, writes, evictions, computations, refreshes, disk_entries, disk_bytes;
-  uint64_t waits; /* lookups that got what another caller was computing: neither hits nor misses */
+  uint64_t waits; /* lookups that received another caller's running computation: neither hits nor misses */
 } tc_stats;
 TC_API tc_status tc_get_stats(const tc_cache* cache, tc_stats* stats);
 
