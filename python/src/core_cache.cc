@@ -35,7 +35,7 @@ CoreCache::CoreCache(std::shared_ptr<CacheManager> manager, const std::string& n
 
 void CoreCache::require_usable() const {
   if (forks_ != forks()) {
-    throw std::runtime_error("this cache was opened before the process was forked; open one of its own in the child (on disk: in another path)");
+    throw std::runtime_error("this cache was opened before the process was forked; open a separate cache in the child (on disk: with another path)");
   }
   if (closed_) throw py::value_error("the cache is closed");
 }

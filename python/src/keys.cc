@@ -144,7 +144,7 @@ void KeyMaker::add(py::handle object, int depth) {
     encoder_.none();
   } else if (PyFloat_Check(raw)) {
     const double value = PyFloat_AS_DOUBLE(raw);
-    if (std::isnan(value)) throw py::value_error("NaN cannot be a key: it is not even equal to itself");
+    if (std::isnan(value)) throw py::value_error("NaN cannot be a key: it is not equal to itself");
     encoder_.real(value);
   } else if (const py::object number = integer_in(object)) {
     add_integer(number);

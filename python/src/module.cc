@@ -66,16 +66,16 @@ struct TooLarge : std::invalid_argument {
 
 WriteResult checked(const WriteResult& result, std::size_t bytes) {
   if (result.status == WriteStatus::kTooLarge) {
-    throw TooLarge("a value of " + format_size(bytes) + " is larger than the whole cache; give it more memory, or cache a smaller part");
+    throw TooLarge("a value of " + format_size(bytes) + " is larger than the whole cache; increase its memory, or cache a smaller part");
   }
   if (result.status == WriteStatus::kNoSpace) {
     PyErr_SetString(PyExc_MemoryError,
-                    "no room in the cache: all that could go is held by somebody; let go of earlier results, or give it more memory");
+                    "no space in the cache: all entries are pinned by results in use; release earlier results, or increase its memory");
     throw py::error_already_set();
   }
   if (result.status == WriteStatus::kUnavailable) {
     PyErr_SetString(PyExc_OSError,
-                    "the stored value cannot be read now, so its version is not known: the disk failed, or all memory is held by somebody");
+                    "the stored value cannot be read now, so its version is unknown: the disk failed, or all memory is pinned by results in use");
     throw py::error_already_set();
   }
   return result;

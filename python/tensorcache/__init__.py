@@ -1,11 +1,11 @@
-"""TensorCache: results of models, kept under what they were computed from.
+"""TensorCache: a cache for the results of models, keyed by their inputs.
 
     from tensorcache import TensorCache
 
     cache = TensorCache("2GiB")
-    logits = cache.get_or_compute(tuple(tokens), lambda: run_model(tokens))   # a read-only array; computed once
+    logits = cache.get_or_compute(tuple(tokens), lambda: run_model(tokens))   # computed once; a read-only array
 
-docs/python.md says more.
+See docs/python.md.
 """
 from importlib.metadata import PackageNotFoundError, version as _version
 

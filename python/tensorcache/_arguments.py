@@ -1,4 +1,4 @@
-"""What may be said to a cache, checked: every error names its argument."""
+"""Checks of arguments: every error names its argument."""
 from __future__ import annotations
 
 import inspect
@@ -17,7 +17,7 @@ _HIGHEST_COST = 1e9   # seconds
 
 
 class AddOptions(TypedDict, total=False):
-    """The keyword arguments of ``add`` and of what stores like it."""
+    """The keyword arguments of ``add`` and similar methods."""
 
     ttl: Optional[float]   # seconds
     stale: float           # seconds
@@ -27,7 +27,7 @@ class AddOptions(TypedDict, total=False):
 
 
 class Options(NamedTuple):
-    """The same as the core takes them."""
+    """The same in the form that the core takes."""
 
     ttl: float = 0.0   # seconds; 0: fresh for ever
     stale: float = 0.0
@@ -104,7 +104,7 @@ def limits(cache_size: Union[int, str], memory: Union[int, str, None]) -> Tuple[
     if not isinstance(cache_size, str):
         return entries(cache_size), _memory_of_machine() // 2 if memory is None else size(memory, "memory")
     if memory is not None:
-        raise ValueError("cache_size is a size in bytes already; leave memory out, or give cache_size as a number of entries")
+        raise ValueError("cache_size is already a size in bytes; leave memory out, or pass cache_size as a number of entries")
     return 0, size(cache_size, "cache_size")
 
 
@@ -127,7 +127,7 @@ def tags(value: Any) -> Tuple[str, ...]:
     except TypeError:
         raise TypeError(f"tags must be several strings; it is {value!r}") from None
     if len(found) > MOST_TAGS:
-        raise ValueError(f"tags: there may be {MOST_TAGS}, and there are {len(found)}")
+        raise ValueError(f"tags: at most {MOST_TAGS} are allowed, got {len(found)}")
     return tuple(text(tag, "each of tags") for tag in found)
 
 
@@ -145,7 +145,7 @@ def options(given: Mapping[str, Any], ttl: Optional[float]) -> Options:
         ttl = seconds(given["ttl"], "ttl", positive=True)
     stale = seconds(given.get("stale", 0.0), "stale")
     if stale and ttl is None:
-        raise ValueError("stale= says how long a value is served after its ttl; give ttl= too")
+        raise ValueError("stale= is the time a value is served after its ttl; pass ttl=, too")
     cost = min(seconds(given.get("cost", 1.0), "cost"), _HIGHEST_COST)
     return Options(ttl or 0.0, stale, tags(given.get("tags", ())), cost, whole(given.get("as_of", 0), "as_of"))
 

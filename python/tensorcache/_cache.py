@@ -1,4 +1,4 @@
-"""TensorCache."""
+"""The class TensorCache."""
 from __future__ import annotations
 
 import asyncio
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._core import Cache, Hit
     from ._core import Lease as CoreLease
 
-_SLICE = 0.1   # seconds that a wait goes on without hearing Ctrl-C
+_SLICE = 0.1   # seconds for which a wait may ignore Ctrl-C
 
 _open_caches: "weakref.WeakSet[TensorCache]" = weakref.WeakSet()
 
@@ -43,7 +43,7 @@ def _slices(seconds: float) -> Iterator[float]:
 
 
 class _Settings(NamedTuple):
-    """What a cache was opened with, and is asked for later."""
+    """The options that a cache was opened with and uses later."""
 
     name: str
     policy: str
@@ -53,24 +53,24 @@ class _Settings(NamedTuple):
 
 
 class Entry:
-    """A value that was found, and what the cache knows of it."""
+    """A stored value with its version, age and freshness."""
 
     def __init__(self, hit: Hit, build: Callable[..., Any]) -> None:
         self._hit, self._build = hit, build
 
     @property
     def value(self) -> Any:
-        """As ``get`` returns it; None where it is remembered that there is nothing."""
+        """The value as ``get`` returns it; None for a negative entry."""
         return None if self._hit.negative else self._hit.value(self._build)
 
     @property
     def version(self) -> int:
-        """For ``put_if_version``. Larger than every earlier version of any key; 0 is "nothing there"."""
+        """The version, for ``put_if_version``. Larger than every earlier version of any key; 0: not stored."""
         return self._hit.version
 
     @property
     def stale(self) -> bool:
-        """Past its ttl when it was read."""
+        """True if it was past its ttl when read."""
         return self._hit.stale
 
     @property
@@ -80,7 +80,7 @@ class Entry:
 
     @property
     def nothing(self) -> bool:
-        """It is remembered that there is nothing (``add_nothing``, or a compute that returned None, with negative_ttl)."""
+        """True for a negative entry (``add_nothing``, or a compute that returned None, with negative_ttl)."""
         return self._hit.negative
 
     def __repr__(self) -> str:
@@ -88,26 +88,26 @@ class Entry:
 
 
 class Lease:
-    """The right to write a key, for a limited time. Leave the ``with`` block, or call ``release()``, to give it back."""
+    """The exclusive, time-limited right to write a key. Leaving the ``with`` block or ``release()`` releases it."""
 
     def __init__(self, cache: "TensorCache", lease: CoreLease) -> None:
         self._cache, self._lease = cache, lease
 
     def held(self) -> bool:
-        """False once it ran out or was given back."""
+        """False once it expired or was released."""
         return self._lease.held()
 
     @_arguments.shows_options
     def add(self, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
-        """``TensorCache.add`` for its key, only if the lease is still held; else raises TimeoutError and stores nothing."""
+        """``TensorCache.add`` for its key. Raises TimeoutError and stores nothing if the lease is no longer held."""
         parts, structure = _values.flatten(value, self._cache._allow_pickle)
         version = self._cache._core.lease_add(self._lease, parts, structure, self._cache._options(options))
         if version == 0:
-            raise TimeoutError("the lease ran out before the value was stored; take it for longer (hold=), or begin again")
+            raise TimeoutError("the lease ran out before the value was stored; use a longer hold= or retry")
         return version
 
     def release(self) -> None:
-        """Gives it back; again: nothing happens."""
+        """Releases the lease. Calling it again has no effect."""
         self._lease.release()
 
     def __enter__(self) -> "Lease":
@@ -118,22 +118,22 @@ class Lease:
 
 
 class TensorCache(Computing):
-    """A cache of tensors, bytes and text under keys of tokens, text or anything made of those.
+    """A cache of tensors, bytes and text under keys made of tokens, text, numbers and bytes.
 
-    cache_size: at most so many entries (an int; the least recently used go first), or so many bytes of memory, everything counted ("2GiB").
-    path: keep the values on disk too, in this folder, which one process at a time may use (others get PathInUseError); disk_size bounds it.
-    memory: with a number of entries, also a limit in bytes (default: half of the machine's memory, which is not taken before it is needed).
-    policy: which value goes first when the memory is full: "lru", "gdsf" (weighs ``cost`` and size), "s3fifo", ...
-    name: caches of different names never see each other's entries, on one disk either; at most 200 bytes.
-    ttl: seconds that values are fresh where ``add`` says nothing else; None: for ever.
-    share: torch tensors that come out are the cache's memory, without a copy, and must not be written (see ``get``).
-    allow_pickle: values of other types are pickled, and pickles that are found are loaded. Only for files that nobody else can write.
+    cache_size: maximum number of entries (int, LRU) or memory budget including overhead (str, e.g. "2GiB").
+    path: directory of the disk tier, which one process at a time may use (others get PathInUseError); disk_size is its limit.
+    memory: with a number of entries, also a memory budget (default: half of the machine's memory; it is not allocated in advance).
+    policy: eviction policy: "lru", "gdsf" (uses ``cost`` and size), "s3fifo", ...
+    name: caches with different names never see each other's entries, in memory and on disk; at most 200 bytes.
+    ttl: default time to live in seconds for ``add``; None: for ever.
+    share: torch tensors are returned as views of the cache's memory, without a copy, and must not be written (see ``get``).
+    allow_pickle: pickle values of other types, and load stored pickles. Only for files that nobody else can write.
 
     Keys are bytes, str, int, float, bool, None, NumPy integer arrays, and tuples of those. Values are bytes, str, numbers, NumPy arrays,
     anything with DLPack or the buffer protocol, and tuples, lists, dicts, dataclasses and named tuples of those; ``register_type`` adds
-    others. An array that comes out is a read-only view of the cache's memory, which stays as long as the array does.
+    types. A returned array is a read-only view of the cache's memory, pinned as long as the array exists.
 
-    Every method may be called from any thread. After a fork the child must open a cache of its own.
+    Every method may be called from any thread. After a fork, the child must open its own cache.
     """
 
     def __init__(self, cache_size: Union[int, str] = 1024, *, path: Union[str, "os.PathLike[str]", None] = None, disk_size: Union[int, str] = "20GiB",
@@ -155,50 +155,51 @@ class TensorCache(Computing):
         _open_caches.add(self)
 
     def _named(self, name: str, entries: int) -> "TensorCache":
-        """Another cache of the same store."""
+        """A cache with another name in the same store."""
         other = TensorCache.__new__(TensorCache)
         other._set_up(self._core.named(_arguments.text(name, "name"), entries), self._settings._replace(name=name), self._flights.family)
         return other
 
-    # The classic four.
+    # The classic interface.
 
     @_arguments.shows_options
     def add(self, key: Any, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
-        """Stores a copy of ``value`` in place of what is there, and returns its version.
+        """Stores a copy of ``value``, replaces the stored value, and returns the new version.
 
-        Options: ttl (seconds it is fresh), stale (seconds it is served after that, marked as stale), tags (at most 16 strings, for ``invalidate``), cost
-        (seconds that computing it again takes, for policies that weigh it), as_of (a ``now()`` from before its computation began).
-        Raises ValueError if it is larger than the whole cache (what was there stays), MemoryError if there is no room because all is held.
+        Options: ttl (time to live in seconds), stale (seconds for which it is then served as stale), tags (at most 16 strings, for
+        ``invalidate``), cost (seconds that computing it again takes, for policies that use it), as_of (a ``now()`` from before its
+        computation began). Raises ValueError if the value is larger than the whole cache, MemoryError if all entries are pinned; both keep
+        the stored value.
         """
         parts, structure = _values.flatten(value, self._allow_pickle)
         return self._core.add(key, parts, structure, self._options(options))
 
     def get(self, key: Any, default: Any = None, *, share: Optional[bool] = None) -> Any:
-        """The value, or ``default``. Arrays of NumPy and JAX are read-only views of the cache's memory. torch knows no read-only memory: its tensors
-        are copies, or with ``share=True`` (default: the cache's own ``share``) the cache's memory, which must then not be written."""
+        """Returns the value, or ``default``. NumPy and JAX arrays are read-only views of the cache's memory. torch has no read-only tensors: they
+        are copies, or with ``share=True`` (default: the cache's ``share``) views of the cache's memory that must not be written."""
         try:
             return self._core.get(key, self._build if share is None else self._builds[bool(share)], default)
-        except Unreadable:   # of a class that is not here, or has other fields now
+        except Unreadable:   # its class is not loaded, or has different fields
             self._core.count(hits=-1, misses=1)
             return default
 
     def remove(self, key: Any) -> bool:
-        """Forgets a key. True if there was something."""
+        """Removes an entry. Returns True if there was one."""
         digest = _core.digest(key)
         self._core.require_usable()
         self._flights.forget(digest)
         return self._core.remove(digest)
 
     def clear(self) -> int:
-        """Forgets everything; how many entries went."""
+        """Removes all entries and returns their number."""
         self._core.require_usable()
         self._flights.forget_all()
         return self._core.clear()
 
-    # Several at once, and for asyncio.
+    # Batches and asyncio.
 
     def get_many(self, keys: Iterable[Any]) -> List[Any]:
-        """``get`` for each key, in their order; None where there is nothing."""
+        """``get`` for each key, in their order; None for misses."""
         return [self.get(key) for key in keys]
 
     @_arguments.shows_options
@@ -208,12 +209,12 @@ class TensorCache(Computing):
             self.add(key, value, **options)
 
     async def aget(self, key: Any, default: Any = None, *, share: Optional[bool] = None) -> Any:
-        """``get``; a disk is read on another thread."""
+        """``get``; disk reads run on another thread."""
         return await self._aside(functools.partial(self.get, key, default, share=share))
 
     @_arguments.shows_options
     async def aadd(self, key: Any, value: Any, **options: "Unpack[_arguments.AddOptions]") -> int:
-        """``add`` on another thread, as the copy may be long."""
+        """``add`` on another thread, because copying may take long."""
         return await asyncio.to_thread(functools.partial(self.add, key, value, **options))
 
     async def aremove(self, key: Any) -> bool:
@@ -223,11 +224,11 @@ class TensorCache(Computing):
     # Freshness and versions.
 
     def add_nothing(self, key: Any, *, ttl: float, tags: Sequence[str] = ()) -> None:
-        """Remembers for ``ttl`` seconds that there is nothing: ``get_or_compute`` then returns None without computing."""
+        """Stores a negative entry for ``ttl`` seconds: ``get_or_compute`` then returns None without computing."""
         self._core.add_negative(key, self._options({"ttl": _arguments.seconds(ttl, "ttl", positive=True), "tags": tags}))
 
     def entry(self, key: Any) -> Optional[Entry]:
-        """The value with its version, age and freshness; None on a miss."""
+        """Returns the value with its version, age and freshness; None on a miss."""
         hit = self._core.lookup(key)
         if hit is not None and not _values.is_readable(hit.structure):
             self._core.count(hits=-1, misses=1)
@@ -236,66 +237,66 @@ class TensorCache(Computing):
 
     @_arguments.shows_options
     def put_if_version(self, key: Any, version: int, value: Any, **options: "Unpack[_arguments.AddOptions]") -> Optional[int]:
-        """Stores only if ``version`` is what is stored (0: nothing is). The new version, or None: somebody else was faster. OSError: what is stored
-        cannot be read now."""
+        """Compare-and-swap: stores only if ``version`` is the stored version (0: not stored). Returns the new version, or None on a conflict. Raises
+        OSError if the stored value cannot be read now."""
         parts, structure = _values.flatten(value, self._allow_pickle)
         digest, to_store = _core.digest(key), (parts, structure, self._options(options))
         stored, new = self._core.put_if_version(digest, _arguments.whole(version, "version"), *to_store)
         if not stored and version == 0:
             hit = self._core.peek(digest)
-            if hit is not None and not _values.is_readable(hit.structure):   # which entry() takes for nothing, too
+            if hit is not None and not _values.is_readable(hit.structure):   # entry() treats it as a miss, too
                 stored, new = self._core.put_if_version(digest, hit.version, *to_store)
         return new if stored else None
 
     def invalidate(self, tag: str) -> bool:
-        """Everything stored with this tag before now is gone, however much that is: O(1). False: on a disk that fails, it holds for this
+        """Invalidates all entries with this tag, in O(1). Returns False if the invalidation could not be persisted; it then applies to this
         process only."""
         done = self._core.invalidate(_arguments.text(tag, "tag"))
         self._flights.invalidate(tag)
         return done
 
     def now(self) -> int:
-        """A version larger than all so far, for ``as_of``."""
+        """Returns a version larger than all so far, for ``as_of``."""
         return self._core.now()
 
     def lease(self, key: Any, *, timeout: float = 10.0, hold: float = 60.0) -> Lease:
-        """Waits up to ``timeout`` seconds for the right to write ``key``, then holds it for ``hold`` seconds at most. Raises TimeoutError. It keeps
-        off only those who ask for a lease."""
+        """Waits up to ``timeout`` seconds for the lease of ``key``, then holds it for at most ``hold`` seconds. Raises TimeoutError. Advisory: plain
+        add() calls are not blocked."""
         digest, held = _core.digest(key), _arguments.seconds(hold, "hold", positive=True)
         for patience in _slices(_arguments.seconds(timeout, "timeout")):
             lease = self._core.lease(digest, patience, held)
             if lease is not None:
                 return Lease(self, lease)
-        raise TimeoutError(f"somebody else has held the lease for all of {timeout} s")
+        raise TimeoutError(f"the lease was held by another caller for all of {timeout} s")
 
-    # The whole.
+    # The whole cache.
 
     def __contains__(self, key: Any) -> bool:
         return self._core.contains(key)
 
     def __len__(self) -> int:
-        """Entries in memory or on disk, whichever are more. Those that expired or were invalidated count until they are met."""
+        """The number of entries in memory or on disk, whichever is larger. Expired and invalidated ones count until a lookup meets them."""
         if self._core.has_disk and not self.name:
             return max(self._core.size(), int(self._core.stats()["disk_entries"]))
         return self._core.size()
 
     def stats(self) -> Dict[str, Any]:
-        """Counters and sizes: hits, misses, waits, computations, entries, used_bytes, capacity_bytes, evictions, ...; with a path also disk_*.
+        """Returns counters and sizes: hits, misses, waits, computations, entries, used_bytes, capacity_bytes, evictions, ...; with a path also disk_*.
 
-        Each key that is asked for counts once: as a hit, as a miss, or as a wait, which got what another thread or task was computing. ``computations``
-        are the values that were computed here, refreshes of stale ones included.
+        Each requested key counts once: as a hit, a miss, or a wait (it received the result of another thread's or task's computation).
+        ``computations`` counts computed values, including refreshes of stale ones.
         """
         return self._core.stats()
 
     def resize(self, cache_size: Union[int, str]) -> None:
-        """Another limit, at once: a number of entries, or bytes ("4GiB")."""
+        """Changes the limit at once: a number of entries, or bytes ("4GiB")."""
         if isinstance(cache_size, str):
             self._core.resize(_arguments.size(cache_size, "cache_size"))
         else:
             self._core.resize_entries(_arguments.entries(cache_size))
 
     def flush(self, timeout: float = 60.0) -> bool:
-        """Waits until everything so far is on disk. False: not within ``timeout`` seconds, or the disk does not work."""
+        """Waits until all writes and removals so far are on disk. Returns False on timeout, or if the disk failed."""
         for patience in _slices(_arguments.seconds(timeout, "timeout")):
             if self._core.flush(patience):
                 return True
@@ -304,21 +305,21 @@ class TensorCache(Computing):
         return False
 
     def close(self) -> bool:
-        """Writes what waits to the disk, and gives the memory back; arrays that are still in use keep theirs. Calls that other threads are inside of
-        are waited for; what is being computed is returned and not stored. False: the disk did not take all removals within five seconds, so that
-        what was removed or replaced may come back at the next start. Again: the same answer."""
+        """Writes the queue to disk and frees the memory, except that of arrays in use. Waits for calls in progress on other threads; running
+        computations return their results without storing them. Returns False if not all removals could be persisted within five seconds, so
+        that removed or replaced values may reappear at the next start. Calling it again returns the same result."""
         closed: bool = self._core.close()
         _open_caches.discard(self)
         return closed
 
     @property
     def closed(self) -> bool:
-        """Whether ``close`` was called."""
+        """True after ``close``."""
         return self._core.closed
 
     @property
     def name(self) -> str:
-        """As it was opened; "" is the default."""
+        """The cache's name; "" is the default."""
         return self._settings.name
 
     def __enter__(self) -> "TensorCache":
@@ -344,4 +345,4 @@ class TensorCache(Computing):
                 f"{stats['hits']} hits, {stats['misses']} misses, policy {self._settings.policy}{', on disk' if self._core.has_disk else ''}>")
 
     def __reduce__(self) -> Any:
-        raise TypeError("a TensorCache cannot be copied, pickled or sent to another process; give that process a cache of its own, on disk in a path of its own")
+        raise TypeError("a TensorCache cannot be copied, pickled or sent to another process; open a separate cache there, with its own path")

@@ -47,7 +47,7 @@ def node(value: Any, encode: Callable[[Any], Any], key: Callable[[Any], Any]) ->
     if kind != "dataclass":
         names = _names(cls, kind)
         if tuple.__len__(value) != len(names) or _other_state(value, names):
-            raise _refusal(cls, "it has more in it than its fields")
+            raise _refusal(cls, "it contains more than its fields")
         return {"c": name, kind: names, "values": [encode(item) for item in tuple.__iter__(value)]}
     fields = _field_names(cls)
     own = {field: _attribute(value, field) for field in fields}
@@ -206,4 +206,4 @@ def _other_state(value: Any, fields: List[str]) -> Dict[str, Any]:
 
 def _refusal(cls: type, reason: str) -> TypeError:
     plain = " Or store tuple(value)." if issubclass(cls, tuple) else " Or store a dict of its fields."
-    return TypeError(f"a value of type {cls.__name__} cannot be stored: {reason}. tensorcache.register_type says how to store it.{plain}")
+    return TypeError(f"a value of type {cls.__name__} cannot be stored: {reason}. Use tensorcache.register_type to store it.{plain}")

@@ -1,4 +1,4 @@
-"""What a TensorCache computes: get_or_compute, its batches, and the same for asyncio."""
+"""Computing on a miss: get_or_compute, its batches, and the same for asyncio."""
 from __future__ import annotations
 
 import asyncio
@@ -30,25 +30,25 @@ _warned_of: "weakref.WeakSet[type]" = weakref.WeakSet()
 
 
 def _warn_of_type(value: Any, error: Exception) -> None:
-    """Once for a type: what was computed must not be lost because it cannot be stored, nor because warnings are errors here."""
+    """Warns once per type. A computed value must not be lost because it cannot be stored, or because warnings are errors."""
     try:
         if type(value) in _warned_of:
             return
         _warned_of.add(type(value))
-        warnings.warn(f"a computed value is returned and not stored, so it is computed each time: {error}", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"a computed value cannot be stored and is computed again each time: {error}", RuntimeWarning, stacklevel=2)
     except Exception as trouble:   # also a metaclass whose classes have no hash
-        _log.warning("a computed value is returned and not stored: %s (%s)", error, trouble)
+        _log.warning("a computed value cannot be stored: %s (%s)", error, trouble)
 
 
 class Asked(NamedTuple):
-    """How a result is to be stored."""
+    """How a result is stored."""
 
     options: _arguments.Options
-    negative_ttl: float   # seconds that a None is remembered; 0: not
+    negative_ttl: float   # seconds for which a None is stored; 0: not stored
 
 
 class Computing:
-    """The half of TensorCache that computes. What it uses is set up there."""
+    """The part of TensorCache that computes. TensorCache sets up its attributes."""
 
     _core: Cache
     _build: Callable[..., Any]
@@ -59,12 +59,13 @@ class Computing:
 
     @_arguments.shows_options
     def get_or_compute(self, key: Any, compute: Callable[[], T], *, negative_ttl: float = 0.0, **options: "Unpack[_arguments.AddOptions]") -> T:
-        """What is stored, or what ``compute()`` returns, which is then stored with ``options`` (see ``add``).
+        """Returns the stored value, or the result of ``compute()``, which is then stored with ``options`` (see ``add``).
 
-        However many threads ask, one computes and the others wait for it. An exception reaches all of them and nothing is stored; after a
-        KeyboardInterrupt one of those who wait computes in its place. A stale value is returned at once while one thread refreshes it; a refresh that
-        fails is logged, and the stale value stays. None is "there is nothing", remembered for ``negative_ttl`` seconds. A value too large for the cache,
-        or of a type that cannot be stored, is returned all the same; of the type there is one RuntimeWarning. RuntimeError if ``compute`` asks for its own key here.
+        Single-flight: one thread computes, the others wait. An exception is raised in all of them and nothing is stored; if the computing
+        thread is interrupted (KeyboardInterrupt), one of the waiters retries. A stale value is returned at once while one thread refreshes it; a
+        failed refresh is logged and keeps the stale value. None means "there is nothing" and is stored for ``negative_ttl`` seconds. A value
+        too large for the cache, or of a type that cannot be stored, is returned without being stored, with one RuntimeWarning per type.
+        Raises RuntimeError if ``compute`` requests its own key.
         """
         result: T = self._get_or_compute(_core.digest(key), key, lambda _: [compute()], self._asked(negative_ttl, options))
         return result
@@ -72,8 +73,8 @@ class Computing:
     @_arguments.shows_options
     def get_or_compute_many(self, keys: Iterable[Any], compute: ComputeMany, *, negative_ttl: float = 0.0,
                             **options: "Unpack[_arguments.AddOptions]") -> List[Any]:
-        """The values of ``keys`` in their order. ``compute`` gets the list of those that are missing and that nobody else computes, and returns as
-        many values; it is called once, or again for keys that another thread failed to compute. Otherwise as ``get_or_compute``."""
+        """Returns the values of ``keys`` in their order. ``compute`` gets the list of the keys that are missing and not being computed elsewhere, and
+        returns as many values; it is called again for keys that another thread failed to compute. Otherwise as ``get_or_compute``."""
         asked = self._asked(negative_ttl, options)
         keys = list(keys)
         digests = [_core.digest(key) for key in keys]
@@ -105,12 +106,12 @@ class Computing:
     @_arguments.shows_options
     async def aget_or_compute(self, key: Any, compute: Callable[[], Union[T, Awaitable[T]]], *, negative_ttl: float = 0.0,
                               **options: "Unpack[_arguments.AddOptions]") -> T:
-        """``get_or_compute`` for a coroutine function (or a plain one, which then runs in the event loop). One computation a key among all tasks and
-        threads; if the task that computes is cancelled, another that waits computes in its place. The event loop is not kept waiting."""
+        """``get_or_compute`` for a coroutine function (or a plain one, which then runs in the event loop). Single-flight among all tasks and threads;
+        if the computing task is cancelled, one of the waiters retries. Does not block the event loop."""
         result: T = await self._aget_or_compute(_core.digest(key), compute, self._asked(negative_ttl, options))
         return result
 
-    # What both share.
+    # Shared by threads and tasks.
 
     def _asked(self, negative_ttl: float, options: Mapping[str, Any]) -> Asked:
         return Asked(self._options(options), _arguments.seconds(negative_ttl, "negative_ttl") if negative_ttl else 0.0)
@@ -119,7 +120,7 @@ class Computing:
         return _arguments.options(given, self._ttl) if given or self._ttl is not None else _arguments.PLAIN
 
     def _value(self, hit: Optional[Hit]) -> Any:
-        """_MISSING where nothing was found, or a value of a class that is not as it was."""
+        """Returns _MISSING for a miss, or for a value whose class changed."""
         if hit is None:
             return _MISSING
         try:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class CacheManager:
     """Several named caches that share one memory budget (and one disk).
 
-    Takes what TensorCache takes. ``add``, ``get``, ``remove`` are those of the cache without a name; ``clear`` is for all of them.
+    Takes the arguments of TensorCache. ``add``, ``get`` and ``remove`` use the cache without a name; ``clear`` applies to all caches.
 
         manager = CacheManager("2GiB")
         manager.cache("embeddings").add("text", vector)
@@ -27,7 +27,7 @@ class CacheManager:
         self._caches: Dict[str, TensorCache] = {self._default.name: self._default}
 
     def cache(self, name: str, cache_size: Optional[int] = None) -> TensorCache:
-        """The cache of this name (at most 200 bytes), made at its first use; ``cache_size`` then limits its number of entries."""
+        """Returns the cache of this name (at most 200 bytes), created at its first use; ``cache_size`` then limits its entries."""
         self._default._core.require_usable()
         with self._lock:
             found = self._caches.get(name)
@@ -37,7 +37,7 @@ class CacheManager:
             return found
 
     def names(self) -> List[str]:
-        """The names in use; "" is the default cache's."""
+        """Returns the names in use; "" is the default cache."""
         return sorted(self._caches)
 
     @_arguments.shows_options
@@ -54,23 +54,23 @@ class CacheManager:
         return self._default.remove(key)
 
     def clear(self) -> int:
-        """Forgets everything in all caches; how many entries went."""
+        """Removes all entries of all caches and returns their number."""
         return sum(cache.clear() for cache in list(self._caches.values()))
 
     def invalidate(self, tag: str) -> bool:
-        """Everything with this tag is gone, from all caches: tags are one space for a manager."""
+        """Invalidates all entries with this tag in all caches: the caches of a manager share tags."""
         return self._default.invalidate(tag)
 
     def resize(self, cache_size: Union[int, str]) -> None:
-        """Bytes ("4GiB"): of all caches together. A number of entries: of the cache without a name."""
+        """Bytes ("4GiB"): the budget of all caches. A number of entries: the limit of the cache without a name."""
         self._default.resize(cache_size)
 
     def stats(self) -> Dict[str, Dict[str, Any]]:
-        """By name. Bytes are those of the whole."""
+        """Returns statistics by name. Sizes in bytes are those of the whole store."""
         return {name: cache.stats() for name, cache in list(self._caches.items())}
 
     def flush(self, timeout: float = 60.0) -> bool:
-        """Waits until everything so far is on disk, of all caches; False: see ``TensorCache.flush``."""
+        """``TensorCache.flush`` for all caches."""
         return self._default.flush(timeout)
 
     def close(self) -> bool:

@@ -1,4 +1,4 @@
-"""@memoize: a function whose results are kept in a cache."""
+"""@memoize: caches the results of a function."""
 from __future__ import annotations
 
 import functools
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     R = TypeVar("R", covariant=True)
 
     class Memoized(Protocol, Generic[P, R]):
-        """What memoize makes of a function."""
+        """A memoized function."""
 
         def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
         def cache_key(self, *args: P.args, **kwargs: P.kwargs) -> Any: ...
@@ -29,18 +29,18 @@ if TYPE_CHECKING:
 @_arguments.shows_options
 def memoize(cache: TensorCache, *, key: Optional[Callable[..., Any]] = None, name: Optional[str] = None, negative_ttl: float = 0.0,
             **options: "Unpack[AddOptions]") -> "Callable[[Callable[P, R]], Memoized[P, R]]":
-    """Keeps a function's results in ``cache``, one computation per key; a coroutine function's too.
+    """Caches the results of a function or coroutine function in ``cache``, single-flight per key.
 
-    key: makes the key of the arguments; without it, the arguments as they are written are the key: f(1) and f(x=1) are two. Give it where an argument
-        cannot be a key (a model, ``self``).
-    name: what tells the function's results from those of others in the cache; without it, its module and name. A lambda or a function inside another
-        needs one, since its own may be another's, too. Change it when the function changes what it computes.
+    key: function that makes the key from the arguments; default: the arguments as written, so f(1) and f(x=1) have different keys. Required if
+        an argument cannot be a key (a model, ``self``).
+    name: identifies the function in the cache; default: its module and qualified name. Lambdas and nested functions need an explicit name, because
+        their qualified name is not unique. Change it when the function computes something different.
     negative_ttl, options: as for ``TensorCache.get_or_compute``.
 
-    The function gets two attributes: ``cache_key(*args)``, for use with the cache itself, and ``forget(*args)``.
+    The function gets two attributes: ``cache_key(*args)``, for use with the cache itself, and ``forget(*args)``, which removes a result.
     """
     if not isinstance(cache, TensorCache):
-        raise TypeError(f"memoize needs a TensorCache, as in @memoize(cache); it was given {cache!r}")
+        raise TypeError(f"memoize requires a TensorCache, as in @memoize(cache); got {cache!r}")
     asked = cache._asked(negative_ttl, options)
 
     def decorate(function: "Callable[P, R]") -> "Memoized[P, R]":
@@ -51,7 +51,7 @@ def memoize(cache: TensorCache, *, key: Optional[Callable[..., Any]] = None, nam
             try:
                 return _core.digest(("memoize", named, made))
             except TypeError as error:
-                raise TypeError(f"{named}: {error}. Give memoize(key=...) a function that makes a key of the arguments") from None
+                raise TypeError(f"{named}: {error}. Pass memoize(key=...) a function that makes a key from the arguments") from None
 
         cached: Any
         if inspect.iscoroutinefunction(function):

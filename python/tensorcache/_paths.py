@@ -1,4 +1,4 @@
-"""A path that another process uses, and what to do then."""
+"""Opening a path, and the error if another cache has it open."""
 from __future__ import annotations
 
 from typing import Any, Dict
@@ -7,11 +7,11 @@ from . import _core
 
 
 class PathInUseError(RuntimeError):
-    """Another cache, of this process or another, has the path open."""
+    """The path is open in another cache, of this or another process."""
 
 
 def open_core(options: Dict[str, Any]) -> "_core.Cache":
-    """The compiled cache; an error that says what to do where its path is in use."""
+    """Opens the compiled cache. Raises PathInUseError with advice if its path is in use."""
     try:
         return _core.Cache(options)
     except RuntimeError as error:
@@ -19,7 +19,7 @@ def open_core(options: Dict[str, Any]) -> "_core.Cache":
             raise
         path = options["path"]
         raise PathInUseError(
-            f"path={path!r} is in use: another process has it open, or this one has already, and one at a time may. With several workers (gunicorn, uvicorn, "
-            f"DataLoader, torchrun) give each its own directory, by a number that is the same at every start: path={path + '/worker-0'!r}, {path + '/worker-1'!r}, "
-            "... (not os.getpid(), which changes, so that nothing is found again); or open the path in one process and let the others ask that one; or "
-            "leave path out for a cache in memory. docs/python.md has an example") from error
+            f"path={path!r} is in use: it is open in another process, or already in this one; only one process at a time may use it. With several workers "
+            f"(gunicorn, uvicorn, DataLoader, torchrun) give each its own directory, with a number that is the same at every start: "
+            f"path={path + '/worker-0'!r}, {path + '/worker-1'!r}, ... (not os.getpid(), which changes at every start); or open the path in one process "
+            "that serves the others; or leave path out for a cache in memory. See docs/python.md for an example") from error

@@ -1,4 +1,4 @@
-"""register_type: how values of further types are stored."""
+"""register_type: storing values of additional types."""
 from __future__ import annotations
 
 import logging
@@ -30,30 +30,30 @@ def register_type(cls: Type[T], to_tree: Callable[[T], Any], from_tree: Callable
 
         register_type(Fraction, to_tree=lambda value: (value.numerator, value.denominator), from_tree=lambda tree: Fraction(*tree))
 
-    to_tree: makes of a value something that can be stored: arrays, text, numbers, lists, tuples and dicts of those.
-    from_tree: makes the value again. It gets what the cache's files say: whoever can write these chooses its argument. Where it raises an exception,
-        the stored value is a miss.
-    name: what the values are stored under; without it, the class's module and name. A class inside a function needs one. Change it when
-        ``to_tree`` changes what it makes.
+    to_tree: converts a value to storable data: arrays, text, numbers, lists, tuples and dicts of those.
+    from_tree: rebuilds the value. Its argument comes from the cache's files: anyone who can write them controls it. If it raises an
+        exception, the lookup is a miss.
+    name: identifies the type in the cache; default: the class's module and qualified name. A class inside a function needs a name. Change it
+        when the output of ``to_tree`` changes.
 
-    A class that was registered under the name and is defined anew (as a notebook does) gives way; another class's name is a ValueError.
+    Registering a redefined class (as in a notebook) replaces the earlier one; using the name of another class raises ValueError.
     """
     if not isinstance(cls, type):
-        raise TypeError(f"register_type needs a class; it was given {cls!r}")
+        raise TypeError(f"register_type requires a class; got {cls!r}")
     if cls in _BUILT_IN or cls.__module__ == "numpy":
-        raise ValueError(f"{cls.__name__} cannot be registered: the cache has its own way with it")
+        raise ValueError(f"{cls.__name__} cannot be registered: it is a built-in type of the cache")
     if not callable(to_tree) or not callable(from_tree):
-        raise TypeError("register_type needs two functions, to_tree and from_tree")
+        raise TypeError("register_type requires two functions, to_tree and from_tree")
     own = f"{cls.__module__}.{cls.__qualname__}"
     if name is None and "<" in own:
-        raise ValueError(f"{own} may be the name of several classes; give this one its own: register_type(..., name=...)")
+        raise ValueError(f"{own} is not a unique class name; pass register_type(..., name=...)")
     if name is not None and not (isinstance(name, str) and name):
-        raise TypeError(f"name must be a str that is not empty; it is {name!r}")
+        raise TypeError(f"name must be a non-empty str; got {name!r}")
     entry = _Registered(cls, own if name is None else name, to_tree, from_tree)
     with _lock:
         other = _by_name.get(entry.name)
         if other is not None and f"{other.cls.__module__}.{other.cls.__qualname__}" != own:
-            raise ValueError(f"{entry.name!r} is the name of {other.cls!r} already; give {cls!r} another: register_type(..., name=...)")
+            raise ValueError(f"{entry.name!r} is already the name of {other.cls!r}; pass another name for {cls!r}: register_type(..., name=...)")
         earlier = _by_type.get(cls)
         _by_type[cls] = _by_name[entry.name] = entry   # first, as others look it up without the lock
         if other is not None and other.cls is not cls:
@@ -63,13 +63,13 @@ def register_type(cls: Type[T], to_tree: Callable[[T], Any], from_tree: Callable
 
 
 def node(value: Any, encode: Callable[[Any], Any]) -> Optional[Dict[str, Any]]:
-    """The structure of a value of a registered type; None if its type is not."""
+    """Returns the structure of a value of a registered type; None for other types."""
     entry = _by_type.get(type(value))
     return None if entry is None else {"r": entry.name, "tree": encode(entry.to_tree(value))}
 
 
 def build(node: Dict[str, Any], decode: Callable[[Any], Any]) -> Any:
-    """The value again. Raises Unreadable."""
+    """Rebuilds the value. Raises Unreadable."""
     entry = require_readable(node)
     tree = decode(node.get("tree"))
     try:

@@ -18,7 +18,7 @@ MOST_PARTS = 65535
 MOST_NODES = 200_000   # beside numbers. Fifty lists that each hold the one before twice are 2**50
 _LONG_LIST = 16   # a list of so many floats, or of so many ints, is stored as an array
 ALLOWED = ("A value may be bytes, str, bool, int, float, a NumPy array or scalar, anything with DLPack (torch, JAX) or the buffer protocol, a tuple, "
-           "list, dict, dataclass or named tuple of those, or of a type that tensorcache.register_type was told of")
+           "list, dict, dataclass or named tuple of those, or of a type registered with tensorcache.register_type")
 
 
 # In.
@@ -29,7 +29,7 @@ def flatten(value: Any, allow_pickle: bool) -> Tuple[List[Any], str]:
     if kind is bytes or kind is str or kind is np.ndarray and not allow_pickle:
         return [value], ""
     if value is None:
-        raise TypeError("None cannot be stored: get() returns it for a miss. To remember that there is nothing, use add_nothing(key, ttl=...)")
+        raise TypeError("None cannot be stored: get() returns it for a miss. To store a negative entry, use add_nothing(key, ttl=...)")
     taken = _Taken(allow_pickle)
     structure = taken.node(value, 0)
     return taken.parts or [b""], json.dumps(structure, separators=(",", ":"))
@@ -159,7 +159,7 @@ def _from_torch(tensor: Any, torch: Any) -> Any:
     try:
         return tensor.numpy()
     except TypeError:
-        raise TypeError(f"a tensor of {tensor.dtype} cannot be stored; NumPy has no such type. Use tensor.to(...), or tensor.view(torch.uint8)") from None
+        raise TypeError(f"a tensor of {tensor.dtype} cannot be stored; NumPy does not have this type. Use tensor.to(...), or tensor.view(torch.uint8)") from None
 
 
 def _from_jax(array: Any) -> Any:
@@ -173,7 +173,7 @@ def _from_dlpack(value: Any) -> Any:
     try:
         return np.from_dlpack(value)
     except (BufferError, RuntimeError, TypeError) as error:   # of a device or a dtype that NumPy does not know
-        raise TypeError(f"a value of type {type(value).__name__} cannot be stored; NumPy does not take it: {error}") from error
+        raise TypeError(f"a value of type {type(value).__name__} cannot be stored; NumPy does not accept it: {error}") from error
 
 
 def _from_buffer(value: Any) -> Any:
@@ -250,7 +250,7 @@ def _build(node: Any, parts: List[Any], allow_pickle: bool, share: bool) -> Any:
         return _types.build(node, decode)
     elif "k" in node:
         if not allow_pickle:
-            raise ValueError("this value was stored with pickle; only a cache opened with allow_pickle=True reads it (and trusts who wrote it)")
+            raise ValueError("this value was stored with pickle; only a cache opened with allow_pickle=True reads it (and trusts its writer)")
         return pickle.loads(parts[node["k"]])
     raise ValueError(f"the value was written by a newer version: {node!r}")
 

@@ -55,7 +55,7 @@ def test_a_view_stays_whatever_becomes_of_the_cache():
 def test_pinned_values_are_not_evicted_and_say_so():
     with TensorCache("4MiB") as cache:
         held = []
-        with pytest.raises(MemoryError, match="held by somebody"):
+        with pytest.raises(MemoryError, match="pinned by results in use"):
             for number in range(100):
                 cache.add(number, np.full(100_000, number, np.uint8))
                 held.append(cache.get(number))

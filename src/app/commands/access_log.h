@@ -1,4 +1,5 @@
-// One line for each request: who asked for what, how it was answered and how long that took; never what was asked or answered.
+// Logs one line per request: caller, status, source of the response and durations; never prompts or
+// completions.
 #pragma once
 
 #include <functional>

@@ -1,4 +1,4 @@
-// Keys and key files.
+// Reads API keys and key files.
 #pragma once
 
 #include <string>

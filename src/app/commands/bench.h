@@ -1,4 +1,4 @@
-// `tensorcache bench`.
+// The command `tensorcache bench`.
 #pragma once
 
 #include <string>

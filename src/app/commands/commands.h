@@ -1,4 +1,4 @@
-// What the subcommands share.
+// Shared by the commands: exit codes and config sections.
 #pragma once
 
 #include <string>

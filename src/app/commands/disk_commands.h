@@ -1,4 +1,4 @@
-// `tensorcache inspect`, `verify` and `purge`: what a cache directory holds, without a server.
+// The commands `tensorcache inspect`, `verify` and `purge`, which work on a cache directory.
 #pragma once
 
 #include <string>

@@ -1,6 +1,7 @@
-// Standard error as spdlog's sink. A thread of its own writes, so that whoever logs never waits for whoever reads the log. Lines of the logger
-// "request" are gathered for a moment, as a system call for each would take longer than a cached answer; every other line is written at
-// once, behind what was gathered before it.
+// An spdlog sink for standard error. A thread of its own writes, so that a slow reader of the log
+// blocks no logging thread. Lines of the logger "request" are batched briefly, because a system
+// call per line would take longer than a cached response; every other line is written at once,
+// after the batched ones.
 #pragma once
 
 #include <spdlog/sinks/sink.h>

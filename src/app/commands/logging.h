@@ -1,4 +1,4 @@
-// The process's log: standard error, as lines for people or as JSON objects.
+// The log of the process on standard error, as text lines or JSON objects.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// `tensorcache`: finds the subcommand, and turns what it throws into a message and an exit code.
+// `tensorcache`: selects the command, and converts exceptions into a message and an exit code.
 #include <sys/ioctl.h>
 #include <unistd.h>
 

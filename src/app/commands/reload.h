@@ -1,4 +1,4 @@
-// SIGHUP: the configuration file once more, while the server runs.
+// Reloads the config file and the API keys on SIGHUP.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The server that uses a cache directory now, for the commands that would like to use it too.
+// Finds the running server that uses a cache directory, and sends it deletions.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// `tensorcache serve`.
+// The command `tensorcache serve`.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// What `tensorcache serve` can be told, and how it becomes the options of cache, engine and server.
+// The options of `tensorcache serve`, and their conversion into the options of cache, engine and
+// server.
 #pragma once
 
 #include <cstdint>

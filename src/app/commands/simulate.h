@@ -1,4 +1,4 @@
-// `tensorcache simulate` and `tensorcache policies`.
+// The commands `tensorcache simulate` and `tensorcache policies`.
 #pragma once
 
 #include <string>

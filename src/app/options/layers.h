@@ -1,4 +1,5 @@
-// Where options come from. Precedence: command line, then environment variables, then the configuration file, then the defaults.
+// Reads options from their sources. Precedence: command line > environment variables > config file
+// > defaults.
 #pragma once
 
 #include <functional>

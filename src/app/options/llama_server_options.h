@@ -1,4 +1,4 @@
-// Options of llama-server that people bring along.
+// Accepts, ignores or rejects options of llama-server.
 #pragma once
 
 #include <string>

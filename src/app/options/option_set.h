@@ -1,5 +1,5 @@
-// The options of one subcommand: their names, where their values go, and the help that explains them.
-// CLI11 takes the arguments apart; this adds llama.cpp's two-letter short names, types, and layers (layers.h).
+// The options of one command: names, targets and help. CLI11 parses the arguments; this adds
+// llama.cpp's two-letter short names, types, and layers (layers.h).
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// "did you mean ...?"
+// Suggestions for misspelt names: "did you mean ...?".
 #pragma once
 
 #include <string>

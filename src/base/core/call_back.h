@@ -1,4 +1,4 @@
-// What a caller gave to be called later.
+// Calls callbacks given by a caller.
 #pragma once
 
 #include <utility>

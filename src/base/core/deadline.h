@@ -1,4 +1,4 @@
-// Points in time that any duration leads to, the longest one included.
+// Deadlines that do not overflow for any duration.
 #pragma once
 
 #include <algorithm>

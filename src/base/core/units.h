@@ -1,4 +1,4 @@
-// Sizes and durations as people write them: "8GiB", "1h30m".
+// Parses and formats sizes and durations: "8GiB", "1h30m".
 #pragma once
 
 #include <chrono>

@@ -1,2 +1,2 @@
-// The compiled part of Boost.JSON, which is headers on Debian.
+// Compiles Boost.JSON, which is header-only on Debian.
 #include <boost/json/src.hpp>

@@ -1,4 +1,4 @@
-// Strict JSON: what is ambiguous or malformed is refused, with the place.
+// A strict JSON parser: rejects ambiguous or malformed input and reports the position.
 #pragma once
 
 #include <boost/json/storage_ptr.hpp>

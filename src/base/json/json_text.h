@@ -1,4 +1,4 @@
-// Writing JSON text straight into a string: replies are built from few, known shapes.
+// Appends JSON text to a string; replies have few, known shapes.
 #pragma once
 
 #include <cstdint>

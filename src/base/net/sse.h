@@ -1,4 +1,4 @@
-// Server-sent events, cut out of a stream of bytes that arrive in any pieces.
+// Splits a byte stream that arrives in arbitrary pieces into server-sent events.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Where the server is.
+// Parses URLs.
 #pragma once
 
 #include <optional>

@@ -1,4 +1,4 @@
-// The C ABI: arguments in, TensorCache, statuses out. Every function that may throw runs inside guarded().
+// Implements the C ABI over TensorCache. Every function that may throw runs inside guarded().
 #include <algorithm>
 #include <chrono>
 #include <cstring>

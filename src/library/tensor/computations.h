@@ -1,4 +1,4 @@
-// One computation per key at a time: who leads, who waits, and what becomes of it.
+// Single-flight: at most one computation per key at a time, with its waiters.
 #pragma once
 
 #include <condition_variable>

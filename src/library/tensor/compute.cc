@@ -1,4 +1,4 @@
-// get_or_compute: one computation a key, refreshes in the background, batches.
+// Implements get_or_compute: single-flight, background refreshes, batches.
 #include <new>
 #include <stdexcept>
 #include <unordered_map>

@@ -1,4 +1,5 @@
-// At most so many entries: which key was used when, for caches that are limited by a number. Least recently used goes first.
+// Enforces a maximum number of entries: records the use of keys and selects the least recently
+// used.
 #pragma once
 
 #include <atomic>

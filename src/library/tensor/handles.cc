@@ -1,4 +1,4 @@
-// Hit and Lease: what callers hold.
+// Implements Hit and Lease.
 #include <stdexcept>
 #include <string>
 #include <utility>

@@ -1,4 +1,5 @@
-// The canonical bytes of a TensorCache's key, and their digest: docs/format-tensor.md. Part of every key: never change it.
+// Encodes the canonical bytes of a TensorCache key and hashes them (docs/format-tensor.md). Part of
+// every key: never change it.
 #pragma once
 
 #include <bit>

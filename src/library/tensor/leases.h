@@ -1,4 +1,4 @@
-// Who may write a key, one at a time, for a limited time.
+// Exclusive, time-limited leases of keys.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// One thread, started when it is first needed, that refreshes stale values.
+// One thread, started on first use, that refreshes stale values.
 #pragma once
 
 #include <condition_variable>

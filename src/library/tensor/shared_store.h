@@ -1,4 +1,5 @@
-// What the caches of one store share: the store, its clock of versions, the epochs of its tags.
+// State shared by the caches of one store: the store, its version clock, and the invalidations of
+// its tags.
 #pragma once
 
 #include <algorithm>

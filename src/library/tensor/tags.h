@@ -1,4 +1,5 @@
-// Which tags were invalidated when: a version per tag, in memory and, where there is a disk, in the file `tags` beside the log.
+// Records the version at which each tag was invalidated, in memory and, with a disk tier, in the
+// file `tags`.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// The inside of a TensorCache.
+// The implementation of TensorCache.
 #pragma once
 
 #include <array>

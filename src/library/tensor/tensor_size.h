@@ -1,4 +1,4 @@
-// How large a tensor is, where its shape may be anything.
+// Computes the size of a tensor of any shape, with overflow checks.
 #pragma once
 
 #include <cstdint>

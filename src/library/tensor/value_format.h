@@ -1,4 +1,4 @@
-// How a value of a TensorCache lies in memory and on disk: docs/format-tensor.md.
+// The format of a TensorCache value in memory and on disk: docs/format-tensor.md.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// A finished answer as it is stored in the cache.
+// The stored form of a finished response.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The key of an answer: everything that can change it.
+// The key of a response: everything that can change it.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,4 @@
-// What a client asks of a model, in native types. JSON and HTTP end before this.
+// A request to a model in native types, independent of JSON and HTTP.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Requests that wait for a slot: tenants take turns, each one's own in order of arrival.
+// The queue of requests for slots: fair between tenants, in order of arrival within each.
 #pragma once
 
 #include <algorithm>

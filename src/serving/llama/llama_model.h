@@ -1,5 +1,5 @@
-// A loaded GGUF model with its context: what llama.cpp owns, freed in the right order, and what depends on the model alone
-// (text to tokens, tokens to text, its fingerprints).
+// A loaded GGUF model with its context: owns llama.cpp's objects, frees them in order, and provides
+// tokenization and the model's fingerprints.
 #pragma once
 
 #include <llama.h>

@@ -1,4 +1,5 @@
-// What the last prefill step of a prompt costs, so that the prompt is taken up where it is computed soonest.
+// Estimates the cost of the last prefill step of a prompt, to choose the fastest position to resume
+// at.
 #pragma once
 
 #include <llama.h>

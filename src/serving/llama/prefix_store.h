@@ -1,4 +1,4 @@
-// Moves blocks of attention K/V between a llama.cpp context and the cache.
+// Moves KV cache blocks between a llama.cpp context and the cache.
 #pragma once
 
 #include <llama.h>

@@ -1,4 +1,4 @@
-// Chooses the next token from a row of logits, as a request's sampling parameters say.
+// Samples the next token from logits according to a request's parameters.
 #pragma once
 
 #include <llama.h>

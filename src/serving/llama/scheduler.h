@@ -1,4 +1,4 @@
-// Continuous batching: which request takes which step of the context. Belongs to the thread that owns the context.
+// Continuous batching: assigns the steps of the context to requests. Runs on the context thread.
 #pragma once
 
 #include <functional>

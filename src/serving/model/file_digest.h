@@ -1,4 +1,4 @@
-// SHA-256 of whole files, remembered between runs.
+// SHA-256 of whole files, cached between runs.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// How far a chat template's output depends on the clock.
+// Determines whether a chat template's output depends on the clock.
 #pragma once
 
 #include <ctime>

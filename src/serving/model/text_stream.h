@@ -1,4 +1,4 @@
-// Turns a model's token bytes into text that may be sent: whole UTF-8 characters, nothing of a stop string.
+// Converts token bytes into text that may be sent: whole UTF-8 characters, without stop strings.
 #pragma once
 
 #include <cstddef>

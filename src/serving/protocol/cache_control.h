@@ -1,4 +1,4 @@
-// The request's Cache-Control (RFC 9111), and the response's Cache-Status (RFC 9211).
+// Parses the request header Cache-Control (RFC 9111) and writes Cache-Status (RFC 9211).
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// Answers as OpenAI's JSON: whole, or as the chunks of a stream.
+// Writes responses as OpenAI's JSON: whole, or as chunks of a stream.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// Against web pages that reach for a server on this machine: DNS rebinding, and requests across origins.
+// Rejects requests of web pages to a local server: DNS rebinding and cross-origin requests.
 #pragma once
 
 #include <optional>

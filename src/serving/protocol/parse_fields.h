@@ -1,4 +1,4 @@
-// The fields of a request's body, one by one. Part of parse_request.cc, apart for its length.
+// Parses the single fields of a request body; part of parse_request.cc.
 #pragma once
 
 #include <boost/json/value.hpp>

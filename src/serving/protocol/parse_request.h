@@ -1,4 +1,4 @@
-// A request's JSON body, checked and made native.
+// Parses and validates the JSON body of a request.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What goes wrong, as a client sees it: OpenAI's error envelope.
+// Errors as sent to clients: OpenAI's error envelope.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Which resource a request names.
+// Maps the method and path of a request to a route.
 #pragma once
 
 #include <cstdint>

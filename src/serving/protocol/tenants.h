@@ -1,4 +1,4 @@
-// Who is asking: API keys and the tenants they stand for.
+// Identifies callers: API keys and their tenants.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
-// POST /v1/chat/completions and /v1/completions: from the stored answer, a running one, or the engine.
+// POST /v1/chat/completions and /v1/completions: served from the response cache, a running flight,
+// or the engine.
 #pragma once
 
 #include <string_view>

@@ -1,4 +1,4 @@
-// Work that would hold up the server's thread, done on another one.
+// Runs work that would block the server thread on a worker thread.
 #pragma once
 
 #include <boost/asio/post.hpp>

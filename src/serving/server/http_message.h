@@ -1,4 +1,4 @@
-// Requests and replies between the session, which speaks HTTP, and the routes, which do not.
+// Requests and replies in native types, between the session (HTTP) and the routes.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// The server's own figures, and the Prometheus page of all of them.
+// The server's own metrics, and the Prometheus page of all metrics.
 #pragma once
 
 #include <prometheus/family.h>

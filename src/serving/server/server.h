@@ -1,4 +1,5 @@
-// The OpenAI-compatible HTTP server: one thread of coroutines in front of the answer cache and an engine.
+// The OpenAI-compatible HTTP server: one thread of coroutines over the response cache and an
+// engine.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// What all sessions share.
+// State shared by all sessions.
 #pragma once
 
 #include <boost/asio/thread_pool.hpp>

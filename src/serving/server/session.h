@@ -1,4 +1,4 @@
-// One connection: requests in, replies out, until either side has enough.
+// One connection: reads requests and writes replies until either side closes.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,5 @@
-// How long others wait while somebody sends bodies of 15 MB, or deletes 100,000 entries: ./dev bench stalls.
+// Measures the latency of other requests during 15 MB bodies and a deletion of 100,000 entries:
+// ./dev bench stalls.
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>

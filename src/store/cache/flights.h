@@ -1,4 +1,4 @@
-// One computation per key at a time, for get_or_compute.
+// Single-flight for get_or_compute: at most one computation per key at a time.
 #pragma once
 
 #include <condition_variable>

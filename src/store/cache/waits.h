@@ -1,5 +1,5 @@
-// Which thread waits for which computation, over all caches of the process. Threads that would wait for each other in a circle are told
-// so before they wait.
+// Records which thread waits for which computation, over all caches of the process, and detects
+// cycles before a thread waits.
 #pragma once
 
 #include <mutex>

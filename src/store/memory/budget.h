@@ -1,4 +1,4 @@
-// The byte budget: what everything together may take, hard. Charge first, allocate then.
+// The byte budget of everything in the tier, a hard limit. Charge first, then allocate.
 #pragma once
 
 #include <atomic>

@@ -1,4 +1,4 @@
-// One stored value and what the tier knows of it, in 120 bytes: every stored value pays for them.
+// A stored entry: its value and what the tier keeps of it, in 120 bytes.
 #pragma once
 
 #include <algorithm>

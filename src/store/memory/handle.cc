@@ -1,4 +1,4 @@
-// Handle and Reservation: what callers hold.
+// Implements Handle and Reservation.
 #include <utility>
 
 #include "store/memory/memory_tier.h"

@@ -1,4 +1,4 @@
-// How much memory a value takes, and where it lies.
+// The memory layout and size of an entry.
 #pragma once
 
 #include <malloc.h>

@@ -1,4 +1,4 @@
-// Memory that nobody may touch just now: AddressSanitizer reports who does. Without it these do nothing.
+// Marks memory as inaccessible for AddressSanitizer; without it these functions do nothing.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
-// A mutex for sections of some ten nanoseconds: who finds it taken looks again for a moment before it sleeps, which costs microseconds.
+// A mutex for critical sections of about ten nanoseconds: spins briefly before it sleeps, which
+// costs microseconds.
 #pragma once
 
 #include <mutex>

@@ -1,4 +1,4 @@
-// Which thread calls: for those who give each a place of its own.
+// Small numbers for threads, to give each a slot of its own.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,6 @@
-// Our own, for blocks of prefixes: what is least likely to come back for its place goes first, as learned. A History of what was used lately
-// says what that order would have found and what plain LRU would have, and the better one is followed.
+// Our own policy for prefix blocks: evicts the block least likely to be reused for its space, as
+// learned. A history of recent uses tells what that order and plain LRU would have hit; the better
+// one is followed.
 #include <algorithm>
 #include <bit>
 #include <cmath>

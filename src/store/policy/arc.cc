@@ -1,5 +1,5 @@
-// ARC (Megiddo and Modha, FAST 2003): one list of what was used once, one of what was used again, and the share of the first moves with
-// what is asked for soon after it went from either.
+// ARC (Megiddo and Modha, FAST 2003): a list of entries used once, a list of entries used again;
+// hits in their ghost lists move the share of the first.
 #include <algorithm>
 #include <cmath>
 

@@ -1,4 +1,4 @@
-// Second chance: first in, first out, but what was used since it came to the end begins anew.
+// CLOCK (second chance): FIFO order, but an entry used since it was last passed gets another round.
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 

@@ -1,4 +1,4 @@
-// First in, first out: use does not matter.
+// FIFO: evicts the oldest entry; use does not matter.
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 

@@ -1,4 +1,4 @@
-// How often a key was used lately, about: a count-min sketch that is halved every so often.
+// Approximate recent use counts: a count-min sketch that is halved periodically.
 #pragma once
 
 #include <algorithm>

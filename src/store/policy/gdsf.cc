@@ -1,5 +1,5 @@
-// Greedy dual size frequency (Cherkasova, 1998): a value is worth its uses times the seconds it saves for each of its bytes, on top of what
-// the last one that went was worth, so that old favourites age.
+// GDSF, greedy dual size frequency (Cherkasova, 1998): the value of an entry is uses x cost / size,
+// plus the value of the last evicted entry, so that old entries age.
 #include <algorithm>
 
 #include "store/policy/node_heap.h"

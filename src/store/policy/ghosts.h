@@ -1,4 +1,4 @@
-// What a policy remembers of nodes it gave up: hashes and charges, oldest forgotten first.
+// Ghost entries: hashes and charges of evicted nodes, oldest dropped first.
 #pragma once
 
 #include <array>

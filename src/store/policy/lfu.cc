@@ -1,4 +1,4 @@
-// Least frequently used; of equals the one that has been so for longest.
+// LFU: evicts the least frequently used entry; ties go to the one that has been so for longest.
 #include "store/policy/node_heap.h"
 #include "store/policy/policies.h"
 

@@ -1,4 +1,5 @@
-// Least recently used. Chains of prefix blocks are touched from the last to the first, which makes it leaf-first too.
+// LRU: evicts the least recently used entry. Chains are touched from the last block to the first,
+// which makes it leaf-first.
 #include <algorithm>
 #include <array>
 

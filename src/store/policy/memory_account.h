@@ -1,4 +1,4 @@
-// Memory that policies take for what grows with the cache. Charged before it is allocated.
+// Accounts for the memory of policies that grows with the cache: charged before it is allocated.
 #pragma once
 
 #include <cstddef>

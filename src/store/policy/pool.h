@@ -1,4 +1,4 @@
-// Objects that stay where they are, and are used again when they are given back.
+// A pool of objects with stable addresses; released objects are reused.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,5 @@
-// Hints before the policy: what has a priority of its own, and what is to be kept for some time, stands apart from the order of all else.
+// Applies hints before the policy: entries with a priority or a soft pin are kept apart from the
+// policy's order.
 #pragma once
 
 #include <chrono>

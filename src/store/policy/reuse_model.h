@@ -1,4 +1,4 @@
-// When blocks of a class are used again, learned from those that were and those that were not; and what keeping one is worth at its age.
+// Learns when blocks of a class are reused, and the value of keeping a block at its age.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// S3-FIFO (Yang et al., SOSP 2023): new values pass a small queue; what is used twice there, or comes back soon after, enters the main one,
-// where each use gives another round.
+// S3-FIFO (Yang et al., SOSP 2023): new entries pass a small queue; entries used twice there, or
+// reused soon after, enter the main queue, where each use gives another round.
 #include <algorithm>
 
 #include "store/policy/ghosts.h"

@@ -1,5 +1,6 @@
-// What several policies would keep of the same uses: caches without values, over a sample of the keys (Waldspurger et al., FAST 2015). The
-// sample is all keys while few values fit, and half of them again whenever more than kMaxNodes would be held, so its memory is bounded.
+// Simulates several policies on the same uses: caches without values, over a sample of the keys
+// (Waldspurger et al., FAST 2015). The sample is all keys while few values fit, and is halved
+// whenever more than kMaxNodes would be held, so its memory is bounded.
 #pragma once
 
 #include <cstddef>

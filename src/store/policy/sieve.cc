@@ -1,4 +1,5 @@
-// SIEVE (Zhang et al., NSDI 2024): a hand goes from the oldest to the newest, sparing what was used, and takes what was not.
+// SIEVE (Zhang et al., NSDI 2024): a hand moves from the oldest to the newest entry, skips visited
+// entries, and evicts the first unvisited one.
 #include "store/policy/node_list.h"
 #include "store/policy/policies.h"
 

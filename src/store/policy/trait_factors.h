@@ -1,5 +1,5 @@
-// How much more often than all others values of a class are used again, as a product of what each of their traits says: so that a class of
-// which little has been seen is judged by others that share its traits.
+// Estimates how often values of a class are reused, relative to all others, as a product over its
+// traits, so that a class with few observations is judged by classes that share its traits.
 #pragma once
 
 #include <array>

@@ -1,5 +1,5 @@
-// What is known of the values that were used lately, there or not: the last use of each, which of them plain LRU would have, and which the
-// learned order would have. From it the ReuseModel learns.
+// The history of recently used values, cached or not: the last use of each, and which of them plain
+// LRU and the learned order would hold. The ReuseModel learns from it.
 #pragma once
 
 #include <cstdint>

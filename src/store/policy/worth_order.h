@@ -1,4 +1,5 @@
-// Orders values by what keeping them is worth, as a ReuseModel has learned it. The same for the real values and for those of a shadow.
+// Orders values by the value of keeping them, as learned by a ReuseModel; used for the real values
+// and for those of a shadow.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
-// W-TinyLFU (Einziger, Friedman, Manes, 2017): new values pass a small window; what leaves it enters the main space, a segmented LRU, only
-// if it was used more often lately than what would have to go for it.
+// W-TinyLFU (Einziger, Friedman, Manes, 2017): new entries pass a small window; an entry that
+// leaves it is admitted to the main space, a segmented LRU, only if it was used more often recently
+// than the eviction candidate.
 #include <algorithm>
 #include <array>
 

@@ -1,4 +1,4 @@
-// A prompt's tokens cut into blocks, each block keyed by everything before it.
+// Splits a prompt's tokens into blocks; each block's key covers everything before it.
 #pragma once
 
 #include <cstddef>

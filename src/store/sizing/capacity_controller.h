@@ -1,4 +1,4 @@
-// Who sets the cache's size while it runs: to a number that somebody gave, or, automatically, to what the machine can spare.
+// Sets the cache's capacity at run time: a given size, or automatically from available memory.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// How large a cache may be that follows the machine. Arithmetic only: readings in, a size out.
+// Computes the capacity of a cache that follows available memory. Pure arithmetic on readings.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What the machine, or the container that this process is in, says of its memory.
+// Reads the memory of the machine, or of the container of this process.
 #pragma once
 
 #include <cstdint>

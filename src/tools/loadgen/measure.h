@@ -1,4 +1,4 @@
-// What was measured, and what is said about it.
+// The measurements of a run and their summary.
 #pragma once
 
 #include <chrono>

@@ -1,4 +1,4 @@
-// An OpenAI server's reply, read into a Sample.
+// Reads the reply of an OpenAI-compatible server into a Sample.
 #pragma once
 
 #include <chrono>

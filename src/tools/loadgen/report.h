@@ -1,4 +1,4 @@
-// What a run found, for people and for programs.
+// Prints the result of a run as a table or JSON.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// Sends a workload and measures.
+// Sends a workload and measures it.
 #pragma once
 
 #include <chrono>

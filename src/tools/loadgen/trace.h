@@ -1,5 +1,6 @@
-// Recorded traces in Mooncake's format, gzipped or plain: a JSON object a line with `timestamp` (ms), `input_length`, `output_length`
-// (tokens) and `hash_ids`, one for each block of the prompt; equal ids are equal blocks.
+// Reads traces in Mooncake's format, optionally gzipped: one JSON object per line with `timestamp`
+// (ms), `input_length`, `output_length` (tokens) and `hash_ids`, one per block of the prompt; equal
+// ids are equal blocks.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// What is sent: requests in phases, made from a few numbers, or from a recorded trace.
+// Workloads: requests in phases, generated from parameters or read from a trace.
 #pragma once
 
 #include <chrono>

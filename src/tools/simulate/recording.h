@@ -1,5 +1,5 @@
-// A trace, read once and kept in a form that every simulation reads fast: dense numbers instead of keys, in temporary files that are
-// mapped, so that memory grows with the distinct keys only.
+// A trace in a form that simulations read fast: dense numbers instead of keys, in memory-mapped
+// temporary files, so that memory grows only with the distinct keys.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// A cache of one size and policy, without its bytes: what it would have had of a recording's requests.
+// Simulates a cache of one size and policy, without values, on a recording.
 #pragma once
 
 #include <cstdint>

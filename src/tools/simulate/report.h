@@ -1,4 +1,4 @@
-// What simulations found, for people, programs and the eye.
+// Writes the results of simulations as a table, JSON, CSV or plot.
 #pragma once
 
 #include <optional>

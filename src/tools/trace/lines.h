@@ -1,4 +1,4 @@
-// The lines of a text file that may be gzipped.
+// Reads the lines of a text file that may be gzipped.
 #pragma once
 
 #include <zlib.h>

@@ -1,5 +1,6 @@
-// A request of a trace in Mooncake's format: a JSON object a line with `timestamp` (ms), `input_length`, `output_length` (tokens) and
-// `hash_ids`, one for each block of the prompt; equal ids are equal blocks, with all that came before them.
+// A request of a trace in Mooncake's format: one JSON object per line with `timestamp` (ms),
+// `input_length`, `output_length` (tokens) and `hash_ids`, one per block of the prompt; equal ids
+// are equal blocks with equal prefixes.
 #pragma once
 
 #include <cstdint>

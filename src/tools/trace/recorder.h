@@ -1,4 +1,4 @@
-// A server's own trace, in Mooncake's format: what was asked in digests and lengths, never text.
+// Records a server's requests in Mooncake's format: digests and lengths, never text.
 #pragma once
 
 #include <array>
