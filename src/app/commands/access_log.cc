@@ -14,8 +14,8 @@ namespace {
 
 constexpr std::size_t kMaxTarget = 200;
 
-// A client says what the target is: nothing in it may look like the end of a line, move a terminal's cursor, or be
-// bytes that are no text, which a JSON line cannot hold.
+// A client says what the target is: nothing in it may look like the end of a line, move a
+// terminal's cursor, or be bytes that are no text, which a JSON line cannot hold.
 std::string printable(std::string_view text) {
   std::string out(text.substr(0, kMaxTarget));
   std::replace_if(out.begin(), out.end(), [](unsigned char c) { return c <= ' ' || c >= 0x7f; }, '?');

@@ -9,12 +9,14 @@
 
 namespace tensorcache::commands {
 
-// `POST /v1/chat/completions 200 tenant=acme prompt=916 cached=896 output=24 ttft=0.290s total=0.310s answer=computed id=req_...`
+// `POST /v1/chat/completions 200 tenant=acme prompt=916 cached=896 output=24 ttft=0.290s
+// total=0.310s answer=computed id=req_...`
 [[nodiscard]] std::string access_text(const server::RequestRecord& record);
 // The same as a JSON object.
 [[nodiscard]] std::string access_json(const server::RequestRecord& record);
 
-// For ServerOptions::on_request: at info, or at debug for what a monitor asks every few seconds. After start_logging().
+// For ServerOptions::on_request: at info, or at debug for what a monitor asks every few seconds.
+// After start_logging().
 [[nodiscard]] std::function<void(const server::RequestRecord&)> make_access_log(const std::string& format);
 
 }   // namespace tensorcache::commands

@@ -6,7 +6,8 @@
 
 namespace tensorcache::commands {
 
-// Each returns the exit code. Throw UsageError for wrong options, std::runtime_error for a directory that cannot be read.
+// Each returns the exit code. Throw UsageError for wrong options, std::runtime_error for a
+// directory that cannot be read.
 int inspect_command(const std::vector<std::string>& arguments);
 int verify_command(const std::vector<std::string>& arguments);   // a failure if anything is damaged
 int purge_command(const std::vector<std::string>& arguments);

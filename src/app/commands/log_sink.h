@@ -19,7 +19,8 @@ namespace tensorcache::commands {
 
 inline constexpr const char* kRequestLogger = "request";
 
-// Threads: all members from any thread. Where nobody reads, at most a MiB is kept; lines beyond it are dropped, and a line says how many.
+// Threads: all members from any thread. Where nobody reads, at most a MiB is kept; lines beyond it
+// are dropped, and a line says how many.
 class LogSink final : public spdlog::sinks::sink {
  public:
   explicit LogSink(int file);

@@ -10,7 +10,8 @@ namespace tensorcache::commands {
 
 [[nodiscard]] const std::vector<std::string>& log_levels();   // "trace" ... "off"
 
-// Makes spdlog's default logger one that writes to standard error. `level` is one of log_levels(), `format` "text" or "json".
+// Makes spdlog's default logger one that writes to standard error. `level` is one of log_levels(),
+// `format` "text" or "json".
 void start_logging(const std::string& level, const std::string& format);
 
 // How a message begins that is a JSON object: with "json" its members become the line's.
@@ -19,8 +20,8 @@ inline constexpr std::string_view kJsonMembers = "\x01";
 // Of the logger that start_logging() made.
 void set_log_level(const std::string& level);
 
-// A long task's progress on standard error: one moving line on a terminal, elsewhere a log line for each
-// tenth, one a second at most. Not thread safe.
+// A long task's progress on standard error: one moving line on a terminal, elsewhere a log line for
+// each tenth, one a second at most. Not thread safe.
 class Progress {
  public:
   explicit Progress(std::string what);

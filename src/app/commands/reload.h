@@ -29,9 +29,10 @@ class Reloader {
   Reloader(const ServeConfig& running, std::vector<std::string> arguments, options::Surroundings surroundings, Cache& cache,
            sizing::CapacityController& memory, TakeKeys take_keys);
 
-  // Reads all layers anew, by the same arguments, with the key file, and applies what is different from the last reading: API keys, the
-  // memory, the disk's size and the log level. What was set by PUT /cache/config stays where the layers say what they said before. A file
-  // that is missing or wrong changes nothing. Does not throw.
+  // Reads all layers anew, by the same arguments, with the key file, and applies what is different
+  // from the last reading: API keys, the memory, the disk's size and the log level. What was set by
+  // PUT /cache/config stays where the layers say what they said before. A file that is missing or
+  // wrong changes nothing. Does not throw.
   [[nodiscard]] Reloaded reload();
 
  private:

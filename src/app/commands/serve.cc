@@ -81,7 +81,8 @@ bool has_terminal() {
 class Hangup {
  public:
   Hangup(Reloader& reloader, bool ignored) : reloader_(reloader), ignored_(ignored) {}
-  // Whether to stop: its terminal was closed, and it was not told to go on then. Otherwise the configuration is read again.
+  // Whether to stop: its terminal was closed, and it was not told to go on then. Otherwise the
+  // configuration is read again.
   [[nodiscard]] bool ends() {
     if (had_terminal_ && !has_terminal()) {
       had_terminal_ = false;
@@ -194,7 +195,8 @@ void stop(const ServeConfig& config, const sigset_t& signals, server::Server& se
     spdlog::default_logger()->flush();
     std::_Exit(kExitOk);
   }).detach();
-  // At the deadline the engine fails what still runs, and the server has a moment more to tell the clients.
+  // At the deadline the engine fails what still runs, and the server has a moment more to tell the
+  // clients.
   std::thread cutting_off([&] { engine.stop(std::chrono::steady_clock::now() + config.server.drain_timeout); });
   server.stop();
   cutting_off.join();

@@ -6,7 +6,8 @@
 
 namespace tensorcache::commands {
 
-// Runs until SIGINT or SIGTERM. Returns the exit code; throws UsageError for wrong options and std::runtime_error where it cannot start.
+// Runs until SIGINT or SIGTERM. Returns the exit code; throws UsageError for wrong options and
+// std::runtime_error where it cannot start.
 int serve_command(const std::vector<std::string>& arguments);
 
 // What `tensorcache serve --help` prints.

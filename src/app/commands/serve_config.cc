@@ -184,7 +184,8 @@ void ServeConfig::read_chat_template() {
   }
 }
 
-// A shell expands ~ only where a word begins with it, and no shell reads the file or the environment.
+// A shell expands ~ only where a word begins with it, and no shell reads the file or the
+// environment.
 void ServeConfig::expand_home(const options::Surroundings& surroundings) {
   const std::optional<std::string> home = surroundings.variable("HOME");
   const auto expand = [&](std::string& path) {

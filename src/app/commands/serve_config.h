@@ -30,14 +30,16 @@ struct ServeConfig {
   options::OptionSet options;
   std::vector<std::string> warnings;   // to be logged once logging has begun
 
-  // Reads all layers. `arguments` are those of the command line, with llama-server's spellings, and with the model's file as a bare word or not.
-  // Throws UsageError.
+  // Reads all layers. `arguments` are those of the command line, with llama-server's spellings, and
+  // with the model's file as a bare word or not. Throws UsageError.
   void read(const std::vector<std::string>& arguments, const options::Surroundings& surroundings);
   // Every option with where its value came from, and what that comes to here.
   [[nodiscard]] std::string config_text(const options::Surroundings& surroundings);
-  // After the layers were read: reads the files the options name, and checks what several options say together. Throws UsageError.
+  // After the layers were read: reads the files the options name, and checks what several options
+  // say together. Throws UsageError.
   void finish(const options::Surroundings& surroundings);
-  // The last before the start: the model must be there before anything is made on disk. Throws UsageError, and std::runtime_error.
+  // The last before the start: the model must be there before anything is made on disk. Throws
+  // UsageError, and std::runtime_error.
   void prepare();
 
  private:
@@ -66,7 +68,8 @@ struct ServeConfig {
 // Of the cache, its index included.
 inline constexpr std::uint64_t kMinMemory = std::uint64_t{1} << 20;
 
-// The smaller of 8GiB and half of the memory that is available now (to this container, if it has a limit).
+// The smaller of 8GiB and half of the memory that is available now (to this container, if it has a
+// limit).
 [[nodiscard]] std::uint64_t default_cache_bytes();
 
 }   // namespace tensorcache::commands

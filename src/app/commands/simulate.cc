@@ -116,7 +116,8 @@ std::uint64_t size_of(const std::string& text, std::uint64_t block_bytes, const 
   return size;
 }
 
-// Of a short recording some of the usual shares come to nothing, or to the same: those are left out. One that was asked for is an error.
+// Of a short recording some of the usual shares come to nothing, or to the same: those are left
+// out. One that was asked for is an error.
 void add_findings(const SimulateConfig& config, const Recording& recording, Report* report) {
   const bool asked = config.options.find("size")->origin != "default";
   std::vector<std::uint64_t> done;

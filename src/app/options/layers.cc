@@ -36,8 +36,8 @@ void append(std::vector<std::string>& arguments, const OptionSet::Item& item, co
   }
 }
 
-// parse() names options as on the command line; in a file or the environment they are written without the dashes, and in a file the
-// reader knows the line.
+// parse() names options as on the command line; in a file or the environment they are written
+// without the dashes, and in a file the reader knows the line.
 std::string without_dashes(const std::string& message) { return message.starts_with("--") ? message.substr(2) : message; }
 
 void read_environment(OptionSet& options, const Surroundings& surroundings) {

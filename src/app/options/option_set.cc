@@ -249,7 +249,8 @@ std::vector<std::string> OptionSet::option_names() const {
   return names;
 }
 
-// Two-letter short names become long ones, "--name=" becomes "--name" "", and an option in the place of a value is refused.
+// Two-letter short names become long ones, "--name=" becomes "--name" "", and an option in the
+// place of a value is refused.
 std::vector<std::string> OptionSet::normalised(const std::vector<std::string>& arguments) const {
   std::vector<std::string> out;
   for (std::size_t i = 0; i < arguments.size(); ++i) {

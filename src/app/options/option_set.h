@@ -19,7 +19,8 @@ class Option;
 
 namespace tensorcache::options {
 
-// What the user wrote is wrong: exit code 2. The message begins with the option's name and needs nothing more.
+// What the user wrote is wrong: exit code 2. The message begins with the option's name and needs
+// nothing more.
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -52,8 +53,9 @@ class OptionSet {
   // Options added from here on stand under this title.
   void group(std::string title) { group_ = std::move(title); }
 
-  // `names` is "-c,--ctx-size": any number of short names, one long name. The target's present value is the default, and the target
-  // must outlive this. The Item is returned for what is special about it, valid for as long as this is.
+  // `names` is "-c,--ctx-size": any number of short names, one long name. The target's present
+  // value is the default, and the target must outlive this. The Item is returned for what is
+  // special about it, valid for as long as this is.
   Item& add_text(std::string_view names, std::string meta, std::string& target, std::string help);
   Item& add_int(std::string_view names, std::string meta, int& target, std::string help, int low = 0, int high = std::numeric_limits<int>::max());
   Item& add_real(std::string_view names, std::string meta, double& target, std::string help, double low, double high);
@@ -64,8 +66,8 @@ class OptionSet {
   Item& add_switch(std::string_view names, bool& target, std::string help);   // --name on|off
   Item& add_list(std::string_view names, std::string meta, std::vector<std::string>& target, std::string help);
 
-  // Parses one layer of arguments over what earlier layers left; a list replaces the earlier layer's. `origin` names the layer in
-  // print_config. Throws UsageError: "--ctx-size: ...".
+  // Parses one layer of arguments over what earlier layers left; a list replaces the earlier
+  // layer's. `origin` names the layer in print_config. Throws UsageError: "--ctx-size: ...".
   void parse(const std::vector<std::string>& arguments, const std::string& origin);
 
   [[nodiscard]] const Item* find(std::string_view name) const;   // by long name, without dashes
@@ -75,8 +77,8 @@ class OptionSet {
     const Item* item = named(argument);
     return item != nullptr && item->shape != Shape::kFlag;
   }
-  // Takes the one argument out that is neither an option nor an option's value, wherever it stands; empty if there is none. Throws UsageError
-  // for a second one, which calls it a `what`.
+  // Takes the one argument out that is neither an option nor an option's value, wherever it stands;
+  // empty if there is none. Throws UsageError for a second one, which calls it a `what`.
   [[nodiscard]] std::string take_argument(std::vector<std::string>& arguments, std::string_view what) const;
   [[nodiscard]] const std::vector<std::unique_ptr<Item>>& items() const { return items_; }
   [[nodiscard]] const std::string& command() const { return command_; }

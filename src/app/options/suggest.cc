@@ -28,7 +28,8 @@ std::string suggest(std::string_view typed, const std::vector<std::string>& cand
   if (letters < 2 || typed.size() > kLongestWord) return best;
   std::size_t best_distance = std::max<std::size_t>(1, letters / 3) + 1;
   for (const std::string& candidate : candidates) {
-    // A word cut short ("--threads-b", "--mem") is nearest of all, however many letters are missing.
+    // A word cut short ("--threads-b", "--mem") is nearest of all, however many letters are
+    // missing.
     const bool cut_short = candidate.size() > typed.size() && candidate.starts_with(typed);
     const std::size_t distance = cut_short ? 0 : edit_distance(typed, candidate);
     if (distance < best_distance) {

@@ -7,8 +7,8 @@
 
 namespace tensorcache::options {
 
-// The candidate that `typed` was probably meant to be (smallest edit distance; a swap of neighbours is one edit), or "" if none is
-// near enough.
+// The candidate that `typed` was probably meant to be (smallest edit distance; a swap of neighbours
+// is one edit), or "" if none is near enough.
 [[nodiscard]] std::string suggest(std::string_view typed, const std::vector<std::string>& candidates);
 
 // `suggest` as the end of an error message: "; did you mean --parallel?", or "".

@@ -33,8 +33,9 @@ TEST(Key, HexGoesThereAndBack) {
   EXPECT_FALSE(Key::from_hex(std::string(64, ' ')));
 }
 
-// The format of keys is stored with values: it may not change unnoticed. These digests were made by another implementation
-// (Python: tag byte, u64 name length, name, u64 value length, value; little endian).
+// The format of keys is stored with values: it may not change unnoticed. These digests were made by
+// another implementation (Python: tag byte, u64 name length, name, u64 value length, value; little
+// endian).
 TEST(KeyBuilder, FormatIsFixed) {
   EXPECT_EQ(build([](KeyBuilder&) {}, "answer/1").hex(), "382a7f628dad4c3c528f4da670e0b5566dca8f2b1e70bddaa653638f509d23fb");
   const std::vector<std::int32_t> tokens = {1, -2, 65536};

@@ -67,7 +67,8 @@ std::string_view take_letters(std::string_view& text) {
   return letters;
 }
 
-// number * factor; nothing if `number` is none, or the product is no whole number of 63 bits. Whole numbers are exact.
+// number * factor; nothing if `number` is none, or the product is no whole number of 63 bits. Whole
+// numbers are exact.
 std::optional<std::uint64_t> scaled(std::string_view number, std::uint64_t factor) {
   constexpr std::uint64_t kMax = std::uint64_t{1} << 63;
   std::uint64_t whole = 0;

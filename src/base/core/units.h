@@ -19,11 +19,13 @@ struct Parsed {
   [[nodiscard]] const Value& operator*() const { return *value; }
 };
 
-// Bytes: a number, a fraction where a unit follows, and a unit in any case. KiB, MiB, GiB and TiB (or Ki, Mi, ...) are powers of
-// 1024; kB, MB, GB and TB powers of 1000; B or nothing is bytes. A lone K, M, G or T is refused, because people mean both by it.
+// Bytes: a number, a fraction where a unit follows, and a unit in any case. KiB, MiB, GiB and TiB
+// (or Ki, Mi, ...) are powers of 1024; kB, MB, GB and TB powers of 1000; B or nothing is bytes. A
+// lone K, M, G or T is refused, because people mean both by it.
 [[nodiscard]] Parsed<std::uint64_t> parse_size(std::string_view text);
 
-// Time: numbers with d, h, m, s or ms, largest unit first ("1h30m", "250ms", "1.5s"); a number alone is seconds.
+// Time: numbers with d, h, m, s or ms, largest unit first ("1h30m", "250ms", "1.5s"); a number
+// alone is seconds.
 [[nodiscard]] Parsed<std::chrono::milliseconds> parse_duration(std::string_view text);
 
 // Short, for reading: three significant digits, binary units ("1.5GiB", "22.5KiB", "0B").

@@ -1,6 +1,7 @@
 // Files as the disk tier needs them: an interface, so that tests can put faults in between.
 //
-// Errors are errno values, 0 is success. Nothing throws but std::bad_alloc. Threads: one File may be read and written by several at once.
+// Errors are errno values, 0 is success. Nothing throws but std::bad_alloc. Threads: one File may
+// be read and written by several at once.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +27,8 @@ class File {
   // At `offset`, into or from the parts in their order.
   [[nodiscard]] virtual Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) = 0;
   [[nodiscard]] virtual Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) = 0;
-  // What was written before survives a power cut from here on. After an error nothing is known of it, and asking again tells nothing.
+  // What was written before survives a power cut from here on. After an error nothing is known of
+  // it, and asking again tells nothing.
   [[nodiscard]] virtual int sync() = 0;
   [[nodiscard]] virtual int truncate(std::uint64_t bytes) = 0;
   [[nodiscard]] virtual int size(std::uint64_t* bytes) = 0;
@@ -45,7 +47,8 @@ enum class Open : std::uint8_t {
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
-  // Null with *error set. Never follows a symbolic link at the end of `path`. New files belong to their owner alone (0600).
+  // Null with *error set. Never follows a symbolic link at the end of `path`. New files belong to
+  // their owner alone (0600).
   [[nodiscard]] virtual std::unique_ptr<File> open(const std::string& path, Open mode, int* error) = 0;
   // Held until the result goes, by any process: EWOULDBLOCK if another has it.
   [[nodiscard]] virtual std::unique_ptr<File> lock(const std::string& path, int* error) = 0;
@@ -58,7 +61,8 @@ class FileSystem {
   [[nodiscard]] virtual int sync_directory(const std::string& directory) = 0;
   [[nodiscard]] virtual bool exists(const std::string& path) = 0;
   [[nodiscard]] virtual int size_of(const std::string& path, std::uint64_t* bytes) = 0;
-  // How many files one cache may hold open: half of what the process may open, after that limit was raised as far as is needed and allowed.
+  // How many files one cache may hold open: half of what the process may open, after that limit was
+  // raised as far as is needed and allowed.
   [[nodiscard]] virtual std::size_t most_open_files() = 0;
 };
 

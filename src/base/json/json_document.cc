@@ -13,7 +13,8 @@ namespace {
 using boost::json::error_code;
 using boost::json::string_view;
 
-// Builds the document as Boost's own handler does, and counts members, to find out whether some were dropped as duplicates.
+// Builds the document as Boost's own handler does, and counts members, to find out whether some
+// were dropped as duplicates.
 struct Handler {
   static constexpr std::size_t max_object_size = boost::json::object::max_size(), max_array_size = boost::json::array::max_size(),
                                max_key_size = boost::json::string::max_size(), max_string_size = boost::json::string::max_size();

@@ -10,8 +10,9 @@
 
 namespace tensorcache::json {
 
-// One JSON document in valid UTF-8, at most 32 levels deep, no object of it with the same key twice (Boost.JSON would silently keep the
-// last). Otherwise nothing, and `error` says what and at which byte. The value lives in `storage`.
+// One JSON document in valid UTF-8, at most 32 levels deep, no object of it with the same key twice
+// (Boost.JSON would silently keep the last). Otherwise nothing, and `error` says what and at which
+// byte. The value lives in `storage`.
 [[nodiscard]] std::optional<boost::json::value> parse_json(std::string_view text, const boost::json::storage_ptr& storage, std::string& error);
 
 }   // namespace tensorcache::json

@@ -15,10 +15,12 @@ void append_json_escaped(std::string& out, std::string_view text);
 void append_json_number(std::string& out, std::int64_t value);
 void append_json_number(std::string& out, std::uint64_t value);
 inline void append_json_number(std::string& out, std::int32_t value) { append_json_number(out, std::int64_t{value}); }
-// Shortest text that reads back as the same float. JSON has no infinity: -inf becomes -9999.0, as OpenAI writes it.
+// Shortest text that reads back as the same float. JSON has no infinity: -inf becomes -9999.0, as
+// OpenAI writes it.
 void append_json_number(std::string& out, float value);
 
-// The bytes of the UTF-8 character that `text` begins with, or 0 if it does not begin with a whole one.
+// The bytes of the UTF-8 character that `text` begins with, or 0 if it does not begin with a whole
+// one.
 [[nodiscard]] std::size_t utf8_character_bytes(std::string_view text);
 [[nodiscard]] bool is_utf8(std::string_view text);
 

@@ -81,7 +81,8 @@ Pointer& need(Pointer* pointer, const char* name) {
   return *pointer;
 }
 
-// A struct of the caller's, which may be older and shorter than ours: what it does not have is as in `defaults`.
+// A struct of the caller's, which may be older and shorter than ours: what it does not have is as
+// in `defaults`.
 template <class Struct>
 Struct grown(const Struct* given, Struct defaults, const char* name) {
   if (given == nullptr) return defaults;

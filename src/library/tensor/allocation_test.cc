@@ -1,5 +1,5 @@
-// What a TensorCache does when memory runs out: each allocation fails once, the caller gets std::bad_alloc, nobody waits for ever, and the
-// cache goes on.
+// What a TensorCache does when memory runs out: each allocation fails once, the caller gets
+// std::bad_alloc, nobody waits for ever, and the cache goes on.
 #include <gtest/gtest.h>
 
 #include "testing/core/failing_allocations.h"
@@ -13,8 +13,8 @@ namespace {
 using testing::text_of;
 using namespace std::chrono_literals;
 
-// Runs `operation` in a fresh cache, each time with one allocation more, until it needs no more than it has. Whether it failed half-way or
-// not, the keys it used are as usable as before.
+// Runs `operation` in a fresh cache, each time with one allocation more, until it needs no more
+// than it has. Whether it failed half-way or not, the keys it used are as usable as before.
 template <class Operation>
 void fail_each_allocation(const Operation& operation) {
   int failures = 0;

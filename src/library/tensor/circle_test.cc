@@ -74,7 +74,8 @@ TEST(Circle, ItIsSeenOverSeveralCaches) {
   EXPECT_GE(alone, 1);
 }
 
-// The key is removed while the first leader computes, and that one fails: what the next one computes began after the removal.
+// The key is removed while the first leader computes, and that one fails: what the next one
+// computes began after the removal.
 TEST(Circle, WhatIsComputedAfterARemovalIsStored) {
   TensorCache cache({});
   std::latch leads(1);

@@ -53,7 +53,8 @@ std::variant<Computations::Result, Computations::Lead> Computations::join(const 
     }
     if (flight->landed) return flight->result;
     if (!flight->forgotten) return lead_locked(key, flight);
-    // The key was removed while the leader that failed computed it. What is computed from here on may be stored: in a flight of its own.
+    // The key was removed while the leader that failed computed it. What is computed from here on
+    // may be stored: in a flight of its own.
     flight->changed.notify_one();
   }
 }

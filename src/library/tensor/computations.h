@@ -20,7 +20,8 @@ class Computations {
 
  public:
   using Result = std::shared_ptr<const StoredValue>;
-  // The right and the duty to compute a key. Its end without land() hands over to somebody who waits.
+  // The right and the duty to compute a key. Its end without land() hands over to somebody who
+  // waits.
   class Lead {
    public:
     Lead(Lead&&) noexcept = default;   // within its thread
@@ -39,8 +40,9 @@ class Computations {
     std::shared_ptr<Flight> flight_;   // null: moved from, or landed
   };
 
-  // Waits for the thread that computes the key. Its result, or the lead: no thread does, that one failed, or it waits itself for the calling
-  // thread; in this last case both compute it. Throws std::logic_error if that is the calling thread.
+  // Waits for the thread that computes the key. Its result, or the lead: no thread does, that one
+  // failed, or it waits itself for the calling thread; in this last case both compute it. Throws
+  // std::logic_error if that is the calling thread.
   [[nodiscard]] std::variant<Result, Lead> join(const Key& key);
   // Without waiting: nothing if somebody computes it.
   [[nodiscard]] std::optional<Lead> lead(const Key& key);

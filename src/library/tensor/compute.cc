@@ -8,7 +8,8 @@
 namespace tensorcache {
 namespace {
 
-// A value outside the store, for those who must get it although it is not, or no longer, stored. It has no version.
+// A value outside the store, for those who must get it although it is not, or no longer, stored. It
+// has no version.
 std::shared_ptr<const tensor::StoredValue> detached(const tensor::Encoder& encoder) {
   auto* memory = static_cast<std::byte*>(::operator new(encoder.bytes(), std::align_val_t{64}));
   const std::shared_ptr<const std::byte[]> own(
@@ -22,7 +23,8 @@ std::shared_ptr<const tensor::StoredValue> detached(const tensor::Encoder& encod
 
 }   // namespace
 
-// The result of whoever computes the key, or the lead. A result is not for those who asked after one of its tags was invalidated.
+// The result of whoever computes the key, or the lead. A result is not for those who asked after
+// one of its tags was invalidated.
 std::variant<TensorCache::Impl::ValuePtr, TensorCache::Impl::Lead> TensorCache::Impl::join(const Key& key) {
   for (;;) {
     auto joined = computations.join(key);

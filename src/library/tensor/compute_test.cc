@@ -311,7 +311,8 @@ TEST(Compute, WhatIsThereTwiceInABatchIsComputedOnce) {
   EXPECT_EQ(batch.get(), 0);
 }
 
-// Batches that overlap in opposite orders: none waits for another for ever, and no key is computed twice.
+// Batches that overlap in opposite orders: none waits for another for ever, and no key is computed
+// twice.
 TEST(Compute, OverlappingBatchesDoNotLock) {
   TensorCache cache({});
   std::atomic<int> computed{0}, right{0};

@@ -1,4 +1,5 @@
-// Values of a TensorCache that are on disk only: written to, removed and asked for as if they were in memory; and what a close promises.
+// Values of a TensorCache that are on disk only: written to, removed and asked for as if they were
+// in memory; and what a close promises.
 #include <gtest/gtest.h>
 
 #include <thread>
@@ -29,7 +30,8 @@ class DiskOnly : public ::testing::Test {
   std::unique_ptr<TensorCache> cache_;
 };
 
-// The counter of docs/cpp.md, pushed out of memory after each step, while another thread writes other keys.
+// The counter of docs/cpp.md, pushed out of memory after each step, while another thread writes
+// other keys.
 TEST_F(DiskOnly, ACounterLosesNoStep) {
   start(1 << 20);
   ASSERT_TRUE(add("counter", "0"));

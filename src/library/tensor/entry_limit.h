@@ -13,15 +13,16 @@
 
 namespace tensorcache::tensor {
 
-// Threads: all members from any thread. Whoever may have made it too many takes what has to go. O(1) while there is no limit.
+// Threads: all members from any thread. Whoever may have made it too many takes what has to go.
+// O(1) while there is no limit.
 class EntryLimit {
  public:
   explicit EntryLimit(std::uint64_t capacity) : capacity_(capacity) {}
 
   [[nodiscard]] bool is_set() const { return capacity_.load(std::memory_order_relaxed) != 0; }
 
-  // A use; of a key that was not known too, as after a restart. Skipped if another thread is in here: order is worth less than waiting.
-  // True: there are too many now.
+  // A use; of a key that was not known too, as after a restart. Skipped if another thread is in
+  // here: order is worth less than waiting. True: there are too many now.
   [[nodiscard]] bool touch(const Key& key) {
     if (!is_set()) return false;
     const std::unique_lock lock(mutex_, std::try_to_lock);

@@ -21,7 +21,8 @@ class KeyEncoder {
   void text(std::string_view utf8) { framed('s', utf8); }
   void bytes(std::string_view value) { framed('b', value); }
   void integer(std::int64_t value) { tagged('i', &value, sizeof value); }
-  // Of any size: two's complement, little endian, as short as can be. Only for what does not fit above.
+  // Of any size: two's complement, little endian, as short as can be. Only for what does not fit
+  // above.
   void big_integer(std::string_view twos_complement) { framed('I', twos_complement); }
   void boolean(bool value) {
     const char byte = value ? 1 : 0;
@@ -40,7 +41,8 @@ class KeyEncoder {
   }
   // Any other tuple: then `count` items.
   void begin_tuple(std::uint64_t count) { tagged('(', &count, sizeof count); }
-  // An array of integers with none or several axes: then its shape and its elements in row-major order, each as a word().
+  // An array of integers with none or several axes: then its shape and its elements in row-major
+  // order, each as a word().
   void begin_array(std::uint64_t rank) { tagged('A', &rank, sizeof rank); }
   void word(std::int64_t value) { bytes_.append(reinterpret_cast<const char*>(&value), sizeof value); }
   template <class Integer>

@@ -22,7 +22,8 @@ class Leases {
   void release(const Key& key, std::uint64_t token);
   [[nodiscard]] bool holds(const Key& key, std::uint64_t token) const;
 
-  // A write under a lease. As long as it lasts nobody else gets the lease, even if its time is over meanwhile.
+  // A write under a lease. As long as it lasts nobody else gets the lease, even if its time is over
+  // meanwhile.
   class Write {
    public:
     Write(Leases& leases, const Key& key, std::uint64_t token);

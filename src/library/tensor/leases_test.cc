@@ -42,7 +42,8 @@ TEST(Leases, OneRunsOut) {
   EXPECT_FALSE(cache.add(Lease(), TensorView::text("v")));
 }
 
-// Of several who wait one gets it; the others must not sleep as long as the one before might have held it.
+// Of several who wait one gets it; the others must not sleep as long as the one before might have
+// held it.
 TEST(Leases, OneThatRunsOutIsGotByTheNextAtOnce) {
   TensorCache cache({});
   Lease first = cache.lease("k", 0ms, 60s);

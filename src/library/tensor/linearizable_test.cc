@@ -1,4 +1,5 @@
-// Every key's reads and writes are linearizable: threads work on few keys, and what each call saw is checked afterwards.
+// Every key's reads and writes are linearizable: threads work on few keys, and what each call saw
+// is checked afterwards.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -39,7 +40,8 @@ struct Register {
 
 struct CacheRegister : Register {
   explicit CacheRegister(const TensorCacheOptions& options) : cache(options) {}
-  // A store whose clock is late now and then: the cache asks it in the middle of what it does, and there the threads change over.
+  // A store whose clock is late now and then: the cache asks it in the middle of what it does, and
+  // there the threads change over.
   static CacheOptions restless() {
     return {.capacity_bytes = 1 << 28, .clock = [] {
               thread_local std::minstd_rand random(std::random_device{}());
@@ -48,7 +50,8 @@ struct CacheRegister : Register {
             }};
   }
   static AddOptions options() { return {.time_to_live = std::chrono::hours(1)}; }   // so that reading asks the clock too
-  // Large enough that replacing it takes a while, the same all along, so that a torn one would be seen.
+  // Large enough that replacing it takes a while, the same all along, so that a torn one would be
+  // seen.
   static Tensor value_of(std::uint64_t value) {
     Tensor tensor(DType::kUInt64, {2000});
     for (std::size_t i = 0; i < 2000; ++i) std::memcpy(tensor.data().data() + 8 * i, &value, 8);
@@ -101,7 +104,8 @@ struct SwampedRegister : CacheRegister {
   std::atomic<std::uint64_t> next{0};
 };
 
-// Remembers the last value each thread read, and gives it out once more: what a careless cache in front would do.
+// Remembers the last value each thread read, and gives it out once more: what a careless cache in
+// front would do.
 struct StaleRegister : CacheRegister {
   using CacheRegister::CacheRegister;
   Seen read(std::size_t key) override {
@@ -218,7 +222,8 @@ TEST(Linearizable, WithADiskUnderIt) {
   for (std::size_t key = 0; key < kKeys; ++key) EXPECT_TRUE(is_linearizable(histories[key])) << "key " << key;
 }
 
-// Memory for a few values, a slow disk with room for all, others that push them out: no value vanishes, not even for a moment.
+// Memory for a few values, a slow disk with room for all, others that push them out: no value
+// vanishes, not even for a moment.
 TEST(Linearizable, WhereValuesAreOnASlowDiskOnly) {
   for (std::uint64_t seed = 8; seed <= 10; ++seed) {
     const auto files = std::make_shared<testing::FaultFiles>();

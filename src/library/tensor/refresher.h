@@ -22,7 +22,8 @@ class Refresher {
   Refresher(const Refresher&) = delete;
   Refresher& operator=(const Refresher&) = delete;
 
-  // Does nothing if a job of this key waits or runs. `job` must not throw. False: too many wait, and this one is not taken.
+  // Does nothing if a job of this key waits or runs. `job` must not throw. False: too many wait,
+  // and this one is not taken.
   [[nodiscard]] bool post(const Key& key, std::function<void()> job);
   // Waits for the job that runs; those that wait are dropped, and none begins from here on.
   void stop();

@@ -19,7 +19,8 @@ namespace tensorcache::tensor {
 struct Shared {
   explicit Shared(const CacheOptions& options)
       : cache(options), tags(make_tags(options, cache)), unix_ms_(options.disk ? options.disk->unix_ms : nullptr) {
-    // What is stored is visible soon after; a program that opens its cache and asks means all of it.
+    // What is stored is visible soon after; a program that opens its cache and asks means all of
+    // it.
     while (options.disk && !cache.disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     see(tags->newest());
     see(version_of(cache.disk_stats().newest_unix_ms) + 1000);   // by the clock of then, which may have been ahead

@@ -21,7 +21,8 @@ constexpr std::size_t kMinTags = 256;
 
 }   // namespace
 
-// The file is a row of these. The last may be torn: then whoever wrote it was not told that it is there.
+// The file is a row of these. The last may be torn: then whoever wrote it was not told that it is
+// there.
 struct Tags::Record {
   TagId tag;
   std::uint64_t version, checksum;

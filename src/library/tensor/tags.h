@@ -24,7 +24,8 @@ class Tags {
   // Called with the size that a file of ours may soon have, before it has it.
   using Account = std::function<void(const std::string& name, std::uint64_t bytes)>;
   Tags() = default;
-  // Reads `directory`/tags, which need not be there. The file and its next version take an eighth of `disk_bytes` at most, and 8 MiB.
+  // Reads `directory`/tags, which need not be there. The file and its next version take an eighth
+  // of `disk_bytes` at most, and 8 MiB.
   Tags(
       std::shared_ptr<file::FileSystem> files, const std::string& directory, std::uint64_t disk_bytes = UINT64_MAX,
       Account account = [](const std::string&, std::uint64_t) {});
@@ -64,7 +65,8 @@ class Tags {
   const std::shared_ptr<file::FileSystem> files_;   // null: in memory only
   const std::string directory_, path_;
   const Account account_;
-  // Of one generation of the file; then the older half of the tags is taken as one. Bounds memory and the file.
+  // Of one generation of the file; then the older half of the tags is taken as one. Bounds memory
+  // and the file.
   const std::size_t most_tags_ = kMaxTags;
   std::unique_ptr<file::File> file_;   // null: to be written whole
   std::uint64_t file_bytes_ = 0;

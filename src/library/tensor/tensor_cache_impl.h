@@ -20,10 +20,12 @@
 
 namespace tensorcache {
 
-// Locks, in this order: clearing, a stripe, then any one of: the store's, the computations', the limit's, the tags'.
+// Locks, in this order: clearing, a stripe, then any one of: the store's, the computations', the
+// limit's, the tags'.
 //
-// A key is written under its stripe; the bytes are copied before that. Readers take no stripe while they find something; one that finds nothing
-// looks again under the stripe, where nobody is about to remove or write the key.
+// A key is written under its stripe; the bytes are copied before that. Readers take no stripe while
+// they find something; one that finds nothing looks again under the stripe, where nobody is about
+// to remove or write the key.
 struct TensorCache::Impl {
   using Key = tensorcache::Key;
   using ValuePtr = std::shared_ptr<const tensor::StoredValue>;
@@ -33,15 +35,18 @@ struct TensorCache::Impl {
   [[nodiscard]] Key in_store(const Key& key) const;
   [[nodiscard]] std::mutex& stripe(const Key& key) { return stripes[key.bytes[8] % kStripes]; }
 
-  // What is stored and neither expired nor invalidated; null: nothing; unavailable(): there is something that cannot be read now. Takes no
-  // stripe. `dead`: there is something, but it was invalidated.
+  // What is stored and neither expired nor invalidated; null: nothing; unavailable(): there is
+  // something that cannot be read now. Takes no stripe. `dead`: there is something, but it was
+  // invalidated.
   [[nodiscard]] ValuePtr find(const Key& key, bool* dead = nullptr);
   // The same; null is certain. Clears away what was invalidated.
   [[nodiscard]] ValuePtr look(const Key& key);
-  // What is known without reading a whole value from disk; see Cache::head. With the key's stripe held, nothing is certain.
+  // What is known without reading a whole value from disk; see Cache::head. With the key's stripe
+  // held, nothing is certain.
   [[nodiscard]] std::optional<tensor::ValueHead> head(const Key& key) const;
   [[nodiscard]] static const ValuePtr& unavailable();
-  // Counts a hit; probe() leaves a miss to be counted, as a miss or as a wait for another's computation.
+  // Counts a hit; probe() leaves a miss to be counted, as a miss or as a wait for another's
+  // computation.
   [[nodiscard]] Hit probe(const Key& key);
   [[nodiscard]] Hit get(const Key& key);
 

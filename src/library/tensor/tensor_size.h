@@ -10,8 +10,8 @@ namespace tensorcache::tensor {
 
 inline constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 47;   // no address space holds more
 
-// Bytes of the elements without gaps. Nothing: there is no such tensor, or it is too large, an empty one too whose other lengths are: all
-// arithmetic with shapes that pass here stays in range.
+// Bytes of the elements without gaps. Nothing: there is no such tensor, or it is too large, an
+// empty one too whose other lengths are: all arithmetic with shapes that pass here stays in range.
 [[nodiscard]] inline std::optional<std::uint64_t> bytes_of(DType dtype, const Axes& shape) {
   std::uint64_t bytes = dtype_bytes(dtype);
   if (bytes == 0) return std::nullopt;

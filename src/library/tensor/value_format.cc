@@ -62,7 +62,8 @@ std::optional<Axes> read_axes(Reader& reader, std::size_t rank) {
   return Axes(std::span(values).first(rank));
 }
 
-// The part whose record stands at the reader; nothing if it does not lie dense within `bytes` behind `head_bytes`.
+// The part whose record stands at the reader; nothing if it does not lie dense within `bytes`
+// behind `head_bytes`.
 std::optional<TensorView> read_part(Reader& reader, std::span<const std::byte> bytes, std::size_t head_bytes) {
   PartRecord record;
   if (!reader.read(&record, sizeof record)) return std::nullopt;

@@ -39,8 +39,8 @@ struct ValueHead {
 // A value to be written. Borrows the parts and the structure.
 class Encoder {
  public:
-  // Throws std::invalid_argument: too many parts or tags, a wrong tensor (write() throws nothing then), a negative value with parts or one without
-  // any.
+  // Throws std::invalid_argument: too many parts or tags, a wrong tensor (write() throws nothing
+  // then), a negative value with parts or one without any.
   Encoder(ValueHead head, std::span<const TensorView> parts, std::string_view structure);
   [[nodiscard]] std::size_t bytes() const { return total_; }
   // Where nothing was said of what it was computed from, it is as of now; it is never as of later.

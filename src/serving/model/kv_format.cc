@@ -171,7 +171,8 @@ bool KvFormat::cut(std::span<const std::byte> state, const std::vector<KvPayload
     const KvPayloadFormat& payload = payloads_[i];
     const auto& positions = views[i].positions;
     const std::size_t cells = positions.size();
-    // Cells are in order of position here (one stream for each sequence, written front to back), so the first is a guess away.
+    // Cells are in order of position here (one stream for each sequence, written front to back), so
+    // the first is a guess away.
     if (cells == 0 || first_position < positions.front()) return false;
     const auto first = static_cast<std::size_t>(std::int64_t{first_position} - positions.front());   // a damaged state may say anything
     if (first > cells || cells - first < tokens) return false;

@@ -1,7 +1,9 @@
-// The layout of llama.cpp's sequence state, and how to cut it into blocks of tokens and put it together again.
+// The layout of llama.cpp's sequence state, and how to cut it into blocks of tokens and put it
+// together again.
 //
-// Source: llama_kv_cache::state_write of llama.cpp v0.5.0; native endian, no padding. The format is not promised by llama.cpp, so
-// it is never assumed: KvFormat::learn() walks a state of the loaded model, and the engine proves it by a round trip.
+// Source: llama_kv_cache::state_write of llama.cpp v0.5.0; native endian, no padding. The format is
+// not promised by llama.cpp, so it is never assumed: KvFormat::learn() walks a state of the loaded
+// model, and the engine proves it by a round trip.
 //
 //   u32 magic; i32 seq; then one payload (base), or two (base, sliding window), each:
 //     u32 n_stream; for each stream: u32 cells, and if there are any:
@@ -50,25 +52,28 @@ struct KvPayloadView {
 
 class KvFormat {
  public:
-  // Reads the format off a state that holds at least one cell. Nothing if the bytes are not laid out as above.
+  // Reads the format off a state that holds at least one cell. Nothing if the bytes are not laid
+  // out as above.
   [[nodiscard]] static std::optional<KvFormat> learn(std::span<const std::byte> state);
 
   // Finds the cells in a state of this very format. Nothing if it differs in any header.
   [[nodiscard]] std::optional<std::vector<KvPayloadView>> view(std::span<const std::byte> state) const;
 
-  // The bytes of a block of `tokens` tokens: for each payload, the cells' ext data, then each tensor's rows.
+  // The bytes of a block of `tokens` tokens: for each payload, the cells' ext data, then each
+  // tensor's rows.
   [[nodiscard]] std::size_t block_bytes(std::size_t tokens) const;
 
-  // Copies tokens [first_position, first_position + tokens) out of a state into `block`, of block_bytes(tokens).
-  // False if a payload does not hold all of them in order.
+  // Copies tokens [first_position, first_position + tokens) out of a state into `block`, of
+  // block_bytes(tokens). False if a payload does not hold all of them in order.
   [[nodiscard]] bool cut(std::span<const std::byte> state, const std::vector<KvPayloadView>& views, std::int32_t first_position, std::size_t tokens,
                          std::span<std::byte> block) const;
 
   // The size of a state of `tokens` tokens.
   [[nodiscard]] std::size_t state_bytes(std::size_t tokens) const;
 
-  // Builds a state of the positions [0, tokens) for `sequence` in `state`, of state_bytes(tokens). Every block must be of
-  // block_bytes(block_tokens), the last of what is left of `tokens`: false, and nothing useful written, if one is not.
+  // Builds a state of the positions [0, tokens) for `sequence` in `state`, of state_bytes(tokens).
+  // Every block must be of block_bytes(block_tokens), the last of what is left of `tokens`: false,
+  // and nothing useful written, if one is not.
   [[nodiscard]] bool join(std::span<const std::span<const std::byte>> blocks, std::size_t block_tokens, std::size_t tokens, std::int32_t sequence,
                           std::span<std::byte> state) const;
 

@@ -8,7 +8,8 @@
 namespace tensorcache::model {
 namespace {
 
-// Writes states as llama.cpp lays them out, each value a function of (payload, tensor, row, position), so that a mix-up shows.
+// Writes states as llama.cpp lays them out, each value a function of (payload, tensor, row,
+// position), so that a mix-up shows.
 struct FakeState {
   std::uint32_t n_stream = 3, stream = 1;
   std::size_t ext_bytes = 0;

@@ -32,7 +32,8 @@ TemplateTime template_time(std::string_view source) {
   for (std::size_t at = source.find(kCall); at != std::string_view::npos; at = source.find(kCall, at + kCall.size())) {
     std::string_view behind = source.substr(at + kCall.size());
     const std::size_t next = behind.find_first_not_of(' ');
-    // "strftime_now is defined" prints nothing; whoever gives the function another name prints who knows what.
+    // "strftime_now is defined" prints nothing; whoever gives the function another name prints who
+    // knows what.
     const bool called = next != std::string_view::npos && behind[next] == '(';
     const bool asked = next != std::string_view::npos && behind.substr(next).starts_with("is ");
     if (called ? !prints_days_only(behind) : !asked) return TemplateTime::kSecond;

@@ -10,8 +10,8 @@ namespace tensorcache::model {
 // The finest grain of time that a template may print.
 enum class TemplateTime { kNone, kDay, kSecond };
 
-// Of a Jinja template's source. llama.cpp gives templates `date_string` and `datetime` (both a day) and `strftime_now(format)`. Errs
-// towards the finer grain.
+// Of a Jinja template's source. llama.cpp gives templates `date_string` and `datetime` (both a day)
+// and `strftime_now(format)`. Errs towards the finer grain.
 [[nodiscard]] TemplateTime template_time(std::string_view source);
 
 // `now` in that grain and in local time, as templates print it; "" for kNone. Thread safe.

@@ -5,8 +5,8 @@
 namespace tensorcache::model {
 namespace {
 
-// The length of the well-formed character at the front; 0 if there is none. `*need` is the length its first byte asks for
-// and `*good` how many bytes fit that so far (Unicode 15, table 3-7).
+// The length of the well-formed character at the front; 0 if there is none. `*need` is the length
+// its first byte asks for and `*good` how many bytes fit that so far (Unicode 15, table 3-7).
 std::size_t character_length(std::string_view s, std::size_t* need, std::size_t* good) {
   const auto at = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
   const unsigned char first = at(0);
@@ -101,7 +101,8 @@ engine::Delta TextStream::push(std::string_view bytes, std::optional<engine::Tok
   }
   std::size_t keep = unfinished_utf8_tail(held_);
   for (const std::string& stop : stop_) keep = std::max(keep, overlap(held_, stop));
-  // A stop string may begin after an unfinished character's first byte: never cut inside a character either way.
+  // A stop string may begin after an unfinished character's first byte: never cut inside a
+  // character either way.
   const std::size_t length = held_.size() - keep;
   return release(length - unfinished_utf8_tail(std::string_view(held_).substr(0, length)));
 }

@@ -12,17 +12,19 @@
 
 namespace tensorcache::model {
 
-// Feed tokens with push(), send what it returns; after the last token send finish(). Not thread safe. Cost per token: the
-// length of the text held back times the number of stop strings.
+// Feed tokens with push(), send what it returns; after the last token send finish(). Not thread
+// safe. Cost per token: the length of the text held back times the number of stop strings.
 class TextStream {
  public:
   explicit TextStream(std::vector<std::string> stop) : stop_(std::move(stop)) {}
 
-  // Takes one token's bytes, and its logprob if there is one. Returns what can be sent now: text that no stop string can still
-  // reach into, and the logprobs of the tokens that text completes. Bytes that are not UTF-8 become U+FFFD.
+  // Takes one token's bytes, and its logprob if there is one. Returns what can be sent now: text
+  // that no stop string can still reach into, and the logprobs of the tokens that text completes.
+  // Bytes that are not UTF-8 become U+FFFD.
   [[nodiscard]] engine::Delta push(std::string_view bytes, std::optional<engine::TokenLogprob> logprob = {});
 
-  // A stop string is complete: everything before it has been returned, and nothing more must be pushed.
+  // A stop string is complete: everything before it has been returned, and nothing more must be
+  // pushed.
   [[nodiscard]] bool stopped() const { return stopped_; }
 
   // The rest, where no stop string came. An unfinished character becomes U+FFFD.
@@ -45,7 +47,8 @@ class TextStream {
 // Replaces what is not well-formed UTF-8 by U+FFFD, one for each maximal ill-formed piece.
 [[nodiscard]] std::string to_valid_utf8(std::string_view bytes);
 
-// The number of bytes at the end of `bytes` that begin a character which is not complete yet: 0 to 3.
+// The number of bytes at the end of `bytes` that begin a character which is not complete yet: 0 to
+// 3.
 [[nodiscard]] std::size_t unfinished_utf8_tail(std::string_view bytes);
 
 }   // namespace tensorcache::model

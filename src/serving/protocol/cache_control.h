@@ -18,8 +18,9 @@ struct CacheControl {
   std::optional<std::chrono::seconds> max_age;   // a stored answer older than that will not do
 };
 
-// Of a header's whole value, with commas between the values where the header came several times. Directives it does not know are ignored;
-// a max-age that is not a number counts as 0, that is stale.
+// Of a header's whole value, with commas between the values where the header came several times.
+// Directives it does not know are ignored; a max-age that is not a number counts as 0, that is
+// stale.
 [[nodiscard]] CacheControl parse_cache_control(std::string_view value);
 
 struct CacheStatus {
@@ -40,7 +41,8 @@ struct CacheStatus {
 };
 
 // For example `TensorCache; hit; detail=answer`, `TensorCache; fwd=miss; detail=miss; stored` or
-// `TensorCache; fwd=miss; detail="prefix; tokens=960; fidelity=kv"` or `TensorCache; fwd=bypass; detail="sampled: set temperature=0 or seed"`.
+// `TensorCache; fwd=miss; detail="prefix; tokens=960; fidelity=kv"` or `TensorCache; fwd=bypass;
+// detail="sampled: set temperature=0 or seed"`.
 [[nodiscard]] std::string cache_status_text(const CacheStatus& status);
 
 }   // namespace tensorcache::protocol

@@ -62,7 +62,8 @@ void append_chat_token(std::string& out, const engine::TokenLogprob& token) {
   out += "]}";
 }
 
-// Completions have no bytes array: a part of a character is spelled as OpenAI does, so that two of them differ.
+// Completions have no bytes array: a part of a character is spelled as OpenAI does, so that two of
+// them differ.
 std::string completion_token_text(std::string_view bytes) {
   if (json::is_utf8(bytes)) return std::string(bytes);
   constexpr std::string_view kDigits = "0123456789abcdef";

@@ -19,13 +19,15 @@ struct ReplyHead {
   bool logprobs = false;
 };
 
-// "chatcmpl-" or "cmpl-" and 24 random letters and digits; for other things any prefix. Not a secret.
+// "chatcmpl-" or "cmpl-" and 24 random letters and digits; for other things any prefix. Not a
+// secret.
 [[nodiscard]] std::string random_id(std::string_view prefix);
 // EngineInfo::answer_fingerprint as system_fingerprint.
 [[nodiscard]] std::string fingerprint_text(const Key& fingerprint);
 [[nodiscard]] std::string model_json(const engine::EngineInfo& info);
 
-// The tokens of an answer in the shape of its kind. Grows with each delta, so that offsets into the text are right.
+// The tokens of an answer in the shape of its kind. Grows with each delta, so that offsets into the
+// text are right.
 class LogprobsJson {
  public:
   explicit LogprobsJson(engine::Request::Kind kind) : kind_(kind) {}

@@ -84,7 +84,8 @@ MaybeProblem top_k(RequestDraft& draft, std::string_view name, const boost::json
 }
 
 MaybeProblem seed(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
-  // 2^32 - 1 and -1 ask llama.cpp for a random seed. Larger numbers, which OpenAI allows, are folded into what it has.
+  // 2^32 - 1 and -1 ask llama.cpp for a random seed. Larger numbers, which OpenAI allows, are
+  // folded into what it has.
   constexpr std::uint64_t kRandom = 0xFFFF'FFFF;
   if (value.is_uint64()) {
     draft.request().sampling.seed = static_cast<std::uint32_t>(value.get_uint64() % kRandom);

@@ -20,7 +20,8 @@ struct ParsedRequest {
   bool no_store = false;        // of the hints
 };
 
-// Every field is understood, provably without influence on the answer, or refused by name (400, `param`). Never throws, whatever the bytes.
+// Every field is understood, provably without influence on the answer, or refused by name (400,
+// `param`). Never throws, whatever the bytes.
 [[nodiscard]] std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens);
 
 }   // namespace tensorcache::protocol

@@ -18,7 +18,8 @@ inline constexpr const char* kSharedByAll = "(shared by all)";
 struct ApiKey {
   std::string key;
   std::string tenant = "default";
-  // May see and delete what all tenants have, and change the cache. With one tenant and no key so marked, every key may.
+  // May see and delete what all tenants have, and change the cache. With one tenant and no key so
+  // marked, every key may.
   bool admin = false;
 
   friend bool operator==(const ApiKey&, const ApiKey&) = default;
@@ -38,8 +39,8 @@ class Tenants {
   [[nodiscard]] bool keys_required() const { return !entries_.empty(); }
   [[nodiscard]] bool several() const { return several_; }
 
-  // From the value of an Authorization header. Nothing if keys are required and this is none of them. Takes the same time for
-  // every key of the same length.
+  // From the value of an Authorization header. Nothing if keys are required and this is none of
+  // them. Takes the same time for every key of the same length.
   [[nodiscard]] std::optional<Caller> identify(std::string_view authorization) const;
 
  private:

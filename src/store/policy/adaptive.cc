@@ -122,7 +122,8 @@ class Adaptive final : public Policy {
     return {node.hash, above != nullptr ? above->hash : 0, node.charge_bytes};
   }
 
-  // Halves the share of values in the history until they are few enough. It begins anew: sizes seldom change so much.
+  // Halves the share of values in the history until they are few enough. It begins anew: sizes
+  // seldom change so much.
   void choose_share() {
     const double values = capacity_ / std::max(mean_charge_, 1.0);
     const int share = values <= kMaxInHistory ? 0 : std::min(30, static_cast<int>(std::ceil(std::log2(values / kMaxInHistory))));
@@ -212,7 +213,8 @@ class Adaptive final : public Policy {
     const PolicyNode* above = nullptr;   // the value before
     while (PolicyNode* const node = order_.present()) {
       order_.take(*node);
-      // Whoever used a value used what it is chained behind: so is known how often a value was used that is not in the history.
+      // Whoever used a value used what it is chained behind: so is known how often a value was used
+      // that is not in the history.
       if (node == above) node->uses = std::max(node->uses, traits.uses);
       above = node->parent;
       traits.uses = node->uses;

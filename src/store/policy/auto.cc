@@ -1,9 +1,11 @@
 // For a cache that holds both: blocks of prefixes under `adaptive`, all else under `guarded`.
 //
-// Each of the two groups has the share of the bytes that plain lru would give it, which a shadow over a sample of the keys says, and the
-// one that is above its share gives up its candidate. Comparing the candidates themselves would not do: an order that gives up
-// what was just used, because it will not come back, would look like one whose values are all fresh, and eat up the other group. With
-// lru's shares, and in each an order that is lru where that is best, the whole is not worse than lru.
+// Each of the two groups has the share of the bytes that plain lru would give it, which a shadow
+// over a sample of the keys says, and the one that is above its share gives up its candidate.
+// Comparing the candidates themselves would not do: an order that gives up what was just used,
+// because it will not come back, would look like one whose values are all fresh, and eat up the
+// other group. With lru's shares, and in each an order that is lru where that is best, the whole is
+// not worse than lru.
 #include <algorithm>
 #include <array>
 
@@ -58,7 +60,8 @@ class Auto final : public Policy {
   }
   PolicyNode* pop() override {
     tell_shares();
-    // Blocks have what the others leave: those that are kept aside, because others are chained behind them, are not in `held`.
+    // Blocks have what the others leave: those that are kept aside, because others are chained
+    // behind them, are not in `held`.
     const bool others_above = static_cast<double>(groups_[kOthers].held) > static_cast<double>(capacity_) * share(kOthers);
     const bool blocks = groups_[kOthers].held == 0 || (groups_[kBlocks].held > 0 && !others_above);
     PolicyNode* node = groups_[blocks ? kBlocks : kOthers].order->pop();

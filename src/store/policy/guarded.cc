@@ -1,8 +1,10 @@
-// For answers and other independent keys: follows whichever of lru, s3fifo and gdsf would lately have saved the most seconds. Each has a
-// shadow over a sample of the keys (ShadowSample), and what a value costs to compute counts for those that would have had it.
+// For answers and other independent keys: follows whichever of lru, s3fifo and gdsf would lately
+// have saved the most seconds. Each has a shadow over a sample of the keys (ShadowSample), and what
+// a value costs to compute counts for those that would have had it.
 //
-// The values stand in the order that is followed. A change moves them into a fresh structure of the next order, the first to go first, a
-// few with every use: it never pauses, and the old order decides until the last one has moved.
+// The values stand in the order that is followed. A change moves them into a fresh structure of the
+// next order, the first to go first, a few with every use: it never pauses, and the old order
+// decides until the last one has moved.
 #include <algorithm>
 #include <array>
 #include <new>
@@ -102,7 +104,8 @@ class Guarded final : public Policy {
     moving_ = true;
     compared_ = 0;
   }
-  // Some values move; once there are none, the order that they left forgets what it remembers of others.
+  // Some values move; once there are none, the order that they left forgets what it remembers of
+  // others.
   void leave_behind() {
     for (int i = 0; moving_ && i < kMoves; ++i) {
       PolicyNode* node = order().pop();

@@ -134,7 +134,8 @@ TEST(Guarded, FollowsTheLoadWhenItChangesAndChangesAgain) {
   }
 }
 
-// Values that are pinned, put back or removed while all of them move from one order to another: none is lost, none comes twice.
+// Values that are pinned, put back or removed while all of them move from one order to another:
+// none is lost, none comes twice.
 TEST(Guarded, KeepsAccountWhileItChanges) {
   const auto policy = make_policy("guarded");
   policy->resize(1000);

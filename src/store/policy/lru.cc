@@ -10,9 +10,10 @@ namespace tensorcache::policy {
 
 namespace {
 
-// The order of use is cut into spans of time. A node of whose use nothing was told stands in too old a span; when it is at the end of all,
-// its tick shows that, and it goes to the span in which it was used. So the order is exact for what is told, and for the rest to a span,
-// which is a thirtieth of the time that an unused node stays.
+// The order of use is cut into spans of time. A node of whose use nothing was told stands in too
+// old a span; when it is at the end of all, its tick shows that, and it goes to the span in which
+// it was used. So the order is exact for what is told, and for the rest to a span, which is a
+// thirtieth of the time that an unused node stays.
 class Lru final : public Policy {
  public:
   [[nodiscard]] bool reads_ticks() const override { return true; }
@@ -82,7 +83,8 @@ class Lru final : public Policy {
     Span& newest = span(count_ - 1);
     return tick - newest.from < length_ ? newest.nodes : cut_for(tick);
   }
-  // Cuts a span that is too long: what stands in the older part of it, and should not, will show at the end.
+  // Cuts a span that is too long: what stands in the older part of it, and should not, will show at
+  // the end.
   [[nodiscard]] NodeRing& cut_for(std::uint32_t tick) {
     std::size_t i = place_of(tick);
     length_ = std::max(static_cast<std::uint32_t>(size_), tick - span(0).from) / kShare + 1;

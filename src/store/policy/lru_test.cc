@@ -1,4 +1,5 @@
-// Where uses are not told: the ticks that the owner notes, and the spans of time that they are sorted into.
+// Where uses are not told: the ticks that the owner notes, and the spans of time that they are
+// sorted into.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -45,7 +46,8 @@ TEST_F(Lru, DemotesWhatWasUsedUntold) {
   EXPECT_EQ(pop(6), "dabcef");
 }
 
-// Far more spans of time than it can tell apart: their order stays, and near the end it is fine enough.
+// Far more spans of time than it can tell apart: their order stays, and near the end it is fine
+// enough.
 TEST_F(Lru, KeepsTheOrderOfALongTime) {
   for (const std::uint32_t start : {0u, 0xffff0000u}) {   // ticks wrap around
     const auto lru = make_policy("lru");

@@ -1,4 +1,5 @@
-// A binary heap of nodes by rank, the lowest first; a node knows its place, so it can be moved and taken out. O(log n).
+// A binary heap of nodes by rank, the lowest first; a node knows its place, so it can be moved and
+// taken out. O(log n).
 #pragma once
 
 #include <algorithm>
@@ -10,7 +11,8 @@
 
 namespace tensorcache::policy {
 
-// Uses PolicyNode::place. Of equal ranks the one that was set first goes first. A node that there is no memory for goes before all others.
+// Uses PolicyNode::place. Of equal ranks the one that was set first goes first. A node that there
+// is no memory for goes before all others.
 class NodeHeap {
  public:
   void use_memory(MemoryAccount& account) { slots_.use_memory(account); }   // before anything is pushed

@@ -1,4 +1,5 @@
-// Doubly linked lists through PolicyNode's own links: every operation is O(1) and allocates nothing.
+// Doubly linked lists through PolicyNode's own links: every operation is O(1) and allocates
+// nothing.
 #pragma once
 
 #include "store/policy/policy.h"

@@ -1,11 +1,14 @@
-// Which value goes first. One small file for each policy, found by name; the cache and the simulator run the same code.
+// Which value goes first. One small file for each policy, found by name; the cache and the
+// simulator run the same code.
 //
-// A policy orders nodes and never sees keys or bytes. Whether a node may go is not its business: the owner takes the
-// next one with pop() and, when that one cannot go yet (pinned, or others are chained behind it), keeps it aside and
-// gives it back with restore() once it can. So no search ever passes the same obstacle twice.
+// A policy orders nodes and never sees keys or bytes. Whether a node may go is not its business:
+// the owner takes the next one with pop() and, when that one cannot go yet (pinned, or others are
+// chained behind it), keeps it aside and gives it back with restore() once it can. So no search
+// ever passes the same obstacle twice.
 //
-// Threads: none of its own; the owner holds a lock around every call. Cost: O(1) or O(log n) amortized; a pop() passes over at most
-// kMaxChances used nodes, then it takes the next one. No throw: where a policy has no memory to remember something, it goes without.
+// Threads: none of its own; the owner holds a lock around every call. Cost: O(1) or O(log n)
+// amortized; a pop() passes over at most kMaxChances used nodes, then it takes the next one. No
+// throw: where a policy has no memory to remember something, it goes without.
 #pragma once
 
 #include <atomic>
@@ -21,10 +24,12 @@
 
 namespace tensorcache::policy {
 
-// Of nodes that a single pop() spares because they were used: some hundred microseconds. A scan of a million would take 0.1 s under the owner's lock.
+// Of nodes that a single pop() spares because they were used: some hundred microseconds. A scan of
+// a million would take 0.1 s under the owner's lock.
 inline constexpr std::size_t kMaxChances = 2048;
 
-// One value, as a policy sees it. Lives inside the owner's entry and must stay where it is while a policy holds it.
+// One value, as a policy sees it. Lives inside the owner's entry and must stay where it is while a
+// policy holds it.
 struct PolicyNode {
   std::uint64_t hash = 0;   // of its key: how a policy knows again what it gave up
   std::uint64_t charge_bytes = 0;
@@ -63,26 +68,30 @@ class Policy {
   virtual ~Policy() = default;
   // Where to take memory for what grows with the cache; said before anything else, if at all.
   virtual void use_memory(MemoryAccount& account) { static_cast<void>(account); }
-  // Gives such memory back as far as it can: what it remembers of nodes that it does not hold, and room for more of those that it does.
+  // Gives such memory back as far as it can: what it remembers of nodes that it does not hold, and
+  // room for more of those that it does.
   virtual void shed() {}
-  // What is touched right after this, from the last value to the first, is the run that this request found.
+  // What is touched right after this, from the last value to the first, is the run that this
+  // request found.
   virtual void begin(const RequestTraits& request) { static_cast<void>(request); }
-  // That run is over, though fewer may have been touched than it found: what is touched next does not belong to it.
+  // That run is over, though fewer may have been touched than it found: what is touched next does
+  // not belong to it.
   virtual void end_run() {}
   // The budget, at first and whenever it changes.
   virtual void resize(std::uint64_t capacity_bytes) { static_cast<void>(capacity_bytes); }
-  // Room is going to be made for this node, which is not held; insert() may follow, or not. For those that say they want to know.
+  // Room is going to be made for this node, which is not held; insert() may follow, or not. For
+  // those that say they want to know.
   [[nodiscard]] virtual bool wants_announcements() const { return false; }
   virtual void announce(const PolicyNode& node) { static_cast<void>(node); }
-  // Whether a node is worth what would have to go for it, asked of those that select at all. If not, it counts as used, and what is chained behind it
-  // cannot be there either.
+  // Whether a node is worth what would have to go for it, asked of those that select at all. If
+  // not, it counts as used, and what is chained behind it cannot be there either.
   [[nodiscard]] virtual bool selects() const { return false; }
   [[nodiscard]] virtual bool admits(const PolicyNode& node) {
     static_cast<void>(node);
     return true;
   }
-  // Whether it looks for itself, when a node's turn comes, at when that was used last: then the owner may leave touch() out and only note the
-  // tick. May change with every call.
+  // Whether it looks for itself, when a node's turn comes, at when that was used last: then the
+  // owner may leave touch() out and only note the tick. May change with every call.
   [[nodiscard]] virtual bool reads_ticks() const { return false; }
   // Takes a new node in.
   virtual void insert(PolicyNode& node) = 0;

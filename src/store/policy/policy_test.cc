@@ -321,7 +321,8 @@ TEST(Adaptive, ValuesByThemselvesArePlainUses) {
   EXPECT_EQ(policy->pop(), &nodes[0]);
 }
 
-// What the history knows of a chain's beginning is needed as long as its end is known, however small the capacity is.
+// What the history knows of a chain's beginning is needed as long as its end is known, however
+// small the capacity is.
 TEST(Adaptive, ASmallEndOfAChainKeepsItsLargeBeginning) {
   const std::unique_ptr<Policy> policy = make_policy("adaptive");
   policy->resize(1'000'000);

@@ -14,9 +14,10 @@
 
 namespace tensorcache::policy {
 
-// Takes an order and goes before it: first what has a low priority, then what the order says, then what has a high one, last what is to be
-// kept. Within one priority the least recently used goes first. No more than half of the capacity is kept or has a high priority:
-// beyond that a hint is not followed, so that whoever gives them cannot have it all. Nor is it kept without an allowance.
+// Takes an order and goes before it: first what has a low priority, then what the order says, then
+// what has a high one, last what is to be kept. Within one priority the least recently used goes
+// first. No more than half of the capacity is kept or has a high priority: beyond that a hint is
+// not followed, so that whoever gives them cannot have it all. Nor is it kept without an allowance.
 class Retention final : public Policy {
  public:
   using Time = std::chrono::steady_clock::time_point;
@@ -49,8 +50,8 @@ class Retention final : public Policy {
   // Of a node that it holds. The last hints are the ones that count.
   void advise(PolicyNode& node, const Hints& hints);
 
-  // Memory that each node it keeps takes outside the node, as malloc takes it. The owner charges so much for each node that it advises to
-  // keep, and takes back what is not needed, or no longer.
+  // Memory that each node it keeps takes outside the node, as malloc takes it. The owner charges so
+  // much for each node that it advises to keep, and takes back what is not needed, or no longer.
   static constexpr std::uint64_t kKeptBytes = 80;
   [[nodiscard]] static bool keeps(const Hints& hints) { return hints.keep_for.count() > 0 || hints.expected_reuse.count() > 0; }
   void allow(std::uint64_t bytes) { allowed_bytes_ += bytes; }

@@ -11,7 +11,8 @@ namespace {
 
 constexpr double kBinsPerOctave = 2;
 constexpr double kFade = 0.97;   // of what was learned, at each learning
-// A class is taken to do as its traits say with the weight of so many requests, and a trait to say nothing with that of one.
+// A class is taken to do as its traits say with the weight of so many requests, and a trait to say
+// nothing with that of one.
 constexpr double kPriorRequests = 16;
 // Neighbouring ages, so many on either side, are learned from as well.
 constexpr int kReach = 2;
@@ -132,7 +133,8 @@ ReuseModel::Ages ReuseModel::worth_at(const Ages& rate, std::size_t ages) const 
   return worth;
 }
 
-// A counting sort: worth is told apart by sixteenths of an octave, from 2^-40 on, which is finer than it is known.
+// A counting sort: worth is told apart by sixteenths of an octave, from 2^-40 on, which is finer
+// than it is known.
 void ReuseModel::rank() {
   constexpr std::size_t kSteps = std::size_t{41} * 16;
   const auto key = [&](std::size_t c, std::size_t age) {

@@ -8,7 +8,8 @@
 
 namespace tensorcache::policy {
 
-// What the request that used a value last says of it. "Usual" is a running mean; a difference from it is in octaves, as a power of two.
+// What the request that used a value last says of it. "Usual" is a running mean; a difference from
+// it is in octaves, as a power of two.
 struct ReuseTraits {
   std::uint32_t uses = 0;   // of the value, before this one
   double known = 0;         // share of the request's chain that had been used before
@@ -22,7 +23,8 @@ struct ReuseTraits {
 class ReuseModel {
  public:
   static constexpr std::size_t kClasses = 256, kAges = 32;
-  // Of values that are said to be over: of no worth until that has proved wrong. Of those of the request at hand: worth most.
+  // Of values that are said to be over: of no worth until that has proved wrong. Of those of the
+  // request at hand: worth most.
   static constexpr std::uint8_t kOver = 254, kPresent = 255;
   using Ages = std::array<double, kAges>;
   using Counts = std::vector<Ages>;   // by class
@@ -37,13 +39,15 @@ class ReuseModel {
   void reused(std::size_t c, std::size_t age) { reused_[c][age] += 1; }
   void forgotten(std::size_t c, std::size_t age) { forgotten_[c][age] += 1; }
 
-  // `waiting`: how many there are now that have not been used again yet. A request's values come back together: so many of them,
-  // `values_per_request`, are one observation. Old experience fades.
+  // `waiting`: how many there are now that have not been used again yet. A request's values come
+  // back together: so many of them, `values_per_request`, are one observation. Old experience
+  // fades.
   void learn(const Counts& waiting, double values_per_request);
 
   // The most hits for a byte and its time that any plan to drop it later gives (a Gittins index).
   [[nodiscard]] double worth(std::size_t c, std::size_t age) const { return worth_[c][age]; }
-  // All pairs of class and age, numbered c * kAges + age, by worth, the least first and of equals the oldest; and where each stands.
+  // All pairs of class and age, numbered c * kAges + age, by worth, the least first and of equals
+  // the oldest; and where each stands.
   [[nodiscard]] std::size_t pair_at(std::size_t place) const { return order_[place]; }
   [[nodiscard]] std::size_t place_of(std::size_t c, std::size_t age) const { return places_[c * kAges + age]; }
 

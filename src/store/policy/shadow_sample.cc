@@ -42,7 +42,8 @@ void ShadowSample::give_back_but(std::size_t nodes) {
   allowed_ = nodes;
 }
 
-// For one node more. What is refused may be there with a later use, so a sample is only made smaller where much was refused.
+// For one node more. What is refused may be there with a later use, so a sample is only made
+// smaller where much was refused.
 bool ShadowSample::has_memory() {
   if (account_ == nullptr || nodes_ < allowed_) return true;
   if (!account_->try_take(kNodesAtOnce * kNodeBytes)) {

@@ -26,7 +26,8 @@ class ShadowSample {
   // Gives all memory back: the sample begins anew.
   void shed();
   void resize(std::uint64_t capacity_bytes);
-  // False: its key is not in the sample, and nothing was done. Otherwise every shadow has used it, and found() says which had it.
+  // False: its key is not in the sample, and nothing was done. Otherwise every shadow has used it,
+  // and found() says which had it.
   bool use(const PolicyNode& value);
   [[nodiscard]] bool found(std::size_t shadow) const { return shadows_[shadow].found; }
   [[nodiscard]] std::size_t size(std::size_t shadow) const { return shadows_[shadow].nodes.size(); }

@@ -21,8 +21,8 @@ class TraitFactors {
     Groups product;            // out
   };
 
-  // Finds the products under which each level of each trait has had as many events as expected (iterative proportional fitting);
-  // `prior` events weigh for a factor of 1.
+  // Finds the products under which each level of each trait has had as many events as expected
+  // (iterative proportional fitting); `prior` events weigh for a factor of 1.
   static void fit(std::span<Class> classes, double prior);
 };
 

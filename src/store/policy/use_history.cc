@@ -8,9 +8,11 @@ namespace tensorcache::policy {
 
 namespace {
 
-// Values are remembered for so many times the capacity beyond it: 4 times loses the gain at small sizes.
+// Values are remembered for so many times the capacity beyond it: 4 times loses the gain at small
+// sizes.
 constexpr double kRemembered = 16;
-// So many that must stay are passed over in search of one to forget; the next use goes on from there.
+// So many that must stay are passed over in search of one to forget; the next use goes on from
+// there.
 constexpr int kMaxPassedOver = 1024;
 // So many are looked at to tell how many wait to be used again.
 constexpr std::size_t kSample = 8192;

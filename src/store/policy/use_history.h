@@ -24,8 +24,9 @@ struct Before {
   std::uint32_t uses = 0, used_at = 0;   // how often, and by which request the last time
 };
 
-// All in proportion to the capacity it is given: values may be left out of it, if the capacity is made less by as much and those that are
-// chained behind them are said to be chained behind what these were.
+// All in proportion to the capacity it is given: values may be left out of it, if the capacity is
+// made less by as much and those that are chained behind them are said to be chained behind what
+// these were.
 class History {
  public:
   // `selects`: whether the learned order takes in only what is worth its place.

@@ -12,8 +12,9 @@
 
 namespace tensorcache::policy {
 
-// Values of a class that one request used last grow old together: they are a batch, and only batches are moved as time goes by.
-// Uses of a node: its links, `queue` (the class) and `used_at` (the request that used it last).
+// Values of a class that one request used last grow old together: they are a batch, and only
+// batches are moved as time goes by. Uses of a node: its links, `queue` (the class) and `used_at`
+// (the request that used it last).
 class WorthOrder {
  public:
   explicit WorthOrder(const ReuseModel& model) : model_(model), lists_(kClasses * kAges) {}
@@ -22,7 +23,8 @@ class WorthOrder {
   void use_memory(MemoryAccount& account) { pool_.use_memory(account); }   // before anything is put in
   void shed() noexcept { pool_.shed(); }
 
-  // Takes it in: of its batch the last to go, or the first. Without memory for its batch it joins others, of whatever class.
+  // Takes it in: of its batch the last to go, or the first. Without memory for its batch it joins
+  // others, of whatever class.
   void put_last(PolicyNode& node) noexcept;
   void put_first(PolicyNode& node) noexcept;
   void take(PolicyNode& node) noexcept;
@@ -34,7 +36,8 @@ class WorthOrder {
   [[nodiscard]] PolicyNode* oldest();
   // Of those of the request at hand, the first to go; null if there is none.
   [[nodiscard]] PolicyNode* present();
-  // Those of the request at hand that had no batch of their own join this class: there may be no memory to part them.
+  // Those of the request at hand that had no batch of their own join this class: there may be no
+  // memory to part them.
   void end_present_spare(std::uint8_t value_class) noexcept;
   // It is request `now` from here on.
   void keep_time(std::uint32_t now);

@@ -29,7 +29,8 @@ struct MemoryState {
   std::optional<MemoryReading> reading = {};   // the last one, where it is automatic
 };
 
-// Threads: all members from any thread. Resizing is done on a thread of its own, because evicting much takes long.
+// Threads: all members from any thread. Resizing is done on a thread of its own, because evicting
+// much takes long.
 class CapacityController {
  public:
   explicit CapacityController(Cache& cache, ControllerOptions options = {});

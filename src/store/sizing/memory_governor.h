@@ -13,13 +13,15 @@ struct GovernorOptions {
   std::uint64_t floor_bytes = std::uint64_t{64} << 20;   // it never asks for less: a cache of nothing helps nobody
 };
 
-// Shrinks at once, grows slowly: others that ask for memory get it in one period, and a machine that swings does not empty the cache at each turn.
+// Shrinks at once, grows slowly: others that ask for memory get it in one period, and a machine
+// that swings does not empty the cache at each turn.
 class MemoryGovernor {
  public:
   explicit MemoryGovernor(GovernorOptions options) : options_(options) {}
 
-  // Once a period (a second). `used_bytes` is what the cache holds of its `capacity_bytes`. Returns the capacity it is to have now, which is
-  // the present one where nothing is to change or nothing can be read.
+  // Once a period (a second). `used_bytes` is what the cache holds of its `capacity_bytes`. Returns
+  // the capacity it is to have now, which is the present one where nothing is to change or nothing
+  // can be read.
   [[nodiscard]] std::uint64_t next(const std::optional<MemoryReading>& reading, std::uint64_t capacity_bytes, std::uint64_t used_bytes);
   // The one to begin with.
   [[nodiscard]] std::uint64_t first(const std::optional<MemoryReading>& reading) const;

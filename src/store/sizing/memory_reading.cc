@@ -29,7 +29,8 @@ std::optional<std::uint64_t> line_number(const std::string& path, std::string_vi
   return std::nullopt;
 }
 
-// Microseconds since boot in which some task stood still: "some avg10=0.00 avg60=0.00 avg300=0.00 total=285441".
+// Microseconds since boot in which some task stood still: "some avg10=0.00 avg60=0.00 avg300=0.00
+// total=285441".
 std::optional<std::uint64_t> stalled_us(const std::string& path) {
   std::ifstream file(path);
   std::string line;

@@ -44,7 +44,8 @@ class Spool {
 
 class Recording {
  public:
-  // Appends a request; equal keys are equal blocks. `bytes`: of each, for keys that have a size; the first one counts.
+  // Appends a request; equal keys are equal blocks. `bytes`: of each, for keys that have a size;
+  // the first one counts.
   void add(std::span<const std::uint64_t> keys, std::uint64_t input_tokens, std::uint64_t output_tokens = 0, std::uint64_t bytes = 1);
   void finish();
 
@@ -86,7 +87,8 @@ struct ReadResult {
   std::string first_bad;           // "line 7: ..."
   std::uint64_t block_bytes = 0;   // as a line says; 0: none does
 };
-// Throws std::runtime_error that names file and line: one that is broken (unless they are skipped), an empty trace, a file that ends early.
+// Throws std::runtime_error that names file and line: one that is broken (unless they are skipped),
+// an empty trace, a file that ends early.
 [[nodiscard]] ReadResult read_recording(const ReadOptions& options);
 
 }   // namespace tensorcache::simulate

@@ -15,7 +15,8 @@ namespace {
 
 constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max();
 
-// As the memory tier keeps it: what is chained behind another holds it, and only what holds nobody goes.
+// As the memory tier keeps it: what is chained behind another holds it, and only what holds nobody
+// goes.
 class Store {
  public:
   Store(const Recording& recording, const Setting& setting)
@@ -66,7 +67,8 @@ class Store {
     let_go(pinned);
   }
 
-  // A conversation that will not go on: what of its end nothing else is chained behind goes next, the last block first.
+  // A conversation that will not go on: what of its end nothing else is chained behind goes next,
+  // the last block first.
   void demote(std::span<const std::uint32_t> chain) {
     std::size_t end = chain.size();
     while (end > 0 && !nodes_[chain[end - 1]].resident) --end;
@@ -134,7 +136,8 @@ class Store {
   std::uint64_t used_ = 0;
 };
 
-// Belady's MIN over the same rule. A block's next use is never later than that of what is chained behind it, so the latest is a leaf.
+// Belady's MIN over the same rule. A block's next use is never later than that of what is chained
+// behind it, so the latest is a leaf.
 class Oracle {
  public:
   Oracle(const Recording& recording, const Setting& setting)

@@ -22,10 +22,12 @@ struct Outcome {
   [[nodiscard]] double miss_ratio() const { return accesses == 0 ? 0 : static_cast<double>(misses) / static_cast<double>(accesses); }
 };
 
-// Which requests are the last of their conversation: no later one goes on from its last block. By request; a tool of hints.
+// Which requests are the last of their conversation: no later one goes on from its last block. By
+// request; a tool of hints.
 [[nodiscard]] std::vector<bool> last_of_conversation(const Recording& recording);
 
-// Replays all of it. `min`: Belady's, which knows what comes; it need not store what is not worth its place.
+// Replays all of it. `min`: Belady's, which knows what comes; it need not store what is not worth
+// its place.
 [[nodiscard]] Outcome replay(const Recording& recording, const Setting& setting, const std::vector<bool>& conversation_ends);
 
 }   // namespace tensorcache::simulate

@@ -83,7 +83,8 @@ TEST(Replay, HintsOfConversationsThatEndMakeRoom) {
   EXPECT_LT(with, without);
 }
 
-// Chains of 10 that come back in turns, far more than fit: LRU never finds one, adaptive keeps some whole.
+// Chains of 10 that come back in turns, far more than fit: LRU never finds one, adaptive keeps some
+// whole.
 TEST(Replay, AdaptiveKeepsSomeOfWhatComesBackInTurns) {
   std::vector<std::vector<std::uint64_t>> requests;
   for (std::uint64_t turn = 0; turn < 12'000; ++turn) {
@@ -109,7 +110,8 @@ TEST(Replay, AdaptiveDoesNotTakeInWhatIsNotWorthItsPlace) {
   EXPECT_LT(misses(recording, "adaptive", 60), 170'000u) << "160,050 at best";
 }
 
-// At 1, 5, 10, 20 and 50 % of the distinct keys: libCacheSim 0.3.5 (its Python package) on the same accesses, scripts/libcachesim_figures.py.
+// At 1, 5, 10, 20 and 50 % of the distinct keys: libCacheSim 0.3.5 (its Python package) on the same
+// accesses, scripts/libcachesim_figures.py.
 struct Figures {
   const char* policy;
   double miss_ratio[5];
@@ -146,8 +148,9 @@ TEST(Replay, ClassicPoliciesMissAsLibCacheSimsDo) {
   expect_figures(recording, kLibCacheSim);
 }
 
-// A power law with a scan of a tenth, the same as the script makes. On the trace above gdsf is a matter of ties, which libCacheSim breaks by
-// dropping the newcomer; and there its wtinylfu has no window at the smallest size. Its sketch also differs from ours, so only its like is asked for.
+// A power law with a scan of a tenth, the same as the script makes. On the trace above gdsf is a
+// matter of ties, which libCacheSim breaks by dropping the newcomer; and there its wtinylfu has no
+// window at the smallest size. Its sketch also differs from ours, so only its like is asked for.
 TEST(Replay, PoliciesMissAsLibCacheSimsDoOnAPowerLaw) {
   constexpr double kKeys = 20'000;
   Recording recording;

@@ -13,7 +13,8 @@ class Lines {
   // Throws std::runtime_error that names the file.
   explicit Lines(const std::string& path);
 
-  // The next line, without its end; false at the end of the file. Throws std::runtime_error, without the path, for a damaged file.
+  // The next line, without its end; false at the end of the file. Throws std::runtime_error,
+  // without the path, for a damaged file.
   bool next(std::string& line);
   // Of the file, so far; for a progress bar.
   [[nodiscard]] std::uint64_t read_bytes() const { return static_cast<std::uint64_t>(gzoffset(file_.get())); }
