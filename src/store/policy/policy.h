@@ -86,7 +86,7 @@ class Policy {
     static_cast<void>(node);
     return true;
   }
-  // RETURNS whether the policy reads a candidate's tick of last use itself; the owner may then record
+  // RETURNS whether the policy reads a candidate's tick of last use itself; the owner may then set
   // the tick instead of calling touch(). May change with every call.
   [[nodiscard]] virtual bool reads_ticks() const { return false; }
   // Adds a new node.
