@@ -17,7 +17,7 @@ def test_the_table_ends_with_advice():
     assert "1,370 requests, 61,828 accesses, 6,243 distinct blocks" in lines[0]
     assert lines[2].split() == ["miss", "ratio", "5%", "(312)", "10%", "(624)"]
     assert lines[3].split() == ["lru", "0.1650", "0.1018"]
-    assert lines[-1].startswith("Choose lru with 624 blocks: 89.8 % of the accesses are found")
+    assert lines[-1].startswith("Choose lru with 624 blocks: hit ratio 89.8 %")
 
 
 def test_json_csv_and_pictures(tmp_path):

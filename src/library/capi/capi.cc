@@ -139,11 +139,11 @@ tc_status status_of(const tensorcache::WriteResult& result, std::uint64_t* versi
     case tensorcache::WriteStatus::kConflict:
       return failed(TC_CONFLICT, "another version is stored");
     case tensorcache::WriteStatus::kLeaseLost:
-      return failed(TC_LEASE_LOST, "the lease ran out or was given back");
+      return failed(TC_LEASE_LOST, "the lease expired or was released");
     case tensorcache::WriteStatus::kTooLarge:
       return failed(TC_TOO_LARGE, "the value is larger than the whole cache");
     case tensorcache::WriteStatus::kNoSpace:
-      return failed(TC_NO_SPACE, "everything that could make room is pinned");
+      return failed(TC_NO_SPACE, "every evictable entry is pinned");
     case tensorcache::WriteStatus::kUnavailable:
       return failed(TC_UNAVAILABLE, "the stored value cannot be read now");
   }
@@ -151,7 +151,7 @@ tc_status status_of(const tensorcache::WriteResult& result, std::uint64_t* versi
 }
 
 tc_status value_into(tensorcache::Hit hit, tc_value** value) {
-  if (hit.negative()) return failed(TC_NOTHING, "it is remembered that there is nothing");
+  if (hit.negative()) return failed(TC_NOTHING, "a negative entry is stored under this key");
   if (hit.unavailable()) return failed(TC_UNAVAILABLE, "the stored value cannot be read now");
   if (!hit) return failed(TC_MISS, "nothing is stored under this key");
   *value = new tc_value(std::move(hit));
@@ -220,7 +220,7 @@ tc_status tc_cache_close_within(tc_cache* cache, std::uint64_t time_ms) {
     const std::unique_ptr<tc_cache> closing(&need(cache, "cache"));
     return closing->cache.close(milliseconds(std::min<std::uint64_t>(time_ms, std::uint64_t{1} << 40)))
                ? TC_OK
-               : failed(TC_TIMEOUT, "the disk did not take all removals: what was removed or replaced may come back at the next start");
+               : failed(TC_TIMEOUT, "not all removals could be persisted: removed or replaced values may reappear at the next start");
   });
 }
 
@@ -311,8 +311,9 @@ tc_status tc_clear(tc_cache* cache) {
 
 tc_status tc_invalidate(tc_cache* cache, const char* tag) {
   return guarded([&] {
-    return need(cache, "cache").cache.invalidate(&need(tag, "tag")) ? TC_OK
-                                                                    : failed(TC_ERROR, "the tag is invalid in this process; the disk does not work");
+    return need(cache, "cache").cache.invalidate(&need(tag, "tag"))
+               ? TC_OK
+               : failed(TC_ERROR, "the invalidation could not be persisted; it applies to this process only");
   });
 }
 
@@ -320,7 +321,7 @@ tc_status tc_lease_take(tc_cache* cache, const tc_key* key, std::uint64_t patien
   return guarded([&] {
     need(lease, "lease");
     tensorcache::Lease taken = need(cache, "cache").cache.lease(key_of(key), milliseconds(patience_ms), milliseconds(hold_ms));
-    if (!taken) return failed(TC_TIMEOUT, "somebody else holds the lease");
+    if (!taken) return failed(TC_TIMEOUT, "the lease is held by another caller");
     *lease = new tc_lease{std::move(taken)};
     return TC_OK;
   });
@@ -344,7 +345,7 @@ tc_status tc_flush(tc_cache* cache, std::uint64_t time_ms) {
   return guarded([&] {
     return need(cache, "cache").cache.flush(milliseconds(std::min<std::uint64_t>(time_ms, std::uint64_t{1} << 40)))
                ? TC_OK
-               : failed(TC_TIMEOUT, "not everything is on disk");
+               : failed(TC_TIMEOUT, "some writes or removals are not on disk");
   });
 }
 

@@ -91,7 +91,7 @@ void CapacityController::follow(std::unique_lock<std::mutex>& lock) {
   state_.reading = reading;
   state_.capacity_bytes = next;
   lock.unlock();
-  if (news) say(reading ? "memory: it can be read again how much is free" : "memory: it cannot be read how much is free; the cache keeps its size");
+  if (news) say(reading ? "memory: available memory can be read again" : "memory: available memory cannot be read; the cache keeps its size");
   if (next != before) cache_.resize(next);
   if (next < before) {
     malloc_trim(0);   // small values lie among others, and would stay with this process

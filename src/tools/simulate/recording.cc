@@ -38,7 +38,7 @@ bool parse_sized(const std::string& line, bool first, std::uint64_t* key, std::u
   const auto [stop, error] = std::from_chars(begin, end, *bytes);
   if (error != std::errc() || stop != end || *bytes == 0 || *bytes > std::numeric_limits<std::uint32_t>::max()) {
     if (first && begin != end && (*begin < '0' || *begin > '9')) return false;
-    throw std::runtime_error("the size '" + std::string(begin, end) + "' is no whole number from 1 to 4294967295");
+    throw std::runtime_error("the size '" + std::string(begin, end) + "' is not a whole number from 1 to 4294967295");
   }
   *key = hash_of(std::string_view(line).substr(0, comma));
   return true;
@@ -142,7 +142,7 @@ ReadResult read_recording(const ReadOptions& options) {
     if (options.progress && number % 1024 == 0) options.progress(static_cast<double>(lines.read_bytes()) / file_bytes);
   }
   result.recording.finish();
-  if (result.recording.blocks().empty()) throw std::runtime_error(options.path + ": holds no accesses");
+  if (result.recording.blocks().empty()) throw std::runtime_error(options.path + ": contains no requests");
   return result;
 }
 

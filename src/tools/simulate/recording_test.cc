@@ -63,9 +63,9 @@ TEST_F(RecordingTest, ReadsKeysAndSizes) {
 TEST_F(RecordingTest, ErrorsNameFileAndLine) {
   EXPECT_EQ(error_of(std::string(kMooncake) + "{\"timestamp\":\n"), path_ + ":3: is not a JSON object");
   EXPECT_THAT(error_of("{\"timestamp\":1,\"input_length\":2,\"output_length\":3}\n"), HasSubstr(":1: hash_ids is missing"));
-  EXPECT_THAT(error_of("a,1\nb,0\n"), HasSubstr(":2: the size '0' is no whole number"));
+  EXPECT_THAT(error_of("a,1\nb,0\n"), HasSubstr(":2: the size '0' is not a whole number"));
   EXPECT_THAT(error_of("a,1\nb\n"), HasSubstr(":2: is not key,size"));
-  EXPECT_THAT(error_of(""), HasSubstr("holds no accesses"));
+  EXPECT_THAT(error_of(""), HasSubstr("contains no requests"));
   EXPECT_THROW(static_cast<void>(read_recording({.path = "/no/such/trace"})), std::runtime_error);
 }
 

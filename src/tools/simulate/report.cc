@@ -93,7 +93,7 @@ std::string table(const Report& report) {
                      grouped(report.distinct) + (report.unit == "blocks" ? " distinct blocks" : " distinct keys");
   if (report.unit == "bytes") text += " of " + grouped(report.distinct_size) + " bytes";
   text += "; sizes in " + report.unit + "\n";
-  if (report.bad_lines > 0) text += grouped(report.bad_lines) + " broken lines were left out\n";
+  if (report.bad_lines > 0) text += grouped(report.bad_lines) + " malformed lines were skipped\n";
   for (const auto& line : lines) {
     text += "\n" + line[0] + std::string(widths[0] - line[0].size(), ' ');
     for (std::size_t i = 1; i < line.size(); ++i) text += "  " + std::string(widths[i] - line[i].size(), ' ') + line[i];
@@ -217,17 +217,16 @@ std::string advice(const Report& report) {
     }
     if (best != nullptr && chosen == nullptr && best->outcome.miss_ratio() <= least + kWorthwhile) chosen = best;
   }
-  if (chosen == nullptr) return "Nothing to choose from: only min was simulated.";
+  if (chosen == nullptr) return "No recommendation: only min was simulated.";
   std::string text = "Choose " + label(chosen->setting) + " with " + grouped(chosen->setting.size) + " " + report.unit +
-                     options_for(report, chosen->setting) + ": " +
-                     format("%.1f %% of the accesses are found", 100 * (1 - chosen->outcome.miss_ratio()));
+                     options_for(report, chosen->setting) + ": " + format("hit ratio %.1f %%", 100 * (1 - chosen->outcome.miss_ratio()));
   if (const auto saved = seconds_saved(report, chosen->outcome)) {
     text += ", which saves " + saved_text(*saved) + " of prefill";
   } else if (chosen->outcome.tokens > 0) {
     text += format(", which saves the prefill of %s of %s prompt tokens", grouped(chosen->outcome.tokens - chosen->outcome.missed_tokens).c_str(),
                    grouped(chosen->outcome.tokens).c_str());
   }
-  return text + (chosen->setting.size == all.back() ? "; a larger one was not tried." : "; a larger one gains less than a point.");
+  return text + (chosen->setting.size == all.back() ? "; a larger cache was not tried." : "; a larger cache gains less than one percentage point.");
 }
 
 }   // namespace tensorcache::simulate

@@ -38,13 +38,13 @@ TEST(SimulateReport, TheTableHasPoliciesDownAndSizesAcross) {
 TEST(SimulateReport, AdviceIsTheSmallestSizeThatIsWorthItAndItsBestPolicy) {
   Report report = small();
   EXPECT_EQ(advice(report),
-            "Choose lru with 30 blocks: 49.5 % of the accesses are found, which saves the prefill of 495,000 of 1,000,000 prompt tokens; "
-            "a larger one gains less than a point.");
+            "Choose lru with 30 blocks: hit ratio 49.5 %, which saves the prefill of 495,000 of 1,000,000 prompt tokens; "
+            "a larger cache gains less than one percentage point.");
   report.tokens_per_second = 100;
   EXPECT_THAT(advice(report), HasSubstr("which saves 82 minutes of prefill"));
   report.findings.resize(3);
   EXPECT_THAT(advice(report), HasSubstr("Choose clock with 3 blocks"));
-  EXPECT_THAT(advice(report), HasSubstr("a larger one was not tried"));
+  EXPECT_THAT(advice(report), HasSubstr("a larger cache was not tried"));
 }
 
 TEST(SimulateReport, JsonHasAnObjectForEachSizeAndPolicy) {
