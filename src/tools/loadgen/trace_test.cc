@@ -79,7 +79,7 @@ TEST_F(TraceTest, ErrorsNameFileAndLine) {
   write("nonsense\n");
   EXPECT_THAT(error(), HasSubstr("trace_test.jsonl:1: is not a JSON object"));
   write("{\"timestamp\":1,\"input_length\":-5,\"output_length\":1,\"hash_ids\":[]}\n");
-  EXPECT_THAT(error(), HasSubstr(":1: input_length is missing or no number"));
+  EXPECT_THAT(error(), HasSubstr(":1: input_length is missing or not a number"));
   write("");
   EXPECT_THAT(error(), HasSubstr("holds no request"));
 }
