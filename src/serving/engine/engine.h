@@ -1,4 +1,5 @@
-// What computes an answer on a miss. Today: a GGUF model in this process (llama_engine.h).
+// The engine contract: an Engine takes requests and sends the events of each response to a Sink.
+// Implemented by serving/llama: a GGUF model in this process.
 #pragma once
 
 #include <chrono>
@@ -17,7 +18,7 @@ struct TokenLogprob {
   struct Candidate {
     std::int32_t id = 0;
     std::string bytes;      // of the token; may be part of a UTF-8 character
-    float logprob = 0.0f;   // natural logarithm, of the model's own distribution before sampling
+    float logprob = 0.0f;   // natural logarithm, of the model's distribution before sampling
 
     friend bool operator==(const Candidate&, const Candidate&) = default;
   };
@@ -27,11 +28,11 @@ struct TokenLogprob {
   friend bool operator==(const TokenLogprob&, const TokenLogprob&) = default;
 };
 
-// A piece of the answer: whole UTF-8 characters, and the tokens it took. Text may be empty (a token that completes nothing
-// yet), and a stop string is never in it.
+// A piece of the response: whole UTF-8 characters and their tokens. The text may be empty (a token
+// that completes no character yet) and never contains a stop string.
 struct Delta {
   std::string text;
-  std::vector<TokenLogprob> logprobs;   // one for each token, if the request asked for them
+  std::vector<TokenLogprob> logprobs;   // one per token, if requested
 
   friend bool operator==(const Delta&, const Delta&) = default;
 };
@@ -39,19 +40,19 @@ struct Delta {
 struct Usage {
   std::int32_t prompt_tokens = 0;
   std::int32_t completion_tokens = 0;
-  std::int32_t cached_tokens = 0;   // of the prompt, those that were not computed
+  std::int32_t cached_tokens = 0;   // prompt tokens restored from the cache
 
   friend bool operator==(const Usage&, const Usage&) = default;
 };
 
-// How a reused prefix relates to a cold run. Stored and sent: add, never renumber.
+// How exact a reused prefix is, compared with a cold run. Stored and sent: add, never renumber.
 enum class Fidelity : std::uint8_t {
   kComputed = 0,   // nothing was reused
-  kExactKv = 1,    // bitwise what a cold run computes
+  kExactKv = 1,    // bit-identical to a cold run
   kKv = 2,         // the same tokens' K/V, computed in another batch shape
 };
 
-// Sent once, before the first delta, when the request has its place in the context.
+// Sent once, before the first delta, when the request has a slot.
 struct Begin {
   std::int32_t prompt_tokens = 0;
   std::int32_t cached_tokens = 0;
@@ -80,12 +81,14 @@ struct Failure {
   std::string param;
 };
 
-// Receives one answer: on_accepted, on_begin, any number of on_delta, then exactly one of on_finish and on_failure (which may also come first).
-// Called on the engine's threads, one call at a time. Must not block and must not call back into the engine.
+// Receives one response: on_accepted, on_begin, any number of on_delta, then exactly one of
+// on_finish and on_failure (on_failure may come at any point).
+// THREADS: called on the engine's threads, one call at a time.
+// REQUIRES: members do not block and do not call the engine.
 class Sink {
  public:
   virtual ~Sink() = default;
-  // Nothing about the request itself can refuse it any more; it may still wait for a place.
+  // The request is valid and will not be rejected any more; it may still be queued for a slot.
   virtual void on_accepted() {}
   virtual void on_begin(const Begin& begin) = 0;
   virtual void on_delta(Delta delta) = 0;
@@ -95,28 +98,28 @@ class Sink {
 
 struct EngineInfo {
   std::string model_name;            // shown as the model's id
-  Key answer_fingerprint;            // everything about model, build and settings that can change an answer
-  std::uint32_t source = 0;          // PutOptions::source of what it stores: this model, these settings
+  Key answer_fingerprint;            // everything about model, build and settings that can change a response
+  std::uint32_t source = 0;          // PutOptions::source of its entries: this model with these settings
   std::int64_t created_unix_s = 0;   // of the model file
-  std::int32_t context_tokens = 0;   // for one request: prompt and answer
+  std::int32_t context_tokens = 0;   // per request: prompt and completion
   std::int32_t vocab_tokens = 0;
-  std::int32_t threads = 0;        // for decoding
-  std::uint64_t block_bytes = 0;   // of a prefix block; 0: there are none
+  std::int32_t threads = 0;        // for decode
+  std::uint64_t block_bytes = 0;   // of a prefix block; 0: no prefix caching
   bool prefix_reuse = false;
-  std::string prefix_reuse_note;   // why not, where it is off
+  std::string prefix_reuse_note;   // the reason if it is off
 };
 
 struct EngineStats {
   std::uint64_t requests = 0, finished = 0, cancelled = 0, failed = 0;
-  std::uint64_t too_long = 0, overloaded = 0;   // refused: for the context's length, for a full queue
+  std::uint64_t too_long = 0, overloaded = 0;   // rejected: prompt too long, queue full
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, prefilled_tokens = 0, generated_tokens = 0;
-  std::uint64_t prefix_waits = 0;   // requests that waited for a prefix another was computing
+  std::uint64_t prefix_waits = 0;   // requests that waited for another's prefill of their prefix
   std::uint64_t blocks_saved = 0, blocks_restored = 0;
   double prefill_seconds = 0, decode_seconds = 0;
   std::int32_t queued = 0, running = 0;
 };
 
-// Threads: every member may be called from any thread.
+// THREADS: every member may be called from any thread.
 class Engine {
  public:
   using Id = std::uint64_t;
@@ -124,22 +127,24 @@ class Engine {
 
   [[nodiscard]] virtual const EngineInfo& info() const = 0;
 
-  // What an answer depends on at this moment besides info().answer_fingerprint: "", or the time for a chat template that
-  // prints it, in the grain it prints.
+  // RETURNS what a response depends on now besides info().answer_fingerprint: "", or the time as
+  // printed by a chat template that prints it.
   [[nodiscard]] virtual std::string answer_salt() const { return {}; }
 
-  // Queues a request. Never blocks; whatever goes wrong reaches the sink, possibly before submit returns.
+  // Queues a request. Never blocks; errors reach the sink, possibly before submit() returns.
   virtual Id submit(std::shared_ptr<const Request> request, std::shared_ptr<Sink> sink) = 0;
 
-  // Ends a request soon, wherever it is; its sink gets kCancelled. Unknown ids are ignored.
+  // Cancels a request soon, queued or running; its sink gets kCancelled. Unknown ids are ignored.
   virtual void cancel(Id id) = 0;
 
-  // How many requests of one tenant may wait from now on; 0: all that wait may be. For those that have a queue.
+  // Sets the maximum number of queued requests per tenant; 0: no limit per tenant. For engines with a
+  // queue.
   virtual void limit_tenant(int waiting) { static_cast<void>(waiting); }
 
   [[nodiscard]] virtual EngineStats stats() const = 0;
 
-  // Takes nothing new (kShuttingDown), lets what runs finish until `deadline`, then cuts it off (kShuttingDown). Blocks until done.
+  // Graceful shutdown: rejects new requests (kShuttingDown), lets running ones finish until
+  // `deadline`, then ends them (kShuttingDown). Blocks until done.
   virtual void stop(std::chrono::steady_clock::time_point deadline) = 0;
 };
 
