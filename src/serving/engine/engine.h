@@ -137,8 +137,8 @@ class Engine {
   // Cancels a request soon, queued or running; its sink gets kCancelled. Unknown ids are ignored.
   virtual void cancel(Id id) = 0;
 
-  // Sets the maximum number of queued requests per tenant; 0: no limit per tenant. For engines with a
-  // queue.
+  // Sets the maximum number of queued requests per tenant; 0: no limit per tenant. For engines
+  // with a queue.
   virtual void limit_tenant(int waiting) { static_cast<void>(waiting); }
 
   [[nodiscard]] virtual EngineStats stats() const = 0;
