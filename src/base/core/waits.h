@@ -1,0 +1,66 @@
+// Which thread waits for which computation, over all single flights of the process. Threads that
+// would wait for each other in a circle are told so before they wait.
+#pragma once
+
+#include <mutex>
+
+namespace tensorcache {
+
+struct WaitingThread;
+
+// A computation that others may wait for.
+struct AwaitedComputation {
+  WaitingThread* leader = nullptr;   // the thread that computes; null: none. Guarded by waits_mutex()
+};
+
+struct WaitingThread {
+  const AwaitedComputation* waits_for = nullptr;   // guarded by waits_mutex()
+};
+
+[[nodiscard]] inline std::mutex& waits_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+[[nodiscard]] inline WaitingThread& this_waiting_thread() {
+  thread_local WaitingThread thread;
+  return thread;
+}
+
+inline void set_leader(AwaitedComputation& awaited, WaitingThread* leader) {
+  const std::lock_guard lock(waits_mutex());
+  awaited.leader = leader;
+}
+
+// Registers the calling thread's wait for a computation while it lives. Does not wait itself.
+class Wait {
+ public:
+  enum class Kind {
+    kFine,
+    kForItself,   // the calling thread computes it
+    kCircle,      // its thread waits, directly or over others, for one that the calling thread computes
+  };
+  explicit Wait(const AwaitedComputation& awaited) : thread_(this_waiting_thread()) {
+    const std::lock_guard lock(waits_mutex());
+    for (const AwaitedComputation* at = &awaited; at != nullptr && at->leader != nullptr; at = at->leader->waits_for) {
+      if (at->leader != &thread_) continue;
+      kind_ = at == &awaited ? Kind::kForItself : Kind::kCircle;
+      return;
+    }
+    thread_.waits_for = &awaited;
+  }
+  Wait(const Wait&) = delete;
+  Wait& operator=(const Wait&) = delete;
+  ~Wait() {
+    if (kind_ != Kind::kFine) return;
+    const std::lock_guard lock(waits_mutex());
+    thread_.waits_for = nullptr;
+  }
+  [[nodiscard]] Kind kind() const { return kind_; }
+
+ private:
+  WaitingThread& thread_;
+  Kind kind_ = Kind::kFine;
+};
+
+}   // namespace tensorcache
