@@ -110,9 +110,10 @@ class Flight final : public engine::Sink {
   }
 
   void on_finish(const engine::Finish& finish) override {
-    const std::string encoded = ended_for_the_context(finish) ? std::string() : encoded_answer(finish);
+    const std::string encoded = is_storable(finish) ? encoded_answer(finish) : std::string();
+    const std::uint32_t source = engine_.info().source;
     const std::lock_guard table_lock(table_->mutex);
-    const bool kept = !encoded.empty() && keep(encoded, finish.prefill + finish.decode);
+    const bool kept = !encoded.empty() && keep(encoded, source, finish.prefill + finish.decode);
     table_->take_off(key_, this);
     const std::lock_guard lock(mutex_);
     finish_ = finish;
@@ -164,9 +165,17 @@ class Flight final : public engine::Sink {
     return finish.reason == engine::FinishReason::kLength && (request_->max_tokens <= 0 || finish.usage.completion_tokens < request_->max_tokens);
   }
 
-  // Empty: it is not to be stored, or there is no memory for it. Only this thread writes deltas_, so it may read them without the lock.
+  [[nodiscard]] bool is_storable(const engine::Finish& finish) const {
+    if (!store_ || ended_for_the_context(finish)) return false;
+    try {
+      return engine_.answer_salt() == salt_;   // a template may have printed a later time than the key says
+    } catch (const std::bad_alloc&) {
+      return false;
+    }
+  }
+
+  // Empty: there is no memory for it. Only this thread writes deltas_, so it may read them without the lock.
   [[nodiscard]] std::string encoded_answer(const engine::Finish& finish) const {
-    if (!store_) return {};
     try {
       return encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
     } catch (const std::bad_alloc&) {
@@ -174,26 +183,24 @@ class Flight final : public engine::Sink {
     }
   }
 
-  // With the table's lock held. An answer that cannot be stored is an answer all the same.
-  [[nodiscard]] bool keep(const std::string& encoded, std::chrono::microseconds took) {
+  // With the table's lock held. An answer that cannot be stored is an answer all the same. The newer one wins: a request that asked past a
+  // stored one wanted it refreshed.
+  [[nodiscard]] bool keep(const std::string& encoded, std::uint32_t source, std::chrono::microseconds took) {
     try {
-      // A template may have printed a later time than the key says.
-      return engine_.answer_salt() == salt_ && put(encoded, took);
+      return table_->cache != nullptr && put(encoded, source, took);
     } catch (const std::bad_alloc&) {
       return false;
     }
   }
 
-  // With the table's lock held. The newer answer wins: a request that asked past a stored one wanted it refreshed.
-  bool put(const std::string& encoded, std::chrono::microseconds took) {
-    if (table_->cache == nullptr) return false;
+  bool put(const std::string& encoded, std::uint32_t source, std::chrono::microseconds took) {
     const PutOptions options{.kind = Kind::kAnswer,
                              .owner = engine::tenant_owner(request_->tenant),
-                             .source = engine_.info().source,
+                             .source = source,
                              .cost_seconds = std::chrono::duration<float>(took).count(),
                              .time_to_live = time_to_live_,
-                             .hints = request_->hints};
-    if (table_->cache->contains(key_)) table_->cache->remove(key_);
+                             .hints = request_->hints,
+                             .replaces = table_->cache->contains(key_)};
     return table_->cache->put(key_, std::string_view(encoded), options) == PutStatus::kStored;
   }
 
@@ -244,46 +251,58 @@ Flights::~Flights() {
   table_->running.clear();
 }
 
-// With the table's lock held.
-std::optional<Flights::Hit> Flights::stored(const Order& order, bool& too_old) {
-  const Handle handle = table_->cache->get(order.key, Tiers::kMemoryOnly);
-  if (!handle) return std::nullopt;
-  if (order.max_age && handle.age() > *order.max_age) {
-    too_old = true;
-    return std::nullopt;
-  }
-  std::optional<Answer> answer = decode_answer(handle.text());
+// Nothing if it is damaged or does not fit this context.
+std::optional<Flights::Hit> Flights::decoded(const Order& order, const Handle& stored) const {
+  std::optional<Answer> answer = decode_answer(stored.text());
   if (!answer) {   // damaged: as good as not there
     table_->cache->remove(order.key);
     return std::nullopt;
   }
   const std::int64_t tokens = std::int64_t{answer->usage.prompt_tokens} + answer->usage.completion_tokens;
   if (order.context_tokens > 0 && tokens > order.context_tokens) return std::nullopt;
-  return Hit{std::move(*answer), handle.age()};
+  return Hit{std::move(*answer), stored.age()};
+}
+
+// With the table's lock held. RETURNS a flight to start; null if there is none to start.
+std::shared_ptr<Flight> Flights::join_or_make(const Order& order, engine::Engine& engine, std::function<void()> wake, Outcome& outcome) {
+  if (!order.compute) return nullptr;
+  if (order.join) {
+    if (const auto running = table_->running.find(order.key); running != table_->running.end()) {
+      outcome.follower = Follower(running->second, running->second->add(std::move(wake)));
+      outcome.collapsed = true;
+      return nullptr;
+    }
+  }
+  auto flight = std::make_shared<Flight>(order, engine, table_);
+  outcome.follower = Follower(flight, flight->add(std::move(wake)));
+  // One that only computes anew for itself leaves a running flight its place.
+  if (order.store) table_->running.try_emplace(order.key, flight);
+  return flight;
 }
 
 Flights::Outcome Flights::enter(const Order& order, engine::Engine& engine, std::function<void()> wake) {
   Outcome outcome;
   std::shared_ptr<Flight> flight;
-  {
-    const std::lock_guard lock(table_->mutex);
-    if (order.look_up) {
-      outcome.hit = stored(order, outcome.too_old);
-      if (outcome.hit) return outcome;
-    }
-    if (!order.compute) return outcome;
-    if (order.join) {
-      if (const auto running = table_->running.find(order.key); running != table_->running.end()) {
-        outcome.follower = Follower(running->second, running->second->add(std::move(wake)));
-        outcome.collapsed = true;
-        return outcome;
+  for (bool look_up = order.look_up;; look_up = false) {
+    Handle stored;   // let go of without the lock
+    {
+      const std::lock_guard lock(table_->mutex);
+      if (look_up) {
+        const bool below = !order.asked_below && table_->cache->has_lower_tiers();
+        stored = below ? table_->cache->find(order.key) : table_->cache->get(order.key, Tiers::kMemoryOnly);
+        outcome.ask_below = below && !stored;
+        if (outcome.ask_below) return outcome;
+        outcome.too_old = stored && order.max_age && stored.age() > *order.max_age;
+      }
+      if (!stored || outcome.too_old) {
+        flight = join_or_make(order, engine, std::move(wake), outcome);
+        break;
       }
     }
-    flight = std::make_shared<Flight>(order, engine, table_);
-    outcome.follower = Follower(flight, flight->add(std::move(wake)));
-    // One that only computes anew for itself leaves a running flight its place.
-    if (order.store) table_->running.try_emplace(order.key, flight);
+    outcome.hit = decoded(order, stored);
+    if (outcome.hit) return outcome;
   }
+  if (!flight) return outcome;
   try {
     flight->start(flight);
   } catch (const std::exception& error) {   // others may have joined it

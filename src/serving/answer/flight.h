@@ -6,7 +6,7 @@
 //
 // Threads: every member of Flights and Follower may be called from any thread, one Follower by one thread at a time. A wake-up runs
 // on an engine thread with the flight's lock held: it must not block and must not call into this header.
-// Locks: the table's before a flight's; neither is held while the engine is called.
+// Locks: the table's before a flight's. Neither is held while the engine is called or a stored answer is decoded.
 #pragma once
 
 #include <chrono>
@@ -77,6 +77,7 @@ class Flights {
     Key key;                                            // unused where neither look_up nor join nor store
     std::string salt;                                   // Engine::answer_salt() as it is in the key
     bool look_up = true;                                // a stored answer will do...
+    bool asked_below = false;                           // what is not in memory was brought up already, or cannot be
     std::optional<std::chrono::milliseconds> max_age;   // ...unless it is older
     bool join = true;                                   // a running computation will do
     bool compute = true;                                // false: only what is stored
@@ -88,10 +89,11 @@ class Flights {
     Answer answer;
     std::chrono::milliseconds age{0};
   };
-  // Either a hit or a follower; neither if nothing is stored and `compute` is off.
+  // Either a hit or a follower; neither with ask_below, or if nothing is stored and `compute` is off.
   struct Outcome {
     std::optional<Hit> hit;
     Follower follower;
+    bool ask_below = false;   // not in memory, and there are tiers below: Cache::load, then enter() with Order::asked_below
     bool collapsed = false;   // the follower joined a computation that was running
     bool too_old = false;     // an answer is stored, but older than max_age
   };
@@ -102,14 +104,15 @@ class Flights {
   Flights(const Flights&) = delete;
   Flights& operator=(const Flights&) = delete;
 
-  // Looks up, joins or starts, in this order and in one step: an identical request never falls between the end of a computation
-  // and its answer being stored. Calls Engine::submit, which may fail before this returns.
+  // Looks up in memory, joins or starts, in this order and in one step: an identical request never falls between the end of a computation
+  // and its answer being stored. Calls Engine::submit, which may fail before this returns. Cost of a hit: one look-up.
   [[nodiscard]] Outcome enter(const Order& order, engine::Engine& engine, std::function<void()> wake);
 
  private:
   friend class Flight;
   struct Table;
-  [[nodiscard]] std::optional<Hit> stored(const Order& order, bool& too_old);
+  [[nodiscard]] std::optional<Hit> decoded(const Order& order, const Handle& stored) const;
+  [[nodiscard]] std::shared_ptr<Flight> join_or_make(const Order& order, engine::Engine& engine, std::function<void()> wake, Outcome& outcome);
   std::shared_ptr<Table> table_;
 };
 

@@ -6,6 +6,8 @@
 #include <thread>
 
 #include "testing/engine/fake_engine.h"
+#include "testing/store/disk_cache.h"
+#include "testing/store/lookups.h"
 
 namespace tensorcache::answer {
 namespace {
@@ -211,6 +213,85 @@ TEST_F(FlightTest, NotStoredIsNotShared) {
 TEST_F(FlightTest, ADamagedAnswerIsAMiss) {
   ASSERT_EQ(cache_.put(Key::of("a"), std::string_view("TCA1 rubbish"), {.kind = Kind::kAnswer}), PutStatus::kStored);
   EXPECT_TRUE(enter(order("a")).follower);
+}
+
+TEST_F(FlightTest, AStoredAnswerIsLookedUpOnce) {
+  testing::FakeEngine script(testing::FakeEngine::say({"x"}));
+  const auto what = order("a");
+  (void)flights_.enter(what, script, [] {});
+  testing::LookupCounter lookups(cache_);
+  EXPECT_TRUE(enter(what).hit);
+  EXPECT_EQ(lookups.count(), 1u);
+}
+
+// With the table's lock held these would wait for themselves.
+TEST_F(FlightTest, TheEngineIsAskedWithoutALock) {
+  auto probe = order("b");
+  probe.compute = false;
+  int asked = 0;
+  auto outcome = enter(order("a"));
+  engine_.when_asked = [&] {
+    ++asked;
+    EXPECT_FALSE(enter(probe).hit);
+  };
+  engine_.job(0).begin();
+  engine_.job(0).finish();
+  engine_.when_asked = {};
+  EXPECT_GE(asked, 2) << "the salt and the source";
+  EXPECT_TRUE(drain(outcome.follower).stored);
+}
+
+TEST_F(FlightTest, ANewerAnswerReplacesTheStoredOneInOneStep) {
+  testing::FakeEngine script(testing::FakeEngine::say({"x"}));
+  (void)flights_.enter(order("a"), script, [] {});
+  const Handle pinned = cache_.get(order("a").key);
+  auto anew = order("a");
+  anew.look_up = false;
+  auto outcome = enter(anew);
+  engine_.job(0).begin();
+  engine_.job(0).say("newer");
+  engine_.job(0).finish();
+  EXPECT_TRUE(drain(outcome.follower).stored);
+  EXPECT_EQ(text_of(*enter(order("a")).hit), "newer");
+}
+
+// Where there is no room for the newer one, the older stays.
+TEST(Flights, AnAnswerThatDoesNotFitLeavesTheStoredOne) {
+  Cache cache(CacheOptions{.capacity_bytes = 64 << 10});
+  Flights flights(cache);
+  testing::FakeEngine small(testing::FakeEngine::say({"x"})), large(testing::FakeEngine::say({std::string(100 << 10, 'y')}));
+  (void)flights.enter(order("a"), small, [] {});
+  auto anew = order("a");
+  anew.look_up = false;
+  auto outcome = flights.enter(anew, large, [] {});
+  EXPECT_FALSE(drain(outcome.follower).stored);
+  const auto again = flights.enter(order("a"), small, [] {});
+  ASSERT_TRUE(again.hit);
+  EXPECT_EQ(text_of(*again.hit), "x");
+}
+
+class FlightsAboveADisk : public testing::DiskCache {};
+
+TEST_F(FlightsAboveADisk, OnlyWhatIsNotInMemoryIsAskedForBelow) {
+  start();
+  testing::FakeEngine script(testing::FakeEngine::say({"x"}));
+  {
+    Flights flights(*cache_);
+    auto what = order("a");
+    EXPECT_TRUE(flights.enter(what, script, [] {}).ask_below);
+    EXPECT_EQ(script.submitted(), 0u);
+    EXPECT_EQ(cache_->stats().misses, 0u);
+    what.asked_below = true;
+    EXPECT_TRUE(flights.enter(what, script, [] {}).follower);
+    EXPECT_EQ(cache_->stats().misses, 1u);
+    testing::LookupCounter lookups(*cache_);
+    const auto outcome = flights.enter(order("a"), script, [] {});
+    EXPECT_TRUE(outcome.hit && !outcome.ask_below);
+    EXPECT_EQ(lookups.count(), 1u);
+  }
+  restart();
+  Flights flights(*cache_);
+  EXPECT_TRUE(flights.enter(order("a"), script, [] {}).ask_below);
 }
 
 TEST(Flights, MayEndBeforeWhatRuns) {

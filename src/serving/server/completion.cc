@@ -316,11 +316,17 @@ Task<void> wait_for(std::shared_ptr<Connection> connection, Start begin) {
 }
 
 // A stored answer may be on disk only. This thread never waits for a disk.
-Task<void> bring_answer(Exchange& exchange, const answer::Flights::Order& order) {
-  const auto begin = [&](std::function<void()> done) {
-    return order.look_up && exchange.service.cache.load({order.key}, kDiskPatience, std::move(done));
+Task<answer::Flights::Outcome> enter_flight(Exchange& exchange, answer::Flights::Order& order, engine::Engine& engine) {
+  const auto enter = [&] {
+    return exchange.service.flights.enter(order, engine, [connection = exchange.connection] { Connection::wake(connection); });
   };
+  answer::Flights::Outcome outcome = enter();
+  if (!outcome.ask_below) co_return outcome;
+  const auto begin = [&](std::function<void()> done) { return exchange.service.cache.load({order.key}, kDiskPatience, std::move(done)); };
   co_await wait_for(exchange.connection, begin);
+  order.asked_below = true;
+  outcome = enter();
+  co_return outcome;
 }
 
 void note_bypass(Service& service, protocol::CacheStatus::Bypass bypass) {
@@ -366,9 +372,7 @@ Task<bool> answer_completion(Exchange& exchange, const protocol::Caller& caller)
   completion.head = {request.kind, info.model_name, fingerprint, 0, request.logprobs};
   completion.status.bypass = prepared.bypass;
   if (!prepared.eligible()) note_bypass(service, prepared.bypass);
-  co_await bring_answer(exchange, prepared.order);
-  answer::Flights::Outcome outcome =
-      service.flights.enter(prepared.order, *engine, [connection = exchange.connection] { Connection::wake(connection); });
+  answer::Flights::Outcome outcome = co_await enter_flight(exchange, prepared.order, *engine);
   completion.status.forward = forward_of(prepared.eligible(), prepared.control, outcome);
   completion.status.collapsed = outcome.collapsed;
   if (outcome.hit) co_return co_await reply_from_store(completion, *outcome.hit);

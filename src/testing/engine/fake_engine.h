@@ -44,9 +44,16 @@ class FakeEngine final : public engine::Engine {
 
   engine::EngineInfo info_value;
   std::string salt;
+  std::function<void()> when_asked;   // called by info() and answer_salt()
 
-  [[nodiscard]] const engine::EngineInfo& info() const override { return info_value; }
-  [[nodiscard]] std::string answer_salt() const override { return salt; }
+  [[nodiscard]] const engine::EngineInfo& info() const override {
+    if (when_asked) when_asked();
+    return info_value;
+  }
+  [[nodiscard]] std::string answer_salt() const override {
+    if (when_asked) when_asked();
+    return salt;
+  }
   Id submit(std::shared_ptr<const engine::Request> request, std::shared_ptr<engine::Sink> sink) override;
   // The sink gets its kCancelled from another thread, as from a real engine.
   void cancel(Id id) override;
