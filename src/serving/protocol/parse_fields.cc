@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/core/units.h"
+#include "serving/protocol/parse_messages.h"
 
 namespace tensorcache::protocol {
 namespace {

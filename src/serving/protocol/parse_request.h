@@ -2,23 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
-#include <string>
 #include <string_view>
 #include <variant>
 
 #include "serving/engine/request.h"
 #include "serving/protocol/problem.h"
+#include "serving/protocol/request_draft.h"
 
 namespace tensorcache::protocol {
-
-struct ParsedRequest {
-  std::shared_ptr<engine::Request> request;   // without its tenant
-  std::string model;                          // as asked for; may be empty
-  bool stream = false;
-  bool include_usage = false;   // of stream_options
-  bool no_store = false;        // of the hints
-};
 
 // Every field is understood, provably without influence on the answer, or refused by name (400,
 // `param`). Never throws, whatever the bytes.

@@ -51,6 +51,13 @@ Problem problem_of(const engine::Failure& failure) {
   return {500, failure.message, "", "internal_error", 0};
 }
 
+Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
+
+Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info) {
+  return {404, "the model '" + std::string(name) + "' does not exist here; this server runs '" + info.model_name + "'", "model", "model_not_found",
+          0};
+}
+
 std::string problem_json(const Problem& problem) {
   std::string out = "{\"error\":{\"message\":";
   json::append_json_string(out, problem.message);

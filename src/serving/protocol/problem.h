@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "serving/engine/engine.h"
 
@@ -18,6 +19,8 @@ struct Problem {
 // 400 about a field.
 [[nodiscard]] Problem bad_field(std::string param, std::string message, std::string code = "invalid_value");
 [[nodiscard]] Problem problem_of(const engine::Failure& failure);
+[[nodiscard]] Problem loading_problem();
+[[nodiscard]] Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info);
 
 // {"error":{"message","type","param","code","status"}}; type follows from the status.
 [[nodiscard]] std::string problem_json(const Problem& problem);

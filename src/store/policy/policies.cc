@@ -1,9 +1,7 @@
-#include "store/policy/policy.h"
+#include "store/policy/policies.h"
 
 #include <algorithm>
 #include <iterator>
-
-#include "store/policy/policies.h"
 
 namespace tensorcache::policy {
 

@@ -1,0 +1,118 @@
+#include "serving/protocol/parse_messages.h"
+
+#include <utility>
+#include <vector>
+
+namespace tensorcache::protocol {
+namespace {
+
+using MaybeProblem = std::optional<Problem>;
+
+std::string at(std::string_view list, std::size_t index) { return std::string(list) + "[" + std::to_string(index) + "]"; }
+
+MaybeProblem content_part(const std::string& name, const boost::json::value& value, std::string& content) {
+  const boost::json::object* part = value.if_object();
+  const boost::json::value* type = part ? part->if_contains("type") : nullptr;
+  if (!type || !type->is_string()) return bad_field(name, name + " must be an object with a type");
+  if (type->get_string() != "text")
+    return bad_field(name, name + ": only parts of type \"text\" are supported, not \"" + std::string(type->get_string()) + "\"",
+                     "unsupported_parameter");
+  const boost::json::value* words = part->if_contains("text");
+  if (!words || !words->is_string()) return bad_field(name + ".text", name + ".text must be a string");
+  for (const auto& member : *part)
+    if (member.key() != "type" && member.key() != "text" && !member.value().is_null())
+      return bad_field(name + "." + std::string(member.key()), "unknown or unsupported field " + name + "." + std::string(member.key()),
+                       "unsupported_parameter");
+  content.append(words->get_string());
+  return std::nullopt;
+}
+
+MaybeProblem message_content(const std::string& name, const boost::json::value& value, std::string& content) {
+  if (const boost::json::string* string = value.if_string()) {
+    content.assign(string->data(), string->size());
+    return std::nullopt;
+  }
+  const boost::json::array* parts = value.if_array();
+  if (!parts || parts->empty()) return bad_field(name, name + " must be a string or an array of text parts");
+  for (std::size_t i = 0; i < parts->size(); ++i) {
+    if (i > 0) content += '\n';
+    if (MaybeProblem problem = content_part(at(name, i), (*parts)[i], content)) return problem;
+  }
+  return std::nullopt;
+}
+
+// What an assistant's message carries when a client sends back one it was given.
+bool empty_leftover(std::string_view name, const boost::json::value& value) {
+  if (name != "refusal" && name != "audio" && name != "tool_calls" && name != "function_call" && name != "annotations") return false;
+  return value.is_null() || (value.is_array() && value.get_array().empty());
+}
+
+MaybeProblem add_message(const std::string& name, const boost::json::value& value, std::vector<engine::Message>& messages) {
+  const boost::json::object* object = value.if_object();
+  if (!object) return bad_field(name, name + " must be an object with role and content");
+  engine::Message message;
+  bool has_content = false;
+  for (const auto& member : *object) {
+    const std::string_view key = member.key();
+    if (key == "content") {
+      has_content = true;
+      if (MaybeProblem problem = message_content(name + ".content", member.value(), message.content)) return problem;
+    } else if (key == "role" && member.value().is_string()) {
+      message.role = member.value().get_string();
+    } else if (key == "name" && (member.value().is_string() || member.value().is_null())) {
+      if (member.value().is_string()) message.name = member.value().get_string();
+    } else if (key == "role" || key == "name") {
+      return bad_field(name + "." + std::string(key), name + "." + std::string(key) + " must be a string");
+    } else if (!empty_leftover(key, member.value())) {
+      return bad_field(name + "." + std::string(key), "unknown or unsupported field " + name + "." + std::string(key), "unsupported_parameter");
+    }
+  }
+  if (message.role != "system" && message.role != "developer" && message.role != "user" && message.role != "assistant")
+    return bad_field(name + ".role", name + ".role must be system, developer, user or assistant");
+  if (!has_content) return bad_field(name + ".content", name + ".content is missing", "missing_required_parameter");
+  messages.push_back(std::move(message));
+  return std::nullopt;
+}
+
+MaybeProblem prompt_tokens(RequestDraft& draft, const std::string& name, const boost::json::array& array) {
+  std::vector<std::int32_t>& tokens = draft.request().prompt_tokens;
+  tokens.reserve(array.size());
+  for (std::size_t i = 0; i < array.size(); ++i) {
+    const std::int64_t* token = array[i].if_int64();
+    if (!token || *token < 0 || *token >= draft.vocab_tokens)
+      return bad_field(at(name, i), at(name, i) + " must be a token id of this model (0 to " + std::to_string(draft.vocab_tokens - 1) + ")");
+    tokens.push_back(static_cast<std::int32_t>(*token));
+  }
+  return std::nullopt;
+}
+
+}   // namespace
+
+std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  const boost::json::array* array = value.if_array();
+  if (!array || array->empty()) return bad_field(std::string(name), "messages must be an array of at least one message");
+  draft.has_messages = true;
+  draft.request().messages.reserve(array->size());
+  for (std::size_t i = 0; i < array->size(); ++i)
+    if (MaybeProblem problem = add_message(at(name, i), (*array)[i], draft.request().messages)) return problem;
+  return std::nullopt;
+}
+
+std::optional<Problem> apply_prompt(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  draft.has_prompt = true;
+  if (const boost::json::string* string = value.if_string()) {
+    draft.request().prompt.assign(string->data(), string->size());
+    return std::nullopt;
+  }
+  const boost::json::array* array = value.if_array();
+  if (array && !array->empty()) {
+    const boost::json::value& first = array->front();
+    if (first.is_number()) return prompt_tokens(draft, std::string(name), *array);
+    if (array->size() > 1) return bad_field(std::string(name), "only one prompt per request is supported", "unsupported_parameter");
+    if (first.is_string()) return apply_prompt(draft, name, first);
+    if (first.is_array() && !first.get_array().empty()) return prompt_tokens(draft, at(name, 0), first.get_array());
+  }
+  return bad_field(std::string(name), "prompt must be a string, or an array of one string or of token ids");
+}
+
+}   // namespace tensorcache::protocol
