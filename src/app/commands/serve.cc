@@ -26,6 +26,7 @@
 #include "app/commands/serve_config.h"
 #include "store/sizing/capacity_controller.h"
 #include "serving/protocol/tenants.h"
+#include "serving/engine/tenant.h"
 #include "tools/trace/recorder.h"
 
 namespace tensorcache::commands {
@@ -156,10 +157,18 @@ std::string in_option_names(std::string message) {
 }
 
 // The engine. Throws what loading throws; a signal to stop meanwhile ends the process.
-std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup) {
+std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup,
+                                            trace::Recorder* recorder) {
   Progress progress("loading " + config.llama.model_path);
-  auto loading =
-      std::async(std::launch::async, [&] { return llama::make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); }); });
+  engine::FinishedObserver record;   // the recorder outlives the engine
+  if (recorder != nullptr) {
+    record = [recorder](const engine::FinishedRequest& request) {
+      recorder->add(request.prompt_blocks, request.input_tokens, request.output_tokens);
+    };
+  }
+  auto loading = std::async(std::launch::async, [&] {
+    return llama::make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); }, std::move(record));
+  });
   while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     const int number = signal_within(signals.all, std::chrono::milliseconds(20));
     if (number == 0 || (number == SIGHUP && !hangup.ends())) continue;
@@ -239,7 +248,7 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
   server.start();
   spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
   try {
-    engine = load_engine(config, cache, signals, hangup);
+    engine = load_engine(config, cache, signals, hangup, recorder);
   } catch (...) {
     server.stop();
     throw;
@@ -298,7 +307,6 @@ int serve_command(const std::vector<std::string>& arguments) {
     } catch (const std::runtime_error& error) {
       throw std::runtime_error(std::string("--record: ") + error.what());
     }
-    config.llama.record = [recorder](std::span<const Key> blocks, std::size_t input, std::size_t output) { recorder->add(blocks, input, output); };
   }
   try {
     const int code = run(config, arguments, surroundings, signals, recorder.get());

@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "serving/engine/tenant.h"
+
 namespace tensorcache::answer {
 namespace {
 

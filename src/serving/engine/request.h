@@ -4,12 +4,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "tensorcache/hints.h"
-#include "tensorcache/key.h"
 
 namespace tensorcache::engine {
 
@@ -56,8 +54,5 @@ struct Request {
   bool ends_conversation = false;   // a hint: no other turn will follow
   Hints hints;                      // for what is stored of it and its answer
 };
-
-// Groups a tenant's entries in the cache (PutOptions::owner).
-[[nodiscard]] inline std::uint64_t tenant_owner(std::string_view tenant) { return static_cast<std::uint64_t>(std::hash<Key>{}(Key::of(tenant))); }
 
 }   // namespace tensorcache::engine

@@ -13,6 +13,8 @@
 #include <thread>
 #include <unordered_map>
 
+#include "base/core/callback_target.h"
+#include "serving/engine/tenant.h"
 #include "serving/llama/fair_queue.h"
 #include "serving/llama/scheduler.h"
 
@@ -24,15 +26,14 @@ using SequencePtr = std::shared_ptr<Sequence>;
 // submit() → preparing thread (template, tokens, keys) → context thread (Scheduler). Each hand-over is a queue under `mutex_`.
 class LlamaEngine final : public engine::Engine {
  public:
-  LlamaEngine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress)
+  LlamaEngine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress, engine::FinishedObserver on_finished)
       : options_(options),
         model_(options, progress),
         cache_(cache),
         store_(model_, cache, block_tokens(options), !options.deterministic),
-        scheduler_(model_, store_, scheduler_options(options, model_), [this](const Sequence& s) { forget(s); }),
+        scheduler_(model_, store_, scheduler_options(options, model_, std::move(on_finished)), [this](const Sequence& s) { forget(s); }),
         tenant_limit_(options.max_queue_per_tenant) {
     fill_info();
-    door_->engine = this;
     preparing_ = std::thread([this] { prepare_loop(); });
     computing_ = std::thread([this] { compute_loop(); });
     if (options_.prefix_cache && options_.warm_up) warming_ = std::jthread([this](const std::stop_token& stop) { warm_up(stop); });
@@ -50,13 +51,13 @@ class LlamaEngine final : public engine::Engine {
   void stop(std::chrono::steady_clock::time_point deadline) override;
 
  private:
-  static SchedulerOptions scheduler_options(const LlamaOptions& options, const LlamaModel& model) {
+  static SchedulerOptions scheduler_options(const LlamaOptions& options, const LlamaModel& model, engine::FinishedObserver on_finished) {
     return {.block_tokens = static_cast<std::size_t>(block_tokens(options)),
             .batch_tokens = std::min(static_cast<std::size_t>(options.batch_size), model.batch_tokens()),
             .parallel = options.parallel,
             .deterministic = options.deterministic,
             .attention_in_tiles = !llama_supports_gpu_offload() && options.flash_attn != "off",
-            .record = options.record};
+            .on_finished = std::move(on_finished)};
   }
   void fill_info();
   [[nodiscard]] std::optional<engine::Failure> refusal(const std::string& tenant) const;
@@ -88,14 +89,9 @@ class LlamaEngine final : public engine::Engine {
   engine::EngineStats stats_;   // the scheduler's, as of its last step
   Id next_id_ = 1;
   std::uint64_t refused_ = 0, too_long_ = 0, overloaded_ = 0;
-  bool refusing_ = false;      // stop() has begun
-  bool cutting_off_ = false;   // its deadline has come
-  // What the cache calls when a prefix has come from disk; it may be late.
-  struct Door {
-    std::mutex mutex;   // before mutex_
-    LlamaEngine* engine;
-  };
-  const std::shared_ptr<Door> door_ = std::make_shared<Door>();
+  bool refusing_ = false;                       // stop() has begun
+  bool cutting_off_ = false;                    // its deadline has come
+  CallbackTarget<LlamaEngine*> loaded_{this};   // of the cache, when a prefix has come from disk; its lock goes before mutex_
 
   std::thread preparing_, computing_;
   std::jthread warming_;
@@ -230,10 +226,8 @@ bool LlamaEngine::find_prefix(const SequencePtr& sequence) {
     if (keys.empty()) return false;
     const std::size_t blocks = keys.size() - sequence->prefix.blocks;
     const auto patience = time_to_compute(blocks * static_cast<std::size_t>(block_tokens(options_)));
-    return cache_.load(std::move(keys), patience, [door = door_, sequence] {
-      const std::lock_guard lock(door->mutex);
-      if (door->engine != nullptr) door->engine->take_loaded(sequence);
-    });
+    return cache_.load(std::move(keys), patience,
+                       [ref = loaded_.ref(), sequence] { ref.call([&](LlamaEngine* engine) { engine->take_loaded(sequence); }); });
   } catch (const std::bad_alloc&) {   // then what is in memory has to do
     return false;
   }
@@ -344,10 +338,7 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
     changed_.notify_all();
   }
   model_.abort();
-  {
-    const std::lock_guard lock(door_->mutex);
-    door_->engine = nullptr;
-  }
+  loaded_.close();
   if (preparing_.joinable()) preparing_.join();
   if (computing_.joinable()) computing_.join();
   // What the preparing thread handed over while the context thread was ending.
@@ -365,8 +356,9 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
 
 std::string llama_build() { return std::string("llama.cpp ") + llama_version() + "\n" + llama_print_system_info() + "\n"; }
 
-std::unique_ptr<engine::Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress) {
-  auto engine = std::make_unique<LlamaEngine>(options, cache, progress);
+std::unique_ptr<engine::Engine> make_llama_engine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress,
+                                                  engine::FinishedObserver on_finished) {
+  auto engine = std::make_unique<LlamaEngine>(options, cache, progress, std::move(on_finished));
   if (!engine->info().prefix_reuse && options.prefix_cache) {
     spdlog::warn("prompts are computed whole: no prefix reuse for this model ({})", engine->info().prefix_reuse_note);
   }

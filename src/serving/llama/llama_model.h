@@ -7,11 +7,14 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "serving/llama/llama_engine.h"
+#include "serving/engine/request.h"
+#include "serving/llama/llama_options.h"
 #include "serving/model/template_time.h"
+#include "tensorcache/key.h"
 
 struct common_chat_templates;
 

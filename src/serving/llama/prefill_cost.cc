@@ -10,9 +10,9 @@ constexpr double kTiled = 1.5, kRowByRow = 2.7;
 
 }   // namespace
 
-PrefillCost::PrefillCost(const llama_model* model, bool attention_in_tiles) : tiles_(attention_in_tiles) {
-  const double attention = 4.0 * llama_model_n_layer(model) * llama_model_n_embd(model);
-  attention_share_ = attention / (2.0 * static_cast<double>(llama_model_n_params(model)));
+PrefillCost::PrefillCost(const ModelSize& model, bool attention_in_tiles) : tiles_(attention_in_tiles) {
+  const double attention = 4.0 * model.layers * model.embedding;
+  attention_share_ = attention / (2.0 * static_cast<double>(model.parameters));
 }
 
 double PrefillCost::step(std::size_t tokens, std::size_t depth) const {

@@ -2,17 +2,22 @@
 // at.
 #pragma once
 
-#include <llama.h>
-
 #include <cstddef>
+#include <cstdint>
 
 namespace tensorcache::llama {
+
+// What the cost of a model's matrix products and of its attention follows from.
+struct ModelSize {
+  std::int32_t layers = 0, embedding = 0;
+  std::uint64_t parameters = 0;
+};
 
 // ggml's flash attention on a CPU computes 64 queries at once, short of that one after the other at a fourth of the speed. So 64 tokens
 // may cost less than 50. On a GPU, or without flash attention, nothing is assumed. Immutable.
 class PrefillCost {
  public:
-  PrefillCost(const llama_model* model, bool attention_in_tiles);
+  PrefillCost(const ModelSize& model, bool attention_in_tiles);
 
   // How many of `cached` leading tokens to take over, so that the rest of `prompt` tokens costs least. 0 < `prompt` - `cached`.
   [[nodiscard]] std::size_t worth_taking_over(std::size_t cached, std::size_t prompt) const;

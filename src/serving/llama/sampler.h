@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "serving/engine/engine.h"
 #include "serving/llama/llama_model.h"
 
 namespace tensorcache::llama {

@@ -34,13 +34,17 @@ engine::Failure decode_failure(const char* what, int result) {
           std::string("the model could not compute ") + what + " (llama_decode gave " + std::to_string(result) + ")", ""};
 }
 
+ModelSize size_of(const llama_model* model) {
+  return {.layers = llama_model_n_layer(model), .embedding = llama_model_n_embd(model), .parameters = llama_model_n_params(model)};
+}
+
 }   // namespace
 
 Scheduler::Scheduler(const LlamaModel& model, PrefixStore& store, const SchedulerOptions& options, OnEnd on_end)
     : model_(model),
       store_(store),
       options_(options),
-      cost_(model.model(), options.attention_in_tiles && !options.deterministic),
+      cost_(size_of(model.model()), options.attention_in_tiles && !options.deterministic),
       on_end_(std::move(on_end)),
       context_tokens_(llama_n_ctx_seq(model.context())),
       batch_(static_cast<int>(std::max<std::size_t>(options.batch_tokens, static_cast<std::size_t>(options.parallel)))),
@@ -302,10 +306,11 @@ void Scheduler::finish(Sequence& s, engine::FinishReason reason) {
   end.prefill = duration_cast<microseconds>(s.first_token - s.started);
   end.decode = duration_cast<microseconds>(now - s.first_token);
   s.sink->on_finish(end);
-  if (options_.record && s.chain && s.request->store_prefix) {
+  if (options_.on_finished && s.chain && s.request->store_prefix) {
     const auto keys = s.chain->keys();
-    options_.record(keys.first(std::min(keys.size(), s.prompt_tokens / options_.block_tokens)), s.prompt_tokens,
-                    static_cast<std::size_t>(s.generated));
+    options_.on_finished({.prompt_blocks = keys.first(std::min(keys.size(), s.prompt_tokens / options_.block_tokens)),
+                          .input_tokens = s.prompt_tokens,
+                          .output_tokens = static_cast<std::size_t>(s.generated)});
   }
   ++stats_.finished;
   release(s);

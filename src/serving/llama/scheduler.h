@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "serving/engine/observer.h"
 #include "serving/llama/batch.h"
 #include "serving/llama/fair_queue.h"
 #include "serving/llama/prefill_cost.h"
@@ -20,7 +21,7 @@ struct SchedulerOptions {
   int parallel = 1;
   bool deterministic = false;
   bool attention_in_tiles = false;   // see PrefillCost
-  std::function<void(std::span<const Key> blocks, std::size_t input_tokens, std::size_t output_tokens)> record = {};
+  engine::FinishedObserver on_finished = {};
 };
 
 class Scheduler {

@@ -54,8 +54,7 @@ Problem problem_of(const engine::Failure& failure) {
 Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
 
 Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info) {
-  return {404, "the model '" + std::string(name) + "' does not exist here; this server runs '" + info.model_name + "'", "model", "model_not_found",
-          0};
+  return {404, "the model '" + std::string(name) + "' is not served here; this server runs '" + info.model_name + "'", "model", "model_not_found", 0};
 }
 
 std::string problem_json(const Problem& problem) {

@@ -1,17 +1,23 @@
 #include "serving/server/cache_routes.h"
 
 #include <algorithm>
+#include <atomic>
 #include <charconv>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "base/core/units.h"
 #include "base/json/json_document.h"
 #include "base/json/json_text.h"
+#include "serving/engine/tenant.h"
+#include "serving/server/elsewhere.h"
 
 namespace tensorcache::server {
 namespace {
 
 constexpr std::size_t kDefaultLimit = 20, kMaxLimit = 1000;
+constexpr std::chrono::seconds kDiskPatience{5};   // of a client that deletes
 
 void member(std::string& out, std::string_view name, std::uint64_t value) {
   if (out.back() != '{') out += ',';
@@ -172,14 +178,12 @@ std::vector<std::uint32_t> sources_of(const Service& service, const std::string&
   return sources;
 }
 
-}   // namespace
-
-Reply show_config(const Service& service, const protocol::Caller& caller) {
+Reply config(const Service& service, const protocol::Caller& caller) {
   if (const auto problem = not_admin(caller)) return problem_reply(*problem);
   return config_reply(service, service.cache.disk_stats().capacity_bytes);
 }
 
-Reply change_config(Service& service, const protocol::Caller& caller, std::string_view body) {
+Reply changed_config(Service& service, const protocol::Caller& caller, std::string_view body) {
   if (const auto problem = not_admin(caller)) return problem_reply(*problem);
   std::string error;
   const auto document = json::parse_json(body, {}, error);
@@ -210,7 +214,7 @@ Reply change_config(Service& service, const protocol::Caller& caller, std::strin
   return config_reply(service, disk_size.value_or(service.cache.disk_stats().capacity_bytes));
 }
 
-Reply show_cache(const Service& service, const protocol::Caller& caller, std::string_view query) {
+Reply listing(const Service& service, const protocol::Caller& caller, std::string_view query) {
   const std::optional<std::size_t> limit = parse_limit(query);
   if (!limit) return problem_reply(protocol::bad_field("limit", "limit must be a number from 0 to " + std::to_string(kMaxLimit)));
   const std::uint64_t owner = engine::tenant_owner(caller.tenant);
@@ -232,41 +236,106 @@ Reply show_cache(const Service& service, const protocol::Caller& caller, std::st
   return reply;
 }
 
-Reply clear_cache(Service& service, const protocol::Caller& caller, std::string_view query) {
-  Deletion wanted;
-  if (const auto problem = read_deletion(query, wanted)) return problem_reply(*problem);
-  if (!caller.admin && service.options.share_across_tenants) {
-    return problem_reply(
-        {403, "tenants share their entries (--share-across-tenants); deleting them requires an admin API key", "", "admin_required", 0});
-  }
-  if (!caller.admin && wanted.all)
-    return problem_reply({403, "deleting the entries of all tenants requires an admin API key", "scope", "admin_required", 0});
-  if (wanted.all && wanted.tenant) return problem_reply(protocol::bad_field("scope", "scope=all and tenant are mutually exclusive"));
-  if (service.options.share_across_tenants && wanted.tenant && *wanted.tenant != protocol::kSharedByAll) {
-    return problem_reply(protocol::bad_field("tenant", "tenants share their entries (--share-across-tenants); they cannot be selected by tenant"));
+// Who may delete what, after what is named was read.
+std::optional<protocol::Problem> not_allowed(const Service& service, const protocol::Caller& caller, const Deletion& wanted) {
+  using protocol::Problem;
+  const bool shared = service.options.share_across_tenants;
+  if (!caller.admin && shared)
+    return Problem{403, "tenants share their entries (--share-across-tenants); deleting them requires an admin API key", "", "admin_required", 0};
+  if (!caller.admin && wanted.all) return Problem{403, "deleting the entries of all tenants requires an admin API key", "scope", "admin_required", 0};
+  if (wanted.all && wanted.tenant) return protocol::bad_field("scope", "scope=all and tenant are mutually exclusive");
+  if (shared && wanted.tenant && *wanted.tenant != protocol::kSharedByAll) {
+    return protocol::bad_field("tenant", "tenants share their entries (--share-across-tenants); they cannot be selected by tenant");
   }
   if (!caller.admin && wanted.tenant && *wanted.tenant != caller.tenant) {
-    return problem_reply({403, "deleting another tenant's entries requires an admin API key", "tenant", "admin_required", 0});
+    return Problem{403, "deleting another tenant's entries requires an admin API key", "tenant", "admin_required", 0};
   }
+  return std::nullopt;
+}
+
+struct Cleared {
+  std::optional<Reply> refused;
+  std::uint64_t removed = 0;
+};
+
+Cleared cleared(Service& service, const protocol::Caller& caller, std::string_view query) {
+  Deletion wanted;
+  if (const auto problem = read_deletion(query, wanted)) return {problem_reply(*problem)};
+  if (const auto problem = not_allowed(service, caller, wanted)) return {problem_reply(*problem)};
   if (!caller.admin) wanted.tenant = caller.tenant;
   Selection what{.older_than = wanted.older_than};
   if (wanted.tenant) what.owner = engine::tenant_owner(*wanted.tenant == protocol::kSharedByAll ? "" : *wanted.tenant);
-  std::uint64_t removed = 0;
-  if (wanted.model) {
-    const std::vector<std::uint32_t> sources = sources_of(service, *wanted.model);
-    if (sources.empty()) return problem_reply({404, "no entries of a model '" + *wanted.model + "' are known", "model", "model_not_found", 0});
-    for (const std::uint32_t source : sources) {
-      what.source = source;
-      removed += service.cache.clear(what);
-    }
-  } else {
-    removed = service.cache.clear(what);
+  if (!wanted.model) return {std::nullopt, service.cache.clear(what)};
+  const std::vector<std::uint32_t> sources = sources_of(service, *wanted.model);
+  if (sources.empty()) return {problem_reply({404, "no entries of a model '" + *wanted.model + "' are known", "model", "model_not_found", 0})};
+  Cleared result;
+  for (const std::uint32_t source : sources) {
+    what.source = source;
+    result.removed += service.cache.clear(what);
   }
+  return result;
+}
+
+// What was forgotten in memory is forgotten on disk too before the client is told. False: that takes longer.
+Task<bool> until_forgotten(Exchange& exchange) {
+  struct State {
+    std::atomic<bool> over{false}, written{false};
+  };
+  const auto state = std::make_shared<State>();
+  const WakeupScope scope(exchange.connection);
+  exchange.service.cache.when_flushed([wake = scope.wake(), state](bool written) {
+    state->written.store(written);
+    state->over.store(true);
+    wake();
+  });
+  Timer patience(exchange.connection->socket().get_executor(), kDiskPatience);
+  patience.async_wait([connection = exchange.connection, state](boost::system::error_code error) {
+    if (!error) state->over.store(true);
+    Connection::wake(connection);
+  });
+  while (!state->over.load()) co_await exchange.connection->wait();
+  patience.cancel();
+  co_return state->written.load();
+}
+
+}   // namespace
+
+Task<bool> show_config(Exchange& exchange) {
+  Reply reply = config(exchange.service, *exchange.caller);
+  co_return co_await send(exchange, std::move(reply));
+}
+
+Task<bool> change_config(Exchange& exchange) {
+  auto job = [&service = exchange.service, caller = *exchange.caller, body = std::exchange(exchange.request.body, {})] {
+    return changed_config(service, caller, body);
+  };
+  auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(job));
+  Reply reply = co_await std::move(waiting);
+  co_return co_await send(exchange, std::move(reply));
+}
+
+Task<bool> show_cache(Exchange& exchange) {
+  auto job = [&service = exchange.service, caller = *exchange.caller, query = std::string(exchange.match.query)] {
+    return listing(service, caller, query);
+  };
+  auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(job));
+  Reply reply = co_await std::move(waiting);
+  co_return co_await send(exchange, std::move(reply));
+}
+
+Task<bool> clear_cache(Exchange& exchange) {
+  auto job = [&service = exchange.service, caller = *exchange.caller, query = std::string(exchange.match.query)] {
+    return cleared(service, caller, query);
+  };
+  auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(job));
+  Cleared result = co_await std::move(waiting);
+  if (result.refused) co_return co_await send(exchange, std::move(*result.refused));
+  const bool on_disk = co_await until_forgotten(exchange);
   Reply reply;
   reply.body = "{";
-  member(reply.body, "removed", removed);
-  reply.body += '}';
-  return reply;
+  member(reply.body, "removed", result.removed);
+  reply.body += on_disk ? "}" : R"(,"on_disk":"pending"})";
+  co_return co_await send(exchange, std::move(reply));
 }
 
 }   // namespace tensorcache::server

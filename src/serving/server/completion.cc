@@ -64,7 +64,7 @@ class EventStream {
   void open(const std::string& headers) {
     framing_ = {completion_.exchange.keep_alive(), false, bare_};
     wire_ = render_stream_head(headers + completion_.exchange.id_line, framing_);
-    completion_.exchange.service.metrics.count_reply(completion_.exchange.route, 200);
+    completion_.exchange.service.metrics.count_reply(completion_.exchange.match.route, 200);
     completion_.exchange.record.status = 200;
     reply_.begin(events_);
   }
@@ -281,7 +281,7 @@ struct Preparation {
     prepared.parsed = std::get<protocol::ParsedRequest>(std::move(checked));
     const std::string& model = prepared.parsed.model;
     if (!model.empty() && model != engine.info().model_name) {
-      prepared.problem = unknown_model_problem(model, engine.info());
+      prepared.problem = protocol::unknown_model_problem(model, engine.info());
       prepared.parsed = {};   // a large one takes long to free, too
       return prepared;
     }
@@ -293,11 +293,10 @@ struct Preparation {
   }
 };
 
-Task<Prepared> prepare(Exchange& exchange, const engine::Engine& engine, const protocol::Caller& caller) {
+Task<Prepared> prepare(Exchange& exchange, const engine::Engine& engine, engine::Request::Kind kind) {
   HttpRequest& request = exchange.request;
-  const auto kind = exchange.route == protocol::Route::kChat ? engine::Request::Kind::kChat : engine::Request::Kind::kCompletion;
   const bool large = request.body.size() >= kLargeBodyBytes;
-  Preparation preparation{exchange.service.options, engine, kind, caller.tenant, request.cache_control, std::exchange(request.body, {})};
+  Preparation preparation{exchange.service.options, engine, kind, exchange.caller->tenant, request.cache_control, std::exchange(request.body, {})};
   if (!large) co_return preparation();
   auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(preparation));
   co_return co_await std::move(waiting);
@@ -308,9 +307,9 @@ template <class Start>
 Task<void> wait_for(std::shared_ptr<Connection> connection, Start begin) {
   const auto done = std::make_shared<std::atomic<bool>>(false);
   const WakeupScope scope(connection);
-  const bool begun = begin([wakeup = scope.wakeup(), done] {
+  const bool begun = begin([wake = scope.wake(), done] {
     done->store(true);
-    wakeup->wake();
+    wake();
   });
   while (begun && !done->load()) co_await connection->wait();
 }
@@ -343,23 +342,15 @@ protocol::CacheStatus::Forward forward_of(bool eligible, const protocol::CacheCo
   return control.no_cache || outcome.too_old ? protocol::CacheStatus::Forward::kRequest : protocol::CacheStatus::Forward::kMiss;
 }
 
-}   // namespace
-
-protocol::Problem loading_problem() { return {503, "the model is still loading", "", "loading", 1}; }
-
-protocol::Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info) {
-  return {404, "the model '" + std::string(name) + "' is not served here; this server runs '" + info.model_name + "'", "model", "model_not_found", 0};
-}
-
-Task<bool> answer_completion(Exchange& exchange, const protocol::Caller& caller) {
+Task<bool> answer(Exchange& exchange, engine::Request::Kind kind) {
   Service& service = exchange.service;
   engine::Engine* engine = service.engine.load();
   FreedElsewhere<const engine::Request> freed(service.workers, exchange.request.body.size() >= kLargeBodyBytes);
   Prepared prepared;
   if (engine)
-    prepared = co_await prepare(exchange, *engine, caller);
+    prepared = co_await prepare(exchange, *engine, kind);
   else
-    prepared.problem = loading_problem();
+    prepared.problem = protocol::loading_problem();
   if (prepared.problem) {
     Reply reply = problem_reply(*prepared.problem);
     co_return co_await send(exchange, std::move(reply));
@@ -381,5 +372,11 @@ Task<bool> answer_completion(Exchange& exchange, const protocol::Caller& caller)
   reply.headers += completion.cache_status_line();
   co_return co_await send(exchange, std::move(reply));
 }
+
+}   // namespace
+
+Task<bool> answer_chat(Exchange& exchange) { return answer(exchange, engine::Request::Kind::kChat); }
+
+Task<bool> answer_completion(Exchange& exchange) { return answer(exchange, engine::Request::Kind::kCompletion); }
 
 }   // namespace tensorcache::server

@@ -2,20 +2,12 @@
 // or the engine.
 #pragma once
 
-#include <string_view>
-
-#include "serving/engine/engine.h"
-#include "serving/server/connection.h"
-#include "serving/protocol/problem.h"
-#include "serving/server/session.h"
-#include "serving/protocol/tenants.h"
+#include "serving/server/exchange.h"
 
 namespace tensorcache::server {
 
-// Replies. True if the connection may serve another request. A client that leaves meanwhile gives up its share of the computation.
-[[nodiscard]] Task<bool> answer_completion(Exchange& exchange, const protocol::Caller& caller);
-
-[[nodiscard]] protocol::Problem loading_problem();
-[[nodiscard]] protocol::Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info);
+// Each sends its reply. True if the connection may serve another request. A client that leaves meanwhile gives up its share of the computation.
+[[nodiscard]] Task<bool> answer_chat(Exchange& exchange);
+[[nodiscard]] Task<bool> answer_completion(Exchange& exchange);
 
 }   // namespace tensorcache::server

@@ -81,16 +81,6 @@ void Connection::wake(const std::shared_ptr<Connection>& connection) {
   asio::post(connection->socket_.get_executor(), [connection] { connection->fire(); });
 }
 
-void Wakeup::wake() {
-  const std::lock_guard lock(mutex_);
-  if (connection_) Connection::wake(connection_);
-}
-
-void Wakeup::forget() {
-  const std::lock_guard lock(mutex_);
-  connection_ = nullptr;
-}
-
 Task<void> Connection::linger_and_close() {
   boost::system::error_code ignored;
   socket_.shutdown(asio::socket_base::shutdown_send, ignored);

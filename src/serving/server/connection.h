@@ -14,8 +14,10 @@
 
 #include <chrono>
 #include <memory>
-#include <mutex>
 #include <string_view>
+#include <utility>
+
+#include "base/core/callback_target.h"
 
 namespace tensorcache::server {
 
@@ -27,34 +29,6 @@ template <class T>
 using Task = asio::awaitable<T, Executor>;
 // Completion token: co_await gives the error code with the result and never throws.
 inline constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable_t<Executor>{});
-
-class Connection;
-
-// For callbacks that may come after the connection, and the server's loop with it, has gone: they wake it while the waiting coroutine
-// lives. Any thread.
-class Wakeup {
- public:
-  explicit Wakeup(std::shared_ptr<Connection> connection) : connection_(std::move(connection)) {}
-  void wake();
-  void forget();
-
- private:
-  std::mutex mutex_;
-  std::shared_ptr<Connection> connection_;
-};
-
-// Forgets at the end of a coroutine, also when it is destroyed while it waits.
-class WakeupScope {
- public:
-  explicit WakeupScope(const std::shared_ptr<Connection>& connection) : wakeup_(std::make_shared<Wakeup>(connection)) {}
-  ~WakeupScope() { wakeup_->forget(); }
-  WakeupScope(const WakeupScope&) = delete;
-  WakeupScope& operator=(const WakeupScope&) = delete;
-  [[nodiscard]] const std::shared_ptr<Wakeup>& wakeup() const { return wakeup_; }
-
- private:
-  const std::shared_ptr<Wakeup> wakeup_;
-};
 
 class Connection : public std::enable_shared_from_this<Connection> {
  public:
@@ -114,6 +88,20 @@ class Connection : public std::enable_shared_from_this<Connection> {
   const Limits limits_;
   Clock::time_point deadline_ = Clock::time_point::max();
   bool expired_ = false, fired_ = false, watching_ = false, stop_watching_ = false, gone_ = false;
+};
+
+// For callbacks that may come after the connection, and the server's loop with it, has gone: they wake it while the coroutine that holds the
+// scope lives, also when that is destroyed while it waits.
+class WakeupScope {
+ public:
+  explicit WakeupScope(std::shared_ptr<Connection> connection) : target_(std::move(connection)) {}
+  // RETURNS what wakes the connection. THREADS: any.
+  [[nodiscard]] auto wake() const {
+    return [ref = target_.ref()] { ref.call([](const std::shared_ptr<Connection>& connection) { Connection::wake(connection); }); };
+  }
+
+ private:
+  CallbackTarget<std::shared_ptr<Connection>> target_;
 };
 
 }   // namespace tensorcache::server

@@ -30,7 +30,7 @@ template <class Job>
   };
   const auto state = std::make_shared<State>();
   const WakeupScope scope(connection);
-  asio::post(workers, [state, wakeup = scope.wakeup(), job = std::move(job)]() mutable {
+  asio::post(workers, [state, wake = scope.wake(), job = std::move(job)]() mutable {
     try {
       state->result.emplace(job());
     } catch (...) {
@@ -40,7 +40,7 @@ template <class Job>
       const Job over = std::move(job);
     }   // freed here, not on the server's thread
     state->done.store(true);
-    wakeup->wake();
+    wake();
   });
   while (!state->done.load()) co_await connection->wait();
   if (state->failure) std::rethrow_exception(state->failure);

@@ -10,7 +10,7 @@
 #include "store/sizing/capacity_controller.h"
 #include "serving/server/connection.h"
 #include "serving/server/metrics.h"
-#include "serving/server/server.h"
+#include "serving/server/server_options.h"
 #include "serving/protocol/tenants.h"
 #include "tensorcache/cache.h"
 
@@ -24,7 +24,7 @@ struct Service {
   Cache& cache;
   const std::shared_ptr<sizing::CapacityController> memory;
   protocol::Tenants tenants;   // the server's thread only
-  const bool local_only;       // loopback without keys: see guard.h
+  const bool local_only;       // loopback without keys: see protocol/origin_check.h
   Metrics metrics;
   answer::Flights flights;
   std::atomic<engine::Engine*> engine{nullptr};   // null while the model loads

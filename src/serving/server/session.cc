@@ -6,25 +6,20 @@
 #include <boost/beast/http/error.hpp>
 
 #include <algorithm>
-#include <atomic>
 #include <optional>
 #include <utility>
 
 #include "base/core/call_back.h"
-#include "serving/server/cache_routes.h"
-#include "serving/server/completion.h"
-#include "serving/server/elsewhere.h"
-#include "serving/protocol/origin_check.h"
-#include "base/json/json_text.h"
 #include "serving/protocol/openai_json.h"
+#include "serving/protocol/origin_check.h"
+#include "serving/server/exchange.h"
+#include "serving/server/routes.h"
 
 namespace tensorcache::server {
 namespace {
 
 namespace http = boost::beast::http;
 using Parser = http::request_parser<http::string_body>;
-
-constexpr std::chrono::seconds kDiskPatience{5};
 
 enum class Read { kRequest, kClosed, kRefused };
 
@@ -100,8 +95,10 @@ void read_head_into(HttpRequest& request, const Parser& parser) {
   request.http_1_0 = message.version() < 11;
 }
 
-std::optional<protocol::Problem> refusal(const Exchange& exchange, const protocol::RouteMatch& match) {
+// What makes a request none that a handler gets.
+std::optional<protocol::Problem> misfit(const Exchange& exchange) {
   const HttpRequest& request = exchange.request;
+  const protocol::RouteMatch& match = exchange.match;
   if (request.several_hosts) return protocol::Problem{400, "there is more than one Host header", "", "malformed_request", 0};
   if (request.host.empty() && !request.http_1_0) return protocol::Problem{400, "the Host header is missing", "", "malformed_request", 0};
   if (exchange.service.local_only) {
@@ -120,76 +117,24 @@ protocol::Problem unknown_key(const HttpRequest& request) {
   return {401, message, "", "invalid_api_key", 0};
 }
 
-Reply health(const Service& service) {
-  Reply reply;
-  const engine::Engine* engine = service.engine.load();
-  if (!engine) {
-    reply.status = 503;
-    reply.headers = "Retry-After: 1\r\n";
-    reply.body = R"({"status":"loading"})";
-    return reply;
-  }
-  reply.body = R"({"status":"ok","model":)";
-  json::append_json_string(reply.body, engine->info().model_name);
-  if (const DiskStats disk = service.cache.disk_stats(); !disk.directory.empty()) {
-    reply.body += disk.degraded ? R"(,"disk":"degraded")" : disk.ready ? R"(,"disk":"ok")" : R"(,"disk":"loading")";
-  }
-  reply.body += '}';
-  return reply;
-}
-
-Reply models(const Service& service, const protocol::RouteMatch& match) {
-  const engine::Engine* engine = service.engine.load();
-  if (!engine) return problem_reply(loading_problem());
-  Reply reply;
-  const engine::EngineInfo& info = engine->info();
-  if (match.route == protocol::Route::kModels)
-    reply.body = R"({"object":"list","data":[)" + protocol::model_json(info) + "]}";
-  else if (match.argument == info.model_name)
-    reply.body = protocol::model_json(info);
-  else
-    return problem_reply(unknown_model_problem(match.argument, info));
-  return reply;
-}
-
-Reply metrics_page(const Service& service, const protocol::Caller& caller) {
-  if (!caller.admin) return problem_reply({403, "/metrics covers all tenants; an admin API key is required", "", "admin_required", 0});
-  Reply reply;
-  reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
-  reply.body = service.metrics.page(service.cache.stats(), service.memory->state(), service.cache.disk_stats(), service.engine.load());
-  return reply;
-}
-
-// The reply to what needs neither a body nor long, and refusals. Otherwise `caller` is who asks.
-std::optional<Reply> plain_reply(Exchange& exchange, std::optional<protocol::Caller>& caller) {
+// Finds out where a request goes and who asks. RETURNS the reply to one that goes nowhere.
+std::optional<Reply> refusal(Exchange& exchange, const Handler** handler) {
   const HttpRequest& request = exchange.request;
-  Service& service = exchange.service;
-  const protocol::RouteMatch match = protocol::match_route(request.method, request.target);
-  exchange.route = match.route;
-  if (const std::optional<protocol::Problem> problem = refusal(exchange, match)) {
+  const Service& service = exchange.service;
+  exchange.match = protocol::match_route(request.method, request.target);
+  if (const std::optional<protocol::Problem> problem = misfit(exchange)) {
     Reply reply = problem_reply(*problem);
-    if (problem->status == 405) reply.headers += "Allow: " + std::string(match.allow) + "\r\n";
+    if (problem->status == 405) reply.headers += "Allow: " + std::string(exchange.match.allow) + "\r\n";
     return reply;
   }
   if (!request.store_id.empty() && request.store_id != service.options.store_id) {   // before anybody is asked for a key
     return problem_reply({409, "this server uses another cache directory than the one in TensorCache-Store", "", "other_store", 0});
   }
-  if (match.route == protocol::Route::kHealth) return health(service);
-  caller = service.tenants.identify(request.authorization);
-  if (!caller) return problem_reply(unknown_key(request));
-  switch (match.route) {
-    case protocol::Route::kChat:
-    case protocol::Route::kCompletion:
-    case protocol::Route::kCache:
-      return std::nullopt;
-    case protocol::Route::kCacheConfig:
-      if (request.method == "PUT") return std::nullopt;
-      return show_config(service, *caller);
-    case protocol::Route::kMetrics:
-      return metrics_page(service, *caller);
-    default:
-      return models(service, match);
-  }
+  *handler = find_handler(exchange.match.route, request.method);
+  if ((*handler)->open) return std::nullopt;
+  exchange.caller = service.tenants.identify(request.authorization);
+  if (!exchange.caller) return problem_reply(unknown_key(request));
+  return std::nullopt;
 }
 
 // A client's own id goes into the reply and the log as it is.
@@ -201,113 +146,67 @@ bool is_sane_id(std::string_view id) {
   return !id.empty() && id.size() <= kMaxBytes && std::all_of(id.begin(), id.end(), sane);
 }
 
-void tell_log(const Exchange& exchange, const std::optional<protocol::Caller>& caller) {
+void tell_log(const Exchange& exchange) {
   constexpr int kClientLeft = 499;   // as nginx logs it
   if (!exchange.service.options.on_request) return;
   RequestRecord record = exchange.record;
   record.id = exchange.id;
-  if (caller) record.tenant = caller->tenant;
+  if (exchange.caller) record.tenant = exchange.caller->tenant;
   record.method = exchange.request.method;
   record.target = exchange.request.target.substr(0, exchange.request.target.find('?'));
-  record.route = protocol::route_name(exchange.route);
+  record.route = protocol::route_name(exchange.match.route);
   if (record.status == 0) record.status = kClientLeft;
   record.total_seconds = std::chrono::duration<double>(Connection::Clock::now() - exchange.received).count();
   call_back(exchange.service.options.on_request, record);
 }
 
+// Reads one request and answers it. False: the connection is to be closed.
+Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& service, std::chrono::milliseconds patience) {
+  Parser parser;
+  protocol::Problem problem;
+  Read read = co_await read_head(*connection, service, parser, patience, problem);
+  if (read == Read::kClosed) co_return false;
+  HttpRequest request;
+  Exchange exchange{connection, service, request};
+  if (read == Read::kRequest) read_head_into(request, parser);
+  exchange.id = is_sane_id(request.request_id) ? std::string(request.request_id) : protocol::random_id("req_");
+  exchange.id_line = "X-Request-Id: " + exchange.id + "\r\n";
+  const Handler* handler = nullptr;
+  std::optional<Reply> refused;
+  if (read == Read::kRequest) refused = refusal(exchange, &handler);
+  if (read == Read::kRequest && !refused && handler->reads_body) {
+    read = co_await read_body(*connection, service, parser, problem);
+    if (read == Read::kClosed) {
+      tell_log(exchange);
+      co_return false;
+    }
+    request.body = std::move(parser.get().body());
+    exchange.received = Connection::Clock::now();
+  } else if (read == Read::kRequest && !parser.is_done()) {
+    request.keep_alive = false;   // a body that nobody wants, or from nobody known, is not read: what is behind it cannot be either
+  }
+  if (read == Read::kRefused) {
+    request.keep_alive = false;
+    refused = problem_reply(problem);
+  }
+  connection->expire_never();
+  bool again = false;
+  if (refused) {
+    again = co_await send(exchange, std::move(*refused));
+  } else {
+    again = co_await handler->handle(exchange);
+  }
+  tell_log(exchange);
+  co_return again;
+}
+
 }   // namespace
-
-Task<bool> send(Exchange& exchange, Reply reply) {
-  exchange.service.metrics.count_reply(exchange.route, reply.status);
-  exchange.record.status = reply.status;
-  reply.headers += exchange.id_line;
-  const Framing framing{exchange.keep_alive(), exchange.request.method == "HEAD", exchange.request.http_1_0};
-  const std::string bytes = render(reply, framing);
-  const bool written = co_await exchange.connection->write(bytes);
-  co_return written&& framing.keep_alive;
-}
-
-// What was forgotten in memory is forgotten on disk too before the client is told; or it is told that this takes longer.
-Task<void> until_forgotten(Exchange& exchange, Reply& reply) {
-  struct State {
-    std::atomic<bool> over{false}, written{false};
-  };
-  const auto state = std::make_shared<State>();
-  const WakeupScope scope(exchange.connection);
-  exchange.service.cache.when_flushed([wakeup = scope.wakeup(), state](bool written) {
-    state->written.store(written);
-    state->over.store(true);
-    wakeup->wake();
-  });
-  Timer patience(exchange.connection->socket().get_executor(), kDiskPatience);
-  patience.async_wait([connection = exchange.connection, state](boost::system::error_code error) {
-    if (!error) state->over.store(true);
-    Connection::wake(connection);
-  });
-  while (!state->over.load()) co_await exchange.connection->wait();
-  patience.cancel();
-  if (!state->written.load()) reply.body.insert(reply.body.size() - 1, R"(,"on_disk":"pending")");
-}
-
-// Of what walks over all that is stored, or parses a body. These take their time elsewhere.
-Task<Reply> slow_reply(Exchange& exchange, const protocol::Caller& caller) {
-  Service& service = exchange.service;
-  const std::string method(exchange.request.method);
-  const std::string query(protocol::match_route(exchange.request.method, exchange.request.target).query);
-  auto job = [&service, caller, method, query, route = exchange.route, body = std::exchange(exchange.request.body, {})] {
-    if (route == protocol::Route::kCacheConfig) return change_config(service, caller, body);
-    return method == "DELETE" ? clear_cache(service, caller, query) : show_cache(service, caller, query);
-  };
-  auto waiting = elsewhere(exchange.connection, service.workers, std::move(job));
-  Reply reply = co_await std::move(waiting);
-  if (exchange.route == protocol::Route::kCache && method == "DELETE" && reply.status == 200) co_await until_forgotten(exchange, reply);
-  co_return reply;
-}
 
 Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
   std::chrono::milliseconds patience = service.options.request_timeout;   // a new connection has to say something soon
   bool again = true;
   while (again && !service.draining) {
-    Parser parser;
-    protocol::Problem problem;
-    Read read = co_await read_head(*connection, service, parser, patience, problem);
-    if (read == Read::kClosed) break;
-    HttpRequest request;
-    Exchange exchange{connection, service, request};
-    std::optional<protocol::Caller> caller;
-    std::optional<Reply> reply;
-    if (read == Read::kRequest) read_head_into(request, parser);
-    exchange.id = is_sane_id(request.request_id) ? std::string(request.request_id) : protocol::random_id("req_");
-    exchange.id_line = "X-Request-Id: " + exchange.id + "\r\n";
-    if (read == Read::kRequest) {
-      reply = plain_reply(exchange, caller);
-      // A body that nobody wants, or from nobody known, is not read: what is behind it cannot be either.
-      if (reply && !parser.is_done()) request.keep_alive = false;
-    }
-    if (read == Read::kRequest && !reply) {
-      read = co_await read_body(*connection, service, parser, problem);
-      if (read == Read::kClosed) {
-        tell_log(exchange, caller);
-        break;
-      }
-      request.body = std::move(parser.get().body());
-      exchange.received = Connection::Clock::now();
-    }
-    if (read == Read::kRefused) {
-      request.keep_alive = false;
-      reply = problem_reply(problem);
-    }
-    connection->expire_never();
-    if (!reply && (exchange.route == protocol::Route::kCacheConfig || exchange.route == protocol::Route::kCache)) {
-      auto waiting = slow_reply(exchange, *caller);
-      reply = co_await std::move(waiting);
-    }
-    if (reply) {
-      again = co_await send(exchange, std::move(*reply));
-    } else {
-      again = co_await answer_completion(exchange, *caller);
-    }
-    tell_log(exchange, caller);
+    again = co_await serve_one(connection, service, patience);
     patience = service.options.keep_alive_timeout;
   }
   if (!connection->gone() && !service.draining) co_await connection->linger_and_close();

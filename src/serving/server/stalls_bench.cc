@@ -17,6 +17,7 @@
 
 #include "testing/engine/fake_engine.h"
 #include "serving/answer/answer_key.h"
+#include "serving/engine/tenant.h"
 #include "testing/server/client.h"
 
 namespace tensorcache::server {

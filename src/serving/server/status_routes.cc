@@ -1,0 +1,76 @@
+#include "serving/server/status_routes.h"
+
+#include <utility>
+
+#include "base/json/json_text.h"
+#include "serving/protocol/openai_json.h"
+
+namespace tensorcache::server {
+namespace {
+
+Reply health(const Service& service) {
+  Reply reply;
+  const engine::Engine* engine = service.engine.load();
+  if (!engine) {
+    reply.status = 503;
+    reply.headers = "Retry-After: 1\r\n";
+    reply.body = R"({"status":"loading"})";
+    return reply;
+  }
+  reply.body = R"({"status":"ok","model":)";
+  json::append_json_string(reply.body, engine->info().model_name);
+  if (const DiskStats disk = service.cache.disk_stats(); !disk.directory.empty()) {
+    reply.body += disk.degraded ? R"(,"disk":"degraded")" : disk.ready ? R"(,"disk":"ok")" : R"(,"disk":"loading")";
+  }
+  reply.body += '}';
+  return reply;
+}
+
+Reply models(const Service& service) {
+  const engine::Engine* engine = service.engine.load();
+  if (!engine) return problem_reply(protocol::loading_problem());
+  Reply reply;
+  reply.body = R"({"object":"list","data":[)" + protocol::model_json(engine->info()) + "]}";
+  return reply;
+}
+
+Reply model(const Service& service, const std::string& name) {
+  const engine::Engine* engine = service.engine.load();
+  if (!engine) return problem_reply(protocol::loading_problem());
+  if (name != engine->info().model_name) return problem_reply(protocol::unknown_model_problem(name, engine->info()));
+  Reply reply;
+  reply.body = protocol::model_json(engine->info());
+  return reply;
+}
+
+Reply metrics_page(const Service& service, const protocol::Caller& caller) {
+  if (!caller.admin) return problem_reply({403, "/metrics covers all tenants; an admin API key is required", "", "admin_required", 0});
+  Reply reply;
+  reply.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  reply.body = service.metrics.page(service.cache.stats(), service.memory->state(), service.cache.disk_stats(), service.engine.load());
+  return reply;
+}
+
+}   // namespace
+
+Task<bool> show_health(Exchange& exchange) {
+  Reply reply = health(exchange.service);
+  co_return co_await send(exchange, std::move(reply));
+}
+
+Task<bool> list_models(Exchange& exchange) {
+  Reply reply = models(exchange.service);
+  co_return co_await send(exchange, std::move(reply));
+}
+
+Task<bool> show_model(Exchange& exchange) {
+  Reply reply = model(exchange.service, exchange.match.argument);
+  co_return co_await send(exchange, std::move(reply));
+}
+
+Task<bool> show_metrics(Exchange& exchange) {
+  Reply reply = metrics_page(exchange.service, *exchange.caller);
+  co_return co_await send(exchange, std::move(reply));
+}
+
+}   // namespace tensorcache::server

@@ -1,0 +1,14 @@
+// GET /health, /v1/models, /v1/models/MODEL and /metrics.
+#pragma once
+
+#include "serving/server/exchange.h"
+
+namespace tensorcache::server {
+
+// Each sends its reply. True if the connection may serve another request.
+[[nodiscard]] Task<bool> show_health(Exchange& exchange);
+[[nodiscard]] Task<bool> list_models(Exchange& exchange);
+[[nodiscard]] Task<bool> show_model(Exchange& exchange);
+[[nodiscard]] Task<bool> show_metrics(Exchange& exchange);   // for an admin
+
+}   // namespace tensorcache::server
