@@ -8,15 +8,12 @@ from pathlib import Path
 
 CLASS = """
 #include "base/core/mutex.h"
-using tensorcache::Mutex; using tensorcache::MutexLock; using tensorcache::CondVar; using tensorcache::ThreadRole;
+using tensorcache::Mutex; using tensorcache::MutexLock; using tensorcache::CondVar;
 struct Counter {
   Mutex first, second TC_ACQUIRED_AFTER(first);
   CondVar changed;
-  ThreadRole writer;
   int count TC_GUARDED_BY(first) = 0;
-  int own TC_GUARDED_BY(writer) = 0;
   void add_locked() TC_REQUIRES(first) { ++count; }
-  void write() TC_REQUIRES(writer) { ++own; }
   void add() TC_EXCLUDES(first) { const MutexLock lock(first); add_locked(); }
 };
 """
@@ -25,7 +22,6 @@ RIGHT = {
     "no lock where the function takes it": "void f(Counter& c) { c.add(); }",
     "taken again": "void f(Counter& c) { MutexLock lock(c.first); lock.unlock(); c.add(); lock.lock(); ++c.count; }",
     "a wait": "void f(Counter& c) { const MutexLock lock(c.first); c.changed.wait(c.first, [&]() TC_REQUIRES(c.first) { return c.count > 0; }); }",
-    "the role": "void f(Counter& c) { c.writer.assume(); c.write(); ++c.own; }",
     "in order": "void f(Counter& c) { const MutexLock a(c.first); const MutexLock b(c.second); }",
 }
 WRONG = {
@@ -34,8 +30,6 @@ WRONG = {
     "a locked function without it": "void f(Counter& c) { c.add_locked(); }",
     "held already": "void f(Counter& c) { const MutexLock lock(c.first); c.add(); }",
     "let go before": "void f(Counter& c) { MutexLock lock(c.first); lock.unlock(); ++c.count; }",
-    "another thread's function": "void f(Counter& c) { c.write(); }",
-    "another thread's member": "void f(Counter& c) { ++c.own; }",
     "a wait without the lock": "void f(Counter& c) { c.changed.wait(c.first); }",
     "not in order": "void f(Counter& c) { const MutexLock b(c.second); const MutexLock a(c.first); }",
 }

@@ -11,7 +11,7 @@
 //     int count_ TC_GUARDED_BY(mutex_) = 0;
 //   };
 //
-// The order in which locks are taken is in docs/architecture.md, "Threads and locks".
+// The order in which locks are taken is in docs/architecture.md, "Lock order".
 #pragma once
 
 #include <chrono>
@@ -99,16 +99,6 @@ class CondVar {
     std::unique_lock<std::mutex> lock;
   };
   std::condition_variable changed_;
-};
-
-// What only one thread may use, as a capability: members are TC_GUARDED_BY a role, functions TC_REQUIRES it. The thread says once, where
-// it begins, that it has the role (assume). Nothing is checked at run time.
-class TC_CAPABILITY("role") ThreadRole {
- public:
-  ThreadRole() = default;
-  ThreadRole(const ThreadRole&) = delete;
-  ThreadRole& operator=(const ThreadRole&) = delete;
-  void assume() const TC_ASSERT_CAPABILITY(this) {}
 };
 
 }   // namespace tensorcache

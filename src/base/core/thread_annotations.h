@@ -8,7 +8,7 @@
 #define TC_THREAD_ANNOTATION(x)
 #endif
 
-// Types: a lock, or a role that a thread has; and an object that holds a lock while it lives.
+// Types: a lock, and an object that holds a lock while it lives.
 #define TC_CAPABILITY(name) TC_THREAD_ANNOTATION(capability(name))
 #define TC_SCOPED_CAPABILITY TC_THREAD_ANNOTATION(scoped_lockable)
 

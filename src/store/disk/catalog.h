@@ -32,12 +32,12 @@ class Catalog {
   void move(Id id, const Place& place);
   void adopt(Id id, Id parent) { index_.adopt(id, parent); }
   void touch(Id id, std::uint32_t tick) { index_.touch(id, tick); }
-  // Takes out an entry with what is chained behind it, or `most` of that, by a removal. `places` gets where they were, as far as it has
-  // room; `seen` gets the class of each. RETURNS: how many.
+  // Takes out an entry with what is chained behind it, or `most` of that, by a removal. `places`
+  // gets where they were, as far as it has room; `seen` gets the class of each. RETURNS: how many.
   std::uint64_t erase(Id id, std::vector<Place>* places = nullptr, std::size_t most = SIZE_MAX,
                       const std::function<void(const EntryClass&)>& seen = {}) noexcept;
-  // Takes out an entry with what is chained behind it, while the records are still in the log: they count as unlisted, but for those in
-  // the segment `going`, which go with it. RETURNS: how many.
+  // Takes out an entry with what is chained behind it, while the records are still in the log: they
+  // count as unlisted, but for those in the segment `going`, which go with it. RETURNS: how many.
   std::uint64_t forget(Id id, SegmentTable::Id going = 0) noexcept;
   // Takes out all entries. `dropped` gets them, to be freed with no lock held.
   void erase_all(Index& dropped) noexcept;

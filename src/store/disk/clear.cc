@@ -1,4 +1,5 @@
-// Deleting what an owner has, what came from a source, what is old: out of the index at once, in slices; then a removal for the queue.
+// Deleting what an owner has, what came from a source, what is old: out of the index at once, in
+// slices; then a removal for the queue.
 #include <algorithm>
 #include <functional>
 #include <iterator>
@@ -7,6 +8,7 @@
 #include <utility>
 
 #include "store/disk/disk_tier.h"
+#include "store/disk/segment_reader.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -16,7 +18,8 @@ constexpr std::size_t kMaxAtOnce = 1024;      // that are erased under it
 constexpr std::size_t kRecordsAtOnce = 256;   // that are looked up under it
 constexpr std::size_t kMaxTimed = 32;         // selections by age that wait or are being overwritten: as many as a class has free bits
 constexpr std::uint64_t kMaxWipes = 4096;     // selections of any kind
-// Between slices: who waits for the mutex would not get it from a thread that takes it again at once.
+// Between slices: who waits for the mutex would not get it from a thread that takes it again at
+// once.
 constexpr std::chrono::microseconds kPause{50};
 
 // `finish` whatever becomes of `meanwhile`.
@@ -50,18 +53,19 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
   front.type = RecordType::kClearOwner;
   front.what = std::move(what);
   Walk walk{front.what, front.erased};
-  const std::lock_guard one_at_a_time(clearing_mutex_);
+  const MutexLock one_at_a_time(clearing_mutex_);
   bool everything = front.what.is_everything();
   {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(state_.mutex);
     const bool timed = front.what.until_unix_ms.has_value();
-    const bool too_many = ledger_.is_full() || counters_.pending_wipes >= kMaxWipes || (timed && ledger_.selections() + timed_wipes_ >= kMaxTimed);
-    if (too_many && !everything) ++counters_.collapsed_logs;
+    const bool too_many = state_.ledger.is_full() || state_.counters.pending_wipes >= kMaxWipes ||
+                          (timed && state_.ledger.selections() + state_.timed_wipes >= kMaxTimed);
+    if (too_many && !everything) ++state_.counters.collapsed_logs;
     everything = everything || too_many;
     if (!everything) {
       if (timed) choose_segments_locked(walk);
-      ledger_.begin_clear(front.what, clearing);
-      ++clearing_walks_;
+      state_.ledger.begin_clear(front.what, clearing);
+      ++state_.clearing_walks;
     }
   }
   if (everything) return clear_all(removal, meanwhile);
@@ -72,15 +76,15 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
     erase_of_class(walk);   // of what could not be read
   }
   const auto finish = [&]() noexcept {
-    const MutexLock lock(mutex_);
-    --clearing_walks_;
-    changed_.notify_all();
+    const MutexLock lock(state_.mutex);
+    --state_.clearing_walks;
+    state_.changed.notify_all();
     std::vector<Place>& erased = front.erased;
-    if (erased.size() > ledger_.places_left()) erased.resize(ledger_.places_left());
+    if (erased.size() > state_.ledger.places_left()) erased.resize(state_.ledger.places_left());
     front.complete = erased.size() == walk.gone;
     front.chained = walk.chained;
-    ledger_.end_clear(front.what);
-    enqueue_locked(removal);
+    state_.ledger.end_clear(front.what);
+    state_.enqueue_locked(removal);
   };
   run_then(meanwhile, finish);
   return walk.gone;
@@ -88,11 +92,11 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
 
 // By what is known of each segment. The last one goes on growing.
 void DiskTier::choose_segments_locked(Walk& walk) {
-  walk.whole.reserve(catalog_.segments().size());
-  walk.mixed.reserve(catalog_.segments().size());
-  for (const auto& [id, segment] : catalog_.segments()) {
+  walk.whole.reserve(state_.catalog.segments().size());
+  walk.mixed.reserve(state_.catalog.segments().size());
+  for (const auto& [id, segment] : state_.catalog.segments()) {
     if (segment.oldest_unix_ms > *walk.what.until_unix_ms) continue;
-    const bool all = segment.newest_unix_ms <= *walk.what.until_unix_ms && id != catalog_.segments().newest();
+    const bool all = segment.newest_unix_ms <= *walk.what.until_unix_ms && id != state_.catalog.segments().newest();
     (all ? walk.whole : walk.mixed).push_back(id);
   }
 }
@@ -107,7 +111,7 @@ void DiskTier::make_room_for_places(Walk& walk) noexcept {
 }
 
 std::uint64_t DiskTier::erase_some_locked(Walk& walk, Index::Id id, std::size_t most) noexcept {
-  const std::uint64_t count = catalog_.erase(id, &walk.erased, most, [&](const EntryClass& each) {
+  const std::uint64_t count = state_.catalog.erase(id, &walk.erased, most, [&](const EntryClass& each) {
     walk.chained = walk.chained || !walk.what.matches(each) || walk.what.until_unix_ms.has_value();
   });
   walk.gone += count;
@@ -119,40 +123,41 @@ void DiskTier::erase_of_class(Walk& walk) noexcept {
   const bool timed = walk.what.until_unix_ms.has_value();
   for (Index::Id at = 1;; std::this_thread::sleep_for(kPause)) {
     make_room_for_places(walk);
-    const MutexLock lock(mutex_);
-    const Index::Id end = std::min(catalog_.index().end_id(), at + kSlice);
+    const MutexLock lock(state_.mutex);
+    const Index::Id end = std::min(state_.catalog.index().end_id(), at + kSlice);
     for (std::size_t left = kMaxAtOnce; at < end && left > 0;) {
-      const bool goes = catalog_.index().is_entry(at) && walk.what.matches(catalog_.index().class_of(at)) &&
-                        (!timed || std::binary_search(walk.whole.begin(), walk.whole.end(), catalog_[at].place.segment));
+      const bool goes = state_.catalog.index().is_entry(at) && walk.what.matches(state_.catalog.index().class_of(at)) &&
+                        (!timed || std::binary_search(walk.whole.begin(), walk.whole.end(), state_.catalog[at].place.segment));
       if (goes) {
         left -= erase_some_locked(walk, at, left);
       } else {
         ++at;
       }
     }
-    if (at >= catalog_.index().end_id()) return;
+    if (at >= state_.catalog.index().end_id()) return;
   }
 }
 
-// What of a segment is old enough, by its records. Where they cannot be read, the values cannot either: all of them go.
+// What of a segment is old enough, by its records. Where they cannot be read, the values cannot
+// either: all of them go.
 void DiskTier::erase_by_age(Walk& walk, std::uint32_t id) noexcept {
   std::shared_ptr<file::File> file;
   SegmentContents contents;
   {
-    const MutexLock lock(mutex_);
-    Segment* const segment = catalog_.segments().find(id);
+    const MutexLock lock(state_.mutex);
+    Segment* const segment = state_.catalog.segments().find(id);
     if (segment == nullptr || segment->live() == 0) return;
     file = segment->file;
     contents.header = segment->header;
   }
   const auto erase = [&](std::span<const Located> records) {
     make_room_for_places(walk);
-    const MutexLock lock(mutex_);
+    const MutexLock lock(state_.mutex);
     for (const Located& located : records) {
       const RecordHeader& header = located.header;
       if (header.type != RecordType::kValue || !walk.what.matches(header)) continue;
       const Place place{id, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
-      if (catalog_.holds(header.key, place)) erase_some_locked(walk, catalog_.find(header.key), SIZE_MAX);
+      if (state_.catalog.holds(header.key, place)) erase_some_locked(walk, state_.catalog.find(header.key), SIZE_MAX);
     }
   };
   bool read = false;
@@ -173,13 +178,13 @@ std::uint64_t DiskTier::clear_all(std::list<Removal>& removal, const std::functi
   Dropped dropped;   // freed without the lock
   std::uint64_t count = 0;
   {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(state_.mutex);
     count = clear_all_locked(removal, dropped);
-    ledger_.begin_clear_all();
+    state_.ledger.begin_clear_all();
   }
   const auto finish = [&]() noexcept {
-    const MutexLock lock(mutex_);
-    ledger_.end_clear_all();
+    const MutexLock lock(state_.mutex);
+    state_.ledger.end_clear_all();
   };
   run_then(meanwhile, finish);
   return count;
@@ -187,10 +192,10 @@ std::uint64_t DiskTier::clear_all(std::list<Removal>& removal, const std::functi
 
 // The files go as a whole, so nothing else that waits has to be said any more.
 std::uint64_t DiskTier::clear_all_locked(std::list<Removal>& removal, Dropped& dropped) noexcept {
-  const std::uint64_t entries = catalog_.index().size();
-  catalog_.erase_all(dropped.index);
-  ledger_.clear_all(removal, dropped.removals);
-  changed_.notify_all();
+  const std::uint64_t entries = state_.catalog.index().size();
+  state_.catalog.erase_all(dropped.index);
+  state_.ledger.clear_all(removal, dropped.removals);
+  state_.changed.notify_all();
   return entries;
 }
 

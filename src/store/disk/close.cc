@@ -1,11 +1,10 @@
 // The end: what was removed must not come back at the next start, whatever state the disk is in.
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
 #include <set>
 #include <utility>
 
-#include "store/disk/disk_tier.h"
+#include "store/disk/writer.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -14,76 +13,59 @@ constexpr std::size_t kBatchWrites = 1024;
 
 }   // namespace
 
-bool DiskTier::late_locked() const { return closing_ && std::chrono::steady_clock::now() >= deadline_; }
-
-bool DiskTier::late() const {
-  const MutexLock lock(mutex_);
-  return late_locked();
-}
-
-// Half of the time is for removals, which need no index.
-bool DiskTier::recovery_is_late() const {
-  const MutexLock lock(mutex_);
-  return closing_ && std::chrono::steady_clock::now() >= recovery_deadline_;
-}
-
-bool DiskTier::removals_wait() const {
-  const MutexLock lock(mutex_);
-  return !ledger_.waiting().empty();
-}
-
-// Before the values, which may be many. So values that were removed since have to be told from the others now.
-void DiskTier::write_last_removals() {
+// Before the values, which may be many. So values that were removed since have to be told from the
+// others now.
+void Writer::write_last_removals() {
   {
-    const MutexLock lock(mutex_);
-    for (Write& write : queue_.waiting()) write.forgotten |= ledger_.removed_since(write.value, write.number);
+    const MutexLock lock(state_.mutex);
+    for (Write& write : state_.queue.waiting()) write.forgotten |= state_.ledger.removed_since(write.value, write.number);
   }
-  if (broken() && removals_wait() && !late()) heal();
+  if (state_.broken() && state_.removals_wait() && !state_.late()) heal();
   std::size_t left = SIZE_MAX;
-  while (!broken() && !late()) {
+  while (!state_.broken() && !state_.late()) {
     {
-      const MutexLock lock(mutex_);
-      if (ledger_.waiting().empty() || ledger_.waiting().size() >= left) return;
-      left = ledger_.waiting().size();
-      for (std::size_t i = std::min(left, kBatchWrites); i > 0; --i) ledger_.take(writing_removals_);
+      const MutexLock lock(state_.mutex);
+      if (state_.ledger.waiting().empty() || state_.ledger.waiting().size() >= left) return;
+      left = state_.ledger.waiting().size();
+      for (std::size_t i = std::min(left, kBatchWrites); i > 0; --i) state_.ledger.take(writing_removals_);
     }
     write_batch();
   }
 }
 
-void DiskTier::write_last_values() {
-  while (recovered_ && !broken() && !late()) {
+void Writer::write_last_values() {
+  while (state_.recovered && !state_.broken() && !state_.late()) {
     {
-      const MutexLock lock(mutex_);
-      if (queue_.empty()) break;
+      const MutexLock lock(state_.mutex);
+      if (state_.queue.empty()) break;
       take_batch_locked();
     }
     write_batch();
-    while (over_budget() && !late() && evict_oldest(false)) {
+    while (state_.over_budget() && !state_.late() && log_.evict_oldest(false)) {
     }
   }
-  if (broken() || late()) return;
-  seal_segment();
-  if (!late()) save_names();
-  if (!late() && recovered_) save_usage();
-  while (sweep_is_due() && !late()) sweep_some();
+  if (state_.broken() || state_.late()) return;
+  log_.seal_segment();
+  if (!state_.late()) side_files_.save_names();
+  if (!state_.late() && state_.recovered) side_files_.save_usage();
+  while (scrubber_.sweep_is_due() && !state_.late()) scrubber_.sweep_some();
 }
 
-void DiskTier::finish() noexcept {
+void Writer::finish() noexcept {
   {
-    const MutexLock lock(mutex_);
-    queue_.take_all(writing_values_);
+    const MutexLock lock(state_.mutex);
+    state_.queue.take_all(writing_values_);
   }
   std::list<Write> left;
   {
-    const MutexLock lock(mutex_);
-    left.splice(left.end(), parked_);
+    const MutexLock lock(state_.mutex);
+    scrubber_.take_parked(left);
     for (auto write = writing_values_.begin(); write != writing_values_.end();) {
       const auto each = write++;
       if (each->written) {
         left.splice(left.end(), writing_values_, each);
       } else {
-        ++counters_.dropped_puts;
+        ++state_.counters.dropped_puts;
       }
     }
   }
@@ -93,71 +75,64 @@ void DiskTier::finish() noexcept {
   for (bool done = false; !done;) {
     bool good = false;
     try {
-      good = !removals_wait() || unlink_removed() || mark_stale();
-      if (!good) note("values that were removed may be served after the next start: neither writing nor unlinking works");
+      good = !state_.removals_wait() || unlink_removed() || directory_.mark_stale();
+      if (!good) state_.note("values that were removed may be served after the next start: neither writing nor unlinking works");
     } catch (...) {   // no memory; the mark needs little
       try {
-        good = mark_stale();
+        good = directory_.mark_stale();
       } catch (...) {
         good = false;
       }
     }
-    close_log();
-    const MutexLock lock(mutex_);
-    nothing_comes_back_ = good;
-    const std::uint64_t newest = ledger_.waiting().empty() ? last : ledger_.waiting().back().number;
-    closed_ = done = newest == std::exchange(last, newest);   // or some came meanwhile
+    log_.close_log();
+    const MutexLock lock(state_.mutex);
+    state_.nothing_comes_back = good;
+    const std::uint64_t newest = state_.ledger.waiting().empty() ? last : state_.ledger.waiting().back().number;
+    state_.closed = done = newest == std::exchange(last, newest);   // or some came meanwhile
   }
 }
 
 // Unlinking often works where writing does not.
-bool DiskTier::unlink_removed() {
-  close_log();
-  if (!owns_directory() && options_.files->exists(path_of("LOCK"))) return true;   // nothing in it is ours
+bool Writer::unlink_removed() {
+  log_.close_log();
+  if (!directory_.is_ours() && state_.options.files->exists(directory_.path_of("LOCK"))) return true;   // nothing in it is ours
   const std::vector<std::uint32_t> ids = segments_of_removed();
   for (const std::uint32_t id : ids) {
-    const int error = options_.files->remove(path_of(id));
+    const int error = state_.options.files->remove(directory_.path_of(id));
     if (error != 0 && error != ENOENT) return false;
   }
-  if (options_.files->sync_directory(options_.directory) != 0 && options_.files->exists(options_.directory)) return false;
-  note("removals could not be written before the end; " + std::to_string(ids.size()) + " segments that may hold removed values were dropped");
+  if (state_.options.files->sync_directory(state_.options.directory) != 0 && state_.options.files->exists(state_.options.directory)) return false;
+  state_.note("removals could not be written before the end; " + std::to_string(ids.size()) + " segments that may hold removed values were dropped");
   return true;
 }
 
-// All of the directory's, where it is not known which ones. A segment's own removals count for older ones, so these go with it.
-std::vector<std::uint32_t> DiskTier::segments_of_removed() const {
-  bool known = recovered_;
+// All of the directory's, where it is not known which ones. A segment's own removals count for
+// older ones, so these go with it.
+std::vector<std::uint32_t> Writer::segments_of_removed() const {
+  bool known = state_.recovered;
   std::set<std::uint32_t> ids;
   {
-    const MutexLock lock(mutex_);
-    known = known && catalog_.segments().unlisted() == 0;
-    for (const Removal& removal : ledger_.waiting()) {
+    const MutexLock lock(state_.mutex);
+    known = known && state_.catalog.segments().unlisted() == 0;
+    for (const Removal& removal : state_.ledger.waiting()) {
       known = known && removal.complete && !removal.clear_all;
       for (const Place& place : removal.erased) ids.insert(place.segment);
     }
     std::uint32_t all_below = 0;
     for (const std::uint32_t id : ids) {
-      if (const Segment* const segment = catalog_.segments().find(id); segment != nullptr && segment->has_removals) all_below = id;
+      if (const Segment* const segment = state_.catalog.segments().find(id); segment != nullptr && segment->has_removals) all_below = id;
     }
-    for (const auto& [id, segment] : catalog_.segments()) {
+    for (const auto& [id, segment] : state_.catalog.segments()) {
       if (!known || id < all_below) ids.insert(id);
     }
   }
   std::vector<std::string> names;
-  if (!known && options_.files->list(options_.directory, &names) == 0) {
+  if (!known && state_.options.files->list(state_.options.directory, &names) == 0) {
     for (const std::string& name : names) {
       if (const auto id = segment_id(name)) ids.insert(static_cast<std::uint32_t>(*id));
     }
   }
   return {ids.begin(), ids.end()};
-}
-
-// An empty file, which the next start takes for "drop the log". It needs no room on the disk.
-bool DiskTier::mark_stale() {
-  if (!owns_directory() && options_.files->exists(path_of("LOCK"))) return true;   // nothing in it is ours
-  int error = 0;
-  const std::shared_ptr<file::File> mark = open_files_.open(path_of("stale"), file::Open::kCreate, &error);
-  return (mark || error == EEXIST) && options_.files->sync_directory(options_.directory) == 0;
 }
 
 }   // namespace tensorcache::disk

@@ -1,4 +1,5 @@
-// What a directory holds, for those who look at it from outside: read only, also while a server uses it.
+// What a directory holds, for those who look at it from outside: read only, also while a server
+// uses it.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // Room within the budget: the oldest segment goes, and what of it is in use is written again.
 #include <algorithm>
+#include <utility>
 
-#include "store/disk/disk_tier.h"
+#include "store/disk/segment_log.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -12,32 +13,27 @@ constexpr std::uint64_t kSlackBytes = 8192;   // names, headers and footers of t
 
 }   // namespace
 
-std::uint64_t DiskTier::segment_bytes() const {
-  const MutexLock lock(mutex_);
-  return segment_bytes_;
-}
-
 // What is kept of a victim is written before the victim goes: half a segment is held free for it.
-bool DiskTier::make_room(std::uint64_t bytes, std::size_t log_records, bool may_evict) {
+bool SegmentLog::make_room(std::uint64_t bytes, std::size_t log_records, bool may_evict) {
   for (;;) {
     {
-      const MutexLock lock(mutex_);
+      const MutexLock lock(state_.mutex);
       // The usage file, and its next version while it is written.
-      const std::uint64_t usage = sidecars_.usage_bytes(), others = sidecars_.bytes() - usage;
-      const std::uint64_t beside = others + (may_evict ? std::max(usage, kUsageBytes * catalog_.index().size()) : usage);
-      const std::uint64_t held_free = may_evict ? segment_bytes_ / 2 + kSlackBytes : 0;
-      if (catalog_.segments().file_bytes() + bytes + summary_bytes(log_records) + held_free + beside <= capacity_) return true;
+      const std::uint64_t usage = state_.sidecars.usage_bytes(), others = state_.sidecars.bytes() - usage;
+      const std::uint64_t beside = others + (may_evict ? std::max(usage, kUsageBytes * state_.catalog.index().size()) : usage);
+      const std::uint64_t held_free = may_evict ? state_.target_segment_bytes / 2 + kSlackBytes : 0;
+      if (state_.catalog.segments().file_bytes() + bytes + summary_bytes(log_records) + held_free + beside <= state_.capacity) return true;
     }
     if (!may_evict || !evict_oldest(true)) return false;
   }
 }
 
-bool DiskTier::evict_oldest(bool keep_used) {
+bool SegmentLog::evict_oldest(bool keep_used) {
   std::uint32_t victim = 0;
   const auto choose = [&] {
-    const MutexLock lock(mutex_);
-    for (const auto& [id, segment] : catalog_.segments()) {
-      if (id != log_.segment) {
+    const MutexLock lock(state_.mutex);
+    for (const auto& [id, segment] : state_.catalog.segments()) {
+      if (id != open_.segment) {
         victim = id;
         return true;
       }
@@ -45,7 +41,7 @@ bool DiskTier::evict_oldest(bool keep_used) {
     return false;
   };
   if (!choose()) {
-    if (log_.segment == 0) return false;
+    if (open_.segment == 0) return false;
     seal_segment();   // small budgets: the open one is the oldest
     if (!choose()) return false;
   }
@@ -53,24 +49,15 @@ bool DiskTier::evict_oldest(bool keep_used) {
     const std::vector<Key> keys = worth_keeping(victim);
     static_cast<void>(write_again(victim, keys));
   }
-  const std::size_t before = segment_count();
+  const std::size_t before = state_.segment_count();
   remove_segment(victim);
-  return segment_count() < before;   // not, if the disk refuses
+  return state_.segment_count() < before;   // not, if the disk refuses
 }
 
-bool DiskTier::segment_exists(std::uint32_t segment) const {
-  const MutexLock lock(mutex_);
-  return catalog_.segments().contains(segment);
-}
-
-std::size_t DiskTier::segment_count() const {
-  const MutexLock lock(mutex_);
-  return catalog_.segments().size();
-}
-
-// What was used since it was written, is in use in memory, or has others chained behind it; most recently used first, parents before
-// their children. At most half of a segment, so that each eviction makes room.
-std::vector<Key> DiskTier::worth_keeping(std::uint32_t victim) {
+// What was used since it was written, is in use in memory, or has others chained behind it; most
+// recently used first, parents before their children. At most half of a segment, so that each
+// eviction makes room.
+std::vector<Key> SegmentLog::worth_keeping(std::uint32_t victim) {
   struct Candidate {
     Key key;
     std::uint32_t tick, unit;
@@ -80,22 +67,22 @@ std::vector<Key> DiskTier::worth_keeping(std::uint32_t victim) {
   std::vector<Candidate> candidates;
   std::uint64_t room = 0, live = 0;
   {
-    const MutexLock lock(mutex_);
-    room = segment_bytes_ / 2;
-    if (Segment* const segment = catalog_.segments().find(victim); segment != nullptr) live = segment->live();
+    const MutexLock lock(state_.mutex);
+    room = state_.target_segment_bytes / 2;
+    if (Segment* const segment = state_.catalog.segments().find(victim); segment != nullptr) live = segment->live();
   }
   candidates.reserve(live);   // entries of a segment only become fewer
-  walk_index([&](Index::Id id) TC_REQUIRES(mutex_) {
+  state_.walk_index([&](Index::Id id) TC_REQUIRES(state_.mutex) {
     if (candidates.size() == live) return false;
-    const Index::Entry& entry = catalog_[id];
+    const Index::Entry& entry = state_.catalog[id];
     if (entry.place.segment == victim) {
       candidates.push_back({entry.key, entry.tick, entry.place.unit, record_bytes(entry.place.value_bytes) + kSummaryEntryBytes,
                             entry.used != 0 || entry.first_child != Index::kNone});
     }
     return true;
   });
-  if (options_.in_memory) {
-    for (Candidate& candidate : candidates) candidate.sure = candidate.sure || options_.in_memory(candidate.key);
+  if (state_.options.in_memory) {
+    for (Candidate& candidate : candidates) candidate.sure = candidate.sure || state_.options.in_memory(candidate.key);
   }
   std::erase_if(candidates, [](const Candidate& candidate) { return !candidate.sure; });
   std::sort(candidates.begin(), candidates.end(),
@@ -110,12 +97,12 @@ std::vector<Key> DiskTier::worth_keeping(std::uint32_t victim) {
 }
 
 // False if some of it could not be.
-bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
+bool SegmentLog::write_again(std::uint32_t victim, std::span<const Key> keys) {
   std::shared_ptr<file::File> file;
   Salt salt;
   {
-    const MutexLock lock(mutex_);
-    Segment* const segment = catalog_.segments().find(victim);
+    const MutexLock lock(state_.mutex);
+    Segment* const segment = state_.catalog.segments().find(victim);
     if (segment == nullptr) return false;
     file = segment->file;
     salt = segment->header.salt;
@@ -127,11 +114,11 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
     for (; begin < keys.size() && bytes < kBatchBytes; ++begin) {
       Place place;
       {
-        const MutexLock lock(mutex_);
-        if (late_locked()) return false;
-        const Index::Id id = catalog_.find(keys[begin]);
-        if (id == Index::kNone || catalog_[id].place.segment != victim) continue;
-        place = catalog_[id].place;
+        const MutexLock lock(state_.mutex);
+        if (state_.late_locked()) return false;
+        const Index::Id id = state_.catalog.find(keys[begin]);
+        if (id == Index::kNone || state_.catalog[id].place.segment != victim) continue;
+        place = state_.catalog[id].place;
       }
       std::vector<std::byte> record(kRecordHeaderBytes + place.value_bytes);
       const std::uint64_t offset = std::uint64_t{place.unit} * kAlignment;
@@ -139,8 +126,8 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
       const auto header = error == 0 ? decode_record_header(record, salt, offset) : std::nullopt;
       record.erase(record.begin(), record.begin() + kRecordHeaderBytes);
       if (!header || header->key != keys[begin] || header->payload_checksum != payload_checksum(record, salt, offset)) {
-        const MutexLock lock(mutex_);
-        ++(error != 0 ? counters_.read_errors : counters_.corrupt_records);
+        const MutexLock lock(state_.mutex);
+        ++(error != 0 ? state_.counters.read_errors : state_.counters.corrupt_records);
         continue;   // goes with the segment
       }
       bytes += record.size();
@@ -149,18 +136,38 @@ bool DiskTier::write_again(std::uint32_t victim, std::span<const Key> keys) {
     }
     const std::vector<std::span<const std::byte>> spans(values.begin(), values.end());
     const bool all = append(headers, spans, false, [&](std::size_t i, const Place& place) {
-      const MutexLock lock(mutex_);
-      const Index::Id id = catalog_.find(headers[i].key);
-      if (id == Index::kNone || catalog_[id].place.segment != victim || ledger_.is_cleared(headers[i])) return false;
-      catalog_.move(id, place);
-      catalog_[id].used = 0;
-      ++counters_.written_again;
-      counters_.written_again_bytes += headers[i].value_bytes;
+      const MutexLock lock(state_.mutex);
+      const Index::Id id = state_.catalog.find(headers[i].key);
+      if (id == Index::kNone || state_.catalog[id].place.segment != victim || state_.ledger.is_cleared(headers[i])) return false;
+      state_.catalog.move(id, place);
+      state_.catalog[id].used = 0;
+      ++state_.counters.written_again;
+      state_.counters.written_again_bytes += headers[i].value_bytes;
       return true;
     });
     if (!all) return false;
   }
   return file != nullptr;
+}
+
+bool SegmentLog::rewrite_segment(std::uint32_t segment) {
+  std::vector<std::pair<std::uint32_t, Key>> found;
+  {
+    const MutexLock lock(state_.mutex);
+    Segment* const known = state_.catalog.segments().find(segment);
+    if (known == nullptr) return true;
+    if (segment == open_.segment || (known->has_removals && segment != state_.catalog.segments().oldest())) return false;
+  }
+  state_.walk_index([&](Index::Id id) TC_REQUIRES(state_.mutex) {
+    if (state_.catalog[id].place.segment == segment) found.emplace_back(state_.catalog[id].place.unit, state_.catalog[id].key);
+    return true;
+  });
+  std::sort(found.begin(), found.end());   // parents first
+  std::vector<Key> keys;
+  for (const auto& [unit, key] : found) keys.push_back(key);
+  if (!write_again(segment, keys)) return false;
+  remove_segment(segment);
+  return !state_.segment_exists(segment);
 }
 
 }   // namespace tensorcache::disk

@@ -92,7 +92,8 @@ SegmentVerdict decode_segment_header(std::span<const std::byte> bytes, SegmentHe
       return SegmentVerdict::kGood;
     }
   }
-  // Of another version nothing else is known, not even where its checksum is, or whether there are two copies.
+  // Of another version nothing else is known, not even where its checksum is, or whether there are
+  // two copies.
   return unknown > 0 ? SegmentVerdict::kUnknownVersion : SegmentVerdict::kDamaged;
 }
 

@@ -1,4 +1,5 @@
-// The bytes of a segment file. docs/format-disk.md describes them for others; what is said there holds for ever.
+// The bytes of a segment file. docs/format-disk.md describes them for others; what is said there
+// holds for ever.
 //
 // Everything here is pure: bytes in, structures out, nothing for bytes that do not check out.
 #pragma once
@@ -22,8 +23,8 @@ inline constexpr std::uint32_t kFormatVersion = 1;
 inline constexpr std::size_t kSegmentHeaderBytes = 128, kRecordHeaderBytes = 128, kSummaryEntryBytes = 128, kFooterBytes = 64;
 inline constexpr std::size_t kAlignment = 64;   // of every record, and so of every value
 
-// Random numbers of one segment, part of all its checksums: bytes of another segment, or bytes that a client made to look like a record
-// inside of a value, do not check out.
+// Random numbers of one segment, part of all its checksums: bytes of another segment, or bytes that
+// a client made to look like a record inside of a value, do not check out.
 struct Salt {
   std::uint64_t header = 0, payload = 0;
   friend bool operator==(const Salt&, const Salt&) = default;
@@ -81,11 +82,14 @@ enum class SegmentVerdict : std::uint8_t { kGood, kDamaged, kUnknownVersion };
 [[nodiscard]] RecordHeaderBytes encode_record_header(const RecordHeader& header, const Salt& salt, std::uint64_t offset);
 [[nodiscard]] std::optional<RecordHeader> decode_record_header(std::span<const std::byte> bytes, const Salt& salt, std::uint64_t offset);
 
-// A summary stands behind the last record of a segment that is complete: an entry for each record, then the footer that ends the file.
+// A summary stands behind the last record of a segment that is complete: an entry for each record,
+// then the footer that ends the file.
 [[nodiscard]] std::vector<std::byte> encode_summary(std::span<const Located> records, const SegmentHeader& segment, std::uint64_t offset);
-// Where a summary begins, by the footer (the file's last kFooterBytes); nothing if it does not check out.
+// Where a summary begins, by the footer (the file's last kFooterBytes); nothing if it does not
+// check out.
 [[nodiscard]] std::optional<std::uint64_t> summary_offset(std::span<const std::byte> footer, const SegmentHeader& segment, std::uint64_t file_bytes);
-// One of its entries; nothing for what cannot stand before a summary at `summary_offset`. Good only if all entries match the footer.
+// One of its entries; nothing for what cannot stand before a summary at `summary_offset`. Good only
+// if all entries match the footer.
 [[nodiscard]] std::optional<Located> decode_summary_entry(std::span<const std::byte> bytes, std::uint64_t summary_offset);
 
 // Whether a summary's entries are those that its footer was made for. They may be given in pieces.

@@ -1,5 +1,5 @@
-// Whether the disk can be written to, why not, and when that is tried next: after a pause that doubles with each failure up to a minute,
-// and begins anew with a write.
+// Whether the disk can be written to, why not, and when that is tried next: after a pause that
+// doubles with each failure up to a minute, and begins anew with a write.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once

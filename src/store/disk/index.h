@@ -1,4 +1,5 @@
-// Where a key's value lies on disk, and which values are chained behind which. 76 bytes an entry, and 4 for the table.
+// Where a key's value lies on disk, and which values are chained behind which. 76 bytes an entry,
+// and 4 for the table.
 //
 // Threads: none of its own; the disk tier holds a lock around every call.
 #pragma once
@@ -38,6 +39,7 @@ class Index {
  public:
   using Id = std::uint32_t;
   static constexpr Id kNone = 0;
+  static constexpr std::uint16_t kMaxHits = (1 << 14) - 1;   // of Entry::hits
 
   struct Entry {
     Key key;
@@ -57,12 +59,13 @@ class Index {
   [[nodiscard]] const Entry& operator[](Id id) const { return (*chunks_[id / kChunk])[id % kChunk]; }
   [[nodiscard]] const EntryClass& class_of(Id id) const { return classes_[(*this)[id].entry_class].value; }
 
-  // A key that is not indexed yet, behind `parent` or kNone, at a place in a segment. Allocates nothing but for a new class after reserve().
-  // Strong guarantee.
+  // A key that is not indexed yet, behind `parent` or kNone, at a place in a segment. Allocates
+  // nothing but for a new class after reserve(). Strong guarantee.
   Id insert(const Key& key, const Place& place, const EntryClass& entry_class, Id parent);
   // Hangs an entry that has no parent behind one.
   void adopt(Id id, Id parent);
-  // Takes out an entry and all behind it, or `most` of them, the deepest first; `gone` sees each before it goes. Allocates nothing.
+  // Takes out an entry and all behind it, or `most` of them, the deepest first; `gone` sees each
+  // before it goes. Allocates nothing.
   template <class Gone>
   void erase(Id id, std::size_t most, const Gone& gone) {
     for (Id at = deepest(id); most > 0; --most) {
@@ -77,7 +80,8 @@ class Index {
   void clear() noexcept;
   // How many erase() takes out, `most` at most.
   [[nodiscard]] std::size_t count_behind(Id id, std::size_t most) const;
-  // A use, now: the entry's and its ancestors' tick. Cheap where a chain is touched from its last entry.
+  // A use, now: the entry's and its ancestors' tick. Cheap where a chain is touched from its last
+  // entry.
   void touch(Id id, std::uint32_t tick);
 
   [[nodiscard]] std::size_t size() const { return size_; }
@@ -88,8 +92,8 @@ class Index {
   void reserve(std::size_t more);
   // How many insert() need no reserve().
   [[nodiscard]] std::size_t room() const { return chunks_.size() * kChunk - (chunks_.empty() ? 0 : 1) - size_; }
-  // Moves entries together and frees memory that is not needed for them and `spare` more. Does a bounded part of that work at a time: true
-  // while there is more to do. Entries get other ids.
+  // Moves entries together and frees memory that is not needed for them and `spare` more. Does a
+  // bounded part of that work at a time: true while there is more to do. Entries get other ids.
   bool shrink(std::size_t spare);
 
   // Entries are numbered from 1 to end_id() - 1; some of them are free.
@@ -131,7 +135,8 @@ class Index {
   [[nodiscard]] std::uint32_t take_class(const EntryClass& entry_class);
   void drop_class(std::uint32_t number);
 
-  // The table grows and shrinks by one bucket at a time (linear hashing), so no call has to rehash all of it.
+  // The table grows and shrinks by one bucket at a time (linear hashing), so no call has to rehash
+  // all of it.
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<std::unique_ptr<BucketChunk>> bucket_chunks_;
   std::size_t buckets_ = 0;

@@ -1,4 +1,5 @@
-// What owners and sources are called, as it is known now; names_and_hits.h has the file it is saved to.
+// What owners and sources are called, as it is known now; names_and_hits.h has the file it is saved
+// to.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once
@@ -15,7 +16,8 @@ namespace tensorcache::disk {
 class NameTable {
  public:
   enum class Of : std::uint8_t { kOwner, kSource };
-  // REQUIRES: `name` is printable_name()'s. RETURNS: false: there are too many names. Strong guarantee.
+  // REQUIRES: `name` is printable_name()'s. RETURNS: false: there are too many names. Strong
+  // guarantee.
   bool set(Of of, std::uint64_t number, const std::string& name);
   [[nodiscard]] std::vector<std::uint64_t> sources_named(const std::string& name) const;
   // Adds what the directory holds; names that were given meanwhile stay. Strong guarantee.

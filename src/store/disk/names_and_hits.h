@@ -1,4 +1,5 @@
-// The small files beside the segments: what owners and sources are called, and what was read how often. Losing them loses nothing else.
+// The small files beside the segments: what owners and sources are called, and what was read how
+// often. Losing them loses nothing else.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,8 @@ struct Names {   // kMaxNames of each
 [[nodiscard]] std::string printable_name(const std::string& name);
 // Replaces the number's name. False: there are too many. Strong guarantee.
 bool add_name(std::map<std::uint64_t, std::string>& names, std::uint64_t number, std::string name);
-// Names are lines of "owner HEX NAME" or "source HEX NAME". What is not there or not readable gives no names.
+// Names are lines of "owner HEX NAME" or "source HEX NAME". What is not there or not readable gives
+// no names.
 [[nodiscard]] Names read_names(file::FileSystem& files, const std::string& directory);
 // As many of these lines as fit.
 [[nodiscard]] std::string names_text(const Names& names, std::uint64_t most_bytes);
@@ -36,7 +38,8 @@ struct Used {
   std::uint16_t hits = 0;
 };
 
-// Writes a new file of usage piece by piece; it takes the old one's place with finish(). Holds 64 KiB.
+// Writes a new file of usage piece by piece; it takes the old one's place with finish(). Holds 64
+// KiB.
 class UsageWriter {
  public:
   UsageWriter(file::FileSystem& files, const std::string& directory);

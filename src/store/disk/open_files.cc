@@ -9,7 +9,7 @@ class OpenFiles::Shared final : public file::File {
  public:
   Shared(std::shared_ptr<State> state, std::string path) : state_(std::move(state)), path_(std::move(path)) { place_.push_back(this); }
   ~Shared() override {
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     if (file_) place_.splice(place_.begin(), state_->open, at_);
   }
   Shared(const Shared&) = delete;
@@ -52,7 +52,7 @@ class OpenFiles::Shared final : public file::File {
 
   void set(std::shared_ptr<file::File> file) {
     std::shared_ptr<file::File> closed[2];   // after the mutex is let go
-    const std::lock_guard lock(state_->mutex);
+    const MutexLock lock(state_->mutex);
     if (file_) return;
     for (std::shared_ptr<file::File>& each : closed) {
       if (state_->open.size() >= state_->most) static_cast<void>(state_->close_one_locked(&each));
@@ -67,7 +67,7 @@ class OpenFiles::Shared final : public file::File {
 
   std::shared_ptr<file::File> use(int* error) {
     {
-      const std::lock_guard lock(state_->mutex);
+      const MutexLock lock(state_->mutex);
       if (file_) {
         state_->open.splice(state_->open.begin(), state_->open, at_);
         return file_;
@@ -80,16 +80,16 @@ class OpenFiles::Shared final : public file::File {
 
   const std::shared_ptr<State> state_;
   const std::string path_;
-  // Guarded by the state's mutex.
-  std::shared_ptr<file::File> file_;
-  std::list<Shared*> place_;   // this, while it is not in State::open
-  std::list<Shared*>::iterator at_;
+  std::shared_ptr<file::File> file_ TC_GUARDED_BY(state_->mutex);
+  std::list<Shared*> place_ TC_GUARDED_BY(state_->mutex);   // this, while it is not in State::open
+  std::list<Shared*>::iterator at_ TC_GUARDED_BY(state_->mutex);
 };
 
 // The least recently used one that nobody is using now.
 bool OpenFiles::State::close_one_locked(std::shared_ptr<file::File>* closed) {
   for (auto each = open.rbegin(); each != open.rend(); ++each) {
     Shared& file = **each;
+    file.state_->mutex.assert_held();   // all share this one
     if (file.file_.use_count() > 1) continue;
     *closed = std::move(file.file_);
     file.file_ = nullptr;
@@ -104,7 +104,7 @@ std::shared_ptr<file::File> OpenFiles::State::open_file(const std::string& path,
     std::shared_ptr<file::File> opened = files->open(path, mode, error);
     if (opened || (*error != EMFILE && *error != ENFILE)) return opened;
     std::shared_ptr<file::File> closed;
-    const std::lock_guard lock(mutex);
+    const MutexLock lock(mutex);
     if (!close_one_locked(&closed)) return nullptr;
   }
 }
@@ -123,7 +123,7 @@ std::shared_ptr<file::File> OpenFiles::share(const std::string& path, std::share
 }
 
 std::size_t OpenFiles::open_count() const {
-  const std::lock_guard lock(state_->mutex);
+  const MutexLock lock(state_->mutex);
   return state_->open.size();
 }
 

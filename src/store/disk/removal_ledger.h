@@ -1,5 +1,6 @@
-// Removals that the log does not say yet: the queue of them, and what they name, so that no value that was removed is stored, read again
-// at recovery, or taken for one that was put later. Numbers the writes and removals in the order in which they are asked for.
+// Removals that the log does not say yet: the queue of them, and what they name, so that no value
+// that was removed is stored, read again at recovery, or taken for one that was put later. Numbers
+// the writes and removals in the order in which they are asked for.
 //
 // A removal is in the ledger from enqueue() until settle(), while it is being written included.
 //
@@ -65,13 +66,15 @@ class RemovalLedger {
   [[nodiscard]] bool takes_purge(std::size_t keys) const { return keys_.size() <= kMaxRemovals || keys_.size() + keys <= kMaxPurged; }
   [[nodiscard]] std::size_t selections() const { return selections_.size(); }
 
-  // A removal is named first, which may throw and has the strong guarantee; then put into the queue, which gives it the next number.
+  // A removal is named first, which may throw and has the strong guarantee; then put into the
+  // queue, which gives it the next number.
   void name(const Key& key) { keys_[key] = next_number_; }
   [[nodiscard]] Numbers prepare(std::span<const Key> keys);
   void name(Numbers& prepared) noexcept;
   void enqueue(Removals& removal) noexcept;
 
-  // From here on nothing that matches gets an entry or another place, until the removal is settled. `node`: memory for it.
+  // From here on nothing that matches gets an entry or another place, until the removal is settled.
+  // `node`: memory for it.
   void begin_clear(const Selected& what, std::list<Clearing>& node);
   // REQUIRES: enqueue() of its removal follows under the same lock. One clear at a time.
   void end_clear(const Selected& what) noexcept;
@@ -87,7 +90,8 @@ class RemovalLedger {
   void take(Removals& to) noexcept;
   // Those of [begin, end) go back to where they were in the queue.
   void put_back(Removals& from, Removals::iterator begin, Removals::iterator end) noexcept;
-  // Those of [begin, end) are in the log: what they name is forgotten, unless the same was removed once more since. `done` gets them.
+  // Those of [begin, end) are in the log: what they name is forgotten, unless the same was removed
+  // once more since. `done` gets them.
   void settle(Removals& from, Removals::iterator begin, Removals::iterator end, Removals& done) noexcept;
 
  private:

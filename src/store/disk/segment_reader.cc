@@ -10,7 +10,8 @@ namespace {
 constexpr std::size_t kWindowBytes = 64 << 10;
 constexpr std::size_t kMaxRecords = 2048;   // of one visit
 
-// The entries of a summary, some at a time. `use` sees them with their bytes; false: no more of them.
+// The entries of a summary, some at a time. `use` sees them with their bytes; false: no more of
+// them.
 template <class Use>
 int each_piece(file::File& file, std::uint64_t begin, std::uint64_t end, std::vector<std::byte>* buffer, const Use& use) {
   for (std::uint64_t at = begin; at < end; at += buffer->size()) {

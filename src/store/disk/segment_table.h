@@ -1,4 +1,5 @@
-// The segment files of a directory and what they hold: bytes, live entries, and records that have no entry.
+// The segment files of a directory and what they hold: bytes, live entries, and records that have
+// no entry.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once
@@ -38,6 +39,7 @@ class SegmentTable {
  public:
   using Id = std::uint32_t;
   using Map = std::map<Id, Segment>;
+  static constexpr std::size_t kMaxSegments = 16'384;
   [[nodiscard]] Map::const_iterator begin() const { return segments_.begin(); }
   [[nodiscard]] Map::const_iterator end() const { return segments_.end(); }
   [[nodiscard]] std::size_t size() const { return segments_.size(); }

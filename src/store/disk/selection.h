@@ -1,5 +1,6 @@
-// What a deletion names, as records tell it, and the list of deletions whose records are still to be overwritten. The list is a file of the
-// directory, "wiping": whoever starts next finishes what it names (scrub.cc).
+// What a deletion names, as records tell it, and the list of deletions whose records are still to
+// be overwritten. The list is a file of the directory, "wiping": whoever starts next finishes what
+// it names (scrub.cc).
 #pragma once
 
 #include <compare>
@@ -37,7 +38,8 @@ struct LogPosition {
   friend auto operator<=>(const LogPosition&, const LogPosition&) = default;
 };
 
-// Every record before `before` that matches is removed, with what is chained behind it, and is to be overwritten.
+// Every record before `before` that matches is removed, with what is chained behind it, and is to
+// be overwritten.
 struct Wipe {
   Selected what;
   LogPosition before;

@@ -1,21 +1,16 @@
-// What the disk tier keeps account of: segments, what waits for the writing thread, and how far that has come.
+// What a disk tier is made with, and what is put into it.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
-#include <list>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
-#include <vector>
 
 #include "base/file/file.h"
-#include "store/disk/format.h"
-#include "store/disk/index.h"
-#include "store/disk/selection.h"
+#include "tensorcache/key.h"
 #include "tensorcache/types.h"
 
 namespace tensorcache::disk {
@@ -44,30 +39,6 @@ struct Value {
   std::uint64_t owner = 0, source = 0;
   std::optional<Key> parent;
   std::int64_t created_unix_ms = 0, expires_unix_ms = 0;
-};
-
-struct Log {                   // the open segment; the writing thread's own
-  std::uint32_t segment = 0;   // 0: none is open
-  std::shared_ptr<file::File> file;
-  SegmentHeader header;
-  std::uint64_t end = 0;
-  std::vector<Located> records;   // for the summary
-  std::uint64_t charged = 0;      // for these
-};
-
-// A walk over the log for what is to be overwritten. The writing thread's own.
-struct Sweep {
-  struct Dead {
-    std::uint64_t offset = 0, bytes = 0;   // of the record, and of its value; or of bytes that are in no record
-    bool record = true;
-  };
-  bool going = false;
-  std::uint32_t segment = 0;   // where it is, or was last
-  std::uint64_t from = 0;      // what begins before this in it was looked at
-  bool more = false;           // there is more in it
-  std::vector<Dead> dead;      // to be overwritten
-  std::size_t at = 0;          // of these, the next one
-  std::uint64_t done = 0;      // bytes of that one
 };
 
 }   // namespace tensorcache::disk

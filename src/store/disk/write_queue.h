@@ -1,5 +1,6 @@
-// Values and questions on their way to the writing thread, in the order in which they were asked for, and which keys are among them.
-// A value counts until the writing thread is done with it, hence also while it is being written.
+// Values and questions on their way to the writing thread, in the order in which they were asked
+// for, and which keys are among them. A value counts until the writing thread is done with it,
+// hence also while it is being written.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once
@@ -28,9 +29,9 @@ class WriteQueue {
   explicit WriteQueue(std::uint64_t most_bytes) : most_bytes_(most_bytes) {}
 
   [[nodiscard]] bool accepts(std::uint64_t value_bytes) const { return waiting_.size() < kMaxWrites && bytes_ + value_bytes <= most_bytes_; }
-  // Puts the one value of `node` at the end. `number` is called when nothing else can fail, with true if a value with an end waits under
-  // the key; it returns the write's number.
-  // Strong guarantee, also where `number` throws.
+  // Puts the one value of `node` at the end. `number` is called when nothing else can fail, with
+  // true if a value with an end waits under the key; it returns the write's number. Strong
+  // guarantee, also where `number` throws.
   template <class Number>
   void put(Writes& node, const Number& number) {
     Queued* queued = nullptr;
@@ -46,7 +47,8 @@ class WriteQueue {
   }
   void ask(Writes& node, std::uint64_t number) noexcept;
 
-  // Whether a value of this key waits or is being written; whether one that is chained behind it does.
+  // Whether a value of this key waits or is being written; whether one that is chained behind it
+  // does.
   [[nodiscard]] bool contains(const Key& key) const { return queued_.contains(key); }
   [[nodiscard]] bool has_children(const Key& key) const { return children_.contains(key); }
   // RETURNS: the number of the key's last value; 0: there is none.

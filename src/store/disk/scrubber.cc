@@ -1,6 +1,5 @@
-// The bytes of what was cleared or purged: noted in a file of the directory first, then looked for in every segment and overwritten where they
-// stand, also those of versions that were replaced or removed before. In pieces, between which the writing thread does its other work; what
-// is not done at the end, the next start goes on with.
+#include "store/disk/scrubber.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -9,7 +8,7 @@
 #include <utility>
 
 #include "base/core/call_back.h"
-#include "store/disk/disk_tier.h"
+#include "store/disk/segment_reader.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -26,43 +25,37 @@ bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error
 
 }   // namespace
 
-void DiskTier::set_wipes(std::vector<Wipe> wipes) {
+void Scrubber::set_wipes(std::vector<Wipe> wipes) {
   wipes_ = std::move(wipes);
-  const MutexLock lock(mutex_);
-  counters_.pending_wipes = wipes_.size();
-  timed_wipes_ =
+  const MutexLock lock(state_.mutex);
+  state_.counters.pending_wipes = wipes_.size();
+  state_.timed_wipes =
       static_cast<std::size_t>(std::count_if(wipes_.begin(), wipes_.end(), [](const Wipe& wipe) { return wipe.what.until_unix_ms.has_value(); }));
 }
 
 // Durably. What it may cost in room is made before.
-bool DiskTier::save_wipes(const std::vector<Wipe>& wipes) {
-  if (!owns_directory()) {
-    lose_directory();
-    return false;
-  }
+bool Scrubber::save_wipes(const std::vector<Wipe>& wipes) {
+  if (!log_.owns_directory()) return false;
   const std::string name = kWipesFile, next = name + ".next";
   const std::uint64_t bytes = wipes.empty() ? 0 : encode_wipes(wipes).size();
-  account_sidecar(next, bytes);
-  while (over_budget() && !late() && evict_oldest(false)) {
+  state_.account_sidecar(next, bytes);
+  while (state_.over_budget() && !state_.late() && log_.evict_oldest(false)) {
   }
   int error = 0;
   do {
-    error = write_wipes(*options_.files, options_.directory, wipes);
-  } while (error == ENOSPC && !late() && evict_oldest(false));
-  account_sidecar(next, 0);
-  if (error == 0) account_sidecar(name, bytes);
-  if (error != 0) fail("what was deleted cannot be noted", error);
+    error = write_wipes(*state_.options.files, state_.options.directory, wipes);
+  } while (error == ENOSPC && !state_.late() && log_.evict_oldest(false));
+  state_.account_sidecar(next, 0);
+  if (error == 0) state_.account_sidecar(name, bytes);
+  if (error != 0) state_.fail("what was deleted cannot be noted", error);
   return error == 0;
 }
 
-// Those of these removals that name what is to be overwritten. From here on they are kept, whatever happens. False: they are not.
-bool DiskTier::add_wipes(Removals begin, Removals end) {
+// Those of these removals that name what is to be overwritten. From here on they are kept, whatever
+// happens. False: they are not.
+bool Scrubber::add_wipes(Removals begin, Removals end) {
   std::vector<Wipe> wipes = wipes_;
-  LogPosition here{log_.segment, log_.end};
-  if (log_.segment == 0) {
-    const MutexLock lock(mutex_);
-    here = {std::max(last_segment_, catalog_.segments().empty() ? 0 : catalog_.segments().newest()) + 1, 0};
-  }
+  const LogPosition here = log_.position();
   bool any = false;
   for (auto removal = begin; removal != end; ++removal) {
     if (removal->clear_all || removal->what.is_everything()) continue;
@@ -81,17 +74,14 @@ bool DiskTier::add_wipes(Removals begin, Removals end) {
   return true;
 }
 
-bool DiskTier::wipes_before(std::uint64_t number) const {
+bool Scrubber::wipes_before(std::uint64_t number) const {
   return std::any_of(wipes_.begin(), wipes_.end(), [&](const Wipe& wipe) { return wipe.number < number; });
 }
 
 // One piece of it.
-void DiskTier::sweep_some() {
+void Scrubber::sweep_some() {
   if (!sweep_is_due()) return;
-  if (!owns_directory()) {
-    lose_directory();
-    return;
-  }
+  if (!log_.owns_directory()) return;
   if (!sweep_.going) {
     sweep_ = {};
     sweep_.going = true;
@@ -101,8 +91,8 @@ void DiskTier::sweep_some() {
     std::shared_ptr<file::File> file;
     Salt salt;
     {
-      const MutexLock lock(mutex_);
-      if (Segment* const segment = catalog_.segments().find(sweep_.segment); segment != nullptr) {
+      const MutexLock lock(state_.mutex);
+      if (Segment* const segment = state_.catalog.segments().find(sweep_.segment); segment != nullptr) {
         file = segment->file;
         salt = segment->header.salt;
       }
@@ -119,50 +109,48 @@ void DiskTier::sweep_some() {
   } else if (!find_dead()) {
     finish_sweep();
   }
-  if (broken()) sweep_ = {};   // what was written since the last sync is not known to be there
+  if (state_.broken()) sweep_ = {};   // what was written since the last sync is not known to be there
 }
 
-// It is tried again after a pause: the log goes on meanwhile. Where it never works, deleting the file may. Its removals count for older segments,
-// so these go with it.
-void DiskTier::sweep_failed(int error) {
+// It is tried again after a pause: the log goes on meanwhile. Where it never works, deleting the
+// file may. Its removals count for older segments, so these go with it.
+void Scrubber::sweep_failed(int error) {
   const std::uint32_t id = sweep_.segment;
   sweep_ = {};
   answer_parked(true);
   tries_ = std::exchange(tried_in_, id) == id ? tries_ + 1 : 1;
   std::vector<std::uint32_t> going;
   {
-    const MutexLock lock(mutex_);
-    ++counters_.write_errors;
-    Segment* const segment = catalog_.segments().find(id);
+    const MutexLock lock(state_.mutex);
+    ++state_.counters.write_errors;
+    Segment* const segment = state_.catalog.segments().find(id);
     const bool removals = segment != nullptr && segment->has_removals;
-    for (const auto& [each, state] : catalog_.segments()) {
+    for (const auto& [each, state] : state_.catalog.segments()) {
       if (each == id || (removals && each < id)) going.push_back(each);
     }
   }
   const std::string what = segment_name(id) + ": what was deleted cannot be overwritten";
   if (tries_ < kTriesInASegment || is_shortage(error)) {
-    if (tries_ == 1) note(what + " now: " + std::strerror(error == file::kEndOfFile ? EIO : error));
-    sweep_at_ = std::chrono::steady_clock::now() + options_.retry_pause * (1 << std::min(tries_ - 1, kMaxDoublings));
+    if (tries_ == 1) state_.note(what + " now: " + std::strerror(error == file::kEndOfFile ? EIO : error));
+    sweep_at_ = std::chrono::steady_clock::now() + state_.options.retry_pause * (1 << std::min(tries_ - 1, kMaxDoublings));
     return;
   }
   tries_ = 0;
-  note(what + "; " + std::to_string(going.size()) + " segments are dropped instead");
+  state_.note(what + "; " + std::to_string(going.size()) + " segments are dropped instead");
   for (const std::uint32_t each : going) {
-    if (!broken() && !late()) remove_segment(each);
+    if (!state_.broken() && !state_.late()) log_.remove_segment(each);
   }
 }
 
-bool DiskTier::sweep_is_due() const { return !wipes_.empty() && recovered_ && !broken() && std::chrono::steady_clock::now() >= sweep_at_; }
-
 // Looks through the next segment, or on through this one. False: there is none.
-bool DiskTier::find_dead() {
+bool Scrubber::find_dead() {
   std::uint64_t last = 0;
   for (const Wipe& wipe : wipes_) last = wipe.swept ? std::max(last, wipe.before.segment) : last;
   std::shared_ptr<file::File> file;
   SegmentHeader header;
   {
-    const MutexLock lock(mutex_);
-    const SegmentTable& segments = catalog_.segments();
+    const MutexLock lock(state_.mutex);
+    const SegmentTable& segments = state_.catalog.segments();
     const auto next = segments.after(sweep_.segment);
     if (!sweep_.more && (next == segments.end() || next->first > last)) return false;
     const std::uint32_t id = sweep_.more ? sweep_.segment : next->first;
@@ -181,17 +169,17 @@ bool DiskTier::find_dead() {
   return true;
 }
 
-int DiskTier::find_dead_in(file::File& file, const SegmentHeader& header) {
+int Scrubber::find_dead_in(file::File& file, const SegmentHeader& header) {
   std::uint64_t end = kSegmentHeaderBytes;   // of what was looked at
-  if (sweep_.segment == log_.segment) {
-    static_cast<void>(add_dead(log_.records, &end));
+  if (sweep_.segment == log_.open().segment) {
+    static_cast<void>(add_dead(log_.open().records, &end));
     return 0;
   }
   SegmentContents contents;
   contents.header = header;
-  if (const int error = read_records(file, &contents, [&](std::span<const Located> records) { return !late() && add_dead(records, &end); }))
+  if (const int error = read_records(file, &contents, [&](std::span<const Located> records) { return !state_.late() && add_dead(records, &end); }))
     return error;
-  if (sweep_.more || late()) return 0;
+  if (sweep_.more || state_.late()) return 0;
   // Behind the last record a write may have been cut off.
   std::uint64_t bytes = contents.end;
   const int error = contents.from_summary ? 0 : file.size(&bytes);
@@ -200,9 +188,9 @@ int DiskTier::find_dead_in(file::File& file, const SegmentHeader& header) {
 }
 
 // False: these are enough for now.
-bool DiskTier::add_dead(std::span<const Located> records, std::uint64_t* end) {
+bool Scrubber::add_dead(std::span<const Located> records, std::uint64_t* end) {
   for (std::size_t begin = 0; begin < records.size(); begin += kRecordsAtOnce) {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(state_.mutex);
     for (const Located& located : records.subspan(begin, std::min(kRecordsAtOnce, records.size() - begin))) {
       if (located.offset >= sweep_.from) {
         if (sweep_.dead.size() >= kMaxDead) {
@@ -220,32 +208,34 @@ bool DiskTier::add_dead(std::span<const Located> records, std::uint64_t* end) {
 }
 
 // Bytes of no record: of one that was damaged, or not written to its end. They may be anybody's.
-void DiskTier::add_gap(std::uint64_t begin, std::uint64_t end) {
+void Scrubber::add_gap(std::uint64_t begin, std::uint64_t end) {
   const LogPosition position{sweep_.segment, begin};
   const bool counts = std::any_of(wipes_.begin(), wipes_.end(), [&](const Wipe& wipe) { return wipe.swept && position < wipe.before; });
   if (counts) sweep_.dead.push_back({begin, end - begin, false});
 }
 
-// Whether a record is to be overwritten. Of one whose header was erased nobody may know any more whose it was.
-bool DiskTier::is_dead_locked(const Located& located) {
+// Whether a record is to be overwritten. Of one whose header was erased nobody may know any more
+// whose it was.
+bool Scrubber::is_dead_locked(const Located& located) {
   const RecordHeader& header = located.header;
   const bool value = header.type == RecordType::kValue;
   if ((!value && header.type != RecordType::kErased) || header.overwritten) return false;
   const LogPosition position{sweep_.segment, located.offset};
   const Place place{sweep_.segment, static_cast<std::uint32_t>(located.offset / kAlignment), static_cast<std::uint32_t>(header.value_bytes)};
-  const bool live = value && catalog_.holds(header.key, place);
+  const bool live = value && state_.catalog.holds(header.key, place);
   bool dead = false, matches = false;
   for (const Wipe& wipe : wipes_) {
     if (!wipe.swept || position >= wipe.before) continue;
     matches = matches || (value && wipe.what.matches(header));
     dead = dead || !value || (wipe.chained && header.chained && !live);
   }
-  if (live && matches) catalog_.erase(catalog_.find(header.key));
+  if (live && matches) state_.catalog.erase(state_.catalog.find(header.key));
   return dead || matches;
 }
 
-// Erases headers that still stand, and writes zeros over values; once those are durable, the headers say so.
-int DiskTier::overwrite_some(file::File& file, const Salt& salt) {
+// Erases headers that still stand, and writes zeros over values; once those are durable, the
+// headers say so.
+int Scrubber::overwrite_some(file::File& file, const Salt& salt) {
   static constexpr std::array<std::byte, kZeroBytes> kZeros{};
   std::vector<Located> done;
   std::uint64_t left = kPieceBytes;
@@ -259,7 +249,7 @@ int DiskTier::overwrite_some(file::File& file, const Salt& salt) {
       RecordHeaderBytes bytes{};
       const auto header = file::read_fully(file, dead.offset, bytes) == 0 ? decode_record_header(bytes, salt, dead.offset) : std::nullopt;
       if (header && header->overwritten) {
-        note_overwritten({dead.offset, *header});
+        log_.note_overwritten(sweep_.segment, {dead.offset, *header});
         ++sweep_.at;
         continue;
       }
@@ -270,7 +260,7 @@ int DiskTier::overwrite_some(file::File& file, const Salt& salt) {
     }
     const std::uint64_t begin = dead.offset + (dead.record ? kRecordHeaderBytes : 0);
     while (sweep_.done < dead.bytes && left > 0) {
-      if (late()) return 0;
+      if (state_.late()) return 0;
       const auto zeros = std::span(kZeros).first(std::min({dead.bytes - sweep_.done, left, std::uint64_t{kZeroBytes}}));
       if (const int error = file::write_fully(file, begin + sweep_.done, zeros)) return error;
       sweep_.done += zeros.size();
@@ -287,31 +277,29 @@ int DiskTier::overwrite_some(file::File& file, const Salt& salt) {
   if (const int error = file.sync()) return error;
   for (const Located& each : done) {
     if (const int error = file::write_fully(file, each.offset, encode_record_header(each.header, salt, each.offset))) return error;
-    note_overwritten(each);
+    log_.note_overwritten(sweep_.segment, each);
   }
   return 0;
 }
 
-// In the open segment, so that its summary tells, too.
-void DiskTier::note_overwritten(const Located& located) {
-  if (sweep_.segment != log_.segment) return;
-  const auto record = std::lower_bound(log_.records.begin(), log_.records.end(), located.offset,
-                                       [](const Located& each, std::uint64_t offset) { return each.offset < offset; });
-  if (record != log_.records.end() && record->offset == located.offset) record->header = located.header;
+void Scrubber::forget_all() {
+  set_wipes({});
+  restart();
+  answer_parked(false);
 }
 
-void DiskTier::finish_sweep() {
+void Scrubber::finish_sweep() {
   std::vector<Wipe> left;
   std::copy_if(wipes_.begin(), wipes_.end(), std::back_inserter(left), [](const Wipe& wipe) { return !wipe.swept; });
   if (!save_wipes(left)) return;
   set_wipes(std::move(left));
   sweep_ = {};
-  remove_empty_segments();
+  log_.remove_empty_segments();
   answer_parked(false);
 }
 
 // Those that wait for nothing any more; all of them with no, if the disk does not work.
-void DiskTier::answer_parked(bool failed) {
+void Scrubber::answer_parked(bool failed) {
   for (auto question = parked_.begin(); question != parked_.end();) {
     const auto each = question++;
     if (!failed && wipes_before(each->number)) continue;

@@ -1,17 +1,16 @@
-// From the log into a caller's memory.
+#include "store/disk/disk_reader.h"
+
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <list>
-#include <new>
-
-#include "store/disk/disk_tier.h"
+#include <chrono>
 
 namespace tensorcache::disk {
 namespace {
 
 constexpr std::size_t kMaxRecords = 64;   // of one read
 constexpr std::uint64_t kMaxBytes = std::uint64_t{8} << 20;
+constexpr std::uint64_t kSpeedFromBytes = 16 << 10;   // shorter reads tell of latency only
 constexpr std::int64_t kClockTolerance_ms = 60'000;
 constexpr double kNewShare = 0.2;   // of the newest measurement in a running mean
 constexpr int kMaxMoves = 100;      // of one record while it is read: each takes an eviction, so more of them mean a defect
@@ -27,18 +26,18 @@ void mix(double* mean, double value) { *mean = *mean == 0 ? value : *mean + kNew
 }   // namespace
 
 // The records of `keys`, from the first on, that lie side by side in one segment.
-DiskTier::ReadExtent DiskTier::locate(std::span<const Key> keys, std::size_t most) const {
+DiskReader::ReadExtent DiskReader::locate(std::span<const Key> keys, std::size_t most) const {
   ReadExtent run;
-  const MutexLock lock(mutex_);
-  if (!ready_) return run;
+  const MutexLock lock(state_.mutex);
+  if (!state_.ready) return run;
   std::uint64_t end = 0;
   for (const Key& key : keys.first(std::min(keys.size(), most))) {
-    const Index::Id id = catalog_.find(key);
+    const Index::Id id = state_.catalog.find(key);
     if (id == Index::kNone) break;
-    const Index::Entry& entry = catalog_[id];
+    const Index::Entry& entry = state_.catalog[id];
     const std::uint64_t offset = std::uint64_t{entry.place.unit} * kAlignment;
     if (run.records.empty()) {
-      const Segment* const segment = catalog_.segments().find(entry.place.segment);
+      const Segment* const segment = state_.catalog.segments().find(entry.place.segment);
       if (segment == nullptr || !segment->file) break;
       run.segment = entry.place.segment;
       run.file = segment->file;
@@ -48,16 +47,17 @@ DiskTier::ReadExtent DiskTier::locate(std::span<const Key> keys, std::size_t mos
       break;
     }
     end = offset + record_bytes(entry.place.value_bytes);
-    const EntryClass& entry_class = catalog_.index().class_of(id);
+    const EntryClass& entry_class = state_.catalog.index().class_of(id);
     Found found{entry_class.kind, entry_class.owner, entry_class.source, entry.place.value_bytes, std::nullopt};
-    if (entry.parent != Index::kNone) found.parent = catalog_[entry.parent].key;
+    if (entry.parent != Index::kNone) found.parent = state_.catalog[entry.parent].key;
     run.records.push_back({key, offset, found});
   }
   return run;
 }
 
-// Several of one segment at once: the kernel begins to read what comes later while we wait for what comes first.
-void DiskTier::read_ahead(std::span<const Key> keys) const {
+// Several of one segment at once: the kernel begins to read what comes later while we wait for what
+// comes first.
+void DiskReader::read_ahead(std::span<const Key> keys) const {
   struct Stretch {
     std::shared_ptr<file::File> file;
     std::uint32_t segment;
@@ -65,16 +65,16 @@ void DiskTier::read_ahead(std::span<const Key> keys) const {
   };
   std::vector<Stretch> stretches;
   {
-    const MutexLock lock(mutex_);
+    const MutexLock lock(state_.mutex);
     for (const Key& key : keys) {
-      const Index::Id id = catalog_.find(key);
+      const Index::Id id = state_.catalog.find(key);
       if (id == Index::kNone) break;
-      const Place& place = catalog_[id].place;
+      const Place& place = state_.catalog[id].place;
       const std::uint64_t begin = std::uint64_t{place.unit} * kAlignment, end = begin + record_bytes(place.value_bytes);
       if (!stretches.empty() && stretches.back().segment == place.segment && stretches.back().end == begin) {
         stretches.back().end = end;
       } else {
-        const Segment* const segment = catalog_.segments().find(place.segment);
+        const Segment* const segment = state_.catalog.segments().find(place.segment);
         if (segment == nullptr || !segment->file) break;
         stretches.push_back({segment->file, place.segment, begin, end});
       }
@@ -83,12 +83,12 @@ void DiskTier::read_ahead(std::span<const Key> keys) const {
   for (const Stretch& stretch : stretches) stretch.file->will_need(stretch.begin, stretch.end - stretch.begin);
 }
 
-DiskTier::ReadResult DiskTier::read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept) {
+DiskReader::ReadResult DiskReader::read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept) {
   if (keys.size() > 1) read_ahead(keys);
   std::uint32_t tick = 0;   // one for all of it, so that touching a chain climbs it once
   {
-    const MutexLock lock(mutex_);
-    tick = ++tick_;
+    const MutexLock lock(state_.mutex);
+    tick = ++state_.tick;
   }
   std::size_t done = 0, most = kMaxRecords;
   for (int moves = 0; done < keys.size();) {
@@ -106,7 +106,7 @@ DiskTier::ReadResult DiskTier::read(std::span<const Key> keys, const Reserve& re
   return {done, ReadEnd::kAll};
 }
 
-std::size_t DiskTier::read_run(ReadExtent& run, std::size_t first, const Reserve& reserve, const Accept& accept) {
+std::size_t DiskReader::read_run(ReadExtent& run, std::size_t first, const Reserve& reserve, const Accept& accept) {
   std::vector<RecordHeaderBytes> headers(run.records.size());
   std::array<std::byte, kAlignment> padding{};
   std::vector<std::span<std::byte>> parts, values;
@@ -134,8 +134,8 @@ std::size_t DiskTier::read_run(ReadExtent& run, std::size_t first, const Reserve
     return 0;
   }
   {
-    const MutexLock lock(mutex_);
-    counters_.read_bytes += bytes;
+    const MutexLock lock(state_.mutex);
+    state_.counters.read_bytes += bytes;
     if (bytes >= kSpeedFromBytes) mix(&seconds_per_byte_, took.count() / static_cast<double>(bytes));
   }
   for (std::size_t i = 0; i < run.records.size(); ++i) {
@@ -145,23 +145,23 @@ std::size_t DiskTier::read_run(ReadExtent& run, std::size_t first, const Reserve
 }
 
 // False, with what the run says of why: this record was not taken.
-bool DiskTier::check_and_count(ReadExtent& run, const ReadExtent::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
-                               std::size_t i, const Accept& accept) {
+bool DiskReader::check_and_count(ReadExtent& run, const ReadExtent::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
+                                 std::size_t i, const Accept& accept) {
   const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(value.size())};
   const auto header = decode_record_header(bytes, run.salt, record.offset);
   const bool good = header && header->type == RecordType::kValue && header->key == record.key && header->value_bytes == value.size() &&
                     header->payload_checksum == payload_checksum(value, run.salt, record.offset);
-  const bool old = good && expired(*header, options_.unix_ms());
+  const bool old = good && expired(*header, state_.options.unix_ms());
   const bool erased = header && header->type == RecordType::kErased;   // a power cut may bring back the segment, but not what said so
   if (!good || old) {
-    const MutexLock lock(mutex_);
-    if (!catalog_.holds(record.key, place)) {   // removed or replaced while it was read
+    const MutexLock lock(state_.mutex);
+    if (!state_.catalog.holds(record.key, place)) {   // removed or replaced while it was read
       run.moved = true;
       run.end.reset();
       return false;
     }
-    if (!erased) ++(old ? counters_.expirations : counters_.corrupt_records);
-    forget_at_locked(record.key, place);
+    if (!erased) ++(old ? state_.counters.expirations : state_.counters.corrupt_records);
+    state_.forget_at_locked(record.key, place);
     run.end = old || erased ? ReadEnd::kNotStored : ReadEnd::kFailed;
     return false;
   }
@@ -171,65 +171,51 @@ bool DiskTier::check_and_count(ReadExtent& run, const ReadExtent::Record& record
     run.end = run.moved ? std::nullopt : std::optional(ReadEnd::kStopped);
     return false;
   }
-  const MutexLock lock(mutex_);
-  ++counters_.hits;
-  if (const Index::Id id = catalog_.find(record.key)) {
-    Index::Entry& entry = catalog_[id];
+  const MutexLock lock(state_.mutex);
+  ++state_.counters.hits;
+  if (const Index::Id id = state_.catalog.find(record.key)) {
+    Index::Entry& entry = state_.catalog[id];
     entry.used = 1;
-    if (entry.hits < kMaxHits) entry.hits = static_cast<std::uint16_t>(entry.hits + 1) & kMaxHits;
-    catalog_.touch(id, run.tick);
+    if (entry.hits < Index::kMaxHits) entry.hits = static_cast<std::uint16_t>(entry.hits + 1) & Index::kMaxHits;
+    state_.catalog.touch(id, run.tick);
   }
   return true;
 }
 
-// A record that cannot be read is as good as lost; where several were to be read at once, each is tried again alone.
-void DiskTier::read_failed(ReadExtent& run, int error) {
+// A record that cannot be read is as good as lost; where several were to be read at once, each is
+// tried again alone.
+void DiskReader::read_failed(ReadExtent& run, int error) {
   run.end.reset();
-  const MutexLock lock(mutex_);
+  const MutexLock lock(state_.mutex);
   if (run.records.size() > 1) {
     run.unreadable = true;
     return;
   }
   const ReadExtent::Record& record = run.records.front();
   const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
-  run.moved = !catalog_.holds(record.key, place);
+  run.moved = !state_.catalog.holds(record.key, place);
   if (run.moved) return;
   run.end = ReadEnd::kFailed;
   if (error == EMFILE || error == ENFILE) return;   // it may be opened later
-  ++(error == file::kEndOfFile ? counters_.corrupt_records : counters_.read_errors);
-  forget_at_locked(record.key, place, false);
+  ++(error == file::kEndOfFile ? state_.counters.corrupt_records : state_.counters.read_errors);
+  state_.forget_at_locked(record.key, place, false);
 }
 
-bool DiskTier::holds(const Key& key, const Place& place) const {
-  const MutexLock lock(mutex_);
-  return catalog_.holds(key, place);
+bool DiskReader::holds(const Key& key, const Place& place) const {
+  const MutexLock lock(state_.mutex);
+  return state_.catalog.holds(key, place);
 }
 
-// Unless it was written elsewhere since. `for_good`: its record is of no use to the next start either, which is logged if that costs little.
-void DiskTier::forget_at_locked(const Key& key, const Place& place, bool for_good) {
-  const Index::Id id = catalog_.find(key);
-  if (id == Index::kNone || catalog_[id].place != place) return;
-  if (for_good && !health_.broken() && !queue_.contains(key) && !ledger_.is_half_full()) {
-    try {
-      std::list<Removal> removal(1);
-      remove_locked(key, id, removal);
-      return;
-    } catch (const std::bad_alloc&) {   // then it stays accounted for
-    }
-  }
-  catalog_.forget(id);
-}
-
-std::vector<Key> DiskTier::chain_of(const Key& key) const {
+std::vector<Key> DiskReader::chain_of(const Key& key) const {
   std::vector<Key> chain;
-  const MutexLock lock(mutex_);
-  if (!ready_) return chain;
-  for (Index::Id id = catalog_.find(key); id != Index::kNone; id = catalog_[id].parent) chain.push_back(catalog_[id].key);
+  const MutexLock lock(state_.mutex);
+  if (!state_.ready) return chain;
+  for (Index::Id id = state_.catalog.find(key); id != Index::kNone; id = state_.catalog[id].parent) chain.push_back(state_.catalog[id].key);
   std::reverse(chain.begin(), chain.end());
   return chain;
 }
 
-std::optional<std::size_t> DiskTier::read_head(const Key& key, std::span<std::byte> head) const {
+std::optional<std::size_t> DiskReader::read_head(const Key& key, std::span<std::byte> head) const {
   for (int moves = 0; moves <= kMaxMoves; ++moves) {
     const ReadExtent run = locate(std::span(&key, 1), 1);
     if (run.records.empty()) return std::nullopt;
@@ -241,14 +227,14 @@ std::optional<std::size_t> DiskTier::read_head(const Key& key, std::span<std::by
     const auto header = error == 0 ? decode_record_header(bytes, run.salt, record.offset) : std::nullopt;
     const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(record.found.value_bytes)};
     if (!holds(key, place)) continue;
-    if (!header || header->type != RecordType::kValue || header->key != key || expired(*header, options_.unix_ms())) return std::nullopt;
+    if (!header || header->type != RecordType::kValue || header->key != key || expired(*header, state_.options.unix_ms())) return std::nullopt;
     return value.size();
   }
   return std::nullopt;
 }
 
-std::optional<double> DiskTier::read_seconds(std::uint64_t bytes) const {
-  const MutexLock lock(mutex_);
+std::optional<double> DiskReader::read_seconds(std::uint64_t bytes) const {
+  const MutexLock lock(state_.mutex);
   if (seconds_per_byte_ == 0) return std::nullopt;
   return seconds_per_byte_ * static_cast<double>(bytes);
 }

@@ -1,0 +1,169 @@
+// A batch of the writing thread's: what was removed first, then the values that were not removed
+// since.
+#include <algorithm>
+#include <unordered_map>
+#include <utility>
+
+#include "base/core/call_back.h"
+#include "store/disk/writer.h"
+
+namespace tensorcache::disk {
+
+// Questions, and removals that are more than a record, keep their place between the others.
+void Writer::write_batch() {
+  while (!writing_values_.empty() || !writing_removals_.empty()) {
+    const auto question = std::find_if(writing_values_.begin(), writing_values_.end(), [](const Write& write) { return write.written != nullptr; });
+    const auto removal = std::find_if(writing_removals_.begin(), writing_removals_.end(),
+                                      [](const Removal& each) { return each.clear_all || !each.what.keys.empty(); });
+    const std::uint64_t asked = question == writing_values_.end() ? UINT64_MAX : question->number;
+    const std::uint64_t removed = removal == writing_removals_.end() ? UINT64_MAX : removal->number;
+    write_stretch(std::min(asked, removed));
+    if (asked < removed) {
+      answer(question, !std::exchange(lost_some_, false) && !state_.broken());
+    } else if (removed < UINT64_MAX) {
+      removal->clear_all ? clear_log(removal) : write_purge(removal);
+    }
+  }
+}
+
+void Writer::answer(Values question, bool written) {
+  if (written && scrubber_.wipes_before(question->number)) {   // it is, when those are done
+    scrubber_.park(writing_values_, question);
+    return;
+  }
+  const std::function<void(bool)> tell = std::move(question->written);
+  writing_values_.erase(question);
+  call_back(tell, written);
+}
+
+void Writer::answer_all(const std::list<Write>& questions) noexcept {
+  for (const Write& question : questions) {
+    try {
+      question.written(false);
+    } catch (...) {   // the others are told all the same
+    }
+  }
+}
+
+// Values and removals with smaller numbers: first what was removed, with one sync for all of it,
+// then the values that were not removed since.
+void Writer::write_stretch(std::uint64_t before) {
+  const auto values = std::find_if(writing_values_.begin(), writing_values_.end(), [&](const Write& write) { return write.number >= before; });
+  const auto removals = std::find_if(writing_removals_.begin(), writing_removals_.end(), [&](const Removal& each) { return each.number >= before; });
+  {
+    const MutexLock lock(state_.mutex);
+    for (auto write = writing_values_.begin(); write != values; ++write) {
+      write->forgotten |= state_.ledger.removed_since(write->value, write->number);
+    }
+  }
+  if (removals != writing_removals_.begin()) write_removals(writing_removals_.begin(), removals);
+  if (values != writing_values_.begin()) write_values(writing_values_.begin(), values);
+}
+
+// A value under a key that is stored already is the same one, unless that one expired: only its
+// record tells.
+void Writer::forget_expired(Values begin, Values end) {
+  for (auto each = begin; each != end; ++each) {
+    Place place;
+    {
+      const MutexLock lock(state_.mutex);
+      const Index::Id id = state_.catalog.find(each->value.key);
+      if (id == Index::kNone || !state_.catalog[id].expires) continue;
+      place = state_.catalog[id].place;
+    }
+    if (reader_.read_head(each->value.key, {})) continue;
+    const MutexLock lock(state_.mutex);
+    state_.forget_at_locked(each->value.key, place);
+  }
+}
+
+// Those that are still to be stored, in order: not there yet, not removed since, and with their
+// parent stored or before them.
+std::vector<const Write*> Writer::wanted(Values begin, Values end) {
+  std::vector<const Write*> chosen;
+  std::unordered_map<Key, bool> before;
+  const MutexLock lock(state_.mutex);
+  for (auto each = begin; each != end; ++each) {
+    const Write& write = *each;
+    const Value& value = write.value;
+    const bool known = state_.catalog.find(value.key) != Index::kNone || before.contains(value.key);
+    const bool hangs = !value.parent || state_.catalog.find(*value.parent) != Index::kNone || before.contains(*value.parent);
+    if (known || write.forgotten || state_.ledger.removed_since(write.value, write.number)) continue;
+    if (!hangs) {
+      ++state_.counters.dropped_puts;
+      lost_some_ = true;
+      continue;
+    }
+    before.emplace(value.key, true);
+    chosen.push_back(&write);
+  }
+  return chosen;
+}
+
+void Writer::write_values(Values begin, Values end) {
+  forget_expired(begin, end);
+  std::vector<const Write*> chosen = wanted(begin, end);
+  std::vector<RecordHeader> headers;
+  std::vector<std::span<const std::byte>> bytes;
+  std::vector<EntryClass> classes;
+  for (const Write* write : chosen) {
+    const Value& value = write->value;
+    RecordHeader header;
+    header.kind = value.kind;
+    header.chained = value.parent.has_value();
+    header.value_bytes = value.bytes.size();
+    header.created_unix_ms = value.created_unix_ms;
+    header.expires_unix_ms = value.expires_unix_ms;
+    header.owner = value.owner;
+    header.source = value.source;
+    header.key = value.key;
+    header.parent = value.parent.value_or(Key{});
+    headers.push_back(header);
+    bytes.push_back(value.bytes);
+    classes.push_back({value.kind, value.owner, value.source});
+  }
+  const std::size_t indexed = state_.broken() ? 0 : log_.reserve_some_entries(classes);
+  std::size_t published = 0;
+  const bool all = log_.append(std::span(headers).first(indexed), std::span(bytes).first(indexed), true, [&](std::size_t i, const Place& place) {
+    const MutexLock lock(state_.mutex);
+    ++published;
+    return publish_locked(*chosen[i], place);
+  });
+  {
+    const MutexLock lock(state_.mutex);
+    ++state_.tick;
+    lost_some_ |= !all || indexed < chosen.size();
+    state_.counters.dropped_puts += indexed - published;
+    (state_.health.broken() ? state_.counters.dropped_puts : state_.counters.index_full) += chosen.size() - indexed;
+  }
+  done_with_values(begin, end);
+}
+
+// Meanwhile it may have been removed, or its parent may have gone.
+bool Writer::publish_locked(const Write& write, const Place& place) {
+  const Value& value = write.value;
+  if (state_.ledger.removed_since(write.value, write.number)) return false;
+  const Index::Id parent = value.parent ? state_.catalog.find(*value.parent) : Index::kNone;
+  if (value.parent && parent == Index::kNone) {
+    lost_some_ = true;
+    ++state_.counters.dropped_puts;
+    return false;
+  }
+  const Index::Id id = state_.catalog.insert(value.key, place, {value.kind, value.owner, value.source}, parent);
+  state_.catalog[id].expires = value.expires_unix_ms != 0;
+  state_.catalog.touch(id, state_.tick);
+  ++state_.counters.puts;
+  state_.counters.accepted_bytes += value.bytes.size();
+  return true;
+}
+
+void Writer::done_with_values(Values begin, Values end) noexcept {
+  std::list<Write> done;   // let go without the lock
+  const MutexLock lock(state_.mutex);
+  for (auto write = begin; write != end; ++write) {
+    state_.queue.done(*write);
+  }
+  done.splice(done.begin(), writing_values_, begin, end);
+}
+
+}   // namespace tensorcache::disk

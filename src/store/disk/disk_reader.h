@@ -1,0 +1,82 @@
+// From the log into a caller's memory.
+//
+// THREADS: any. The state's mutex is not held while the disk is read, so a
+// record may move, or be removed, meanwhile: after the read the index is asked
+// once more.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "store/disk/disk_state.h"
+
+namespace tensorcache::disk {
+
+class DiskReader {
+ public:
+  explicit DiskReader(DiskState& state) : state_(state) {}
+  DiskReader(const DiskReader&) = delete;
+  DiskReader& operator=(const DiskReader&) = delete;
+
+  // What is known of a value before it is read.
+  struct Found {
+    Kind kind = Kind::kOther;
+    std::uint64_t owner = 0, source = 0;
+    std::size_t value_bytes = 0;
+    std::optional<Key> parent;
+  };
+  using Reserve = std::function<std::span<std::byte>(std::size_t i, const Found& found)>;   // where to; another size: stop here
+  enum class Verdict : std::uint8_t { kTaken, kMoved, kStop };                              // kMoved: holds() is false by now; look the key up again
+  using Accept = std::function<Verdict(std::size_t i, const RecordHeader& header, const Place& place)>;
+  enum class ReadEnd : std::uint8_t {
+    kAll,
+    kNotStored,   // the next key is not, or no longer; or it expired
+    kStopped,     // the caller said so
+    kFailed,      // the next one cannot be read or does not check out; it is
+                  // forgotten
+  };
+  struct ReadResult {
+    std::size_t accepted = 0;
+    ReadEnd end = ReadEnd::kAll;
+  };
+
+  // As DiskTier's of the same names.
+  ReadResult read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept);
+  [[nodiscard]] bool holds(const Key& key, const Place& place) const;
+  [[nodiscard]] std::vector<Key> chain_of(const Key& key) const;
+  [[nodiscard]] std::optional<std::size_t> read_head(const Key& key, std::span<std::byte> head) const;
+  [[nodiscard]] std::optional<double> read_seconds(std::uint64_t bytes) const;
+
+ private:
+  struct ReadExtent {   // records side by side in one segment
+    struct Record {
+      Key key;
+      std::uint64_t offset;
+      Found found;
+    };
+    std::uint32_t segment = 0;
+    std::shared_ptr<file::File> file;
+    Salt salt;
+    std::uint64_t offset = 0;
+    std::uint32_t tick = 0;
+    std::vector<Record> records;
+    bool unreadable = false;                     // as a whole: each may be tried alone
+    bool moved = false;                          // the next record is elsewhere by now
+    std::optional<ReadEnd> end = std::nullopt;   // set: nothing behind it can be read
+  };
+  [[nodiscard]] ReadExtent locate(std::span<const Key> keys, std::size_t most) const;
+  void read_ahead(std::span<const Key> keys) const;
+  std::size_t read_run(ReadExtent& run, std::size_t first, const Reserve& reserve, const Accept& accept);
+  [[nodiscard]] bool check_and_count(ReadExtent& run, const ReadExtent::Record& record, const RecordHeaderBytes& bytes,
+                                     std::span<const std::byte> value, std::size_t i, const Accept& accept);
+  void read_failed(ReadExtent& run, int error);
+
+  DiskState& state_;
+  double seconds_per_byte_ TC_GUARDED_BY(state_.mutex) = 0;   // of reads, a running mean; 0: not known yet
+};
+
+}   // namespace tensorcache::disk

@@ -1,0 +1,102 @@
+// What the parts of the disk tier share: the state in memory, under one mutex,
+// and the steps that change several pieces of it at once.
+//
+// Each piece is a class of its own with no lock (Catalog, WriteQueue,
+// RemovalLedger, Health, NameTable, Sidecars); clang checks that the mutex is
+// held where they are used. One mutex, because a lookup, a removal and a write
+// have to see the index, the queue and the ledger at one instant. It is held
+// neither during I/O nor while a callback is called.
+//
+// THREADS: any, unless a member says otherwise.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <string>
+
+#include "base/core/mutex.h"
+#include "store/disk/catalog.h"
+#include "store/disk/health.h"
+#include "store/disk/name_table.h"
+#include "store/disk/open_files.h"
+#include "store/disk/removal_ledger.h"
+#include "store/disk/sidecars.h"
+#include "store/disk/tier_state.h"
+#include "store/disk/write_queue.h"
+
+namespace tensorcache::disk {
+
+struct DiskState {
+  // `segment_bytes`: when a segment is full.
+  DiskState(DiskTierOptions tier_options, std::uint64_t segment_bytes);
+  DiskState(const DiskState&) = delete;
+  DiskState& operator=(const DiskState&) = delete;
+
+  const DiskTierOptions options;
+  OpenFiles open_files;   // has a lock of its own, which is a leaf
+
+  mutable Mutex mutex;
+  mutable CondVar changed;
+  Catalog catalog TC_GUARDED_BY(mutex);
+  WriteQueue queue TC_GUARDED_BY(mutex);
+  RemovalLedger ledger TC_GUARDED_BY(mutex);
+  Health health TC_GUARDED_BY(mutex);
+  NameTable names TC_GUARDED_BY(mutex);
+  Sidecars sidecars TC_GUARDED_BY(mutex);
+  DiskStats counters TC_GUARDED_BY(mutex);
+
+  std::uint64_t capacity TC_GUARDED_BY(mutex), target_segment_bytes TC_GUARDED_BY(mutex);
+  std::uint64_t index_limit TC_GUARDED_BY(mutex);
+  bool index_limit_changed TC_GUARDED_BY(mutex) = false;
+  std::uint64_t charged TC_GUARDED_BY(mutex) = 0;        // of the index; only the writing thread changes it
+  std::uint32_t tick TC_GUARDED_BY(mutex) = 1;           // of a write or a read
+  std::size_t timed_wipes TC_GUARDED_BY(mutex) = 0;      // selections by age that are being overwritten
+  std::size_t clearing_walks TC_GUARDED_BY(mutex) = 0;   // while there are any, no entry moves to another number
+  bool ready TC_GUARDED_BY(mutex) = false;               // what the directory holds is visible
+  bool closing TC_GUARDED_BY(mutex) = false, closed TC_GUARDED_BY(mutex) = false;
+  std::chrono::steady_clock::time_point deadline TC_GUARDED_BY(mutex),
+      recovery_deadline TC_GUARDED_BY(mutex);             // of closing
+  bool nothing_comes_back TC_GUARDED_BY(mutex) = false;   // what close() says
+  bool recovered = false;                                 // changed under the mutex by the writing thread,
+                                                          // which may read it without
+
+  void note(const std::string& event) const;
+  // The disk does not work, by an errno. On the writing thread.
+  void fail(const char* what, int error);
+  void give_back(std::uint64_t bytes) const;
+  void account_sidecar(const std::string& name, std::uint64_t bytes);
+
+  [[nodiscard]] bool broken() const;
+  [[nodiscard]] bool over_budget() const;
+  [[nodiscard]] bool over_budget_locked() const TC_REQUIRES(mutex);
+  [[nodiscard]] std::uint64_t segment_bytes() const;
+  [[nodiscard]] bool segment_exists(std::uint32_t segment) const;
+  [[nodiscard]] std::size_t segment_count() const;
+  [[nodiscard]] bool removals_wait() const;
+  // Whether the time that close() was given is over; the half of it that
+  // recovery may take.
+  [[nodiscard]] bool late() const;
+  [[nodiscard]] bool late_locked() const TC_REQUIRES(mutex);
+  [[nodiscard]] bool recovery_is_late() const;
+
+  // Removals. Whether the log may hold a record of the key; removes it from the
+  // index and puts `removal` into the ledger.
+  [[nodiscard]] bool must_log_removal_locked(const Key& key, Index::Id id) const TC_REQUIRES(mutex);
+  void remove_locked(const Key& key, Index::Id id, std::list<Removal>& removal) TC_REQUIRES(mutex);
+  void enqueue_locked(std::list<Removal>& removal) noexcept TC_REQUIRES(mutex);
+  // Unless the value was written elsewhere since. `for_good`: its record is of
+  // no use to the next start either, which is logged if that costs little.
+  void forget_at_locked(const Key& key, const Place& place, bool for_good = true) TC_REQUIRES(mutex);
+
+  // Visits all entries, in slices between which others get the mutex, until
+  // `visit` says false. Called with the mutex held. THREADS: the writing
+  // thread, which alone inserts and moves entries, so it misses none.
+  void walk_index(const std::function<bool(Index::Id id)>& visit);
+  // Forgets all entries that point into a segment, and those behind them.
+  // `stays`: the file does. THREADS: likewise.
+  std::uint64_t forget_segment(std::uint32_t segment, bool stays);
+};
+
+}   // namespace tensorcache::disk
