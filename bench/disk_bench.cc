@@ -119,7 +119,7 @@ struct Ours final : Store {
                      value->resize(found.value_bytes);
                      return std::span(*value);
                    },
-                   [](std::size_t, const disk::RecordHeader&, const disk::Place&) { return DiskTier::Verdict::kTaken; })
+                   [](std::size_t, const tier::Copy&) { return DiskTier::Verdict::kTaken; })
                .accepted == 1;
   }
   std::unique_ptr<DiskTier> tier;
@@ -251,7 +251,7 @@ double cold_read(const Work& work, DiskTier& tier) {
       const std::size_t count =
           tier.read(
                   chain, [&](std::size_t i, const DiskTier::Found& found) { return std::span(buffers[i]).first(found.value_bytes); },
-                  [](std::size_t, const disk::RecordHeader&, const disk::Place&) { return DiskTier::Verdict::kTaken; })
+                  [](std::size_t, const tier::Copy&) { return DiskTier::Verdict::kTaken; })
               .accepted;
       for (std::size_t i = 0; i < count; ++i) bytes += work.sizes[at + i];
     }

@@ -32,5 +32,5 @@ if(TENSORCACHE_BUILD_TESTS)
            -D WORK_DIR=${PROJECT_BINARY_DIR}/tests/consumer -D CXX_COMPILER=${CMAKE_CXX_COMPILER} -D C_COMPILER=${CMAKE_C_COMPILER}
            -D LIBDIR=${CMAKE_INSTALL_LIBDIR} -D CXX_FLAGS=${consumer_flags}
            -P ${PROJECT_SOURCE_DIR}/tests/consumer/run.cmake)
-  set_tests_properties(consumer PROPERTIES TIMEOUT 120)
+  set_tests_properties(consumer PROPERTIES TIMEOUT 120 LABELS build)
 endif()

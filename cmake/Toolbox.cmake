@@ -47,19 +47,23 @@ function(tensorcache_testing name)
   endif()
 endfunction()
 
-# tensorcache_test(NAME SOURCES... [USES targets...]): one GoogleTest program, each of its tests known to ctest.
+# tensorcache_test(NAME SOURCES... [USES targets...] [LABELS labels...]): one GoogleTest program, each of its tests known to ctest as
+# NAME.SUITE.TEST. The label is `unit` where nothing else is said. The tests of one program run one after the other: some share files.
 function(tensorcache_test name)
   if(NOT TENSORCACHE_BUILD_TESTS)
     return()
   endif()
   cmake_parse_arguments(TEST "" "" "USES;LABELS" ${ARGN})
+  if(NOT TEST_LABELS)
+    set(TEST_LABELS unit)
+  endif()
   add_executable(${name} ${TEST_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PRIVATE ${TEST_USES} GTest::gtest_main GTest::gmock tensorcache_warnings)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-  add_test(NAME ${name} COMMAND ${name} --gtest_brief=1)
   set(limit_s 300)
   if(TENSORCACHE_SANITIZE)
     set(limit_s 900)
   endif()
-  set_tests_properties(${name} PROPERTIES TIMEOUT ${limit_s} LABELS "${TEST_LABELS}")
+  gtest_discover_tests(${name} DISCOVERY_MODE PRE_TEST DISCOVERY_TIMEOUT 60 TEST_PREFIX ${name}. EXTRA_ARGS --gtest_brief=1
+                       PROPERTIES TIMEOUT ${limit_s} LABELS "${TEST_LABELS}" RESOURCE_LOCK ${name})
 endfunction()

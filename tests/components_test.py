@@ -16,8 +16,9 @@ COMPONENTS = {
     "base/net": ["base/core", "base/json"],
     "store/policy": ["base/core"],
     "store/memory": ["base/core", "store/policy"],
-    "store/disk": ["base/core", "base/file"],
-    "store/cache": ["base/core", "base/file", "store/policy", "store/memory", "store/disk"],
+    "store/tier": ["base/core"],
+    "store/disk": ["base/core", "base/file", "store/tier"],
+    "store/cache": ["base/core", "base/file", "store/policy", "store/memory", "store/tier", "store/disk"],
     "store/prefix": ["base/core"],
     "store/sizing": ["base/core", "store/cache"],
     "library/tensor": ["base/core", "base/file", "store/cache"],
@@ -42,7 +43,8 @@ ROOT = {"base/core"}
 ROOT_TOO = {"store/memory", "store/cache", "library/tensor", "library/capi"}
 # Public headers that components below store/cache may include. The others declare classes that stand above them.
 LOW_HEADERS = {"key.h", "hints.h", "types.h", "handle.h"}
-BELOW_CACHE = {name for name in COMPONENTS if name.startswith("base/")} | {"store/policy", "store/memory", "store/disk", "store/prefix"}
+BELOW_CACHE = {name for name in COMPONENTS if name.startswith("base/")} | {"store/policy", "store/memory", "store/tier", "store/disk",
+                                                                           "store/prefix"}
 TEST_FILE = re.compile(r"_(test|bench)\.cc$")
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 ANY_INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)

@@ -33,6 +33,12 @@
 
 namespace tensorcache {
 
+namespace cache {
+class TierStack;
+}   // namespace cache
+namespace disk {
+class DiskTier;
+}   // namespace disk
 namespace memory {
 class MemoryTier;
 }   // namespace memory
@@ -202,13 +208,11 @@ class Cache {
 
  private:
   struct Flights;
-  struct Lower;
-  [[nodiscard]] Lookup look_up(const Key& key, Tiers tiers, bool counts);
   PutStatus put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned);
-  PutStatus commit(Reservation draft, Handle* pinned);
   std::shared_ptr<memory::MemoryTier> tier_;
-  std::unique_ptr<Lower> lower_;     // the disk tier; null: none
-  bool nothing_comes_back_ = true;   // close()
+  std::unique_ptr<cache::TierStack> tiers_;   // the same, with the tiers below it
+  disk::DiskTier* disk_ = nullptr;            // that of `tiers_`; null: none, or closed
+  bool nothing_comes_back_ = true;            // what close() returned
   std::unique_ptr<Flights> flights_;
 };
 

@@ -2,6 +2,9 @@
 #include <future>
 #include <thread>
 
+#include "store/cache/tier_stack.h"
+#include "store/disk/disk_tier.h"
+#include "testing/store/counting_tier.h"
 #include "testing/store/disk_cache.h"
 
 namespace tensorcache::cache {
@@ -277,6 +280,43 @@ TEST_F(DiskLookup, CallbacksMayUseTheCacheThatIsClosedAndMayThrow) {
   }));
   ASSERT_EQ(called.get_future().wait_for(20s), std::future_status::ready);
   EXPECT_TRUE(cache_->get(key_of(0)));
+}
+
+// By counts, not by time: a value that is only below is asked for once, read once and checked once, and what is found is what was read.
+TEST(TierLookups, AHitBelowAsksTheTierOnceAndReadsOnce) {
+  const auto memory = memory::MemoryTier::make(1 << 20, policy::make_policy("lru"), std::chrono::steady_clock::now);
+  const auto now = [] { return std::int64_t{1'700'000'000'000}; };
+  disk::DiskTierOptions options;
+  options.directory = "cache";
+  options.files = std::make_shared<FaultFiles>();
+  options.unix_ms = now;
+  auto tier = std::make_unique<CountingTier>(std::make_unique<disk::DiskTier>(options));
+  ASSERT_TRUE(tier->wait_ready(20s));
+  CountingTier::Calls& calls = tier->calls();
+  LowerTiers lower;
+  lower.push_back(std::move(tier));
+  TierStack tiers(memory, std::move(lower), now);
+  const std::string value = value_of(1, 1000);
+  ASSERT_EQ(tiers.put(key_of(1), std::as_bytes(std::span(value)), {}), PutStatus::kStored);
+  ASSERT_TRUE(tiers.flush(20s));
+  ASSERT_EQ(memory->clear(std::nullopt), 1u);
+
+  calls.presence = calls.peek = calls.chain_of = calls.read = calls.holds = 0;
+  const std::uint64_t before = memory->read_sections();
+  const Lookup found = tiers.look_up(key_of(1), Tiers::kAll, memory::MemoryTier::Count::kYes);
+  ASSERT_TRUE(found.value);
+  EXPECT_EQ(calls.presence, 1);
+  EXPECT_EQ(calls.read, 1);
+  EXPECT_EQ(calls.holds, 1) << "that nothing was removed or replaced while it was read";
+  EXPECT_EQ(calls.peek + calls.chain_of, 0);
+  EXPECT_LE(memory->read_sections() - before, 2u) << "the miss, and whether another thread was faster";
+
+  calls.presence = calls.read = 0;
+  EXPECT_TRUE(tiers.look_up(key_of(1), Tiers::kAll, memory::MemoryTier::Count::kYes).value);
+  EXPECT_EQ(calls.presence + calls.read, 0) << "a hit in memory asks no tier";
+  EXPECT_FALSE(tiers.look_up(key_of(2), Tiers::kAll, memory::MemoryTier::Count::kYes).value);
+  EXPECT_EQ(calls.presence, 1);
+  EXPECT_EQ(calls.read, 0) << "nor does a miss read";
 }
 
 }   // namespace

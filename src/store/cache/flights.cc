@@ -3,13 +3,14 @@
 #include <utility>
 #include <variant>
 
-#include "store/cache/lower.h"
+#include "store/cache/tier_stack.h"
+#include "store/memory/memory_tier.h"
 
 namespace tensorcache {
 
 Handle Cache::Flights::compute_and_store(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options) {
   // It may have been stored between this caller's miss and its lead.
-  if (Lookup stored = cache.look_up(key, Tiers::kAll, false); stored.value) return std::move(stored.value);
+  if (Lookup stored = cache.tiers_->look_up(key, Tiers::kAll, memory::MemoryTier::Count::kNo); stored.value) return std::move(stored.value);
   const std::vector<std::byte> value = compute();
   Handle handle;
   static_cast<void>(cache.put(key, value, options, &handle));

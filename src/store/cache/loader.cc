@@ -16,6 +16,15 @@ constexpr std::uint64_t kTryAnywayEvery = 32;   // of the loads that do not seem
 constexpr std::chrono::seconds kWaitForRecovery{2};
 constexpr int kMaxLooks = 100;   // of one call at a value that comes and goes: each takes an eviction or a write of that key
 
+// Whether what each tier holds is known; waits for it so long.
+bool are_ready(const LowerTiers& tiers, std::chrono::milliseconds time) {
+  const auto deadline = deadline_after(time);
+  return std::all_of(tiers.begin(), tiers.end(), [&](const auto& tier) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    return tier->wait_ready(std::max(left, std::chrono::milliseconds(0)));
+  });
+}
+
 }   // namespace
 
 // Keys whose read is this caller's. Their end wakes those that wait for it.
@@ -44,8 +53,8 @@ class Loader::Claim {
   const std::shared_ptr<Reading> reading_;
 };
 
-Loader::Loader(memory::MemoryTier& memory, disk::DiskTier& disk, std::function<std::int64_t()> unix_ms)
-    : memory_(memory), disk_(disk), unix_ms_(std::move(unix_ms)) {
+Loader::Loader(memory::MemoryTier& memory, const LowerTiers& lower, ChangeLock& changes, std::function<std::int64_t()> unix_ms, OnLoaded on_loaded)
+    : memory_(memory), lower_(lower), changes_(changes), unix_ms_(std::move(unix_ms)), on_loaded_(std::move(on_loaded)) {
   try {
     threads_.reserve(kReaders + 1);
     for (int i = 0; i < kReaders; ++i) threads_.emplace_back([this] { work(); });
@@ -77,8 +86,9 @@ bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds patience, st
   const auto missing = std::span<const Key>(chain).subspan(have);
   if (missing.empty()) return false;
   // Right after a start it is not known yet what is there.
-  const bool ready = disk_.wait_ready(std::chrono::milliseconds(0));
-  if (ready && (!disk_.contains(missing.front()) || !worth_it(missing, patience))) return false;
+  const bool ready = are_ready(lower_, std::chrono::milliseconds(0));
+  const std::size_t at = tier_with(missing.front());
+  if (ready && (at == lower_.size() || !worth_it(*lower_[at], missing, patience))) return false;
   auto job = std::make_shared<Job>();
   job->chain = std::move(chain);
   job->deadline = deadline_after(patience);
@@ -96,9 +106,9 @@ bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds patience, st
   return true;
 }
 
-bool Loader::worth_it(std::span<const Key> missing, std::chrono::milliseconds patience) {
-  const auto on_disk = missing.first(disk_.peek(missing));
-  const auto seconds = disk_.read_seconds(disk_.bytes_of(on_disk));
+bool Loader::worth_it(const tier::LowerTier& tier, std::span<const Key> missing, std::chrono::milliseconds patience) {
+  const auto stored = missing.first(tier.peek(missing));
+  const auto seconds = tier.read_seconds(tier.bytes_of(stored));
   if (!seconds || *seconds < std::chrono::duration<double>(patience).count()) return true;
   const std::lock_guard lock(mutex_);
   return ++skipped_ % kTryAnywayEvery == 0;
@@ -121,7 +131,7 @@ void Loader::work() {
 }
 
 void Loader::run(const std::shared_ptr<Job>& job) {
-  static_cast<void>(disk_.wait_ready(kWaitForRecovery));
+  static_cast<void>(are_ready(lower_, kWaitForRecovery));
   try {
     load_now(job->chain);
   } catch (const std::bad_alloc&) {   // NOLINT: what was not loaded is a miss
@@ -173,91 +183,108 @@ void Loader::load_now(std::span<const Key> chain) {
 
 Loader::Outcome Loader::load_chain(std::span<const Key> chain, Handle* held) {
   for (int looks = 0; looks < kMaxLooks; ++looks) {
-    const Outcome outcome = load_run(chain, held);
+    const auto missing = chain.subspan(memory_.peek(chain));
+    if (missing.empty()) return Outcome::kAll;
+    Outcome outcome = Outcome::kNotStored;
+    for (std::size_t at = 0; at < lower_.size() && outcome == Outcome::kNotStored; ++at) {
+      const std::size_t count = lower_[at]->peek(missing);
+      if (count > 0) outcome = load_run(missing, at, count, held);
+    }
     if (outcome == Outcome::kLoaded) looks = 0;
-    if (outcome != Outcome::kLoaded && outcome != Outcome::kChanged) return outcome;
+    if (outcome != Outcome::kLoaded && outcome != Outcome::kChanged && outcome != Outcome::kNoParent) return outcome;
   }
   return Outcome::kUnavailable;
 }
 
-Lookup Loader::fetch(const Key& key) {
+// Of most values only one copy is read, and the read's pin is what the caller gets. A chain is walked where a parent turns out to be missing.
+Lookup Loader::fetch(const Key& key, std::size_t at) {
   for (int looks = 0; looks < kMaxLooks; ++looks) {
-    const std::vector<Key> chain = disk_.chain_of(key);
     Handle held;
-    const Outcome outcome = load_chain(chain.empty() ? std::span(&key, 1) : std::span(chain), &held);
+    Outcome outcome = load_run(std::span(&key, 1), at, 1, &held);
+    if (held) return {std::move(held), false};
+    if (outcome == Outcome::kNoParent) outcome = load_chain(lower_[at]->chain_of(key), &held);
     if (Handle handle = memory_.get(key, memory::MemoryTier::Count::kNo)) return {std::move(handle), false};
     if (outcome == Outcome::kUnavailable) return {Handle(), true};
-    if (outcome == Outcome::kNotStored && !disk_.contains(key)) return {};
+    at = tier_with(key);
+    if (at == lower_.size()) return {};
   }
   return {Handle(), true};
 }
 
-Loader::Outcome Loader::load_run(std::span<const Key> chain, Handle* held) {
-  chain = chain.subspan(memory_.peek(chain));
-  if (chain.empty()) return Outcome::kAll;
-  const std::size_t on_disk = disk_.peek(chain);
-  if (on_disk == 0) return Outcome::kNotStored;
-  Claim claim(*this, chain.first(on_disk));
+std::size_t Loader::tier_with(const Key& key) const {
+  const auto found = std::find_if(lower_.begin(), lower_.end(), [&](const auto& tier) { return tier->contains(key); });
+  return static_cast<std::size_t>(found - lower_.begin());
+}
+
+Loader::Outcome Loader::load_run(std::span<const Key> missing, std::size_t at, std::size_t count, Handle* held) {
+  Claim claim(*this, missing.first(count));
   {
     std::unique_lock lock(mutex_);
-    if (const auto found = reading_.find(chain.front()); found != reading_.end()) {
+    if (const auto found = reading_.find(missing.front()); found != reading_.end()) {
       const std::shared_ptr<Reading> reading = found->second;
       changed_.wait(lock, [&] { return reading->over || stopping_; });
       if (!reading->over) return Outcome::kUnavailable;
-      return reading->outcome == Outcome::kUnavailable && !memory_.contains(chain.front()) ? Outcome::kUnavailable : Outcome::kChanged;
+      return reading->outcome == Outcome::kUnavailable && !memory_.contains(missing.front()) ? Outcome::kUnavailable : Outcome::kChanged;
     }
     claim.take_locked();
   }
-  const Outcome outcome = read(claim.keys(), held);
+  Handle last;   // which pins what it is chained behind
+  const Outcome outcome = read(*lower_[at], claim.keys(), &last);
   claim.set(outcome);
+  if (last && at > 0) on_loaded_(last, at);
+  if (last) *held = std::move(last);
   return outcome;
 }
 
-Loader::Outcome Loader::read(std::span<const Key> keys, Handle* held) {
-  using Verdict = disk::DiskTier::Verdict;
-  std::vector<Reservation> drafts(keys.size());
+Loader::Outcome Loader::read(tier::LowerTier& tier, std::span<const Key> keys, Handle* last) {
+  using tier::Verdict;
+  std::vector<Reservation> reservations(keys.size());
   PutStatus refused = PutStatus::kStored;
-  const auto result = disk_.read(
+  bool has_no_parent = false;
+  const auto result = tier.read(
       keys,
-      [&](std::size_t i, const disk::DiskTier::Found& found) -> std::span<std::byte> {
-        drafts[i] = Reservation();   // of a record that moved
+      [&](std::size_t i, const tier::Found& found) -> std::span<std::byte> {
+        reservations[i] = Reservation();   // of a record that moved
         if (stopping_) return {};
+        has_no_parent = i == 0 && found.parent && !memory_.contains(*found.parent);
+        if (has_no_parent) return {};
         const PutOptions options{
             .kind = found.kind, .owner = found.owner, .source = static_cast<std::uint32_t>(found.source), .parent = found.parent};
         try {
-          drafts[i] = memory_.reserve(keys[i], found.value_bytes, options);
+          reservations[i] = memory_.reserve(keys[i], found.value_bytes, options);
         } catch (const std::bad_alloc&) {
           return {};
         }
-        refused = drafts[i].status();
-        return drafts[i].bytes();
+        refused = reservations[i].status();
+        return reservations[i].bytes();
       },
-      [&](std::size_t i, const disk::RecordHeader& header, const disk::Place& place) {
-        return unchanged([&] {
-          if (!disk_.holds(keys[i], place)) return Verdict::kMoved;
-          refused = take(std::move(drafts[i]), header, held);
+      [&](std::size_t i, const tier::Copy& copy) {
+        return changes_.unchanged([&] {
+          if (!tier.holds(keys[i], copy)) return Verdict::kMoved;
+          refused = take(std::move(reservations[i]), copy, last);
           return refused == PutStatus::kStored || refused == PutStatus::kAlreadyStored ? Verdict::kTaken : Verdict::kStop;
         });
       });
   if (result.accepted > 0) return Outcome::kLoaded;
   switch (result.end) {
-    case disk::DiskTier::ReadEnd::kAll:
-    case disk::DiskTier::ReadEnd::kNotStored:
+    case tier::ReadEnd::kAll:
+    case tier::ReadEnd::kNotStored:
       return Outcome::kChanged;
-    case disk::DiskTier::ReadEnd::kStopped:
+    case tier::ReadEnd::kStopped:
+      if (has_no_parent) return Outcome::kNoParent;
       return refused == PutStatus::kAlreadyStored || refused == PutStatus::kParentMissing ? Outcome::kChanged : Outcome::kUnavailable;
-    case disk::DiskTier::ReadEnd::kFailed:
+    case tier::ReadEnd::kFailed:
       break;
   }
   return Outcome::kUnavailable;
 }
 
-PutStatus Loader::take(Reservation draft, const disk::RecordHeader& header, Handle* held) {
-  const std::chrono::milliseconds age(std::max<std::int64_t>(0, unix_ms_() - header.created_unix_ms));
-  const std::chrono::milliseconds time_to_live(header.expires_unix_ms == 0 ? 0 : header.expires_unix_ms - header.created_unix_ms);
-  Handle taken;
-  const PutStatus status = memory_.commit_aged(std::move(draft), age, time_to_live, &taken);
-  if (taken) *held = std::move(taken);
+PutStatus Loader::take(Reservation reservation, const tier::Copy& copy, Handle* last) {
+  const std::chrono::milliseconds age(std::max<std::int64_t>(0, unix_ms_() - copy.created_unix_ms));
+  const std::chrono::milliseconds time_to_live(copy.expires_unix_ms == 0 ? 0 : copy.expires_unix_ms - copy.created_unix_ms);
+  Handle handle;
+  const PutStatus status = memory_.commit_aged(std::move(reservation), age, time_to_live, &handle);
+  if (handle) *last = std::move(handle);
   return status;
 }
 

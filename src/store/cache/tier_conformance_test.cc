@@ -1,9 +1,12 @@
-// What every tier promises, whatever holds its bytes: one suite over the memory tier and the disk tier.
+// What every tier promises, whatever holds its bytes: one suite over the memory tier, the disk tier, and stacks of two and of three.
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <random>
 #include <set>
 #include <thread>
 
+#include "store/cache/tier_stack.h"
 #include "testing/store/cache.h"
 #include "testing/store/disk.h"
 #include "store/policy/policy.h"
@@ -91,7 +94,7 @@ class Disk final : public AnyTier {
                                         value.resize(found.value_bytes);
                                         return std::as_writable_bytes(std::span(value));
                                       },
-                                      [](std::size_t, const disk::RecordHeader&, const disk::Place&) { return disk::DiskTier::Verdict::kTaken; })
+                                      [](std::size_t, const tier::Copy&) { return disk::DiskTier::Verdict::kTaken; })
                                   .accepted;
     return count == 1 ? std::optional(value) : std::nullopt;
   }
@@ -111,6 +114,75 @@ class Disk final : public AnyTier {
   testing::TestTier tier_{std::make_shared<testing::FaultFiles>(), [](disk::DiskTierOptions& options) { options.capacity_bytes = kCapacity; }};
 };
 
+// The memory over one or more disk tiers, with the rules between them.
+template <std::size_t kDisks>
+class Stack final : public AnyTier {
+ public:
+  Stack() {
+    LowerTiers lower;
+    for (std::size_t i = 0; i < kDisks; ++i) {
+      disk::DiskTierOptions options;
+      options.directory = "cache" + std::to_string(i);
+      options.capacity_bytes = kCapacity;
+      options.files = files_;
+      options.unix_ms = [now = now_ms_] { return *now; };
+      auto tier = std::make_unique<disk::DiskTier>(options);
+      EXPECT_TRUE(tier->wait_ready(std::chrono::seconds(20)));
+      disks_.push_back(tier.get());
+      lower.push_back(std::move(tier));
+    }
+    tiers_ = std::make_unique<TierStack>(memory_, std::move(lower), [now = now_ms_] { return *now; });
+  }
+  bool put(const Put& put, std::uint64_t seed) override {
+    const std::string value = testing::value_of(seed, put.bytes);
+    PutOptions options{.owner = put.owner, .time_to_live = put.time_to_live};
+    if (put.parent) options.parent = key_of(*put.parent);
+    const bool stored = tiers_->put(key_of(put.number), std::as_bytes(std::span(value)), options) == PutStatus::kStored;
+    if (++puts_ % 3 != 0) return stored;   // some values wait below, some are written, some are only there
+    settle();
+    if (puts_ % 2 == 0) memory_->clear(std::nullopt);
+    return stored;
+  }
+  std::optional<std::string> get(std::uint64_t number) override {
+    const Lookup found = tiers_->look_up(key_of(number), Tiers::kAll, memory::MemoryTier::Count::kYes);
+    EXPECT_FALSE(found.unavailable) << number;
+    return found.value ? std::optional(std::string(found.value.text())) : std::nullopt;
+  }
+  bool contains(std::uint64_t number) override { return tiers_->contains(key_of(number), Tiers::kAll); }
+  bool remove(std::uint64_t number) override { return tiers_->remove(key_of(number)); }
+  std::uint64_t clear(std::optional<std::uint64_t> owner) override {
+    settle();   // what waits has no place to be counted at
+    return tiers_->clear(Selection{.owner = owner});
+  }
+  void resize(std::uint64_t capacity) override {
+    tiers_->resize(capacity);
+    for (disk::DiskTier* disk : disks_) disk->resize(capacity);
+  }
+  void advance(std::chrono::milliseconds time) override {
+    clock_.advance(time);
+    *now_ms_ += time.count();
+  }
+  std::uint64_t bytes() override {
+    std::uint64_t most = memory_->stats().used_bytes;
+    for (disk::DiskTier* disk : disks_) most = std::max(most, disk->stats().used_bytes);
+    return most;
+  }
+  void settle() override {
+    static_cast<void>(tiers_->flush(std::chrono::seconds(20)));   // false where one was dropped: it may be in memory alone
+    const auto over = [](const disk::DiskTier* disk) { return disk->stats().used_bytes > disk->stats().capacity_bytes; };
+    for (int i = 0; std::any_of(disks_.begin(), disks_.end(), over) && i < 20'000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
+ private:
+  FakeClock clock_;
+  std::shared_ptr<std::int64_t> now_ms_ = std::make_shared<std::int64_t>(1'700'000'000'000);
+  std::shared_ptr<file::FileSystem> files_ = std::make_shared<testing::FaultFiles>();
+  std::shared_ptr<memory::MemoryTier> memory_ = memory::MemoryTier::make(kCapacity, policy::make_policy("lru"), clock_.function());
+  std::vector<disk::DiskTier*> disks_;
+  std::unique_ptr<TierStack> tiers_;
+  std::uint64_t puts_ = 0;
+};
+
 template <class Tier>
 class EveryTier : public ::testing::Test {
  protected:
@@ -125,8 +197,8 @@ class EveryTier : public ::testing::Test {
   Tier owned_;
   AnyTier& tier_ = owned_;
 };
-using Tiers = ::testing::Types<Memory, Disk>;
-TYPED_TEST_SUITE(EveryTier, Tiers);
+using EveryTierTypes = ::testing::Types<Memory, Disk, Stack<1>, Stack<2>>;
+TYPED_TEST_SUITE(EveryTier, EveryTierTypes);
 
 TYPED_TEST(EveryTier, GivesBackWhatWasPut) {
   EXPECT_FALSE(this->right(1)) << "nothing was put yet";
@@ -246,6 +318,45 @@ TYPED_TEST(EveryTier, AnyOrderOfCallsGivesTheRightValueOrNone) {
     }
     ASSERT_LE(this->tier_.bytes(), kCapacity);
   }
+}
+
+// What only the lowest of three tiers holds is found, brought into memory, and written to the tier above on the way.
+TEST(TierStack, WhatComesFromTheLowestTierIsPromoted) {
+  const auto memory = memory::MemoryTier::make(kCapacity, policy::make_policy("lru"), std::chrono::steady_clock::now);
+  const auto files = std::make_shared<testing::FaultFiles>();
+  const auto now = [] { return std::int64_t{1'700'000'000'000}; };
+  std::array<disk::DiskTier*, 2> disks{};
+  LowerTiers lower;
+  for (std::size_t i = 0; i < disks.size(); ++i) {
+    disk::DiskTierOptions options;
+    options.directory = "disk" + std::to_string(i);
+    options.files = files;
+    options.unix_ms = now;
+    auto tier = std::make_unique<disk::DiskTier>(options);
+    ASSERT_TRUE(tier->wait_ready(std::chrono::seconds(20)));
+    disks[i] = tier.get();
+    lower.push_back(std::move(tier));
+  }
+  TierStack tiers(memory, std::move(lower), now);
+  const auto bytes = [](const std::string& text) { return std::as_bytes(std::span(text)); };
+  const std::string first = testing::value_of(1, 1000), second = testing::value_of(2, 1000);
+  ASSERT_EQ(tiers.put(key_of(1), bytes(first), {}), PutStatus::kStored);
+  ASSERT_EQ(tiers.put(key_of(2), bytes(second), {.parent = key_of(1)}), PutStatus::kStored);
+  ASSERT_TRUE(tiers.flush(std::chrono::seconds(20)));
+  memory->clear(std::nullopt);
+  disks[0]->clear(std::nullopt);
+  ASSERT_TRUE(disks[0]->flush(std::chrono::seconds(20)));
+  ASSERT_FALSE(disks[0]->contains(key_of(2)));
+
+  const Lookup found = tiers.look_up(key_of(2), Tiers::kAll, memory::MemoryTier::Count::kYes);
+  ASSERT_TRUE(found.value);
+  EXPECT_EQ(found.value.text(), second);
+  ASSERT_TRUE(tiers.flush(std::chrono::seconds(20)));
+  EXPECT_TRUE(disks[0]->contains(key_of(1))) << "what it is chained behind goes first";
+  EXPECT_TRUE(disks[0]->contains(key_of(2)));
+  EXPECT_TRUE(tiers.remove(key_of(1)));
+  for (const disk::DiskTier* disk : disks) EXPECT_FALSE(disk->contains(key_of(2))) << "removed from every tier, with what is behind it";
+  EXPECT_FALSE(tiers.look_up(key_of(2), Tiers::kAll, memory::MemoryTier::Count::kNo).value);
 }
 
 }   // namespace

@@ -45,6 +45,12 @@ struct DiskTier::Walk {
   bool chained = false;   // some did not match themselves
 };
 
+std::uint64_t DiskTier::clear(const Selection& what, const std::function<void()>& meanwhile) {
+  Selected selected{what.owner, what.source, {}, {}};
+  if (what.older_than) selected.until_unix_ms = state_.options.unix_ms() - what.older_than->count();
+  return clear(std::move(selected), meanwhile);
+}
+
 std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwhile) {
   std::list<Removal> removal(1);
   std::list<RemovalLedger::Clearing> clearing(1);

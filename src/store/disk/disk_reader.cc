@@ -165,7 +165,8 @@ bool DiskReader::check_and_count(ReadExtent& run, const ReadExtent::Record& reco
     run.end = old || erased ? ReadEnd::kNotStored : ReadEnd::kFailed;
     return false;
   }
-  const Verdict verdict = accept(i, *header, place);
+  const Verdict verdict =
+      accept(i, {header->key, header->created_unix_ms, header->expires_unix_ms, {place.segment, place.unit, place.value_bytes}});
   if (verdict != Verdict::kTaken) {
     run.moved = verdict == Verdict::kMoved;
     run.end = run.moved ? std::nullopt : std::optional(ReadEnd::kStopped);
@@ -200,6 +201,8 @@ void DiskReader::read_failed(ReadExtent& run, int error) {
   ++(error == file::kEndOfFile ? state_.counters.corrupt_records : state_.counters.read_errors);
   state_.forget_at_locked(record.key, place, false);
 }
+
+bool DiskReader::holds(const Key& key, const tier::Copy& copy) const { return holds(key, Place{copy.place[0], copy.place[1], copy.place[2]}); }
 
 bool DiskReader::holds(const Key& key, const Place& place) const {
   const MutexLock lock(state_.mutex);

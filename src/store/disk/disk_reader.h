@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "store/disk/disk_state.h"
+#include "store/tier/lower_tier.h"
 
 namespace tensorcache::disk {
 
@@ -22,36 +23,22 @@ class DiskReader {
   DiskReader(const DiskReader&) = delete;
   DiskReader& operator=(const DiskReader&) = delete;
 
-  // What is known of a value before it is read.
-  struct Found {
-    Kind kind = Kind::kOther;
-    std::uint64_t owner = 0, source = 0;
-    std::size_t value_bytes = 0;
-    std::optional<Key> parent;
-  };
-  using Reserve = std::function<std::span<std::byte>(std::size_t i, const Found& found)>;   // where to; another size: stop here
-  enum class Verdict : std::uint8_t { kTaken, kMoved, kStop };                              // kMoved: holds() is false by now; look the key up again
-  using Accept = std::function<Verdict(std::size_t i, const RecordHeader& header, const Place& place)>;
-  enum class ReadEnd : std::uint8_t {
-    kAll,
-    kNotStored,   // the next key is not, or no longer; or it expired
-    kStopped,     // the caller said so
-    kFailed,      // the next one cannot be read or does not check out; it is
-                  // forgotten
-  };
-  struct ReadResult {
-    std::size_t accepted = 0;
-    ReadEnd end = ReadEnd::kAll;
-  };
+  using Found = tier::Found;
+  using Reserve = tier::Reserve;
+  using Accept = tier::Accept;
+  using Verdict = tier::Verdict;
+  using ReadEnd = tier::ReadEnd;
+  using ReadResult = tier::ReadResult;
 
   // As DiskTier's of the same names.
   ReadResult read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept);
-  [[nodiscard]] bool holds(const Key& key, const Place& place) const;
+  [[nodiscard]] bool holds(const Key& key, const tier::Copy& copy) const;
   [[nodiscard]] std::vector<Key> chain_of(const Key& key) const;
   [[nodiscard]] std::optional<std::size_t> read_head(const Key& key, std::span<std::byte> head) const;
   [[nodiscard]] std::optional<double> read_seconds(std::uint64_t bytes) const;
 
  private:
+  [[nodiscard]] bool holds(const Key& key, const Place& place) const;
   struct ReadExtent {   // records side by side in one segment
     struct Record {
       Key key;

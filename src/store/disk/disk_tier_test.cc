@@ -44,9 +44,9 @@ TEST(DiskTier, TheRecordTellsWhatTheValueIs) {
         EXPECT_EQ(found.parent, key_of(1));
         return std::span(bytes);
       },
-      [&](std::size_t, const RecordHeader& header, const Place&) {
-        EXPECT_EQ(header.created_unix_ms, tier.now_ms());
-        EXPECT_EQ(header.expires_unix_ms, tier.now_ms() + 1000);
+      [&](std::size_t, const tier::Copy& copy) {
+        EXPECT_EQ(copy.created_unix_ms, tier.now_ms());
+        EXPECT_EQ(copy.expires_unix_ms, tier.now_ms() + 1000);
         return DiskTier::Verdict::kTaken;
       });
   EXPECT_EQ(read.accepted, 1u);

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/file/file.h"
+#include "store/tier/lower_tier.h"
 #include "tensorcache/key.h"
 #include "tensorcache/types.h"
 
@@ -31,14 +32,6 @@ struct DiskTierOptions {
   std::function<void(const std::string&)> on_event;   // a sentence for the log: trouble begins, is over, something was ignored
 };
 
-struct Value {
-  Key key;
-  std::span<const std::byte> bytes;
-  std::shared_ptr<const void> holder;   // keeps `bytes` alive
-  Kind kind = Kind::kOther;
-  std::uint64_t owner = 0, source = 0;
-  std::optional<Key> parent;
-  std::int64_t created_unix_ms = 0, expires_unix_ms = 0;
-};
+using tier::Value;
 
 }   // namespace tensorcache::disk

@@ -94,6 +94,7 @@ class MemoryTier {
   [[nodiscard]] static const MemoryTier& tier_of(const Handle& handle) { return *handle.tier_; }
   // Look-ups so far: each read section is one. For tests that count them.
   [[nodiscard]] std::uint64_t read_sections() const { return readers_.sections(); }
+  [[nodiscard]] static bool replaces(const Reservation& draft) { return draft.entry_ != nullptr && draft.replaces_; }
   // Removed or evicted since the handle was made.
   [[nodiscard]] static bool is_gone(const Handle& handle) { return handle.entry_->has(kGone); }
 

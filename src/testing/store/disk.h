@@ -72,8 +72,8 @@ class TestTier {
               values[i].assign(found.value_bytes, std::byte{});
               return std::span(values[i]);
             },
-            [&](std::size_t i, const disk::RecordHeader& header, const disk::Place&) {
-              EXPECT_EQ(header.key, keys[i]);
+            [&](std::size_t i, const tier::Copy& copy) {
+              EXPECT_EQ(copy.key, keys[i]);
               EXPECT_EQ(values[i], value_bytes(numbers[i], values[i].size())) << "a wrong value";
               return disk::DiskTier::Verdict::kTaken;
             })

@@ -1,0 +1,306 @@
+#include "store/cache/tier_stack.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "base/core/call_back.h"
+#include "base/core/deadline.h"
+
+namespace tensorcache::cache {
+namespace {
+
+using Count = memory::MemoryTier::Count;
+using Presence = tier::Presence;
+
+constexpr std::chrono::seconds kWaitForRemovals{1};   // of a caller, while a tier is behind with removals
+
+}   // namespace
+
+TierStack::TierStack(std::shared_ptr<memory::MemoryTier> memory, LowerTiers lower, std::function<std::int64_t()> unix_ms)
+    : memory_(std::move(memory)), unix_ms_(std::move(unix_ms)), lower_(std::move(lower)) {
+  if (lower_.empty()) return;
+  loader_ = std::make_unique<Loader>(*memory_, lower_, changes_, unix_ms_, [this](const Handle& loaded, std::size_t from) { write(loaded, from); });
+}
+
+// Values do not change, and one below may have expired: only reading it tells whether it is stored.
+PutStatus TierStack::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
+  if (!options.replaces && is_below(key) && !memory_->contains(key)) {
+    const Lookup there = look_up(key, Tiers::kAll, Count::kNo);
+    if (there.value || there.unavailable) return PutStatus::kAlreadyStored;
+  }
+  return store(key, value, options, nullptr);
+}
+
+PutStatus TierStack::store(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned) {
+  Lookup parent;   // pinned until the value is stored behind it
+  if (options.parent && !lower_.empty()) parent = look_up(*options.parent, Tiers::kAll, Count::kNo);
+  if (options.replaces) {
+    Reservation reservation = memory_->reserve(key, value.size(), options);
+    if (reservation && !value.empty()) std::memcpy(reservation.bytes().data(), value.data(), value.size());
+    return commit(std::move(reservation), pinned);
+  }
+  if (lower_.empty()) return memory_->put(key, value, options, pinned);
+  Handle stored;
+  const PutStatus status = memory_->put(key, value, options, &stored);
+  if (status == PutStatus::kStored) write(stored, lower_.size());
+  if (pinned != nullptr) *pinned = std::move(stored);
+  return status;
+}
+
+PutStatus TierStack::commit(Reservation reservation, Handle* pinned) {
+  if (lower_.empty()) return memory_->commit(std::move(reservation), pinned);
+  Handle stored;
+  const bool replaces = memory::MemoryTier::replaces(reservation);
+  const PutStatus status = replaces ? replace(std::move(reservation), &stored) : memory_->commit(std::move(reservation), &stored);
+  if (status == PutStatus::kStored) write(stored, lower_.size());
+  if (pinned != nullptr) *pinned = std::move(stored);
+  return status;
+}
+
+Lookup TierStack::look_up(const Key& key, Tiers tiers, Count counts) {
+  const std::uint64_t changes = changes_.count();
+  Handle handle = memory_->get(key, counts);
+  if (handle || tiers == Tiers::kMemoryOnly || lower_.empty()) return {std::move(handle), false};
+  return find_below(key, changes);
+}
+
+// After a miss in memory that began at `changes`.
+Lookup TierStack::find_below(const Key& key, std::uint64_t changes) {
+  bool unknown = false;
+  for (std::size_t i = 0; i < lower_.size(); ++i) {
+    const Presence presence = lower_[i]->presence(key);
+    if (presence == Presence::kStored) return counted(loader_->fetch(key, i));
+    unknown = unknown || presence == Presence::kUnknown;
+  }
+  if (unknown) return counted({Handle(), true});
+  // It may have gone up and left its tier since memory was asked.
+  if (Handle handle = memory_->get(key, Count::kNo)) return {std::move(handle), false};
+  if (changes_.is_unchanged_since(changes)) return {};
+  // A change was under way, perhaps of this key: ask when it is over.
+  Handle handle = changes_.unchanged([&] { return memory_->get(key, Count::kNo); });
+  if (handle) return {std::move(handle), false};
+  for (std::size_t i = 0; i < lower_.size(); ++i) {
+    if (lower_[i]->contains(key)) return counted(loader_->fetch(key, i));
+  }
+  return {};
+}
+
+Lookup TierStack::counted(Lookup lookup) {
+  if (lookup.unavailable) unavailable_.fetch_add(1, std::memory_order_relaxed);
+  return lookup;
+}
+
+bool TierStack::is_below(const Key& key) const {
+  return std::any_of(lower_.begin(), lower_.end(), [&](const auto& tier) { return tier->contains(key); });
+}
+
+bool TierStack::has_children_below(const Key& key) const {
+  return std::any_of(lower_.begin(), lower_.end(), [&](const auto& tier) { return tier->has_children(key); });
+}
+
+bool TierStack::contains(const Key& key, Tiers tiers) {
+  const std::uint64_t changes = changes_.count();
+  if (memory_->contains(key)) return true;
+  if (tiers == Tiers::kMemoryOnly || lower_.empty()) return false;
+  if (is_below(key) || memory_->contains(key)) return true;
+  if (changes_.is_unchanged_since(changes)) return false;
+  return changes_.unchanged([&] { return memory_->contains(key) || is_below(key); });
+}
+
+// What is in one tier may be missing in another, and the reverse.
+std::size_t TierStack::peek(std::span<const Key> chain, Tiers tiers) const {
+  std::size_t run = memory_->peek(chain);
+  if (tiers == Tiers::kMemoryOnly) return run;
+  for (bool more = true; more && run < chain.size();) {
+    const std::size_t before = run;
+    for (const auto& tier : lower_) run += tier->peek(chain.subspan(run));
+    more = run > before;
+    if (more) run += memory_->peek(chain.subspan(run));
+  }
+  return run;
+}
+
+std::optional<std::size_t> TierStack::head(const Key& key, std::span<std::byte> to) {
+  const auto in_memory = [&]() -> std::optional<std::size_t> {
+    const Handle handle = memory_->get(key, Count::kNo);
+    if (!handle) return std::nullopt;
+    const auto value = handle.bytes().first(std::min(handle.bytes().size(), to.size()));
+    std::copy(value.begin(), value.end(), to.begin());
+    return value.size();
+  };
+  const auto below = [&]() -> std::optional<std::size_t> {
+    for (const auto& tier : lower_) {
+      if (const auto bytes = tier->read_head(key, to)) return bytes;
+    }
+    return std::nullopt;
+  };
+  if (const auto bytes = in_memory()) return bytes;
+  if (const auto bytes = below()) return bytes;
+  if (lower_.empty() || !contains(key, Tiers::kAll)) return std::nullopt;   // it may have moved between the tiers meanwhile
+  if (const auto bytes = in_memory()) return bytes;
+  return below();
+}
+
+void TierStack::load_now(std::span<const Key> chain) {
+  if (loader_) loader_->load_now(chain);
+}
+
+bool TierStack::load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done) {
+  return loader_ && loader_->load(std::move(chain), patience, std::move(done));
+}
+
+void TierStack::wait_for_room() const {
+  for (const auto& tier : lower_) static_cast<void>(tier->wait_for_room(kWaitForRemovals));
+}
+
+PutStatus TierStack::replace(Reservation reservation, Handle* stored) {
+  const Key key = memory::MemoryTier::key_of(reservation);
+  wait_for_room();
+  return changes_.changing([&] {
+    if (has_children_below(key)) return PutStatus::kAlreadyStored;
+    const PutStatus status = memory_->commit(std::move(reservation), stored);
+    if (status != PutStatus::kStored) return status;
+    try {
+      for (const auto& tier : lower_) static_cast<void>(tier->remove(key));
+    } catch (...) {   // else the older one would be found again once this one leaves memory
+      static_cast<void>(memory_->remove(key));
+      throw;
+    }
+    return status;
+  });
+}
+
+bool TierStack::remove(const Key& key) {
+  if (lower_.empty()) return memory_->remove(key);
+  wait_for_room();
+  return changes_.changing([&] {
+    bool removed = false;
+    for (const auto& tier : lower_) removed = tier->remove(key) || removed;
+    return memory_->remove(key) || removed;
+  });
+}
+
+std::uint64_t TierStack::clear(const Selection& what) {
+  std::uint64_t in_memory = 0;
+  const std::uint64_t below = clear_from(0, what, &in_memory);
+  return std::max(below, in_memory);   // nearly all that is in memory is below too
+}
+
+// From the lowest tier of the list up to the memory, without keeping changes out all the time: once a tier has forgotten, nothing comes up
+// from there but for what was about to; and once memory has, nothing goes down but for what was about to, which each tier, whose clear() has
+// not returned yet, still takes for a part of what is cleared.
+std::uint64_t TierStack::clear_from(std::size_t tier, const Selection& what, std::uint64_t* in_memory) {
+  if (lower_.empty()) return *in_memory = memory_->clear(what);
+  const auto let_pass = [this] { changes_.unchanged([] {}); };
+  if (tier == lower_.size()) {
+    let_pass();
+    *in_memory = memory_->clear(what);
+    let_pass();
+    return *in_memory;
+  }
+  std::uint64_t above = 0;
+  const std::uint64_t here = lower_[tier]->clear(what, [&] { above = clear_from(tier + 1, what, in_memory); });
+  return std::max(here, above);
+}
+
+void TierStack::resize(std::uint64_t capacity_bytes) {
+  memory_->resize(capacity_bytes);
+  for (const auto& tier : lower_) tier->follow_memory(capacity_bytes);
+}
+
+// What cannot be queued is dropped, for lack of memory too: the value is stored in memory.
+void TierStack::write(const Handle& stored, std::size_t count) {
+  try {
+    for (std::size_t i = 0; i < count; ++i) write_with_parents(*lower_[i], stored);
+  } catch (const std::bad_alloc&) {
+    dropped_ = true;
+  }
+}
+
+// A parent may be in memory alone: its write was dropped, or it was evicted from the tier.
+void TierStack::write_with_parents(tier::LowerTier& tier, const Handle& stored) {
+  std::vector<Handle> missing;
+  const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
+  const bool accepts = tier.accepts(stored.bytes().size());   // else a look for parents would walk the whole chain for nothing
+  while (accepts && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
+    Handle parent = memory_->get(entry->above()->key(), Count::kNo);
+    if (!parent) break;
+    entry = &memory::MemoryTier::entry_of(parent);
+    missing.push_back(std::move(parent));
+  }
+  for (auto handle = missing.rbegin(); handle != missing.rend(); ++handle) {
+    if (!write_one(tier, *handle)) return;
+  }
+  static_cast<void>(write_one(tier, stored));
+}
+
+bool TierStack::write_one(tier::LowerTier& tier, const Handle& handle) {
+  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
+  tier::Value value;
+  value.key = entry.key();
+  value.bytes = handle.bytes();
+  value.holder = std::make_shared<Handle>(memory_->share(handle));
+  value.kind = entry.kind;
+  value.owner = entry.owner;
+  value.source = entry.source;
+  if (entry.parent != nullptr) value.parent = entry.above()->key();
+  value.created_unix_ms = unix_ms_() - handle.age().count();
+  if (const auto time_to_live = entry.lifetime.time_to_live(); time_to_live.count() != 0) {
+    value.expires_unix_ms = value.created_unix_ms + time_to_live.count();
+  }
+  // What was forgotten meanwhile stays forgotten.
+  const bool queued = changes_.unchanged([&] { return memory::MemoryTier::is_gone(handle) || tier.put(std::move(value)); });
+  if (!queued) dropped_ = true;
+  return queued;
+}
+
+bool TierStack::flush(std::chrono::milliseconds time) {
+  bool written = !dropped_.exchange(false);
+  const auto deadline = deadline_after(time);
+  for (const auto& tier : lower_) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    written = tier->flush(std::max(left, std::chrono::milliseconds(0))) && written;
+  }
+  return written;
+}
+
+void TierStack::when_flushed(std::function<void(bool)> done) {
+  if (lower_.empty()) return call_back(done, true);
+  if (lower_.size() == 1) return lower_.front()->when_written(std::move(done));
+  struct Count {   // of tiers that have not answered yet
+    std::atomic<std::size_t> left;
+    std::atomic<bool> written{true};
+    std::function<void(bool)> done;
+    Count(std::size_t tiers, std::function<void(bool)> callback) : left(tiers), done(std::move(callback)) {}
+  };
+  const auto count = std::make_shared<Count>(lower_.size(), std::move(done));
+  for (const auto& tier : lower_) {
+    tier->when_written([count](bool written) {
+      if (!written) count->written = false;
+      if (--count->left == 0) call_back(count->done, count->written.load());
+    });
+  }
+}
+
+bool TierStack::close(std::chrono::milliseconds time) {
+  bool nothing_comes_back = true;
+  const auto deadline = deadline_after(time);
+  for (const auto& tier : lower_) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    nothing_comes_back = tier->close(std::max(left, std::chrono::milliseconds(0))) && nothing_comes_back;
+  }
+  loader_.reset();
+  lower_.clear();
+  return nothing_comes_back;
+}
+
+TierStack::LoadStats TierStack::load_stats() const {
+  LoadStats stats;
+  if (loader_) stats = {loader_->skipped(), loader_->late(), 0};
+  stats.unavailable = unavailable_.load(std::memory_order_relaxed);
+  return stats;
+}
+
+}   // namespace tensorcache::cache
