@@ -41,7 +41,7 @@ class AnyTier {
   virtual void resize(std::uint64_t capacity) = 0;
   virtual void advance(std::chrono::milliseconds time) = 0;
   virtual std::uint64_t bytes() = 0;
-  virtual void settle() {}   // what was put is there, and the budget is kept
+  virtual void flush_uses() {}   // what was put is there, and the budget is kept
 };
 
 class Memory final : public AnyTier {
@@ -81,7 +81,7 @@ class Disk final : public AnyTier {
     if (put.parent) item.parent = key_of(*put.parent);
     if (put.time_to_live.count() != 0) item.expires_unix_ms = item.created_unix_ms + put.time_to_live.count();
     const bool stored = tier_->put(std::move(item));
-    settle();
+    flush_uses();
     return stored;
   }
   std::optional<std::string> get(std::uint64_t number) override {
@@ -104,7 +104,7 @@ class Disk final : public AnyTier {
   void resize(std::uint64_t capacity) override { tier_->resize(capacity); }
   void advance(std::chrono::milliseconds time) override { tier_.now_ms() += time.count(); }
   std::uint64_t bytes() override { return tier_->stats().used_bytes; }
-  void settle() override {
+  void flush_uses() override {
     EXPECT_TRUE(tier_->flush(std::chrono::seconds(20)));
     const auto over = [&] { return tier_->stats().used_bytes > tier_->stats().capacity_bytes; };
     for (int i = 0; over() && i < 20'000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));   // it shrinks on its own thread
@@ -139,7 +139,7 @@ class Stack final : public AnyTier {
     if (put.parent) options.parent = key_of(*put.parent);
     const bool stored = tiers_->put(key_of(put.number), std::as_bytes(std::span(value)), options) == PutStatus::kStored;
     if (++puts_ % 3 != 0) return stored;   // some values wait below, some are written, some are only there
-    settle();
+    flush_uses();
     if (puts_ % 2 == 0) memory_->clear(std::nullopt);
     return stored;
   }
@@ -151,7 +151,7 @@ class Stack final : public AnyTier {
   bool contains(std::uint64_t number) override { return tiers_->contains(key_of(number), Tiers::kAll); }
   bool remove(std::uint64_t number) override { return tiers_->remove(key_of(number)); }
   std::uint64_t clear(std::optional<std::uint64_t> owner) override {
-    settle();   // what waits has no place to be counted at
+    flush_uses();   // what waits has no place to be counted at
     return tiers_->clear(Selection{.owner = owner});
   }
   void resize(std::uint64_t capacity) override {
@@ -167,7 +167,7 @@ class Stack final : public AnyTier {
     for (disk::DiskTier* disk : disks_) most = std::max(most, disk->stats().used_bytes);
     return most;
   }
-  void settle() override {
+  void flush_uses() override {
     static_cast<void>(tiers_->flush(std::chrono::seconds(20)));   // false where one was dropped: it may be in memory alone
     const auto over = [](const disk::DiskTier* disk) { return disk->stats().used_bytes > disk->stats().capacity_bytes; };
     for (int i = 0; std::any_of(disks_.begin(), disks_.end(), over) && i < 20'000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -266,7 +266,7 @@ TYPED_TEST(EveryTier, ShrinksWhileItRuns) {
   constexpr std::size_t kBytes = 20'000;
   for (std::uint64_t n = 0; n < kCapacity / kBytes; ++n) this->tier_.put({.number = n, .bytes = kBytes});
   this->tier_.resize(kCapacity / 4);
-  this->tier_.settle();
+  this->tier_.flush_uses();
   EXPECT_LE(this->tier_.bytes(), kCapacity / 4);
   for (std::uint64_t n = 0; n < kCapacity / kBytes; ++n) this->right(n, kBytes);
   this->tier_.put({.number = 1'000'000, .bytes = kBytes});

@@ -164,7 +164,7 @@ void MemoryTier::shrink_table(Shard& shard) {
 
 std::size_t MemoryTier::pop_victims(std::span<Entry*> victims, bool& others_evict) {
   const std::lock_guard lock(policy_mutex_);
-  settle_all();
+  flush_all_uses();
   const std::size_t wanted = std::clamp<std::size_t>(linked_ / kEntriesForEachVictim, 1, victims.size());
   std::size_t count = 0;
   while (count < wanted) {

@@ -84,7 +84,7 @@ struct Entry : EntryHead, policy::PolicyNode {
   }
   [[nodiscard]] std::uint64_t value_bytes() const { return charge_bytes - slack_bytes; }
   [[nodiscard]] bool has(std::uint64_t flags) const { return state.has(flags); }
-  [[nodiscard]] Entry* above() const { return static_cast<Entry*>(parent); }   // holds a kid reference, until this entry is freed
+  [[nodiscard]] Entry* above() const { return static_cast<Entry*>(parent); }   // holds a child reference, until this entry is freed
 };
 static_assert(sizeof(EntryHead) == 40 && offsetof(policy::PolicyNode, prev) == 24 && sizeof(Entry) == 120);
 

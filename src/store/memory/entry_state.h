@@ -15,9 +15,9 @@
 // retire_if_alone   any in the index -> gone, + pin    shard           refused if entries are chained behind it
 // retire            any in the index -> gone, + pin    shard           its descendants after it (forget_where), or expired
 // leave_policy      gone: clears kLinked and kParked   shard, policy   after Policy::erase if kLinked was set
-// acquire           + pin or + kid            section of Readers       refused, and taken back, if gone
+// acquire           + pin or + child            section of Readers       refused, and taken back, if gone
 // pin               + pin                     shard, or a pin          -
-// drop, drop_pin    - pin or - kid            none                     a parked entry is relinked before its last reference drops
+// drop, drop_pin    - pin or - child            none                     a parked entry is relinked before its last reference drops
 // set_mark          + mark                    shard, of it or of a descendant   scratch of the one walk; what it takes out keeps kMarkForget
 //
 // Invariant: an entry in the policy's list shows kLinked or kParked to whoever holds no lock, from link() until leave_policy() or pop().
@@ -29,9 +29,9 @@
 
 namespace tensorcache::memory {
 
-inline constexpr std::uint64_t kPin = 1;                            // 28 bits of pins
-inline constexpr std::uint64_t kKid = std::uint64_t{1} << 28;       // 27 bits of kids
-inline constexpr std::uint64_t kMaxKids = std::uint64_t{1} << 26;   // more are refused
+inline constexpr std::uint64_t kPin = 1;                                // 28 bits of pins
+inline constexpr std::uint64_t kChild = std::uint64_t{1} << 28;         // 27 bits of children
+inline constexpr std::uint64_t kMaxChildren = std::uint64_t{1} << 26;   // more are refused
 inline constexpr std::uint64_t kReferences = (std::uint64_t{1} << 55) - 1;
 inline constexpr std::uint64_t kChained = std::uint64_t{1} << 55;      // has a parent; a draft's may not be stored yet
 inline constexpr std::uint64_t kExpires = std::uint64_t{1} << 56;      // has a time to live
@@ -48,7 +48,7 @@ class EntryState {
  public:
   [[nodiscard]] bool has(std::uint64_t flags) const { return (word_.load(std::memory_order_acquire) & flags) != 0; }
   [[nodiscard]] bool is_referred_to() const { return (word_.load() & kReferences) != 0; }
-  [[nodiscard]] std::uint64_t kids() const { return (word_.load() & kReferences) / kKid; }
+  [[nodiscard]] std::uint64_t children() const { return (word_.load() & kReferences) / kChild; }
   [[nodiscard]] std::uint64_t marks() const { return word_.load() & kMarks; }
 
   // Before the entry is published: kChained, kPooled, kDetached, kExpires.
@@ -73,7 +73,7 @@ class EntryState {
   [[nodiscard]] bool retire_if_alone() {   // false: others are chained behind it
     std::uint64_t state = word_.load();
     do {
-      if ((state & kReferences) >= kKid) return false;
+      if ((state & kReferences) >= kChild) return false;
     } while (!word_.compare_exchange_weak(state, (state + kPin) | kGone));
     return true;
   }

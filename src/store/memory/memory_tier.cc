@@ -55,7 +55,7 @@ Reservation MemoryTier::reserve(const Key& key, std::size_t value_bytes, const P
   Handle replaced = options.replaces ? get(key, Count::kNo) : Handle();   // the same for what this is going to replace, if there is other room
   Entry* entry = nullptr;
   try {
-    if (announce(key, Layout(value_bytes), options, parent)) {
+    if (on_reserve(key, Layout(value_bytes), options, parent)) {
       entry = allocate(Layout(value_bytes));
       const std::uint64_t there = replaced ? entry_of(replaced).charge_bytes : 0;
       if (entry == nullptr && budget_.used() + Layout(value_bytes).charge() <= budget_.capacity() + there) {
@@ -64,11 +64,11 @@ Reservation MemoryTier::reserve(const Key& key, std::size_t value_bytes, const P
       }
     }
   } catch (const std::bad_alloc&) {
-    if (parent != nullptr && drop(*parent, kKid)) reclaim(parent);
+    if (parent != nullptr && drop(*parent, kChild)) reclaim(parent);
     throw;
   }
   if (entry == nullptr) {
-    if (parent != nullptr && drop(*parent, kKid)) reclaim(parent);
+    if (parent != nullptr && drop(*parent, kChild)) reclaim(parent);
     draft.status_ = rejected(PutStatus::kNoSpace);
     return draft;
   }
@@ -90,10 +90,10 @@ Reservation MemoryTier::reserve(const Key& key, std::size_t value_bytes, const P
   return draft;
 }
 
-bool MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent) {
-  const bool selects = admission_ == Admission::kSelective && options.kind == Kind::kPrefixBlock && policy_->selects() &&
-                       budget_.used() + layout.charge() > budget_.capacity();
-  if (!selects && !policy_->wants_announcements()) return true;
+bool MemoryTier::on_reserve(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent) {
+  const bool is_selective = admission_ == Admission::kSelective && options.kind == Kind::kPrefixBlock && policy_->is_selective() &&
+                            budget_.used() + layout.charge() > budget_.capacity();
+  if (!is_selective && !policy_->wants_reservations()) return true;
   policy::PolicyNode node;
   node.kind = options.kind;
   node.charge_bytes = layout.charge();
@@ -101,9 +101,9 @@ bool MemoryTier::announce(const Key& key, const Layout& layout, const PutOptions
   node.cost_seconds = options.cost_seconds;
   node.parent = parent;
   const std::lock_guard lock(policy_mutex_);
-  settle_own();
-  policy_->announce(node);
-  return !selects || policy_->admits(node);
+  flush_own_uses();
+  policy_->on_reserve(node);
+  return !is_selective || policy_->admits(node);
 }
 
 PutStatus MemoryTier::commit(Reservation draft, Handle* pinned) { return publish(std::move(draft), pinned, std::chrono::milliseconds(0)); }
@@ -204,7 +204,7 @@ void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints, Allow
   kind.charged_bytes += entry.charge_bytes;
   shard.counts.puts += 1;
   const std::lock_guard lock(policy_mutex_);
-  settle_own();   // what this request found comes before what it brings
+  flush_own_uses();   // what this request found comes before what it brings
   entry.set_last_use(next_tick());
   policy_->insert(entry);
   if (hints != Hints()) {
@@ -214,7 +214,7 @@ void MemoryTier::hand_over(Shard& shard, Entry& entry, const Hints& hints, Allow
   }
   entry.state.link();
   ++linked_;
-  show_lazy();
+  publish_clock_mode();
 }
 
 PutStatus MemoryTier::put(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned) {
@@ -260,7 +260,7 @@ Handle MemoryTier::get(const Key& key, Count count) {
       full = note_use(*entry, section);
     }
   }
-  if (full) settle_if_free();
+  if (full) flush_uses_if_free();
   if (expired) expire(key);
   return handle;
 }
@@ -327,7 +327,7 @@ PrefixMatch MemoryTier::match(std::span<const Key> chain, std::size_t of) {
     constexpr std::size_t kMost = std::numeric_limits<std::uint32_t>::max();
     full = section.note({found.last, static_cast<std::uint32_t>(std::min(found.length, kMost)), static_cast<std::uint32_t>(std::min(of, kMost))});
   }
-  if (full) settle_if_free();
+  if (full) flush_uses_if_free();
   if (found.expired) expire(chain[found.length]);
   return run;
 }
@@ -376,7 +376,7 @@ void MemoryTier::use(const PrefixMatch& run, std::size_t of) {
     const std::size_t length = held ? run.size() : 0;
     full = section.note({held.entry_, static_cast<std::uint32_t>(std::min(length, kMost)), static_cast<std::uint32_t>(std::min(of, kMost))});
   }
-  if (full) settle_if_free();
+  if (full) flush_uses_if_free();
 }
 
 // Calls `with` for the run's entries that the policy holds, from its first to its last; `only_end`: for those at its end that nothing else is
@@ -392,19 +392,19 @@ void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, std::uint6
   }
   std::vector<Entry*> entries;   // the last first
   for (Entry* entry = last.entry_; entry != nullptr; entry = entry->above()) {
-    if (only_end && entry->state.kids() != (entries.empty() ? 0 : 1)) break;
+    if (only_end && entry->state.children() != (entries.empty() ? 0 : 1)) break;
     entries.push_back(entry);
   }
   Allowance allowance(*this, bytes_each * entries.size());
   const std::lock_guard lock(policy_mutex_);
-  settle_all();
+  flush_all_uses();
   policy_->allow(std::exchange(allowance.bytes, 0));
   for (auto entry = entries.rbegin(); entry != entries.rend(); ++entry) {
     if ((*entry)->has(kParked)) put_back(**entry);
     if ((*entry)->has(kLinked)) with(**entry);
   }
   end_kept();
-  show_lazy();   // there may be the first hint now
+  publish_clock_mode();   // there may be the first hint now
 }
 
 void MemoryTier::demote(std::span<const Key> chain) {

@@ -9,7 +9,7 @@
 // Allocating, evicting and dropping references happen with none of them held.
 //
 // An entry's life, each transition and the lock it needs: see entry_state.h. Whoever takes an entry out of the index pins it until every section
-// in which it may have been found is over. Only an entry without pins and kids is evicted; one that the policy chose but that has some is
+// in which it may have been found is over. Only an entry without pins and children is evicted; one that the policy chose but that has some is
 // parked, out of the policy's hands, until it has none. An expired entry is taken out although others are chained behind it.
 #pragma once
 
@@ -113,7 +113,7 @@ class MemoryTier {
     static_assert(Index::kShards <= 32);
   };
 
-  [[nodiscard]] bool announce(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
+  [[nodiscard]] bool on_reserve(const Key& key, const Layout& layout, const PutOptions& options, Entry* parent);   // false: not admitted
   [[nodiscard]] PutStatus publish(Reservation draft, Handle* pinned, std::chrono::milliseconds age);
   [[nodiscard]] bool link(Shard& shard, Entry& entry, Entry* replaced, Garbage& garbage);
   static void set_lifetime(Entry& entry, std::chrono::milliseconds age, std::chrono::steady_clock::time_point now);
@@ -185,21 +185,21 @@ class MemoryTier {
   void unpark(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
   [[nodiscard]] Handle pin(Entry& entry);
-  void put_back(Entry& entry);         // a parked one, with policy_mutex_ held
-  void show_lazy();                    // likewise
-  void end_kept();                     // likewise: the charge of what the policy no longer keeps goes back
-  void settle(Readers::Slots& left);   // likewise: tells the policy what was used; see Readers::collect
-  void settle_all();                   // likewise, but for uses of who is inside a section just now
-  void settle_own();                   // likewise, of the calling thread
-  void tell(const Use& use);           // likewise
-  void touch(Entry& entry);            // likewise
-  void settle_if_free();
+  void put_back(Entry& entry);             // a parked one, with policy_mutex_ held
+  void publish_clock_mode();               // likewise
+  void end_kept();                         // likewise: the charge of what the policy no longer keeps goes back
+  void flush_uses(Readers::Slots& left);   // likewise: tells the policy what was used; see Readers::collect
+  void flush_all_uses();                   // likewise, but for uses of who is inside a section just now
+  void flush_own_uses();                   // likewise, of the calling thread
+  void apply_use(const Use& use);          // likewise
+  void touch(Entry& entry);                // likewise
+  void flush_uses_if_free();
   [[nodiscard]] std::uint32_t next_tick();                                 // likewise
   static constexpr std::uint32_t kHitsPerMove = 256;                       // of a thread, where only ticks are noted
   [[nodiscard]] bool note_use(Entry& entry, Readers::Section& section) {   // in a section; true as Section::note()
-    if (!shown_.lazy.load(std::memory_order_relaxed)) return section.note({&entry});
-    entry.set_last_use(shown_.ticks.load(std::memory_order_relaxed));
-    if (section.hits() % kHitsPerMove == 0) shown_.ticks.fetch_add(kHitsPerMove, std::memory_order_relaxed);
+    if (!published_.lazy.load(std::memory_order_relaxed)) return section.note({&entry});
+    entry.set_last_use(published_.ticks.load(std::memory_order_relaxed));
+    if (section.hits() % kHitsPerMove == 0) published_.ticks.fetch_add(kHitsPerMove, std::memory_order_relaxed);
     return false;
   }
 
@@ -229,7 +229,7 @@ class MemoryTier {
   alignas(64) SpinMutex policy_mutex_;
   const std::unique_ptr<policy::Retention> policy_;   // guarded by policy_mutex_
   std::size_t linked_ = 0;                            // guarded by policy_mutex_: entries in the policy's hands
-  std::uint32_t hidden_ticks_ = 0;                    // guarded by policy_mutex_: that readers are not shown yet
+  std::uint32_t unpublished_ticks_ = 0;               // guarded by policy_mutex_: that readers are not shown yet
   std::atomic<std::size_t> evicting_{0};              // entries popped, whose memory is not back yet; raised under policy_mutex_
 
   std::mutex forgetting_mutex_;
@@ -241,7 +241,7 @@ class MemoryTier {
   struct alignas(64) {
     std::atomic<std::uint32_t> ticks{0};
     std::atomic<bool> lazy{false};   // written under policy_mutex_
-  } shown_;
+  } published_;
 
   std::atomic<std::int64_t> blocks_{1};   // of memory with an entry; and one more until this is closed
   std::atomic<std::uint64_t> rejected_puts_{0};

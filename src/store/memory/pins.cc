@@ -38,14 +38,14 @@ std::int64_t MemoryTier::free_chain(Entry* entry, Spare spare) {
   for (; entry != nullptr; ++blocks) {
     Entry* parent = entry->above();
     free_memory(entry, spare);
-    entry = parent != nullptr && drop(*parent, kKid) ? parent : nullptr;
+    entry = parent != nullptr && drop(*parent, kChild) ? parent : nullptr;
   }
   return blocks;
 }
 
-void MemoryTier::show_lazy() {
+void MemoryTier::publish_clock_mode() {
   const bool lazy = linked_ >= kLazyFromEntries && policy_->reads_ticks();
-  if (shown_.lazy.load(std::memory_order_relaxed) != lazy) shown_.lazy.store(lazy, std::memory_order_relaxed);
+  if (published_.lazy.load(std::memory_order_relaxed) != lazy) published_.lazy.store(lazy, std::memory_order_relaxed);
 }
 
 void MemoryTier::end_kept() {
@@ -53,9 +53,9 @@ void MemoryTier::end_kept() {
 }
 
 std::uint32_t MemoryTier::next_tick() {
-  const std::uint32_t shown = shown_.ticks.load(std::memory_order_relaxed);
-  if (++hidden_ticks_ < kTicksPerMove && shown_.lazy.load(std::memory_order_relaxed)) return shown + hidden_ticks_;
-  return shown_.ticks.fetch_add(hidden_ticks_, std::memory_order_relaxed) + std::exchange(hidden_ticks_, 0);
+  const std::uint32_t shown = published_.ticks.load(std::memory_order_relaxed);
+  if (++unpublished_ticks_ < kTicksPerMove && published_.lazy.load(std::memory_order_relaxed)) return shown + unpublished_ticks_;
+  return published_.ticks.fetch_add(unpublished_ticks_, std::memory_order_relaxed) + std::exchange(unpublished_ticks_, 0);
 }
 
 void MemoryTier::unpark(Entry& entry) {
@@ -70,27 +70,27 @@ void MemoryTier::put_back(Entry& entry) {
   ++linked_;
 }
 
-void MemoryTier::settle(Readers::Slots& left) {
-  readers_.collect([this](const Use& use) { tell(use); }, left);
+void MemoryTier::flush_uses(Readers::Slots& left) {
+  readers_.collect([this](const Use& use) { apply_use(use); }, left);
 }
 
-void MemoryTier::settle_all() {
+void MemoryTier::flush_all_uses() {
   Readers::Slots left = Readers::kAllSlots;
-  settle(left);
+  flush_uses(left);
 }
 
-void MemoryTier::settle_own() {
+void MemoryTier::flush_own_uses() {
   Readers::Slots left = Readers::own_slot();
-  settle(left);
+  flush_uses(left);
 }
 
-void MemoryTier::settle_if_free() {
+void MemoryTier::flush_uses_if_free() {
   // A touch is worth less than waiting for whoever is evicting just now.
   const std::unique_lock lock(policy_mutex_, std::try_to_lock);
-  if (lock) settle_own();
+  if (lock) flush_own_uses();
 }
 
-void MemoryTier::tell(const Use& use) {
+void MemoryTier::apply_use(const Use& use) {
   if (use.chain == 0) {
     touch(*use.entry);
     return;
@@ -113,8 +113,8 @@ void MemoryTier::touch(Entry& entry) {
 Entry* MemoryTier::hold_parent(const Key& key) {
   const Readers::Section section(readers_);
   Entry* parent = find(key);
-  if (parent == nullptr || is_expired(*parent) || parent->state.kids() >= kMaxKids) return nullptr;
-  return parent->state.acquire(kKid) ? parent : nullptr;
+  if (parent == nullptr || is_expired(*parent) || parent->state.children() >= kMaxChildren) return nullptr;
+  return parent->state.acquire(kChild) ? parent : nullptr;
 }
 
 Handle MemoryTier::pin(Entry& entry) {

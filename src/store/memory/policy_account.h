@@ -51,16 +51,16 @@ class PolicyAccount final : public policy::MemoryAccount {
   }
   [[nodiscard]] bool wants_room() const { return wanted_.load(std::memory_order_relaxed) != 0; }
   [[nodiscard]] bool has_too_much() const { return taken_ > most_bytes(); }
-  [[nodiscard]] std::uint64_t bytes() const { return shown_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t bytes() const { return published_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr std::uint64_t kMaxShare = 4, kStepShare = 256;   // of the capacity
   [[nodiscard]] std::uint64_t most_bytes() const { return budget_.capacity() / kMaxShare; }
-  void show() { shown_.store(taken_ + room_, std::memory_order_relaxed); }
+  void show() { published_.store(taken_ + room_, std::memory_order_relaxed); }
 
   Budget& budget_;
   std::uint64_t taken_ = 0, room_ = 0;
-  std::atomic<std::uint64_t> wanted_{0}, shown_{0};
+  std::atomic<std::uint64_t> wanted_{0}, published_{0};
 };
 
 }   // namespace tensorcache::memory

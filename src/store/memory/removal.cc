@@ -1,4 +1,4 @@
-// Out of the index: by key, by what a deletion selects, by age.
+// Out of the index: by key, by what a deletion is_selective, by age.
 #include <array>
 #include <bit>
 #include <thread>
@@ -72,7 +72,7 @@ void MemoryTier::sweep(const Garbage& garbage, Spare spare) {
   for (Readers::Slots left = Readers::kAllSlots;;) {
     {
       const std::lock_guard lock(policy_mutex_);
-      settle(left);
+      flush_uses(left);
     }
     if (left == 0) break;
     std::this_thread::yield();   // a reader's section takes some ten nanoseconds, unless it was sent to sleep in it
@@ -177,7 +177,7 @@ std::uint64_t MemoryTier::forget_where(const Doomed& doomed) {
   bool parents = false;
   std::uint64_t count = forget_in_slices([&](const Entry& entry) {
     if (!doomed(entry)) return false;
-    parents = parents || entry.state.kids() != 0;
+    parents = parents || entry.state.children() != 0;
     return true;
   });
   if (parents) {

@@ -58,8 +58,8 @@ std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std:
   std::uint32_t ticks = 0;
   {
     const std::lock_guard lock(policy_mutex_);
-    settle_all();
-    ticks = shown_.ticks.load(std::memory_order_relaxed);
+    flush_all_uses();
+    ticks = published_.ticks.load(std::memory_order_relaxed);
   }
   for (const Shard& shard : index_.shards()) {
     const std::lock_guard lock(shard.mutex);

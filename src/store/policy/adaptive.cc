@@ -40,7 +40,7 @@ class Adaptive final : public Policy {
   }
   void begin(const RequestTraits& request) override {
     close_run();
-    settle();
+    flush_uses();
     request_ = request;
     touches_left_ = known_ = request.hits;
     inserts_left_ = request.values - std::min(request.values, request.hits);
@@ -51,9 +51,9 @@ class Adaptive final : public Policy {
     if (uses_ - learned_uses_ >= std::clamp(uses_ / 4, kFirstLearningUses, kLearningUses)) {
       learned_uses_ = uses_;
       history_->learn(values_per_request_ / static_cast<double>(1u << share_));
-      order_.ranked();
+      order_.on_ranking_changed();
     }
-    order_.keep_time(now_);
+    order_.advance_to(now_);
     history_->begin(now_);
   }
   void end_run() override { close_run(); }
@@ -67,7 +67,7 @@ class Adaptive final : public Policy {
     node.used_at = now_;
     order_.put_first(node);
   }
-  [[nodiscard]] bool selects() const override { return true; }
+  [[nodiscard]] bool is_selective() const override { return true; }
   bool admits(const PolicyNode& node) override {
     close_run();
     if (!selects_ || share_ > 0 || inserts_left_ == 0) return true;
@@ -202,7 +202,7 @@ class Adaptive final : public Policy {
     if (lead_ <= -much) follow_learned_ = false;
   }
   // The request is over, as far as it is known: its values get their classes.
-  void settle() {
+  void flush_uses() {
     ReuseTraits traits = this->traits();
     usual_answer_ += 0.01 * traits.answer;
     usual_fresh_ += 0.01 * traits.fresh;
@@ -227,7 +227,7 @@ class Adaptive final : public Policy {
 
   MemoryAccount* account_ = nullptr;   // or there is none
   ReuseModel model_;
-  WorthOrder order_{model_};   // of the real values, whichever is followed
+  ExpectedValueOrder order_{model_};   // of the real values, whichever is followed
   std::unique_ptr<History> history_ = std::make_unique<History>(model_, true);
   int share_ = 0;   // of the values, 2 to the minus so much are in the history
   double mean_charge_ = 0;

@@ -25,8 +25,8 @@ class Arc final : public Policy {
     capacity_ = capacity_bytes;
     wanted_once_ = std::min(wanted_once_, static_cast<double>(capacity_));
   }
-  [[nodiscard]] bool wants_announcements() const override { return true; }
-  void announce(const PolicyNode& node) override {
+  [[nodiscard]] bool wants_reservations() const override { return true; }
+  void on_reserve(const PolicyNode& node) override {
     came_from_again_ = gone_again_.contains(node.hash);
     const auto bytes = static_cast<double>(node.charge_bytes);
     const auto share = [](const Ghosts& a, const Ghosts& b) {

@@ -43,7 +43,7 @@ class Auto final : public Policy {
     for (Group& group : groups_) group.told = 0;
     tell_shares();
   }
-  [[nodiscard]] bool selects() const override { return true; }
+  [[nodiscard]] bool is_selective() const override { return true; }
   bool admits(const PolicyNode& node) override { return group(node).order->admits(node); }
   void insert(PolicyNode& node) override {
     static_cast<void>(sample_.use(node));

@@ -40,7 +40,7 @@ class Store {
     node.cost_seconds = value.cost_seconds;
     node.kind = value.kind;
     keys_[node.hash] = value.key;
-    policy_->announce(node);
+    policy_->on_reserve(node);
     while (used_ + value.bytes > capacity_) {
       PolicyNode* gone = policy_->pop();
       used_ -= gone->charge_bytes;

@@ -56,7 +56,7 @@ class Owner {
         continue;
       }
       while (held_.size() >= 40 && !HasFailure()) pop(random() % 4 == 0);
-      policy_->announce(nodes_[i]);
+      policy_->on_reserve(nodes_[i]);
       policy_->insert(nodes_[i]);
       held_.insert(i);
     }
@@ -125,7 +125,7 @@ TEST(PolicyMemory, IsAllFromTheAccount) {
       nodes[i].hash = i * 0x9E3779B97F4A7C15u;
       nodes[i].charge_bytes = 100;
       nodes[i].kind = i % 2 == 0 ? Kind::kPrefixBlock : Kind::kTensor;
-      policy->announce(nodes[i]);
+      policy->on_reserve(nodes[i]);
       if (held == 4000) {
         ASSERT_NE(policy->pop(), nullptr);
       } else {

@@ -35,7 +35,7 @@ class NodeHeap {
     if (node.queue == kUnranked) return;
     slots_[node.place].rank = rank;
     slots_[node.place].order = order_++;
-    settle(node.place);
+    flush_uses(node.place);
   }
   void erase(PolicyNode& node) {
     if (node.queue == kUnranked) {
@@ -45,7 +45,7 @@ class NodeHeap {
     const std::size_t place = node.place;
     swap(place, slots_.size() - 1);
     slots_.pop_back();
-    if (place < slots_.size()) settle(place);
+    if (place < slots_.size()) flush_uses(place);
   }
   [[nodiscard]] PolicyNode* pop() {
     if (PolicyNode* node = unranked_.pop_back()) return node;
@@ -70,7 +70,7 @@ class NodeHeap {
     slots_[a].node->place = a;
     slots_[b].node->place = b;
   }
-  void settle(std::size_t i) { down(up(i)); }
+  void flush_uses(std::size_t i) { down(up(i)); }
   std::size_t up(std::size_t i) {
     for (; i > 0 && before(i, (i - 1) / 2); i = (i - 1) / 2) swap(i, (i - 1) / 2);
     return i;
@@ -78,8 +78,8 @@ class NodeHeap {
   void down(std::size_t i) {
     for (;;) {
       std::size_t least = i;
-      for (const std::size_t kid : {2 * i + 1, 2 * i + 2}) {
-        if (kid < slots_.size() && before(kid, least)) least = kid;
+      for (const std::size_t child : {2 * i + 1, 2 * i + 2}) {
+        if (child < slots_.size() && before(child, least)) least = child;
       }
       if (least == i) return;
       swap(i, least);

@@ -76,12 +76,12 @@ class Policy {
   // Sets the memory budget, at the start and whenever it changes.
   virtual void resize(std::uint64_t capacity_bytes) { static_cast<void>(capacity_bytes); }
   // Announces a new node before the eviction that makes space for it. insert() need not follow.
-  // Called only if wants_announcements().
-  [[nodiscard]] virtual bool wants_announcements() const { return false; }
-  virtual void announce(const PolicyNode& node) { static_cast<void>(node); }
-  // Admission control, called only if selects(). RETURNS whether a new node has a higher expected
+  // Called only if wants_reservations().
+  [[nodiscard]] virtual bool wants_reservations() const { return false; }
+  virtual void on_reserve(const PolicyNode& node) { static_cast<void>(node); }
+  // Admission control, called only if is_selective(). RETURNS whether a new node has a higher expected
   // value than its victim. A rejected node counts as used, and its children cannot be stored.
-  [[nodiscard]] virtual bool selects() const { return false; }
+  [[nodiscard]] virtual bool is_selective() const { return false; }
   [[nodiscard]] virtual bool admits(const PolicyNode& node) {
     static_cast<void>(node);
     return true;

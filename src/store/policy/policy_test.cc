@@ -221,7 +221,7 @@ TEST_F(Order, ArcKeepsWhatWasUsedTwiceFromAScan) {
   insert("ab");
   touch("ab");
   for (char name = 'c'; name < 'z'; ++name) {   // a scan
-    policy_->announce(node(name));
+    policy_->on_reserve(node(name));
     if (name >= 'e') {
       const std::string gone = pop(1);
       EXPECT_TRUE(gone != "a" && gone != "b") << name;
@@ -233,12 +233,12 @@ TEST_F(Order, ArcKeepsWhatWasUsedTwiceFromAScan) {
 TEST_F(Order, WTinyLfuLetsAScanPass) {
   use("wtinylfu", 4);
   for (const char name : {'a', 'b', 'c'}) {
-    policy_->announce(node(name));
+    policy_->on_reserve(node(name));
     policy_->insert(node(name));
     touch(std::string(5, name));
   }
   for (char name = 'd'; name < 'z'; ++name) {
-    policy_->announce(node(name));
+    policy_->on_reserve(node(name));
     if (name > 'd') {
       const std::string gone = pop(1);
       EXPECT_TRUE(gone > "c") << gone << " went for " << name;
@@ -265,7 +265,7 @@ TEST_F(Order, EveryPolicyKeepsAccount) {
           if (in) {
             policy_->touch(node(name));
           } else if (!aside.contains(name)) {
-            policy_->announce(node(name));
+            policy_->on_reserve(node(name));
             policy_->insert(node(name));
             held.insert(name);
           }

@@ -31,9 +31,9 @@ class Retention final : public Policy {
     capacity_bytes_ = capacity_bytes;
     order_->resize(capacity_bytes);
   }
-  [[nodiscard]] bool wants_announcements() const override { return order_->wants_announcements(); }
-  void announce(const PolicyNode& node) override { order_->announce(node); }
-  [[nodiscard]] bool selects() const override { return order_->selects(); }
+  [[nodiscard]] bool wants_reservations() const override { return order_->wants_reservations(); }
+  void on_reserve(const PolicyNode& node) override { order_->on_reserve(node); }
+  [[nodiscard]] bool is_selective() const override { return order_->is_selective(); }
   bool admits(const PolicyNode& node) override { return order_->admits(node); }
   // What stands apart is to be told of.
   [[nodiscard]] bool reads_ticks() const override { return bands_.empty() && kept_.empty() && order_->reads_ticks(); }

@@ -90,7 +90,7 @@ bool ShadowSample::use(const PolicyNode& value) {
 
 void ShadowSample::insert(Shadow& shadow, const PolicyNode& value) {
   if (value.charge_bytes > capacity_ >> halvings_) return;
-  shadow.policy->announce(value);
+  shadow.policy->on_reserve(value);
   make_room(shadow, value.charge_bytes);
   if (!has_memory()) return;
   try {

@@ -35,7 +35,7 @@ void History::resize(double capacity_bytes) {
 
 void History::begin(std::uint32_t now) {
   now_ = now;
-  order_.keep_time(now);
+  order_.advance_to(now);
 }
 
 void History::use_run(std::span<const Use> run, const ReuseTraits& traits) {
@@ -154,7 +154,7 @@ void History::learn(double values_per_request) noexcept {
     model_.learn(waiting, values_per_request);
   } catch (const std::bad_alloc&) {   // another time
   }
-  order_.ranked();
+  order_.on_ranking_changed();
 }
 
 History::Known* History::create(const Use& use, Known* above) noexcept {
@@ -167,7 +167,7 @@ History::Known* History::create(const Use& use, Known* above) noexcept {
   value->hash = use.hash;
   value->charge_bytes = use.charge_bytes;
   value->above = above;
-  if (above != nullptr) ++above->kids;
+  if (above != nullptr) ++above->children;
   known_bytes_ += value->bytes();
   return value;
 }
@@ -177,7 +177,7 @@ void History::forget_old() noexcept {
   while (known_bytes_ > (1 + kRemembered) * capacity_ && oldest_ != nullptr && oldest_ != lru_last_ && oldest_->used_at != now_) {
     Known& value = *oldest_;
     unlink(value);
-    if (value.in_shadow || value.kids > 0) {   // it stays as long as it is there
+    if (value.in_shadow || value.children > 0) {   // it stays as long as it is there
       link_behind(lru_last_, value);
       if (++passed_over == kMaxPassedOver) return;   // perhaps all must stay
       continue;
@@ -186,7 +186,7 @@ void History::forget_old() noexcept {
     if (value.is_used) model_.forgotten(value.queue, model_.age_of(now_ - value.used_at));
     known_bytes_ -= value.bytes();
     known_.erase(value.hash);
-    if (value.above != nullptr) --value.above->kids;
+    if (value.above != nullptr) --value.above->children;
     pool_.give_back(&value);
     if (oldest_ == nullptr) return;
     known_.prefetch(oldest_->hash);

@@ -10,7 +10,7 @@
 #include "store/policy/flat_map.h"
 #include "store/policy/pool.h"
 #include "store/policy/reuse_model.h"
-#include "store/policy/worth_order.h"
+#include "store/policy/expected_value_order.h"
 
 namespace tensorcache::policy {
 
@@ -29,8 +29,8 @@ struct Before {
 // these were.
 class History {
  public:
-  // `selects`: whether the learned order takes in only what is worth its place.
-  History(ReuseModel& model, bool selects) : model_(model), order_(model), selects_(selects) {}
+  // `is_selective`: whether the learned order takes in only what is worth its place.
+  History(ReuseModel& model, bool is_selective) : model_(model), order_(model), selects_(is_selective) {}
   History(const History&) = delete;
   History& operator=(const History&) = delete;
 
@@ -63,7 +63,7 @@ class History {
   struct Known : PolicyNode {   // its place is in the shadow of the learned order
     Known* above = nullptr;     // what it is chained behind
     Known *newer = nullptr, *older = nullptr;
-    std::uint32_t kids = 0, holders = 0;   // chained behind it: that are known; that are in the shadow
+    std::uint32_t children = 0, holders = 0;   // chained behind it: that are known; that are in the shadow
     [[nodiscard]] double bytes() const { return static_cast<double>(charge_bytes); }
     bool in_lru = false, in_shadow = false, parked = false, is_linked = false, is_used = false;
   };
@@ -84,7 +84,7 @@ class History {
   void let_go(Known* value);
 
   ReuseModel& model_;
-  WorthOrder order_;   // of the shadow
+  ExpectedValueOrder order_;   // of the shadow
   const bool selects_;
   FlatMap<Known> known_;
   Pool<Known> pool_;

@@ -25,8 +25,8 @@ class WTinyLfu final : public Policy {
     window_capacity_ = std::max<std::uint64_t>(1, capacity_bytes / kWindowShare);
     main_capacity_ = capacity_bytes - std::min(capacity_bytes, window_capacity_);
   }
-  [[nodiscard]] bool wants_announcements() const override { return true; }
-  void announce(const PolicyNode& node) override { seen_.add(node.hash); }
+  [[nodiscard]] bool wants_reservations() const override { return true; }
+  void on_reserve(const PolicyNode& node) override { seen_.add(node.hash); }
   void insert(PolicyNode& node) override {
     seen_.grow_to(++held_);
     push(node, kWindow);

@@ -48,7 +48,7 @@ class Store {
       Node& node = nodes_[chain[i]];
       if (!node.resident) {
         node.parent = i > 0 ? &nodes_[chain[i - 1]] : nullptr;
-        policy_->announce(node);
+        policy_->on_reserve(node);
         if (used_ + node.charge_bytes > capacity_ && !policy_->admits(node)) {
           pass_over(chain.subspan(i));
           break;

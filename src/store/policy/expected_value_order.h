@@ -15,11 +15,11 @@ namespace tensorcache::policy {
 // Values of a class that one request used last grow old together: they are a batch, and only
 // batches are moved as time goes by. Uses of a node: its links, `queue` (the class) and `used_at`
 // (the request that used it last).
-class WorthOrder {
+class ExpectedValueOrder {
  public:
-  explicit WorthOrder(const ReuseModel& model) : model_(model), lists_(kClasses * kAges) {}
-  WorthOrder(const WorthOrder&) = delete;
-  WorthOrder& operator=(const WorthOrder&) = delete;
+  explicit ExpectedValueOrder(const ReuseModel& model) : model_(model), lists_(kClasses * kAges) {}
+  ExpectedValueOrder(const ExpectedValueOrder&) = delete;
+  ExpectedValueOrder& operator=(const ExpectedValueOrder&) = delete;
   void use_memory(MemoryAccount& account) { pool_.use_memory(account); }   // before anything is put in
   void shed() noexcept { pool_.shed(); }
 
@@ -40,9 +40,9 @@ class WorthOrder {
   // memory to part them.
   void end_present_spare(std::uint8_t value_class) noexcept;
   // It is request `now` from here on.
-  void keep_time(std::uint32_t now);
+  void advance_to(std::uint32_t now);
   // The model has learned.
-  void ranked();
+  void on_ranking_changed();
 
  private:
   static constexpr std::size_t kClasses = ReuseModel::kClasses, kAges = ReuseModel::kAges;

@@ -1,4 +1,4 @@
-#include "store/policy/worth_order.h"
+#include "store/policy/expected_value_order.h"
 
 #include <algorithm>
 #include <bit>
@@ -18,24 +18,24 @@ void insert_between(PolicyNode& node, PolicyNode& prev, PolicyNode& next) {
 
 }   // namespace
 
-void WorthOrder::put_last(PolicyNode& node) noexcept {
+void ExpectedValueOrder::put_last(PolicyNode& node) noexcept {
   Batch& batch = batch_of(node);
   insert_between(node, *batch.prev, batch);
 }
 
-void WorthOrder::put_first(PolicyNode& node) noexcept {
+void ExpectedValueOrder::put_first(PolicyNode& node) noexcept {
   Batch& batch = batch_of(node);
   insert_between(node, batch, *batch.next);
 }
 
-void WorthOrder::take(PolicyNode& node) noexcept {
+void ExpectedValueOrder::take(PolicyNode& node) noexcept {
   PolicyNode &prev = *node.prev, &next = *node.next;
   prev.next = &next;
   next.prev = &prev;
   if (&prev == &next) release(static_cast<Batch&>(prev));
 }
 
-WorthOrder::Batch& WorthOrder::batch_of(const PolicyNode& node) noexcept {
+ExpectedValueOrder::Batch& ExpectedValueOrder::batch_of(const PolicyNode& node) noexcept {
   ++puts_;
   Batch* batch = newest_[node.queue];
   if (batch != nullptr && batch->used_at == node.used_at) return *batch;
@@ -54,7 +54,7 @@ WorthOrder::Batch& WorthOrder::batch_of(const PolicyNode& node) noexcept {
   return *batch;
 }
 
-void WorthOrder::release(Batch& batch) noexcept {
+void ExpectedValueOrder::release(Batch& batch) noexcept {
   unlink(batch);
   if (newest_[batch.queue] == &batch) newest_[batch.queue] = nullptr;
   if (&batch == &spare_) {
@@ -64,7 +64,7 @@ void WorthOrder::release(Batch& batch) noexcept {
   }
 }
 
-void WorthOrder::link(Batch& batch, bool is_last) noexcept {
+void ExpectedValueOrder::link(Batch& batch, bool is_last) noexcept {
   List& batches = list(batch);
   if (batches.first == nullptr) {
     batch.sooner = batch.later = nullptr;
@@ -81,7 +81,7 @@ void WorthOrder::link(Batch& batch, bool is_last) noexcept {
   }
 }
 
-void WorthOrder::unlink(Batch& batch) noexcept {
+void ExpectedValueOrder::unlink(Batch& batch) noexcept {
   List& batches = list(batch);
   (batch.sooner != nullptr ? batch.sooner->later : batches.first) = batch.later;
   (batch.later != nullptr ? batch.later->sooner : batches.last) = batch.sooner;
@@ -94,7 +94,7 @@ void WorthOrder::unlink(Batch& batch) noexcept {
   places_[place / 64] &= ~(std::uint64_t{1} << place % 64);
 }
 
-void WorthOrder::mark(std::size_t c, std::size_t age) {
+void ExpectedValueOrder::mark(std::size_t c, std::size_t age) {
   classes_[age][c / 64] |= std::uint64_t{1} << c % 64;
   ages_ |= std::uint64_t{1} << age;
   if (c == ReuseModel::kOver) ages_over_ |= std::uint64_t{1} << age;
@@ -105,31 +105,31 @@ void WorthOrder::mark(std::size_t c, std::size_t age) {
 
 // That there are any of at this age.
 template <class Do>
-void WorthOrder::for_classes(std::size_t age, const Do& with) const {
+void ExpectedValueOrder::for_classes(std::size_t age, const Do& with) const {
   for (std::size_t word = 0; word < kWords; ++word) {
     for (std::uint64_t bits = classes_[age][word]; bits != 0; bits &= bits - 1) with(word * 64 + static_cast<std::size_t>(std::countr_zero(bits)));
   }
 }
 
-std::size_t WorthOrder::first_word() {
+std::size_t ExpectedValueOrder::first_word() {
   while (first_place_ < places_.size() && places_[first_place_] == 0) ++first_place_;
   return first_place_;
 }
 
-PolicyNode* WorthOrder::least_worth() {
+PolicyNode* ExpectedValueOrder::least_worth() {
   const std::size_t word = first_word();
   if (word == places_.size()) return nullptr;
   return lists_[model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])))].first->next;
 }
 
-bool WorthOrder::is_worth_least(std::uint8_t value_class) {
+bool ExpectedValueOrder::is_worth_least(std::uint8_t value_class) {
   const std::size_t word = first_word();
   if (word == places_.size()) return false;
   const std::size_t pair = model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])));
   return pair / kAges != ReuseModel::kPresent && model_.worth(value_class, 0) < model_.worth(pair / kAges, pair % kAges);
 }
 
-PolicyNode* WorthOrder::oldest() {
+PolicyNode* ExpectedValueOrder::oldest() {
   const auto highest = [](std::uint64_t bits) { return static_cast<std::size_t>(std::bit_width(bits)) - 1; };
   if (ages_over_ != 0) return lists_[slot(ReuseModel::kOver, highest(ages_over_))].first->next;
   if (ages_ == 0) return nullptr;
@@ -142,12 +142,12 @@ PolicyNode* WorthOrder::oldest() {
   return found->next;
 }
 
-PolicyNode* WorthOrder::present() {
+PolicyNode* ExpectedValueOrder::present() {
   const Batch* const batch = lists_[slot(ReuseModel::kPresent, 0)].first;
   return batch != nullptr ? batch->next : nullptr;
 }
 
-void WorthOrder::end_present_spare(std::uint8_t value_class) noexcept {
+void ExpectedValueOrder::end_present_spare(std::uint8_t value_class) noexcept {
   if (spare_.next == nullptr || spare_.queue != ReuseModel::kPresent) return;
   unlink(spare_);
   if (newest_[spare_.queue] == &spare_) newest_[spare_.queue] = nullptr;
@@ -155,7 +155,7 @@ void WorthOrder::end_present_spare(std::uint8_t value_class) noexcept {
   link(spare_, false);
 }
 
-void WorthOrder::keep_time(std::uint32_t now) {
+void ExpectedValueOrder::advance_to(std::uint32_t now) {
   now_ = now;
   puts_ += kPutsOfRequest;
   if (puts_ < kPutsToLook) return;
@@ -177,7 +177,7 @@ void WorthOrder::keep_time(std::uint32_t now) {
   }
 }
 
-void WorthOrder::ranked() {
+void ExpectedValueOrder::on_ranking_changed() {
   places_.fill(0);
   first_place_ = 0;
   for (std::size_t age = 0; age < kAges; ++age) {
