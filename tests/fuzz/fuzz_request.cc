@@ -7,7 +7,7 @@
 #include "serving/answer/answer_key.h"
 #include "fuzz_target.h"
 #include "serving/protocol/cache_control.h"
-#include "base/json/json_text.h"
+#include "base/core/utf8.h"
 #include "serving/protocol/parse_request.h"
 #include "serving/protocol/router.h"
 
@@ -32,11 +32,10 @@ void check_sampling(const engine::Sampling& sampling) {
 
 void check(const engine::Request& request) {
   FUZZ_CHECK(request.kind == engine::Request::Kind::kCompletion || !request.messages.empty());
-  for (const engine::Message& message : request.messages)
-    FUZZ_CHECK(json::is_utf8(message.content) && json::is_utf8(message.name) && !message.role.empty());
-  FUZZ_CHECK(json::is_utf8(request.prompt));
+  for (const engine::Message& message : request.messages) FUZZ_CHECK(is_utf8(message.content) && is_utf8(message.name) && !message.role.empty());
+  FUZZ_CHECK(is_utf8(request.prompt));
   for (const std::int32_t token : request.prompt_tokens) FUZZ_CHECK(token >= 0 && token < kVocab);
-  for (const std::string& stop : request.stop) FUZZ_CHECK(!stop.empty() && json::is_utf8(stop));
+  for (const std::string& stop : request.stop) FUZZ_CHECK(!stop.empty() && is_utf8(stop));
   FUZZ_CHECK(request.max_tokens == -1 || request.max_tokens >= 1);
   FUZZ_CHECK(request.top_logprobs >= 0 && request.top_logprobs <= 20 && (request.logprobs || request.top_logprobs == 0));
   check_sampling(request.sampling);
@@ -50,7 +49,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const auto result = protocol::parse_request(kind, text, kVocab);
     if (const protocol::Problem* problem = std::get_if<protocol::Problem>(&result)) {
       FUZZ_CHECK(problem->status == 400 && !problem->message.empty());
-      FUZZ_CHECK(json::is_utf8(protocol::problem_json(*problem)));
+      FUZZ_CHECK(is_utf8(protocol::problem_json(*problem)));
       continue;
     }
     const engine::Request& request = *std::get<protocol::ParsedRequest>(result).request;

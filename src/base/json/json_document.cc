@@ -102,21 +102,15 @@ std::string name_duplicate(std::string_view text) {
 
 }   // namespace
 
-std::optional<boost::json::value> parse_json(std::string_view text, const boost::json::storage_ptr& storage, std::string& error) {
+Result<boost::json::value, std::string> parse_json(std::string_view text, const boost::json::storage_ptr& storage) {
   boost::json::basic_parser<Handler> parser{boost::json::parse_options{}};
   parser.handler().stack.reset(storage);
   error_code code;
   const std::size_t read = parser.write_some(false, text.data(), text.size(), code);
   if (!code && read < text.size()) code = boost::json::error::extra_data;
-  if (code) {
-    error = code.message() + " at byte " + std::to_string(read);
-    return std::nullopt;
-  }
+  if (code) return Failure(code.message() + " at byte " + std::to_string(read));
   boost::json::value document = parser.handler().stack.release();
-  if (count_members(document) != parser.handler().members) {
-    error = "the key '" + name_duplicate(text) + "' is given twice in one object";
-    return std::nullopt;
-  }
+  if (count_members(document) != parser.handler().members) return Failure("the key '" + name_duplicate(text) + "' is given twice in one object");
   return document;
 }
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <system_error>
 
+#include "base/core/utf8.h"
+
 namespace tensorcache::json {
 namespace {
 
@@ -51,31 +53,6 @@ void append_chars(std::string& out, T value) {
 
 }   // namespace
 
-std::size_t utf8_character_bytes(std::string_view text) {
-  if (text.empty()) return 0;
-  const auto at = [text](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
-  const std::uint8_t lead = at(0);
-  if (lead < 0x80) return 1;
-  const std::size_t size = lead >= 0xF0 && lead <= 0xF4 ? 4 : lead >= 0xE0 && lead <= 0xEF ? 3 : lead >= 0xC2 && lead <= 0xDF ? 2 : 0;
-  if (size == 0 || text.size() < size) return 0;
-  for (std::size_t i = 1; i < size; ++i)
-    if ((at(i) & 0xC0) != 0x80) return 0;
-  const std::uint8_t second = at(1);
-  const bool overlong = (lead == 0xE0 && second < 0xA0) || (lead == 0xF0 && second < 0x90);
-  const bool surrogate = lead == 0xED && second >= 0xA0;
-  const bool too_high = lead == 0xF4 && second >= 0x90;
-  return overlong || surrogate || too_high ? 0 : size;
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t size = utf8_character_bytes(text);
-    if (size == 0) return false;
-    text.remove_prefix(size);
-  }
-  return true;
-}
-
 void append_json_escaped(std::string& out, std::string_view text) {
   while (!text.empty()) {
     const auto special = std::find_if(text.begin(), text.end(), [](char c) { return !kPlain[static_cast<std::uint8_t>(c)]; });
@@ -89,7 +66,7 @@ void append_json_escaped(std::string& out, std::string_view text) {
       continue;
     }
     const std::size_t size = utf8_character_bytes(text);
-    out.append(size == 0 ? std::string_view("\xEF\xBF\xBD") : text.substr(0, size));
+    out.append(size == 0 ? kUtf8Replacement : text.substr(0, size));
     text.remove_prefix(std::max<std::size_t>(size, 1));
   }
 }

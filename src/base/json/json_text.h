@@ -19,9 +19,4 @@ inline void append_json_number(std::string& out, std::int32_t value) { append_js
 // OpenAI writes it.
 void append_json_number(std::string& out, float value);
 
-// The bytes of the UTF-8 character that `text` begins with, or 0 if it does not begin with a whole
-// one.
-[[nodiscard]] std::size_t utf8_character_bytes(std::string_view text);
-[[nodiscard]] bool is_utf8(std::string_view text);
-
 }   // namespace tensorcache::json

@@ -2,36 +2,10 @@
 
 #include <algorithm>
 
+#include "base/core/utf8.h"
+
 namespace tensorcache::model {
 namespace {
-
-// The length of the well-formed character at the front; 0 if there is none. `*need` is the length
-// its first byte asks for and `*good` how many bytes fit that so far (Unicode 15, table 3-7).
-std::size_t character_length(std::string_view s, std::size_t* need, std::size_t* good) {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(s[i]); };
-  const unsigned char first = at(0);
-  unsigned char low = 0x80, high = 0xBF;
-  *good = 1;
-  if (first < 0x80) return *need = 1;
-  if (first >= 0xC2 && first <= 0xDF)
-    *need = 2;
-  else if (first >= 0xE0 && first <= 0xEF)
-    *need = 3;
-  else if (first >= 0xF0 && first <= 0xF4)
-    *need = 4;
-  else
-    return *need = 0;
-  if (first == 0xE0) low = 0xA0;
-  if (first == 0xED) high = 0x9F;
-  if (first == 0xF0) low = 0x90;
-  if (first == 0xF4) high = 0x8F;
-  for (; *good < *need; ++*good) {
-    if (*good >= s.size() || at(*good) < low || at(*good) > high) return 0;
-    low = 0x80;
-    high = 0xBF;
-  }
-  return *need;
-}
 
 // The longest proper prefix of `stop` that `text` ends in.
 std::size_t overlap(std::string_view text, std::string_view stop) {
@@ -42,32 +16,6 @@ std::size_t overlap(std::string_view text, std::string_view stop) {
 }
 
 }   // namespace
-
-std::string to_valid_utf8(std::string_view bytes) {
-  std::string text;
-  text.reserve(bytes.size());
-  while (!bytes.empty()) {
-    std::size_t need = 0, good = 0;
-    if (const std::size_t n = character_length(bytes, &need, &good); n > 0) {
-      text += bytes.substr(0, n);
-      bytes.remove_prefix(n);
-    } else {
-      text += "\xEF\xBF\xBD";
-      bytes.remove_prefix(std::min(good, bytes.size()));
-    }
-  }
-  return text;
-}
-
-std::size_t unfinished_utf8_tail(std::string_view bytes) {
-  for (std::size_t n = 1; n <= std::min<std::size_t>(3, bytes.size()); ++n) {
-    const std::string_view tail = bytes.substr(bytes.size() - n);
-    if ((static_cast<unsigned char>(tail[0]) & 0xC0) == 0x80) continue;   // inside a character
-    std::size_t need = 0, good = 0;
-    return character_length(tail, &need, &good) == 0 && need > n && good == n ? n : 0;
-  }
-  return 0;
-}
 
 engine::Delta TextStream::release(std::size_t length) {
   engine::Delta delta;

@@ -44,11 +44,4 @@ class TextStream {
   bool stopped_ = false;
 };
 
-// Replaces what is not well-formed UTF-8 by U+FFFD, one for each maximal ill-formed piece.
-[[nodiscard]] std::string to_valid_utf8(std::string_view bytes);
-
-// The number of bytes at the end of `bytes` that begin a character which is not complete yet: 0 to
-// 3.
-[[nodiscard]] std::size_t unfinished_utf8_tail(std::string_view bytes);
-
 }   // namespace tensorcache::model

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/core/utf8.h"
+
 namespace tensorcache::model {
 namespace {
 

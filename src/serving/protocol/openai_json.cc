@@ -2,6 +2,7 @@
 
 #include <random>
 
+#include "base/core/utf8.h"
 #include "base/json/json_text.h"
 
 namespace tensorcache::protocol {
@@ -65,7 +66,7 @@ void append_chat_token(std::string& out, const engine::TokenLogprob& token) {
 // Completions have no bytes array: a part of a character is spelled as OpenAI does, so that two of
 // them differ.
 std::string completion_token_text(std::string_view bytes) {
-  if (json::is_utf8(bytes)) return std::string(bytes);
+  if (is_utf8(bytes)) return std::string(bytes);
   constexpr std::string_view kDigits = "0123456789abcdef";
   std::string text = "bytes:";
   for (const char c : bytes) {

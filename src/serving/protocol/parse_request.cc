@@ -28,9 +28,8 @@ MaybeProblem finish(RequestDraft& draft) {
 std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens) {
   unsigned char first_block[16 << 10];   // most documents fit and take nothing from the heap
   boost::json::monotonic_resource memory(first_block, sizeof first_block);
-  std::string error;
-  const std::optional<boost::json::value> document = json::parse_json(body, &memory, error);
-  if (!document) return Problem{400, "the body is not valid JSON: " + error, "", "invalid_json", 0};
+  const auto document = json::parse_json(body, &memory);
+  if (!document) return Problem{400, "the body is not valid JSON: " + document.error(), "", "invalid_json", 0};
   const boost::json::object* object = document->if_object();
   if (!object) return Problem{400, "the body must be a JSON object", "", "invalid_json", 0};
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/core/units.h"
+#include "base/core/limits.h"
 #include "base/json/json_document.h"
 #include "base/json/json_text.h"
 #include "serving/engine/tenant.h"
@@ -110,8 +111,6 @@ std::optional<protocol::Problem> read_size(const std::string& name, const boost:
   return std::nullopt;
 }
 
-constexpr std::uint64_t kMinMemory = std::uint64_t{1} << 20, kMinDisk = std::uint64_t{64} << 20;
-
 std::optional<protocol::Problem> not_admin(const protocol::Caller& caller) {
   if (caller.admin) return std::nullopt;
   return protocol::Problem{403, "/cache/config changes server-wide settings; an admin API key is required", "", "admin_required", 0};
@@ -185,10 +184,10 @@ Reply config(const Service& service, const protocol::Caller& caller) {
 
 Reply changed_config(Service& service, const protocol::Caller& caller, std::string_view body) {
   if (const auto problem = not_admin(caller)) return problem_reply(*problem);
-  std::string error;
-  const auto document = json::parse_json(body, {}, error);
+  const auto document = json::parse_json(body, {});
   if (!document || !document->is_object()) {
-    return problem_reply({400, document ? "the body must be a JSON object" : "the body is not valid JSON: " + error, "", "invalid_json", 0});
+    const std::string why = document ? "the body must be a JSON object" : "the body is not valid JSON: " + document.error();
+    return problem_reply({400, why, "", "invalid_json", 0});
   }
   std::optional<std::uint64_t> memory, disk_size;
   bool automatic = false;
@@ -200,7 +199,8 @@ Reply changed_config(Service& service, const protocol::Caller& caller, std::stri
       return problem_reply(protocol::bad_field(name, "disk_size: the disk tier is disabled"));
     automatic = automatic || (is_memory && item.value() == "auto");
     if (is_memory && automatic) continue;
-    const auto problem = read_size(name, item.value(), is_memory ? kMinMemory : kMinDisk, is_memory ? &memory : &disk_size);
+    const std::uint64_t least = is_memory ? Limits::kMinMemoryBytes : Limits::kMinServedDiskBytes;
+    const auto problem = read_size(name, item.value(), least, is_memory ? &memory : &disk_size);
     if (problem) return problem_reply(*problem);
   }
   const std::uint64_t machine = service.memory->total_bytes();

@@ -1,15 +1,14 @@
 #include "tools/loadgen/report.h"
 
-#include <algorithm>
 #include <boost/json.hpp>
 #include <cstdio>
 #include <fstream>
 #include <stdexcept>
 
+#include "base/core/text_table.h"
+
 namespace tensorcache::loadgen {
 namespace {
-
-using Row = std::vector<std::string>;
 
 std::string fixed(double value, int decimals) {
   char text[64];
@@ -20,26 +19,7 @@ std::string fixed(double value, int decimals) {
 // Milliseconds with as many digits as mean something.
 std::string ms(double value) { return fixed(value, value < 10 ? 2 : value < 1000 ? 1 : 0); }
 
-// The first column to the left, the others to the right.
-std::string aligned(const std::vector<Row>& rows) {
-  std::vector<std::size_t> widths;
-  for (const Row& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string out;
-  for (const Row& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) {
-      const std::string gap(widths[i] - row[i].size(), ' ');
-      out += i == 0 ? row[i] + gap : "  " + gap + row[i];
-    }
-    out.erase(out.find_last_not_of(' ') + 1);
-    out += '\n';
-  }
-  return out;
-}
-
-Row times_row(const std::string& name, const Distribution& times) {
+TableRow times_row(const std::string& name, const Distribution& times) {
   return {name, ms(times.mean), ms(times.p50), ms(times.p90), ms(times.p99), ms(times.max)};
 }
 
@@ -101,8 +81,8 @@ std::vector<Summary> summaries(const Workload& workload, const Result& result) {
 }
 
 std::string table(const std::vector<Summary>& summaries) {
-  std::vector<Row> counts{{"", "requests", "errors", "wall s", "prompt tok/s", "answer tok/s", "reused"}};
-  std::vector<Row> times{{"milliseconds", "mean", "p50", "p90", "p99", "max"}};
+  std::vector<TableRow> counts{{"", "requests", "errors", "wall s", "prompt tok/s", "answer tok/s", "reused"}};
+  std::vector<TableRow> times{{"milliseconds", "mean", "p50", "p90", "p99", "max"}};
   std::string errors;
   for (const Summary& summary : summaries) {
     counts.push_back({summary.name, std::to_string(summary.requests), std::to_string(summary.errors), fixed(summary.wall_s, 2),
@@ -113,7 +93,7 @@ std::string table(const std::vector<Summary>& summaries) {
     if (summary.name == "all") continue;
     for (const std::string& error : summary.first_errors) errors += "error in " + summary.name + ": " + error + "\n";
   }
-  return aligned(counts) + "\n" + aligned(times) + (errors.empty() ? "" : "\n" + errors);
+  return text_table(counts) + "\n" + text_table(times) + (errors.empty() ? "" : "\n" + errors);
 }
 
 std::string json_report(const Workload& workload, const Result& result, const std::string& url) {

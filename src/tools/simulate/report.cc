@@ -5,6 +5,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "base/core/text_table.h"
+
 namespace tensorcache::simulate {
 namespace {
 
@@ -73,7 +75,7 @@ std::string saved_text(double seconds) {
 
 std::string table(const Report& report) {
   const auto names = labels(report);
-  std::vector<std::vector<std::string>> lines{{"miss ratio"}};
+  std::vector<TableRow> lines{{"miss ratio"}};
   for (const std::uint64_t size : sizes(report)) {
     const auto of_size = std::find_if(report.findings.begin(), report.findings.end(), [&](const Finding& f) { return f.setting.size == size; });
     lines[0].push_back(of_size->size_text.ends_with('%') ? of_size->size_text + " (" + grouped(size) + ")" : of_size->size_text);
@@ -85,20 +87,12 @@ std::string table(const Report& report) {
       lines.back().push_back(finding == nullptr ? "" : format("%.4f", finding->outcome.miss_ratio()));
     }
   }
-  std::vector<std::size_t> widths(lines[0].size());
-  for (const auto& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
-  }
   std::string text = report.trace + ": " + grouped(report.requests) + " requests, " + grouped(report.accesses) + " accesses, " +
                      grouped(report.distinct) + (report.unit == "blocks" ? " distinct blocks" : " distinct keys");
   if (report.unit == "bytes") text += " of " + grouped(report.distinct_size) + " bytes";
   text += "; sizes in " + report.unit + "\n";
   if (report.bad_lines > 0) text += grouped(report.bad_lines) + " malformed lines were skipped\n";
-  for (const auto& line : lines) {
-    text += "\n" + line[0] + std::string(widths[0] - line[0].size(), ' ');
-    for (std::size_t i = 1; i < line.size(); ++i) text += "  " + std::string(widths[i] - line[i].size(), ' ') + line[i];
-  }
-  return text + "\n";
+  return text + "\n" + text_table(lines);
 }
 
 std::string json(const Report& report) {
