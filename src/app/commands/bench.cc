@@ -1,10 +1,9 @@
 #include "app/commands/bench.h"
 
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "app/commands/commands.h"
+#include "app/commands/progress.h"
 #include "app/options/layers.h"
 #include "app/options/option_set.h"
 #include "app/options/suggest.h"
@@ -154,16 +153,6 @@ loadgen::Workload BenchConfig::workload(const std::string& name) const {
   return loadgen::unrelated(shape);
 }
 
-// One moving line on a terminal, nothing elsewhere: what is piped is the result.
-void show_progress(const loadgen::ProgressReport& report) {
-  if (isatty(STDERR_FILENO) == 0) return;
-  std::fprintf(stderr, "\r\033[K%s: %zu of %zu requests ", report.phase.c_str(), report.done, report.total);
-}
-
-void clear_progress() {
-  if (isatty(STDERR_FILENO) != 0) std::fputs("\r\033[K", stderr);
-}
-
 }   // namespace
 
 std::string bench_help(std::size_t width) {
@@ -217,8 +206,12 @@ int bench_command(const std::vector<std::string>& arguments) {
   if (config.from_turn > 1 && config.history_path.empty())
     throw options::UsageError("--from-turn: requires --history with the replies to the earlier turns");
   config.run.first_phase = static_cast<std::size_t>(config.from_turn) - 1;
-  const loadgen::Result result = loadgen::run(workload, config.run, show_progress);
-  clear_progress();
+  Progress progress(Progress::to_terminal());   // what is piped is the result
+  const loadgen::Result result = loadgen::run(workload, config.run, [&](const loadgen::ProgressReport& report) {
+    const std::string what = report.phase + ": " + std::to_string(report.done) + " of " + std::to_string(report.total) + " requests";
+    progress.show(what, report.total == 0 ? 0 : static_cast<double>(report.done) / static_cast<double>(report.total));
+  });
+  progress.done();
   if (!config.save_replies.empty()) loadgen::save_replies(config.save_replies, workload, result);
   const std::vector<loadgen::Summary> summaries = loadgen::summaries(workload, result);
   if (config.json) {

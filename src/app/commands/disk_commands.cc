@@ -11,11 +11,13 @@
 #include <stdexcept>
 #include <tuple>
 
+#include "base/core/text_table.h"
 #include "base/core/units.h"
 #include "app/commands/commands.h"
 #include "app/options/layers.h"
 #include "app/commands/logging.h"
 #include "app/options/option_set.h"
+#include "app/commands/progress.h"
 #include "app/commands/running_server.h"
 #include "store/disk/disk_tier.h"
 #include "store/disk/directory_scan.h"
@@ -118,7 +120,7 @@ std::string short_age(std::int64_t since_unix_ms) {
 }
 
 void print_table(const std::string& directory, const Survey& survey) {
-  std::vector<std::vector<std::string>> lines{{"model", "kind", "tenant", "entries", "bytes", "hits", "newest", "oldest"}};
+  std::vector<TableRow> lines{{"model", "kind", "tenant", "entries", "bytes", "hits", "newest", "oldest"}};
   for (const auto& [group, row] : rows_of(survey)) {
     const auto& [source, kind, owner] = group;
     lines.push_back({name_in(survey.names.sources, source), std::string(kind_name(kind)), name_in(survey.names.owners, owner),
@@ -130,20 +132,10 @@ void print_table(const std::string& directory, const Survey& survey) {
                 format_size(survey.file_bytes).c_str());
     return;
   }
-  std::vector<std::size_t> widths(lines[0].size());
-  for (const auto& line : lines) {
-    for (std::size_t i = 0; i < line.size(); ++i) widths[i] = std::max(widths[i], line[i].size());
-  }
   std::printf("%s: %zu values in %llu segments, %s\n\n", directory.c_str(), survey.entries.size(), static_cast<unsigned long long>(survey.segments),
               format_size(survey.file_bytes).c_str());
-  for (const auto& line : lines) {
-    std::string text;
-    for (std::size_t i = 0; i < line.size(); ++i) {
-      const std::string fill(widths[i] - line[i].size(), ' ');
-      text += i < 3 ? line[i] + fill + "  " : fill + line[i] + "  ";
-    }
-    std::printf("%s\n", text.substr(0, text.find_last_not_of(' ') + 1).c_str());
-  }
+  constexpr std::size_t kNames = 3;
+  std::fputs(text_table(lines, kNames).c_str(), stdout);
 }
 
 void print_troubles(const Survey& survey) {
@@ -252,8 +244,8 @@ int verify_command(const std::vector<std::string>& arguments) {
   start_logging("info", "text");
   const auto files = file::real_file_system();
   const Survey survey = look(*files, directory);
-  Progress progress("checking " + directory);
-  const disk::Verdict verdict = disk::verify(*files, directory, survey, [&](float share) { progress.set(share); });
+  Progress progress(Progress::to_log());
+  const disk::Verdict verdict = disk::verify(*files, directory, survey, [&](float share) { progress.show("checking " + directory, share); });
   progress.done();
   const bool good = verdict.bad.empty() && survey.damaged.empty() && survey.unreadable.empty();
   if (config.json) {

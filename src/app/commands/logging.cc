@@ -4,7 +4,6 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <ctime>
@@ -64,26 +63,5 @@ void start_logging(const std::string& level, const std::string& format) {
 }
 
 void set_log_level(const std::string& level) { spdlog::set_level(spdlog::level::from_str(level)); }
-
-Progress::Progress(std::string what)
-    : what_(std::move(what)), terminal_(isatty(STDERR_FILENO) != 0), next_line_(std::chrono::steady_clock::now() + std::chrono::seconds(1)) {}
-
-void Progress::set(float fraction) {
-  const int percent = static_cast<int>(std::clamp(fraction, 0.0F, 1.0F) * 100);
-  const auto now = std::chrono::steady_clock::now();
-  if (!spdlog::should_log(spdlog::level::info)) return;
-  if (terminal_ && percent != shown_) {
-    std::fprintf(stderr, "\r%s %d%% ", what_.c_str(), percent);
-    shown_ = percent;
-  } else if (!terminal_ && percent / 10 > shown_ / 10 && now >= next_line_) {
-    spdlog::info("{} {}%", what_, percent);
-    shown_ = percent;
-    next_line_ = now + std::chrono::seconds(1);
-  }
-}
-
-void Progress::done() {
-  if (terminal_ && shown_ >= 0) std::fputs("\r\033[K", stderr);
-}
 
 }   // namespace tensorcache::commands

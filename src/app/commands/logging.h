@@ -1,7 +1,6 @@
 // The log of the process on standard error, as text lines or JSON objects.
 #pragma once
 
-#include <chrono>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,19 +18,5 @@ inline constexpr std::string_view kJsonMembers = "\x01";
 
 // Of the logger that start_logging() made.
 void set_log_level(const std::string& level);
-
-// A long task's progress on standard error: one moving line on a terminal, elsewhere a log line for
-// each tenth, one a second at most. Not thread safe.
-class Progress {
- public:
-  explicit Progress(std::string what);
-  void set(float fraction);   // 0..1
-  void done();                // clears the moving line
- private:
-  std::string what_;
-  bool terminal_;
-  int shown_ = -1;   // percent
-  std::chrono::steady_clock::time_point next_line_;
-};
 
 }   // namespace tensorcache::commands

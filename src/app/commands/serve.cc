@@ -8,19 +8,19 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <future>
 #include <optional>
-#include <string_view>
 #include <thread>
 #include <utility>
 
+#include "base/core/field_error.h"
 #include "base/core/units.h"
 #include "app/commands/access_log.h"
 #include "app/commands/commands.h"
 #include "app/commands/logging.h"
+#include "app/commands/progress.h"
 #include "app/commands/reload.h"
 #include "app/commands/running_server.h"
 #include "app/commands/serve_config.h"
@@ -135,31 +135,11 @@ void announce(const ServeConfig& config, const engine::EngineInfo& info, const C
   spdlog::info("listening on {}", shown_url(config.server.host, port));
 }
 
-// The library names a wrong setting by its field; people know it by its option.
-std::string in_option_names(std::string message) {
-  constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kNames{{{"api_keys", "--api-key"},
-                                                                                  {"allow_open_host", "--allow-open-host"},
-                                                                                  {"max_body_bytes", "--max-body-size"},
-                                                                                  {"max_header_bytes", "--max-header-size"},
-                                                                                  {"max_connections", "--max-connections"},
-                                                                                  {"request_timeout", "--request-timeout"},
-                                                                                  {"keep_alive_timeout", "--keep-alive-timeout"},
-                                                                                  {"write_timeout", "--write-timeout"},
-                                                                                  {"min_write_bytes_per_second", "--min-write-rate"},
-                                                                                  {"drain_timeout", "--drain-timeout"},
-                                                                                  {"answer_time_to_live", "--answer-ttl"}}};
-  if (message.starts_with("host:") || message.starts_with("policy:")) message.insert(0, "--");
-  for (const auto& [field, option] : kNames) {
-    const std::size_t at = message.find(field);
-    if (at != std::string::npos) message.replace(at, field.size(), option);
-  }
-  return message;
-}
-
 // The engine. Throws what loading throws; a signal to stop meanwhile ends the process.
 std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup,
                                             trace::Recorder* recorder) {
-  Progress progress("loading " + config.llama.model_path);
+  const std::string what = "loading " + config.llama.model_path;
+  Progress progress(Progress::to_log());
   engine::FinishedObserver record;   // the recorder outlives the engine
   if (recorder != nullptr) {
     record = [recorder](const engine::FinishedRequest& request) {
@@ -167,7 +147,7 @@ std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& ca
     };
   }
   auto loading = std::async(std::launch::async, [&] {
-    return llama::make_llama_engine(config.llama, cache, [&](float fraction) { progress.set(fraction); }, std::move(record));
+    return llama::make_llama_engine(config.llama, cache, [&](float fraction) { progress.show(what, fraction); }, std::move(record));
   });
   while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     const int number = signal_within(signals.all, std::chrono::milliseconds(20));
@@ -312,8 +292,10 @@ int serve_command(const std::vector<std::string>& arguments) {
     const int code = run(config, arguments, surroundings, signals, recorder.get());
     if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests were not written to {}", recorder->lost(), config.record_path);
     return code;
+  } catch (const FieldError& error) {
+    throw options::UsageError(error.with_names(option_of_field));
   } catch (const std::invalid_argument& error) {
-    throw options::UsageError(in_option_names(error.what()));
+    throw options::UsageError(error.what());
   }
 }
 

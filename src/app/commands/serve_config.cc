@@ -1,6 +1,7 @@
 #include "app/commands/serve_config.h"
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
 #include <cstring>
@@ -9,7 +10,9 @@
 #include <sstream>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
+#include "base/core/limits.h"
 #include "base/core/units.h"
 #include "app/commands/api_keys.h"
 #include "app/commands/commands.h"
@@ -50,6 +53,24 @@ const std::vector<std::string>& kv_types() {
 }
 
 }   // namespace
+
+std::string option_of_field(std::string_view field) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 13> kOptions{{{"host", "--host"},
+                                                                                    {"policy", "--policy"},
+                                                                                    {"api_keys", "--api-key"},
+                                                                                    {"allow_open_host", "--allow-open-host"},
+                                                                                    {"max_body_bytes", "--max-body-size"},
+                                                                                    {"max_header_bytes", "--max-header-size"},
+                                                                                    {"max_connections", "--max-connections"},
+                                                                                    {"request_timeout", "--request-timeout"},
+                                                                                    {"keep_alive_timeout", "--keep-alive-timeout"},
+                                                                                    {"write_timeout", "--write-timeout"},
+                                                                                    {"min_write_bytes_per_second", "--min-write-rate"},
+                                                                                    {"drain_timeout", "--drain-timeout"},
+                                                                                    {"answer_time_to_live", "--answer-ttl"}}};
+  const auto* const known = std::find_if(kOptions.begin(), kOptions.end(), [field](const auto& each) { return each.first == field; });
+  return std::string(known == kOptions.end() ? field : known->second);
+}
 
 std::uint64_t default_cache_bytes() {
   constexpr std::uint64_t kMost = std::uint64_t{8} << 30, kMiB = std::uint64_t{1} << 20;
@@ -286,9 +307,9 @@ std::string ServeConfig::config_text(const options::Surroundings& surroundings) 
 
 void ServeConfig::check_memory() {
   if (memory_auto) return;
-  if (cache.capacity_bytes < kMinMemory) {
-    throw options::UsageError("--memory: " + exact_size(cache.capacity_bytes) + " is too small: it must be at least " + format_size(kMinMemory) +
-                              " (or --cache off)");
+  if (cache.capacity_bytes < Limits::kMinMemoryBytes) {
+    throw options::UsageError("--memory: " + exact_size(cache.capacity_bytes) + " is too small: it must be at least " +
+                              format_size(Limits::kMinMemoryBytes) + " (or --cache off)");
   }
   const auto machine = sizing::make_memory_reader()->read();
   if (!machine || cache.capacity_bytes <= machine->total_bytes) return;
@@ -313,8 +334,9 @@ void ServeConfig::finish_disk(const std::string& folder) {
     disk_.directory = folder + "/store";
     own_disk_folder_ = true;
   }
-  if (disk_.capacity_bytes < (std::uint64_t{64} << 20)) {
-    throw options::UsageError("--disk-size: " + exact_size(disk_.capacity_bytes) + " is too small: it must be at least 64MiB (or --disk off)");
+  if (disk_.capacity_bytes < Limits::kMinServedDiskBytes) {
+    throw options::UsageError("--disk-size: " + exact_size(disk_.capacity_bytes) + " is too small: it must be at least " +
+                              format_size(Limits::kMinServedDiskBytes) + " (or --disk off)");
   }
   disk_.sync = disk_sync_ == "none" ? DiskSync::kNone : disk_sync_ == "segment" ? DiskSync::kSegment : DiskSync::kRecord;
   cache.disk = disk_;

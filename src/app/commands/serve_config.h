@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "app/options/layers.h"
@@ -65,8 +66,9 @@ struct ServeConfig {
   std::vector<std::string> loras_, scaled_loras_, api_keys_;
 };
 
-// Of the cache, its index included.
-inline constexpr std::uint64_t kMinMemory = std::uint64_t{1} << 20;
+// The library names a wrong setting by its field (FieldError); people know it by its option. RETURNS: "--host" for "host";
+// the field itself where no option sets it.
+[[nodiscard]] std::string option_of_field(std::string_view field);
 
 // The smaller of 8GiB and half of the memory that is available now (to this container, if it has a
 // limit).

@@ -6,6 +6,9 @@
 #include <filesystem>
 #include <fstream>
 
+#include "base/core/field_error.h"
+#include "base/core/limits.h"
+
 namespace tensorcache::commands {
 namespace {
 
@@ -204,6 +207,32 @@ TEST(ServeConfig, AMisspeltVariableIsWarnedOf) {
   EXPECT_THAT(options::unknown_variables(ServeConfig().options, surroundings),
               ElementsAre("environment variable TENSORCACHE_MEMROY is not known and has no effect; did you mean TENSORCACHE_MEMORY?",
                           "environment variable TENSORCACHE_SOMETHING_ELSE is not known and has no effect"));
+}
+
+TEST(ServeConfig, AWrongFieldIsNamedByItsOption) {
+  server::ServerOptions open_to_all;
+  open_to_all.host = "0.0.0.0";
+  Cache cache({});
+  try {
+    const server::Server server(open_to_all, cache);
+    FAIL() << "it must not start";
+  } catch (const FieldError& error) {
+    EXPECT_THAT(error.with_names(option_of_field),
+                ::testing::AllOf(::testing::StartsWith("--host: an address"), HasSubstr("requires --api-key (or --allow-open-host, if")));
+  }
+  const ServeConfig config;
+  for (const char* field : {"host", "api_keys", "allow_open_host", "max_body_bytes", "max_header_bytes", "max_connections", "request_timeout",
+                            "keep_alive_timeout", "write_timeout", "min_write_bytes_per_second", "drain_timeout", "answer_time_to_live"})
+    EXPECT_NE(config.options.find(option_of_field(field).substr(2)), nullptr) << field;
+  EXPECT_EQ(option_of_field("disk.directory"), "disk.directory");
+}
+
+TEST(ServeConfig, SizesBelowTheLimitsAreRefused) {
+  const auto option = [](std::uint64_t bytes) { return std::to_string(bytes); };
+  EXPECT_THAT(error_of({"--memory", option(Limits::kMinMemoryBytes - 1)}), HasSubstr("must be at least 1MiB (or --cache off)"));
+  EXPECT_EQ(error_of({"--memory", option(Limits::kMinMemoryBytes)}), "");
+  EXPECT_THAT(error_of({"--disk-size", option(Limits::kMinServedDiskBytes - 1)}), HasSubstr("must be at least 64MiB (or --disk off)"));
+  EXPECT_EQ(error_of({"--disk-size", option(Limits::kMinServedDiskBytes)}), "");
 }
 
 TEST(ServeConfig, TheDefaultBudgetIsBounded) {

@@ -1,7 +1,5 @@
 #include "app/commands/simulate.h"
 
-#include <unistd.h>
-
 #include <atomic>
 #include <charconv>
 #include <chrono>
@@ -13,8 +11,10 @@
 #include <mutex>
 #include <thread>
 
+#include "base/core/text_table.h"
 #include "base/core/units.h"
 #include "app/commands/commands.h"
+#include "app/commands/progress.h"
 #include "app/options/layers.h"
 #include "app/options/option_set.h"
 #include "app/options/suggest.h"
@@ -134,28 +134,6 @@ void add_findings(const SimulateConfig& config, const Recording& recording, Repo
   }
 }
 
-// One moving line on a terminal.
-class Progress {
- public:
-  ~Progress() {
-    if (shown_) std::fputs("\r\033[K", stderr);
-  }
-  void show(const std::string& what, double share) {
-    if (!terminal_ || Clock::now() < next_) return;
-    next_ = Clock::now() + std::chrono::milliseconds(100);
-    shown_ = true;
-    constexpr int kWidth = 30;
-    const int done = static_cast<int>(std::clamp(share, 0.0, 1.0) * kWidth);
-    std::fprintf(stderr, "\r\033[K%s [%s%s] %3.0f %%", what.c_str(), std::string(static_cast<std::size_t>(done), '#').c_str(),
-                 std::string(static_cast<std::size_t>(kWidth - done), ' ').c_str(), 100 * share);
-  }
-
- private:
-  const bool terminal_ = isatty(STDERR_FILENO) != 0;
-  bool shown_ = false;
-  Clock::time_point next_ = Clock::now() + std::chrono::milliseconds(500);
-};
-
 void simulate_all(const Recording& recording, int threads, Progress* progress, Report* report) {
   const bool hints = std::any_of(report->findings.begin(), report->findings.end(), [](const Finding& f) { return f.setting.hint_recall > 0; });
   const std::vector<bool> ends = hints ? last_of_conversation(recording) : std::vector<bool>();
@@ -199,7 +177,7 @@ Format format_named(const std::string& name) {
 }
 
 Report simulated(const SimulateConfig& config, const std::string& trace) {
-  Progress progress;
+  Progress progress(Progress::to_terminal());
   const ReadResult read =
       read_recording({.path = trace, .format = format_named(config.format), .skip_bad = config.skip_bad, .progress = [&](double share) {
                         progress.show("reading", share);
@@ -271,12 +249,12 @@ int simulate_command(const std::vector<std::string>& arguments) {
 
 int policies_command(const std::vector<std::string>& arguments) {
   if (!arguments.empty()) throw options::UsageError(arguments[0] + ": unexpected argument");
-  std::string text = "policy    prefixes  evicts\n";
-  for (const policy::PolicyInfo& info : policy::policies()) {
-    text += std::string(info.name) + std::string(10 - info.name.size(), ' ') + (info.fits_prefixes ? "yes       " : "no        ") +
-            std::string(info.summary) + "\n";
-  }
-  text += "\n\"prefixes\": whether the policy is suited to prefix blocks; `no`: only for responses, tensors and other independent keys.\n";
+  std::vector<TableRow> rows{{"policy", "prefixes", "evicts"}};
+  for (const policy::PolicyInfo& info : policy::policies())
+    rows.push_back({std::string(info.name), info.fits_prefixes ? "yes" : "no", std::string(info.summary)});
+  const std::string text =
+      text_table(rows, rows[0].size()) +
+      "\n\"prefixes\": whether the policy is suited to prefix blocks; `no`: only for responses, tensors and other independent keys.\n";
   return std::fputs(text.c_str(), stdout) >= 0 ? kExitOk : kExitFailure;
 }
 

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <set>
-#include <stdexcept>
+
+#include "base/core/field_error.h"
 
 namespace tensorcache::protocol {
 namespace {
@@ -31,10 +32,10 @@ Tenants::Tenants(const std::vector<ApiKey>& keys, bool shared) : everybody_{shar
   std::set<Key> digests;
   bool marked = false;
   for (const ApiKey& key : keys) {
-    if (key.key.empty()) throw std::invalid_argument("api_keys: a key is empty");
-    if (key.tenant.empty()) throw std::invalid_argument("api_keys: a key has no tenant name");
+    if (key.key.empty()) throw FieldError("api_keys", "a key is empty");
+    if (key.tenant.empty()) throw FieldError("api_keys", "a key has no tenant name");
     const Key digest = Key::of(key.key);
-    if (!digests.insert(digest).second) throw std::invalid_argument("api_keys: the same key is given twice (tenant " + key.tenant + ")");
+    if (!digests.insert(digest).second) throw FieldError("api_keys", "the same key is given twice (tenant " + key.tenant + ")");
     names.insert(key.tenant);
     entries_.push_back({digest, {shared ? "" : key.tenant, key.admin}});
     marked = marked || key.admin;

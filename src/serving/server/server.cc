@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/core/field_error.h"
 #include "serving/server/connection.h"
 #include "serving/server/service.h"
 #include "serving/server/session.h"
@@ -185,7 +186,7 @@ void Server::set_engine(engine::Engine& engine) { impl_->service.engine.store(&e
 
 void Server::set_api_keys(const std::vector<protocol::ApiKey>& keys) {
   const ServerOptions& options = impl_->service.options;
-  if (keys.empty() != options.api_keys.empty()) throw std::invalid_argument("api_keys: cannot be enabled or disabled while the server runs");
+  if (keys.empty() != options.api_keys.empty()) throw FieldError("api_keys", "cannot be enabled or disabled while the server runs");
   asio::post(impl_->io, [service = &impl_->service, tenants = protocol::Tenants(keys, options.share_across_tenants)] { service->tenants = tenants; });
 }
 
