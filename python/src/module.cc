@@ -158,7 +158,7 @@ py::dict stats(const CoreCache& core) {
 
 std::uint64_t size_of_text(const std::string& text) {
   const auto parsed = parse_size(text);
-  if (!parsed) throw py::value_error(parsed.error);
+  if (!parsed) throw py::value_error(parsed.error());
   return *parsed;
 }
 

@@ -108,7 +108,7 @@ std::uint64_t size_of(const std::string& text, std::uint64_t block_bytes, const 
     size = static_cast<std::uint64_t>(number);
   } else {
     const auto bytes = parse_size(text);
-    if (!bytes) throw refuse(bytes.error);
+    if (!bytes) throw refuse(bytes.error());
     if (unit != "bytes" && block_bytes == 0) throw refuse("is in bytes, but the trace has no sizes; set --block-bytes");
     size = unit == "bytes" ? *bytes : *bytes / block_bytes;
     if (size == 0) throw refuse("is less than one block");

@@ -41,7 +41,7 @@ Number parse_number(const std::string& text, Number low, Number high, const char
 
 template <typename Value>
 Value value_or_throw(const Parsed<Value>& parsed) {
-  if (!parsed) throw UsageError(parsed.error);
+  if (!parsed) throw UsageError(parsed.error());
   return *parsed;
 }
 

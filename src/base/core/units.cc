@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <optional>
 
 namespace tensorcache {
 namespace {
@@ -89,47 +90,47 @@ Parsed<std::uint64_t> parse_size(std::string_view text) {
   std::string_view rest = trim(text);
   const std::string_view number = take_number(rest);
   const std::string unit = lower(trim(rest));
-  if (number.empty()) return {std::nullopt, quoted(text) + " is not a size" + std::string(kHelp)};
+  if (number.empty()) return Failure(quoted(text) + " is not a size" + std::string(kHelp));
   if (unit == "k" || unit == "m" || unit == "g" || unit == "t") {
     const char letter = static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0])));
     const std::string wanted(1, letter);
-    return {std::nullopt, quoted(text) + " could be meant in two ways; write " + std::string(number) + wanted + "iB (1024) or " +
-                              std::string(number) + (letter == 'K' ? "k" : wanted) + "B (1000)"};
+    return Failure(quoted(text) + " could be meant in two ways; write " + std::string(number) + wanted + "iB (1024) or " + std::string(number) +
+                   (letter == 'K' ? "k" : wanted) + "B (1000)");
   }
   for (const Unit& known : kSizeUnits) {
     if (unit != known.name) continue;
     if (known.factor == 1 && number.find('.') != std::string_view::npos) break;
-    if (auto bytes = scaled(number, known.factor)) return {bytes, {}};
-    return {std::nullopt, quoted(text) + " is too large"};
+    if (auto bytes = scaled(number, known.factor)) return *bytes;
+    return Failure(quoted(text) + " is too large");
   }
-  return {std::nullopt, quoted(text) + " is not a size" + std::string(kHelp)};
+  return Failure(quoted(text) + " is not a size" + std::string(kHelp));
 }
 
 Parsed<std::chrono::milliseconds> parse_duration(std::string_view text) {
   const std::string help = quoted(text) + " is not a duration; write it as 10m, 250ms, 1h30m, or plain seconds";
   std::string_view rest = trim(text);
-  if (rest.empty()) return {std::nullopt, help};
+  if (rest.empty()) return Failure(help);
   std::uint64_t total_ms = 0;
   std::size_t next_unit = 0;
   for (bool first = true; !rest.empty(); first = false) {
     const std::string_view number = take_number(rest);
     const std::string unit = lower(take_letters(rest));
-    if (number.empty()) return {std::nullopt, help};
+    if (number.empty()) return Failure(help);
     std::uint64_t factor = 0;
     if (unit.empty() && first && rest.empty()) {
       factor = 1000;
     } else {
       while (next_unit < kTimeUnits.size() && kTimeUnits[next_unit].name != unit) ++next_unit;
-      if (next_unit == kTimeUnits.size()) return {std::nullopt, help};
+      if (next_unit == kTimeUnits.size()) return Failure(help);
       factor = kTimeUnits[next_unit++].factor;
     }
     const auto part_ms = scaled(number, factor);
     // Far below what overflows a clock's nanoseconds once it is added to now().
     constexpr std::uint64_t kLongest_ms = std::uint64_t{36'500} * 86'400'000;
-    if (!part_ms) return {std::nullopt, help};
-    if (*part_ms > kLongest_ms || (total_ms += *part_ms) > kLongest_ms) return {std::nullopt, quoted(text) + " is longer than a hundred years"};
+    if (!part_ms) return Failure(help);
+    if (*part_ms > kLongest_ms || (total_ms += *part_ms) > kLongest_ms) return Failure(quoted(text) + " is longer than a hundred years");
   }
-  return {std::chrono::milliseconds(total_ms), {}};
+  return std::chrono::milliseconds(total_ms);
 }
 
 std::string format_size(std::uint64_t bytes) {

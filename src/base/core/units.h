@@ -3,21 +3,16 @@
 
 #include <chrono>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
+#include "base/core/result.h"
+
 namespace tensorcache {
 
-// A parsed value, or why there is none: one sentence without the offending option's name.
+// A value, or why there is none: one sentence without the offending option's name.
 template <typename Value>
-struct Parsed {
-  std::optional<Value> value;
-  std::string error;
-
-  [[nodiscard]] explicit operator bool() const { return value.has_value(); }
-  [[nodiscard]] const Value& operator*() const { return *value; }
-};
+using Parsed = Result<Value, std::string>;
 
 // Bytes: a number, a fraction where a unit follows, and a unit in any case. KiB, MiB, GiB and TiB
 // (or Ki, Mi, ...) are powers of 1024; kB, MB, GB and TB powers of 1000; B or nothing is bytes. A

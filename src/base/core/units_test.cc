@@ -30,13 +30,13 @@ TEST(Size, FractionsSpacesAndPlainBytes) {
 }
 
 TEST(Size, ErrorsHelp) {
-  EXPECT_THAT(parse_size("8G").error, HasSubstr("8GiB (1024) or 8GB (1000)"));
-  EXPECT_THAT(parse_size("3k").error, HasSubstr("3KiB (1024) or 3kB (1000)"));
+  EXPECT_THAT(parse_size("8G").error(), HasSubstr("8GiB (1024) or 8GB (1000)"));
+  EXPECT_THAT(parse_size("3k").error(), HasSubstr("3KiB (1024) or 3kB (1000)"));
   for (const char* wrong : {"", "GiB", "-1GiB", "8XiB", "1.5", "1..5GiB", "8GiB8", ".GiB"}) {
     EXPECT_FALSE(parse_size(wrong)) << wrong;
-    EXPECT_FALSE(parse_size(wrong).error.empty()) << wrong;
+    EXPECT_FALSE(parse_size(wrong).error().empty()) << wrong;
   }
-  EXPECT_THAT(parse_size("99999999999TiB").error, HasSubstr("too large"));
+  EXPECT_THAT(parse_size("99999999999TiB").error(), HasSubstr("too large"));
 }
 
 TEST(Duration, UnitsAddUp) {
@@ -52,8 +52,8 @@ TEST(Duration, UnitsAddUp) {
 
 TEST(Duration, ErrorsHelp) {
   for (const char* wrong : {"", "m", "-5s", "10 minutes", "30m1h", "1h30", "5y", "1m1m"}) EXPECT_FALSE(parse_duration(wrong)) << wrong;
-  EXPECT_THAT(parse_duration("soon").error, HasSubstr("'soon' is not a duration; write it as 10m"));
-  EXPECT_THAT(parse_duration("999999d").error, HasSubstr("longer than a hundred years"));
+  EXPECT_THAT(parse_duration("soon").error(), HasSubstr("'soon' is not a duration; write it as 10m"));
+  EXPECT_THAT(parse_duration("999999d").error(), HasSubstr("longer than a hundred years"));
 }
 
 TEST(Format, SizesForReading) {

@@ -61,29 +61,27 @@ const TensorCache::Impl::ValuePtr& TensorCache::Impl::unavailable() {
   return value;
 }
 
-TensorCache::Impl::ValuePtr TensorCache::Impl::find(const Key& key, bool* dead) {
+TensorCache::Impl::Found TensorCache::Impl::find_stored(const Key& key) {
   Lookup lookup = shared->cache.look_up(key);
-  if (lookup.unavailable) return unavailable();
+  if (lookup.unavailable) return {unavailable()};
   Handle handle = std::move(lookup.value);
-  if (!handle) return nullptr;
+  if (!handle) return {};
   auto value = tensor::decode(handle.bytes());
-  if (!value || shared->tags->is_gone(value->head)) {
-    if (dead != nullptr) *dead = true;
-    return nullptr;
-  }
+  if (!value || shared->tags->is_gone(value->head)) return {nullptr, true};
   value->stale = value->head.fresh_for.count() > 0 && handle.age() >= value->head.fresh_for;
   value->handle = std::move(handle);
   shared->see(value->head.version);
-  return std::make_shared<const tensor::StoredValue>(std::move(*value));
+  return {std::make_shared<const tensor::StoredValue>(std::move(*value))};
 }
 
 TensorCache::Impl::ValuePtr TensorCache::Impl::look(const Key& key) {
   ValuePtr value = find(key);
   if (!value) {
     const std::lock_guard lock(stripe(key));
-    bool dead = false;
-    if (shared->cache.contains(key)) value = find(key, &dead);
-    if (dead) shared->cache.remove(key);
+    Found found;
+    if (shared->cache.contains(key)) found = find_stored(key);
+    if (found.invalidated) shared->cache.remove(key);
+    value = std::move(found.value);
     // What the disk alone has may have no room in memory just now.
     if (!value && limit.is_set() && !shared->cache.contains(key)) limit.erase(key);
   }

@@ -35,10 +35,14 @@ struct TensorCache::Impl {
   [[nodiscard]] Key in_store(const Key& key) const;
   [[nodiscard]] std::mutex& stripe(const Key& key) { return stripes[key.bytes[8] % kStripes]; }
 
-  // What is stored and neither expired nor invalidated; null: nothing; unavailable(): there is
-  // something that cannot be read now. Takes no stripe. `dead`: there is something, but it was
-  // invalidated.
-  [[nodiscard]] ValuePtr find(const Key& key, bool* dead = nullptr);
+  // RETURNS: what is stored and neither expired nor invalidated; null: nothing; unavailable(): there is something that
+  // cannot be read now. Takes no stripe.
+  [[nodiscard]] ValuePtr find(const Key& key) { return find_stored(key).value; }
+  struct Found {
+    ValuePtr value;
+    bool invalidated = false;   // there is something, and `value` is null for this reason
+  };
+  [[nodiscard]] Found find_stored(const Key& key);
   // The same; null is certain. Clears away what was invalidated.
   [[nodiscard]] ValuePtr look(const Key& key);
   // What is known without reading a whole value from disk; see Cache::head. With the key's stripe

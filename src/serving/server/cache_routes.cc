@@ -100,7 +100,7 @@ std::optional<protocol::Problem> read_size(const std::string& name, const boost:
                                            std::optional<std::uint64_t>* bytes) {
   if (value.is_string()) {
     const auto parsed = parse_size(std::string_view(value.get_string()));
-    if (!parsed) return protocol::bad_field(name, name + ": " + parsed.error);
+    if (!parsed) return protocol::bad_field(name, name + ": " + parsed.error());
     *bytes = *parsed;
   } else {
     boost::system::error_code failed;
@@ -157,7 +157,7 @@ std::optional<protocol::Problem> read_deletion(std::string_view query, Deletion&
       continue;
     }
     const auto time = parse_duration(value);
-    if (!time) return protocol::bad_field(name, name + ": " + time.error);
+    if (!time) return protocol::bad_field(name, name + ": " + time.error());
     wanted.older_than = *time;
   }
   return std::nullopt;
