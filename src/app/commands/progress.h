@@ -17,7 +17,8 @@ class Progress {
     std::function<void(const std::string&)> log;    // a line, where there is no terminal; empty: nothing is said
     std::function<Clock::time_point()> now = [] { return Clock::now(); };
   };
-  // Standard error, and the log (at level info, which must be on for either) where that is no terminal.
+  // Standard error, and the log (at level info, which must be on for either) where that is no
+  // terminal.
   [[nodiscard]] static Output to_log();
   // Standard error if it is a terminal, and nothing otherwise.
   [[nodiscard]] static Output to_terminal();
@@ -27,8 +28,8 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `share` of the task is done, 0 to 1. The line moves ten times a second at most, after the first half second. The log
-  // gets a line for each tenth, one a second at most, after the first second.
+  // `share` of the task is done, 0 to 1. The line moves ten times a second at most, after the first
+  // half second. The log gets a line for each tenth, one a second at most, after the first second.
   void show(const std::string& what, double share);
   // Clears the moving line.
   void done();

@@ -1,4 +1,5 @@
-// The smallest sizes that a cache may be given, in one place for the library, the server's options and its routes.
+// The smallest sizes that a cache may be given, in one place for the library, the server's options
+// and its routes.
 #pragma once
 
 #include <cstdint>

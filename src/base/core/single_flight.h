@@ -4,9 +4,9 @@
 //
 //   tensorcache::SingleFlight<Key, std::shared_ptr<const Value>> flights;
 //   auto joined = flights.join(key);
-//   if (const auto* landed = std::get_if<0>(&joined)) return *landed;   // computed by another thread
+//   if (const auto* landed = std::get_if<0>(&joined)) return *landed;   // another thread's
 //   auto& lead = std::get<1>(joined);
-//   auto value = std::make_shared<const Value>(compute(key));           // throws: one that waits takes over
+//   auto value = std::make_shared<const Value>(compute(key));   // throws: another takes over
 //   lead.land(value);
 //   return value;
 //

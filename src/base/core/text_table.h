@@ -9,8 +9,8 @@ namespace tensorcache {
 
 using TableRow = std::vector<std::string>;
 
-// The first `left_columns` columns are set flush left, the others, which are numbers mostly, flush right. Rows may have
-// different lengths. RETURNS: one line for each row, each with its line break.
+// The first `left_columns` columns are set flush left, the others, which are numbers mostly, flush
+// right. Rows may have different lengths. RETURNS: one line for each row, each with its line break.
 [[nodiscard]] std::string text_table(const std::vector<TableRow>& rows, std::size_t left_columns = 1);
 
 }   // namespace tensorcache

@@ -5,8 +5,9 @@
 namespace tensorcache {
 namespace {
 
-// What stands at the front of a text: `need` is the length that its first byte asks for (0: it begins no character), and
-// `good` how many bytes fit that so far (at least 1). The character is well formed if they are equal.
+// What stands at the front of a text: `need` is the length that its first byte asks for (0: it
+// begins no character), and `good` how many bytes fit that so far (at least 1). The character is
+// well formed if they are equal.
 struct Front {
   std::size_t need = 0, good = 1;
   [[nodiscard]] bool is_character() const { return need == good; }

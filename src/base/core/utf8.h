@@ -1,4 +1,5 @@
-// UTF-8: which bytes are well formed (Unicode 15, table 3-7), and what to do with those that are not.
+// UTF-8: which bytes are well formed (Unicode 15, table 3-7), and what to do with those that are
+// not.
 #pragma once
 
 #include <cstddef>
@@ -7,7 +8,8 @@
 
 namespace tensorcache {
 
-// RETURNS: the length of the well-formed character at the front of `text`, 1 to 4; 0 if there is none.
+// RETURNS: the length of the well-formed character at the front of `text`, 1 to 4; 0 if there is
+// none.
 [[nodiscard]] std::size_t utf8_character_bytes(std::string_view text);
 
 [[nodiscard]] bool is_utf8(std::string_view text);
