@@ -206,7 +206,14 @@ Lookup Loader::fetch(const Key& key, std::size_t at) {
     if (Handle handle = memory_.get(key, memory::MemoryTier::Count::kNo)) return {std::move(handle), false};
     if (outcome == Outcome::kUnavailable) return {Handle(), true};
     at = tier_with(key);
-    if (at == lower_.size()) return {};
+    if (at < lower_.size()) continue;
+    // It may have been replaced since the memory was asked: ask both while nothing is.
+    Handle handle = changes_.unchanged([&] {
+      Handle found = memory_.get(key, memory::MemoryTier::Count::kNo);
+      if (!found) at = tier_with(key);
+      return found;
+    });
+    if (handle || at == lower_.size()) return {std::move(handle), false};
   }
   return {Handle(), true};
 }

@@ -26,6 +26,7 @@ TierStack::TierStack(std::shared_ptr<memory::MemoryTier> memory, LowerTiers lowe
 
 // Values do not change, and one below may have expired: only reading it tells whether it is stored.
 PutStatus TierStack::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
+  if (lower_.empty() && !options.replaces) return memory_->put(key, value, options);
   if (!options.replaces && is_below(key) && !memory_->contains(key)) {
     const Lookup there = look_up(key, Tiers::kAll, Count::kNo);
     if (there.value || there.unavailable) return PutStatus::kAlreadyStored;
@@ -62,12 +63,12 @@ PutStatus TierStack::commit(Reservation reservation, Handle* pinned) {
 Lookup TierStack::look_up(const Key& key, Tiers tiers, Count counts) {
   const std::uint64_t changes = changes_.count();
   Handle handle = memory_->get(key, counts);
-  if (handle || tiers == Tiers::kMemoryOnly || lower_.empty()) return {std::move(handle), false};
+  if (handle || tiers == Tiers::kMemoryOnly) return {std::move(handle), false};
   return find_below(key, changes);
 }
 
-// After a miss in memory that began at `changes`.
 Lookup TierStack::find_below(const Key& key, std::uint64_t changes) {
+  if (lower_.empty()) return {};
   bool unknown = false;
   for (std::size_t i = 0; i < lower_.size(); ++i) {
     const Presence presence = lower_[i]->presence(key);
@@ -78,13 +79,17 @@ Lookup TierStack::find_below(const Key& key, std::uint64_t changes) {
   // It may have gone up and left its tier since memory was asked.
   if (Handle handle = memory_->get(key, Count::kNo)) return {std::move(handle), false};
   if (changes_.is_unchanged_since(changes)) return {};
-  // A change was under way, perhaps of this key: ask when it is over.
-  Handle handle = changes_.unchanged([&] { return memory_->get(key, Count::kNo); });
-  if (handle) return {std::move(handle), false};
-  for (std::size_t i = 0; i < lower_.size(); ++i) {
-    if (lower_[i]->contains(key)) return counted(loader_->fetch(key, i));
-  }
-  return {};
+  // A change was under way, perhaps of this key: ask when it is over, and while no other begins.
+  std::size_t at = lower_.size();
+  Handle handle = changes_.unchanged([&] {
+    Handle found = memory_->get(key, Count::kNo);
+    for (std::size_t i = 0; !found && i < lower_.size() && at == lower_.size(); ++i) {
+      if (lower_[i]->contains(key)) at = i;
+    }
+    return found;
+  });
+  if (handle || at == lower_.size()) return {std::move(handle), false};
+  return counted(loader_->fetch(key, at));
 }
 
 Lookup TierStack::counted(Lookup lookup) {

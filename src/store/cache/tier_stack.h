@@ -60,6 +60,7 @@ class TierStack {
   [[nodiscard]] LoadStats load_stats() const;
 
  private:
+  // After a miss in memory that began at `changes`.
   [[nodiscard]] Lookup find_below(const Key& key, std::uint64_t changes);
   [[nodiscard]] bool is_below(const Key& key) const;
   [[nodiscard]] bool has_children_below(const Key& key) const;
