@@ -332,53 +332,6 @@ PrefixMatch MemoryTier::match(std::span<const Key> chain, std::size_t of) {
   return run;
 }
 
-PrefixMatch MemoryTier::pin(std::span<const Key> chain) {
-  PrefixMatch run;
-  Found found;
-  {
-    const Readers::Section section(readers_);
-    do {
-      found = longest(chain);
-    } while (found.last != nullptr && !found.last->state.acquire(kPin));
-    if (found.last != nullptr) run = PrefixMatch(Handle(this, found.last), found.length);
-  }
-  if (found.expired) expire(chain[found.length]);
-  return run;
-}
-
-std::optional<std::size_t> MemoryTier::pin_next(PrefixMatch& run, std::span<const Key> keys) {
-  Handle next;
-  std::size_t at = 0;
-  {
-    const Readers::Section section(readers_);
-    for (; at < keys.size() && !next; ++at) {
-      Entry* entry = find(keys[at]);
-      const bool behind = entry != nullptr && (run.empty() ? !entry->has(kChained) : entry->above() == run.last_.entry_);
-      if (behind && !is_expired(*entry) && entry->state.acquire(kPin)) next = Handle(this, entry);
-    }
-  }
-  if (!next) return std::nullopt;
-  run = PrefixMatch(std::move(next), run.size() + 1);   // its parent's pin goes outside the section
-  return at - 1;
-}
-
-// A note is collected before what it names is freed only if it was not gone in this section: a second pin tells.
-void MemoryTier::use(const PrefixMatch& run, std::size_t of) {
-  if (of == 0) return;
-  constexpr std::size_t kMost = std::numeric_limits<std::uint32_t>::max();
-  Handle held;
-  bool full = false;
-  {
-    Readers::Section section(readers_);
-    Entry* last = run.last_.entry_;
-    if (last != nullptr && last->state.acquire(kPin)) held = Handle(this, last);
-    section.count(run.size(), of - run.size());
-    const std::size_t length = held ? run.size() : 0;
-    full = section.note({held.entry_, static_cast<std::uint32_t>(std::min(length, kMost)), static_cast<std::uint32_t>(std::min(of, kMost))});
-  }
-  if (full) flush_uses_if_free();
-}
-
 // Calls `with` for the run's entries that the policy holds, from its first to its last; `only_end`: for those at its end that nothing else is
 // chained behind. `bytes_each`: what the policy may take for each of them.
 template <class Do>
