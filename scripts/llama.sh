@@ -84,6 +84,10 @@ main() {
     cp -f "$source"/LICENSE "$prefix/"
     touch "$prefix/.libraries"
   fi
+  if [ ! -d "$prefix/include/llama-internal" ]; then   # for src/serving/llama/kv_transfer.cc
+    local headers="$prefix/include/llama-internal.$$"
+    mkdir -p "$headers"; cp -f "$source"/src/*.h "$headers/"; mv -T "$headers" "$prefix/include/llama-internal"
+  fi
   if [ $want_server = yes ] && [ ! -x "$prefix/bin/llama-server" ]; then
     say "building llama-server, which the benchmarks compare with (once; about 5 minutes)"
     build_with_progress "$build" llama-server

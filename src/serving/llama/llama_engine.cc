@@ -57,6 +57,7 @@ class LlamaEngine final : public engine::Engine {
             .parallel = options.parallel,
             .deterministic = options.deterministic,
             .attention_in_tiles = !llama_supports_gpu_offload() && options.flash_attn != "off",
+            .transfer_slice = options.transfer_slice,
             .on_finished = std::move(on_finished)};
   }
   void fill_info();

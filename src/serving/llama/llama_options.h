@@ -1,6 +1,7 @@
 // What the engine for GGUF models is told at its start.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,9 +27,10 @@ struct LlamaOptions {
   int max_queue_per_tenant = 0;   // of them, one tenant's; 0: all of them may be
   int block_tokens = 0;           // tokens in a prefix block; 0: 32, or 64 with `deterministic`
   bool prefix_cache = true;
-  bool warm_up = true;                  // makes memory ready at start, behind the first requests
-  bool deterministic = false;           // cold, warm and batched runs give the same bits (docs/decisions/0002)
-  std::string fingerprint_cache_path;   // memoises the model file's digest by inode, size and times; empty: no memo
+  std::chrono::milliseconds transfer_slice{5};   // K/V is copied for so long between two steps of other requests; 0: one block
+  bool warm_up = true;                           // makes memory ready at start, behind the first requests
+  bool deterministic = false;                    // cold, warm and batched runs give the same bits (docs/decisions/0002)
+  std::string fingerprint_cache_path;            // memoises the model file's digest by inode, size and times; empty: no memo
 };
 
 }   // namespace tensorcache::llama

@@ -5,10 +5,9 @@
 namespace tensorcache::llama {
 namespace {
 
-constexpr std::uint64_t kFind = 2;      // full blocks, then a partial one
-constexpr std::uint64_t kUse = 1;       // told to the policy
-constexpr std::uint64_t kStaging = 1;   // space for the state that is put back
-constexpr std::uint64_t kSave = 2;      // at the end: full blocks, then the partial one
+constexpr std::uint64_t kFind = 2;   // full blocks, then a partial one
+constexpr std::uint64_t kUse = 1;    // told to the policy
+constexpr std::uint64_t kSave = 2;   // at the end: full blocks, then the partial one
 
 class PrefixLookups : public ::testing::Test {
  protected:
@@ -35,20 +34,20 @@ TEST_F(PrefixLookups, OfAColdPrompt) { EXPECT_EQ(lookups(not_stored(prompt_), 0)
 TEST_F(PrefixLookups, OfAHalfKnownPrompt) {
   engine_.ask(prompt_, 2);
   const testing::Tokens half(prompt_.begin(), prompt_.begin() + 160);
-  EXPECT_EQ(lookups(not_stored(testing::joined(half, testing::random_tokens(2, 140))), 160), kFind + kUse + kStaging);
+  EXPECT_EQ(lookups(not_stored(testing::joined(half, testing::random_tokens(2, 140))), 160), kFind + kUse);
 }
 
 TEST_F(PrefixLookups, OfAKnownPrompt) {
   const testing::Tokens known = testing::joined(prompt_, engine_.ask(prompt_, 2)->tokens());
   const testing::Tokens longer = testing::joined(known, testing::random_tokens(3, 10));
-  EXPECT_EQ(lookups(not_stored(longer), 301), kFind + kUse + kStaging);
+  EXPECT_EQ(lookups(not_stored(longer), 301), kFind + kUse);
 }
 
 TEST_F(PrefixLookups, AtTheEndWhatWasFoundIsAdvisedAndDemoted) {
   engine::Request request = testing::TestEngine::request(prompt_, 2);
   engine_.ask(request);
   const std::uint64_t plain = lookups(request, 288);
-  EXPECT_EQ(plain, kFind + kUse + kStaging + kSave);
+  EXPECT_EQ(plain, kFind + kUse + kSave);
   request.hints.priority = 80;
   EXPECT_EQ(lookups(request, 288), plain + 1);
   request.ends_conversation = true;

@@ -3,17 +3,16 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <bit>
 #include <new>
 
 #include "serving/llama/batch.h"
+#include "serving/llama/kv_transfer.h"
 
 namespace tensorcache::llama {
 namespace {
 
 // Of the cache's budget, what is made ready at start: as much as its pool of buffers keeps.
 constexpr std::uint64_t kWarmShare = 16;
-constexpr std::size_t kPageBytes = 4096;
 // Of the cache's budget, what the prefixes of waiting requests may pin.
 constexpr std::uint64_t kPinnedShare = 2;
 
@@ -30,36 +29,16 @@ PrefixStore::PrefixStore(const LlamaModel& model, Cache& cache, int block_tokens
   llama_memory_clear(llama_get_memory(model.context()), true);
 }
 
-// By powers of two, so that the cache's pool of buffers has it ready the next time: fresh memory costs a page fault for each 4 KiB.
-Reservation PrefixStore::staging(std::size_t bytes) {
-  static const Key kNeverStored = KeyBuilder("engine/staging").build();
-  return cache_.reserve(kNeverStored, std::bit_ceil(bytes));
-}
-
 void PrefixStore::warm_up(const std::stop_token& stop) {
   if (!usable()) return;
   const std::uint64_t share = cache_.stats().capacity_bytes / kWarmShare;
   std::vector<Reservation> drafts;   // all held until the end, or each would be the one before it
   try {
-    const std::size_t longest = std::bit_ceil(format_.state_bytes(llama_n_ctx_seq(model_.context())));
-    if (longest <= share / 2) {
-      drafts.push_back(staging(longest));
-      for (std::size_t at = 0; drafts.back() && at < longest && !stop.stop_requested(); at += kPageBytes) drafts.back().bytes()[at] = std::byte{0};
-    }
-    for (std::uint64_t bytes = 0; bytes < share / 2 && !stop.stop_requested(); bytes += block_bytes()) {
+    for (std::uint64_t bytes = 0; bytes < share && !stop.stop_requested(); bytes += block_bytes()) {
       drafts.push_back(cache_.reserve(KeyBuilder("engine/warm").field("n", static_cast<std::uint64_t>(drafts.size())).build(), block_bytes()));
     }
   } catch (const std::bad_alloc&) {   // then there is nothing to have ready
   }
-}
-
-Reservation PrefixStore::read_state(llama_seq_id sequence, std::size_t* bytes) {
-  *bytes = llama_state_seq_get_size(model_.context(), sequence);
-  if (*bytes == 0) return {};
-  Reservation state = staging(*bytes);
-  if (!state || llama_state_seq_get_data(model_.context(), reinterpret_cast<std::uint8_t*>(state.bytes().data()), *bytes, sequence) != *bytes)
-    return {};
-  return state;
 }
 
 std::string PrefixStore::prove_layout() {
@@ -77,113 +56,123 @@ std::string PrefixStore::prove_layout() {
       batch.clear();
     }
   }
-  const auto state_of = [&](llama_seq_id sequence) {
-    std::vector<std::byte> state(llama_state_seq_get_size(context, sequence));
-    state.resize(llama_state_seq_get_data(context, reinterpret_cast<std::uint8_t*>(state.data()), state.size(), sequence));
-    return state;
-  };
-  const std::vector<std::byte> state = state_of(from);
-  if (state.empty()) return "llama.cpp gives no state for a sequence";
-  const auto format = model::KvFormat::learn(state);
-  if (!format) return "the layout of llama.cpp's sequence state is not known";
-  format_ = *format;
-  const auto views = format_.view(state);
-  std::vector<std::vector<std::byte>> blocks(2, std::vector<std::byte>(block_bytes()));
-  for (std::size_t i = 0; i < 2; ++i) {
-    if (!views || !format_.cut(state, *views, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, blocks[i])) {
-      return "a test sequence's state cannot be cut";
+  const auto cut = [&](const std::optional<model::KvPlaces>& places) {
+    std::vector<std::vector<std::byte>> blocks;
+    for (std::size_t i = 0; places && places->layout() == layout_ && i < 2; ++i) {
+      if (blocks.emplace_back(block_bytes()); !copy_out(*places, i * block_tokens_, block_tokens_, blocks.back()))
+        return std::vector<std::vector<std::byte>>();
     }
-  }
+    return blocks;
+  };
+  const auto computed = locate(context, from);
+  if (!computed) return "the layout of llama.cpp's sequence state is not known";
+  layout_ = computed->layout();
+  const std::vector<std::vector<std::byte>> blocks = cut(computed);
+  if (blocks.empty()) return "a test sequence's state cannot be cut";
   llama_memory_clear(llama_get_memory(context), true);
   const std::vector<std::span<const std::byte>> parts(blocks.begin(), blocks.end());
-  std::vector<std::byte> joined(format_.state_bytes(tokens));
-  if (!format_.join(parts, block_tokens_, tokens, to, joined) ||
-      llama_state_seq_set_data(context, reinterpret_cast<const std::uint8_t*>(joined.data()), joined.size(), to) != joined.size()) {
-    return "llama.cpp does not take back a joined state";
-  }
-  const std::vector<std::byte> read_back = state_of(to);
-  const auto again = format_.view(read_back);
-  std::vector<std::byte> block(block_bytes());
-  for (std::size_t i = 0; i < 2; ++i) {
-    if (!again || !format_.cut(read_back, *again, static_cast<std::int32_t>(i * block_tokens_), block_tokens_, block) || block != blocks[i]) {
-      return "a joined state reads back differently";
-    }
-  }
+  const auto made = make_cells(context, to, layout_, tokens, parts, block_tokens_, block_tokens_);
+  if (!made || !made->holds(0, tokens)) return "llama.cpp does not take back a joined state";
+  for (std::size_t i = 0; i < 2; ++i) copy_in(*made, i * block_tokens_, block_tokens_, blocks[i], block_tokens_);
+  if (cut(locate(context, to)) != blocks) return "a joined state reads back differently";
   return {};
 }
 
-PrefixStore::Piece PrefixStore::block(std::span<const Key> chain, std::size_t i) const {
+PrefixPiece PrefixStore::block(std::span<const Key> chain, std::size_t i) const {
   return {chain[i], i > 0 ? std::optional(chain[i - 1]) : std::nullopt, i * block_tokens_, block_tokens_};
 }
 
-std::size_t PrefixStore::save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner) {
+// Without places if there is nothing to store or no memory to find out where it lies: then without pieces, too.
+PrefixSave PrefixStore::located(llama_seq_id sequence, std::vector<PrefixPiece> pieces, std::uint64_t owner) {
+  PrefixSave save;
+  save.owner = owner;
+  if (pieces.empty()) return save;
+  auto places = locate(model_.context(), sequence);
+  if (!places || places->layout() != layout_) {
+    spdlog::error("the layout of a sequence's state changed; its prefix is not stored");
+    return save;
+  }
+  save.places = std::move(*places);
+  save.pieces = std::move(pieces);
+  return save;
+}
+
+std::optional<PrefixSave> PrefixStore::begin_save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last,
+                                                  std::uint64_t owner) {
   last = std::min(last, chain.size());
-  if (!usable() || first >= last) return 0;
-  const std::size_t stored = cache_.peek(chain.subspan(first, last - first), Tiers::kMemoryOnly);
-  std::vector<Piece> pieces;
-  for (std::size_t i = first + stored; i < last; ++i) pieces.push_back(block(chain, i));
-  return stored + save_pieces(sequence, pieces, owner);
-}
-
-PrefixStore::Saved PrefixStore::save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens,
-                                          std::uint64_t owner) {
-  Saved saved;
-  if (!usable()) return saved;
-  const std::size_t full = tokens.size() / block_tokens_;
-  const auto keys = chain.keys().first(full);
-  const std::size_t stored = cache_.peek(keys, Tiers::kMemoryOnly);
-  saved.stored.assign(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(stored));
-  std::vector<Piece> pieces;
-  for (std::size_t i = stored; i < full; ++i) pieces.push_back(block(keys, i));
-  const auto rest = tokens.subspan(full * block_tokens_);
-  if (partial_blocks_ && !rest.empty()) {
-    const Piece end{chain.partial_key(full, rest), full > 0 ? std::optional(keys.back()) : std::nullopt, full * block_tokens_, rest.size()};
-    const bool known = pieces.empty() && cache_.contains(end.key, Tiers::kMemoryOnly);
-    if (known) saved.stored.push_back(end.key);
-    if (!known) pieces.push_back(end);
-  }
-  // Reading a state costs by its cells: drop those that are stored already.
-  if (!pieces.empty() && stored > 0) {
-    llama_memory_seq_rm(llama_get_memory(model_.context()), sequence, 0, static_cast<llama_pos>(stored * block_tokens_));
-  }
-  saved.blocks = save_pieces(sequence, pieces, owner);
-  for (const Piece& piece : std::span(pieces).first(saved.blocks)) saved.stored.push_back(piece.key);
-  return saved;
-}
-
-std::size_t PrefixStore::save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner) {
-  if (pieces.empty()) return 0;
+  if (!usable() || first >= last) return std::nullopt;
   try {
-    const std::size_t saved = try_save_pieces(sequence, pieces, owner);
-    if (saved > 0) ++changes_;
-    return saved;
+    const std::size_t stored = cache_.peek(chain.subspan(first, last - first), Tiers::kMemoryOnly);
+    std::vector<PrefixPiece> pieces;
+    for (std::size_t i = first + stored; i < last; ++i) pieces.push_back(block(chain, i));
+    PrefixSave save = located(sequence, std::move(pieces), owner);
+    if (save.pieces.empty()) return std::nullopt;
+    return save;
   } catch (const std::bad_alloc&) {
     spdlog::error("no memory to store a prefix");
-    return 0;
+    return std::nullopt;
   }
 }
 
-// Returns how many leading ones are stored.
-std::size_t PrefixStore::try_save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner) {
-  std::size_t bytes = 0;
-  const Reservation staged = read_state(sequence, &bytes);
-  if (!staged) return 0;
-  const std::span<const std::byte> state = staged.bytes().first(bytes);
-  const auto views = format_.view(state);
-  if (!views) {
-    spdlog::error("the layout of a sequence's state changed; its prefix is not stored");
-    return 0;
+PrefixSave PrefixStore::begin_save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens,
+                                        std::uint64_t owner) {
+  if (!usable()) return {};
+  try {
+    const std::size_t full = tokens.size() / block_tokens_;
+    const auto keys = chain.keys().first(full);
+    const std::size_t in_memory = cache_.peek(keys, Tiers::kMemoryOnly);
+    std::vector<Key> stored(keys.begin(), keys.begin() + static_cast<std::ptrdiff_t>(in_memory));
+    std::vector<PrefixPiece> pieces;
+    for (std::size_t i = in_memory; i < full; ++i) pieces.push_back(block(keys, i));
+    const auto rest = tokens.subspan(full * block_tokens_);
+    if (partial_blocks_ && !rest.empty()) {
+      const PrefixPiece end{chain.partial_key(full, rest), full > 0 ? std::optional(keys.back()) : std::nullopt, full * block_tokens_, rest.size()};
+      const bool known = pieces.empty() && cache_.contains(end.key, Tiers::kMemoryOnly);
+      if (known) stored.push_back(end.key);
+      if (!known) pieces.push_back(end);
+    }
+    PrefixSave save = located(sequence, std::move(pieces), owner);
+    save.stored = std::move(stored);
+    return save;
+  } catch (const std::bad_alloc&) {
+    spdlog::error("no memory to store a prefix");
+    return {};
   }
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    const Piece& piece = pieces[i];
-    Reservation draft = cache_.reserve(piece.key, format_.block_bytes(piece.tokens),
-                                       {.kind = Kind::kPrefixBlock, .owner = owner, .source = model_.source(), .parent = piece.parent});
-    if (!draft && draft.status() == PutStatus::kAlreadyStored) continue;
-    if (!draft || !format_.cut(state, *views, static_cast<std::int32_t>(piece.first_token), piece.tokens, draft.bytes())) return i;
-    const PutStatus status = cache_.commit(std::move(draft));
-    if (status != PutStatus::kStored && status != PutStatus::kAlreadyStored) return i;
+}
+
+bool PrefixStore::advance(PrefixSave& save, TransferClock::time_point until) {
+  const std::size_t before = save.next;
+  bool complete = save.next == save.pieces.size();
+  try {
+    while (!complete) {
+      const PrefixPiece& piece = save.pieces[save.next];
+      if (!save_piece(save, piece)) {   // what is chained behind it cannot be stored either
+        counters_.blocks_not_saved += save.pieces.size() - save.next;
+        complete = true;
+        break;
+      }
+      save.stored.push_back(piece.key);
+      complete = ++save.next == save.pieces.size();
+      if (TransferClock::now() >= until) break;
+    }
+  } catch (const std::bad_alloc&) {
+    spdlog::error("no memory to store a prefix");
+    counters_.blocks_not_saved += save.pieces.size() - save.next;
+    complete = true;
   }
-  return pieces.size();
+  if (save.next > before) ++changes_;
+  return complete;
+}
+
+bool PrefixStore::save_piece(const PrefixSave& save, const PrefixPiece& piece) {
+  Reservation draft = cache_.reserve(piece.key, layout_.block_bytes(piece.tokens),
+                                     {.kind = Kind::kPrefixBlock, .owner = save.owner, .source = model_.source(), .parent = piece.parent});
+  if (!draft && draft.status() == PutStatus::kAlreadyStored) return true;
+  if (!draft || !copy_out(save.places, piece.first_token, piece.tokens, draft.bytes())) return false;
+  counters_.bytes_saved += draft.bytes().size();
+  const PutStatus status = cache_.commit(std::move(draft));
+  if (status == PutStatus::kStored) ++counters_.blocks_saved;
+  return status == PutStatus::kStored || status == PutStatus::kAlreadyStored;
 }
 
 std::span<const Key> PrefixStore::full_blocks(const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
@@ -258,33 +247,50 @@ std::vector<Key> PrefixStore::missing(const StoredPrefix& prefix, const prefix::
   return prefix.blocks == keys.size() ? std::vector<Key>() : leading(keys.size());
 }
 
-std::size_t PrefixStore::restore(llama_seq_id sequence, StoredPrefix prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) {
-  llama_memory_t memory = llama_get_memory(model_.context());
-  llama_memory_seq_rm(memory, sequence, -1, -1);
+std::size_t PrefixStore::complete(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const {
+  if (!usable()) return 0;
   try {
     if (!prefix.end_known) find_end(prefix, chain, tokens);
-    cache_.use(prefix.pinned, full_blocks(chain, tokens).size());   // also where nothing is found: the policy learns of it
-    if (prefix.pinned.empty()) return 0;
-    const std::size_t restored = restore_run(sequence, prefix.pinned.blocks(), prefix.tokens);
-    if (restored == 0) llama_memory_seq_rm(memory, sequence, -1, -1);
-    return restored;
-  } catch (const std::bad_alloc&) {
-    spdlog::error("no memory to restore a prefix; it is computed anew");
-    return 0;
+  } catch (const std::bad_alloc&) {   // then without it
   }
+  cache_.use(prefix.pinned, full_blocks(chain, tokens).size());   // also where nothing is found: the policy learns of it
+  return prefix.tokens;
 }
 
-std::size_t PrefixStore::restore_run(llama_seq_id sequence, std::span<const std::span<const std::byte>> blocks, std::size_t tokens) {
-  const std::size_t bytes = format_.state_bytes(tokens);
-  const Reservation staged = staging(bytes);
-  if (!staged) return 0;   // everything else in the cache is in use
-  const std::span<std::byte> state = staged.bytes().first(bytes);
-  if (format_.join(blocks, block_tokens_, tokens, sequence, state) &&
-      llama_state_seq_set_data(model_.context(), reinterpret_cast<const std::uint8_t*>(state.data()), bytes, sequence) == bytes) {
-    return tokens;
+// How many tokens a block of the prefix has.
+std::size_t PrefixStore::block_tokens_of(const StoredPrefix& prefix, std::size_t block) const {
+  return block < prefix.blocks ? block_tokens_ : prefix.tokens - prefix.blocks * block_tokens_;
+}
+
+std::optional<PrefixRestore> PrefixStore::begin_restore(llama_seq_id sequence, StoredPrefix prefix, std::size_t tokens) {
+  try {
+    const std::size_t count = (tokens + block_tokens_ - 1) / block_tokens_;
+    std::vector<std::span<const std::byte>> blocks = prefix.pinned.blocks();
+    bool fits = count > 0 && count <= blocks.size();
+    for (std::size_t i = 0; fits && i < count; ++i) fits = blocks[i].size() == layout_.block_bytes(block_tokens_of(prefix, i));
+    if (fits) {
+      const std::size_t last_tokens = block_tokens_of(prefix, count - 1);
+      auto places = make_cells(model_.context(), sequence, layout_, tokens, std::span(blocks).first(count), block_tokens_, last_tokens);
+      if (places && places->holds(0, tokens)) return PrefixRestore{std::move(prefix), std::move(blocks), tokens, 0, std::move(*places)};
+    }
+    spdlog::error("llama.cpp did not take back a stored prefix; it is computed anew");
+  } catch (const std::bad_alloc&) {
+    spdlog::error("no memory to restore a prefix; it is computed anew");
   }
-  spdlog::error("llama.cpp did not take back a stored prefix; it is computed anew");
-  return 0;
+  llama_memory_seq_rm(llama_get_memory(model_.context()), sequence, -1, -1);
+  return std::nullopt;
+}
+
+bool PrefixStore::advance(PrefixRestore& restore, TransferClock::time_point until) {
+  while (restore.done < restore.tokens) {
+    const std::size_t block = restore.done / block_tokens_;
+    const std::size_t count = std::min(block_tokens_, restore.tokens - restore.done);
+    copy_in(restore.places, restore.done, count, restore.blocks[block], block_tokens_of(restore.prefix, block));
+    counters_.bytes_restored += layout_.block_bytes(count);
+    restore.done += count;
+    if (TransferClock::now() >= until) break;
+  }
+  return restore.done == restore.tokens;
 }
 
 }   // namespace tensorcache::llama

@@ -11,16 +11,17 @@
 #include <string>
 #include <vector>
 
-#include "serving/model/kv_format.h"
 #include "serving/llama/llama_model.h"
-#include "serving/llama/stored_prefix.h"
+#include "serving/llama/prefix_transfer.h"
+#include "serving/model/kv_layout.h"
 #include "store/prefix/block_chain.h"
 #include "tensorcache/cache.h"
 
 namespace tensorcache::llama {
 
-// Belongs to the thread that owns the context, but for find() and missing(). A sequence's state passes through memory that is charged to the cache's
-// budget while it is needed. Throws nothing: without memory a prefix is not stored, or not restored.
+// Copies between the context and the pinned blocks, without a buffer between them. Throws nothing: without memory a prefix is not stored,
+// or not restored.
+// THREADS: the context's, but for find() and missing().
 class PrefixStore {
  public:
   // Learns the layout of the model's state and proves it: a computed sequence is cut, joined into another sequence, read back and
@@ -32,18 +33,16 @@ class PrefixStore {
   [[nodiscard]] const std::string& note() const { return note_; }
   // Blocks of a sliding-window model can only be cut while they are within this many tokens of the end; 0: at any time.
   [[nodiscard]] int window_tokens() const { return window_tokens_; }
-  [[nodiscard]] std::size_t block_bytes() const { return format_.block_bytes(block_tokens_); }
+  [[nodiscard]] std::size_t block_bytes() const { return layout_.block_bytes(block_tokens_); }
 
-  // Stores the blocks [first, last) of a sequence whose cells for them are in the context, where not stored already. Returns how many
-  // leading ones of them are now stored: fewer where the budget is full of what is in use.
-  std::size_t save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last, std::uint64_t owner);
-
-  // Stores all of a sequence that ends here: what of `tokens` is not stored yet. Drops cells from the context.
-  struct Saved {
-    std::size_t blocks = 0;    // that were stored now
-    std::vector<Key> stored;   // the leading run of the sequence's blocks that is in memory now
-  };
-  Saved save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens, std::uint64_t owner);
+  // Begins to store the blocks [first, last) of a sequence whose cells for them are in the context. RETURNS none if all are stored.
+  [[nodiscard]] std::optional<PrefixSave> begin_save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last,
+                                                     std::uint64_t owner);
+  // Begins to store all of a sequence that is not stored yet, with what follows the last full block. Nothing to store: without pieces.
+  [[nodiscard]] PrefixSave begin_save_rest(llama_seq_id sequence, const prefix::BlockChain& chain, std::span<const llama_token> tokens,
+                                           std::uint64_t owner);
+  // Copies until `until`, but at least one block. RETURNS whether it is complete: everything is stored that will be.
+  [[nodiscard]] bool advance(PrefixSave& save, TransferClock::time_point until);
 
   // Says what is known of the future of the run that save_rest() left stored.
   void advise(std::span<const Key> stored, const Hints& hints) const { cache_.advise(stored, hints); }
@@ -60,11 +59,22 @@ class PrefixStore {
   // REQUIRES: `prefix` is what find() returned. THREADS: any.
   [[nodiscard]] std::vector<Key> missing(const StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
 
-  // Replaces a sequence by the stored prefix of `tokens`. RETURNS how many tokens that is; 0 leaves the sequence empty.
-  std::size_t restore(llama_seq_id sequence, StoredPrefix prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens);
+  // Looks the partial block up, and tells the policy what is used of the prefix. RETURNS the tokens that can be restored.
+  std::size_t complete(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
+  // Replaces a sequence by cells for the leading `tokens` tokens of the prefix, 0 < `tokens` <= prefix.tokens. RETURNS none, and leaves the
+  // sequence empty, if that is not possible.
+  [[nodiscard]] std::optional<PrefixRestore> begin_restore(llama_seq_id sequence, StoredPrefix prefix, std::size_t tokens);
+  // Copies until `until`, but at least one block. RETURNS whether it is complete.
+  [[nodiscard]] bool advance(PrefixRestore& restore, TransferClock::time_point until);
 
-  // Leaves memory for the first blocks and for one state in the cache's pool of buffers, so that no request waits for the system's fresh
-  // pages: on a virtual machine these may take longer than reading the blocks from disk. Seconds; any thread.
+  struct Counters {
+    std::uint64_t blocks_saved = 0, blocks_not_saved = 0;   // not saved: no room in memory
+    std::uint64_t bytes_saved = 0, bytes_restored = 0;      // copied out of the context, and into it
+  };
+  [[nodiscard]] const Counters& counters() const { return counters_; }
+
+  // Leaves memory for the first blocks in the cache's pool of buffers, so that no request waits for the system's fresh pages: on a virtual
+  // machine these may take longer than reading the blocks from disk. Seconds; any thread.
   void warm_up(const std::stop_token& stop);
 
  private:
@@ -74,25 +84,18 @@ class PrefixStore {
   void find_end(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
   [[nodiscard]] bool take_share(StoredPrefix& prefix) const;
   [[nodiscard]] std::string prove_layout();
-  [[nodiscard]] Reservation staging(std::size_t bytes);
-  // The first `bytes` of the draft are the state; an empty draft if there is none, or no memory for it.
-  [[nodiscard]] Reservation read_state(llama_seq_id sequence, std::size_t* bytes);
-  struct Piece {   // of a sequence, to be stored
-    Key key;
-    std::optional<Key> parent;
-    std::size_t first_token, tokens;
-  };
-  [[nodiscard]] Piece block(std::span<const Key> chain, std::size_t i) const;
-  std::size_t save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner);
-  std::size_t try_save_pieces(llama_seq_id sequence, std::span<const Piece> pieces, std::uint64_t owner);
-  std::size_t restore_run(llama_seq_id sequence, std::span<const std::span<const std::byte>> blocks, std::size_t tokens);
+  [[nodiscard]] PrefixPiece block(std::span<const Key> chain, std::size_t i) const;
+  [[nodiscard]] PrefixSave located(llama_seq_id sequence, std::vector<PrefixPiece> pieces, std::uint64_t owner);
+  [[nodiscard]] bool save_piece(const PrefixSave& save, const PrefixPiece& piece);
+  [[nodiscard]] std::size_t block_tokens_of(const StoredPrefix& prefix, std::size_t block) const;
 
   const LlamaModel& model_;
   Cache& cache_;
   std::size_t block_tokens_;
   bool partial_blocks_;
   int window_tokens_ = 0;
-  model::KvFormat format_;
+  model::KvLayout layout_;
+  Counters counters_;
   std::string note_;
   std::atomic<std::uint64_t> changes_{1};   // one more after blocks were stored
   const std::shared_ptr<std::atomic<std::uint64_t>> shared_out_bytes_ = std::make_shared<std::atomic<std::uint64_t>>(0);

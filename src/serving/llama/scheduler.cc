@@ -10,6 +10,8 @@ namespace {
 
 // While others decode, a prefill step is kept short, so that their next token does not wait for long.
 constexpr std::size_t kPrefillBesideDecodeTokens = 256;
+// A long prompt is stored as it is computed: whoever cancels it, or a crash, loses no more than this.
+constexpr std::size_t kSaveEveryTokens = 2048;
 // The shortest prompt goes first, but nobody is passed over more often than this.
 constexpr int kMaxPassedOver = 8;
 
@@ -47,12 +49,11 @@ Scheduler::Scheduler(const LlamaModel& model, PrefixStore& store, const Schedule
       cost_(size_of(model.model()), options.attention_in_tiles && !options.deterministic),
       on_end_(std::move(on_end)),
       context_tokens_(llama_n_ctx_seq(model.context())),
+      save_at_once_(store.window_tokens() > 0),
+      save_every_tokens_(save_at_once_ ? static_cast<std::size_t>(store.window_tokens()) / 2 : kSaveEveryTokens),
       batch_(static_cast<int>(std::max<std::size_t>(options.batch_tokens, static_cast<std::size_t>(options.parallel)))),
       slots_(static_cast<std::size_t>(options.parallel)) {
-  const auto window = static_cast<std::size_t>(store.window_tokens());
-  if (store.usable() && window > 0) {
-    save_every_tokens_ = std::max(options.block_tokens, window / 2 / options.block_tokens * options.block_tokens);
-  }
+  save_every_tokens_ = std::max(options.block_tokens, save_every_tokens_ / options.block_tokens * options.block_tokens);
 }
 
 int Scheduler::running_count() const {
@@ -63,12 +64,18 @@ engine::EngineStats Scheduler::stats() const {
   engine::EngineStats stats = stats_;
   stats.queued = static_cast<std::int32_t>(waiting_.size());
   stats.running = running_count();
+  const PrefixStore::Counters& copied = store_.counters();
+  stats.blocks_saved = copied.blocks_saved;
+  stats.blocks_not_saved = copied.blocks_not_saved;
+  stats.kv_saved_bytes = copied.bytes_saved;
+  stats.kv_restored_bytes = copied.bytes_restored;
   return stats;
 }
 
 void Scheduler::step() {
   drop_cancelled();
   admit();
+  transfer_step();
   prefill_step();
   decode_step();
 }
@@ -78,14 +85,15 @@ void Scheduler::drop_cancelled() {
   const auto is_cancelled = [](const Sequence& sequence) { return sequence.cancelled.load(std::memory_order_relaxed); };
   while (const auto sequence = waiting_.take_if(is_cancelled)) fail(*sequence, cancelled);
   for (const auto& slot : slots_) {
-    if (slot && slot->cancelled.load(std::memory_order_relaxed)) fail(*slot, cancelled);
+    if (slot && !slot->ended && slot->cancelled.load(std::memory_order_relaxed)) fail(*slot, cancelled);
   }
 }
 
 void Scheduler::end_all(const engine::Failure& failure) {
   while (const auto sequence = waiting_.take_if([](const Sequence&) { return true; })) fail(*sequence, failure);
   for (const auto& slot : slots_) {
-    if (slot) fail(*slot, failure);
+    if (slot && !slot->ended) fail(*slot, failure);
+    if (slot) transfer(*slot, TransferClock::time_point::max());
   }
 }
 
@@ -99,22 +107,25 @@ void Scheduler::admit() {
   }
 }
 
-// Whether a running request is computing more of this one's prefix than there is to restore: then waiting beats computing it twice.
-// What a running one holds already is put into the store, from which this one restores it.
+// Whether another request is computing or storing more of this one's prefix than there is to restore: then waiting beats computing it
+// twice. A running one that holds more than is stored begins to store it.
 bool Scheduler::prefix_is_coming(Sequence& sequence) {
   const auto wanted = sequence.reusable();
   if (wanted.empty()) return false;
   store_.refresh(sequence.prefix, *sequence.chain, sequence.reusable_tokens());
   const std::size_t stored = sequence.prefix.blocks;
-  std::size_t held = stored, coming = 0;
+  std::size_t held = stored, coming = 0, in_transfer = 0;
   Sequence* holder = nullptr;
   for (const auto& other : slots_) {
     if (!other || !other->chain || !other->request->store_prefix) continue;
     const std::size_t common = prefix::common_blocks(wanted, other->chain->keys());
-    const std::size_t now = std::min(common, std::min(other->computed, storable_tokens(*other)) / options_.block_tokens);
-    if (other->prefilling() && !other->cancelled.load(std::memory_order_relaxed)) {
+    if (other->saving) in_transfer = std::max(in_transfer, std::min(common, other->saving->end_token() / options_.block_tokens));
+    if (other->ended) continue;
+    if (other->computed < other->prompt_tokens && !other->cancelled.load(std::memory_order_relaxed)) {
       coming = std::max(coming, std::min(common, other->prompt_tokens / options_.block_tokens));
     }
+    if (other->restoring) continue;
+    const std::size_t now = std::min(common, std::min(other->computed, storable_tokens(*other)) / options_.block_tokens);
     if (now > held) {
       held = now;
       holder = other.get();
@@ -125,10 +136,16 @@ bool Scheduler::prefix_is_coming(Sequence& sequence) {
     sequence.waited = true;
     return true;
   }
-  if (holder != nullptr) {
-    stats_.blocks_saved += store_.save(holder->slot, holder->chain->keys(), stored, held, holder->owner);
-  }
-  return false;
+  if (in_transfer > stored) return true;
+  return holder != nullptr && ask_holder(sequence, *holder, stored, held);
+}
+
+// Once for each waiting request: what there is no room for would be asked for again and again. True: it is being stored.
+bool Scheduler::ask_holder(Sequence& waiting, Sequence& holder, std::size_t stored, std::size_t held) {
+  if (std::exchange(waiting.asked_holder, true)) return false;
+  holder.saving = store_.begin_save(holder.slot, holder.chain->keys(), stored, held, holder.owner);
+  if (holder.saving && save_at_once_) transfer(holder, TransferClock::time_point::max());
+  return holder.saving.has_value();
 }
 
 void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
@@ -137,13 +154,7 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   s.slot = slot;
   s.started = Sequence::Clock::now();
   s.sampler.emplace(model_, *s.request, s.tokens);
-  if (const auto tokens = s.reusable_tokens(); !tokens.empty()) {
-    store_.refresh(s.prefix, *s.chain, tokens);
-    const std::size_t restored = store_.restore(slot, std::move(s.prefix), *s.chain, tokens);
-    s.computed = s.cached = cost_.worth_taking_over(restored, s.prompt_tokens);
-    const bool cut = s.cached == restored || llama_memory_seq_rm(llama_get_memory(model_.context()), slot, static_cast<llama_pos>(s.cached), -1);
-    if (!cut) s.computed = s.cached = restored;
-  }
+  s.computed = s.cached = begin_restore(s);
   const std::size_t blocks = s.cached / options_.block_tokens;
   s.saved_blocks = blocks;
   ++stats_.requests;
@@ -156,10 +167,52 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   s.sink->on_begin({static_cast<std::int32_t>(s.prompt_tokens), static_cast<std::int32_t>(s.cached), fidelity});
 }
 
+// RETURNS how many tokens are going to be restored.
+std::size_t Scheduler::begin_restore(Sequence& s) {
+  llama_memory_seq_rm(llama_get_memory(model_.context()), s.slot, -1, -1);
+  const auto tokens = s.reusable_tokens();
+  if (tokens.empty()) return 0;
+  store_.refresh(s.prefix, *s.chain, tokens);
+  const std::size_t stored = store_.complete(s.prefix, *s.chain, tokens);
+  const std::size_t taken = stored == 0 ? 0 : cost_.worth_taking_over(stored, s.prompt_tokens);
+  if (taken > 0) s.restoring = store_.begin_restore(s.slot, std::move(s.prefix), taken);
+  s.prefix = {};
+  return s.restoring ? taken : 0;
+}
+
+// Restores before saves, of each the one in the lowest slot: one after the other, they end sooner than by turns.
+Sequence* Scheduler::next_to_transfer() {
+  const auto first = [&](const auto& wanted) {
+    const auto found = std::find_if(slots_.begin(), slots_.end(), [&](const auto& slot) { return slot && wanted(*slot); });
+    return found == slots_.end() ? nullptr : found->get();
+  };
+  Sequence* const restoring = first([](const Sequence& s) { return s.restoring.has_value(); });
+  return restoring != nullptr ? restoring : first([](const Sequence& s) { return s.saving.has_value(); });
+}
+
+void Scheduler::transfer_step() {
+  const auto until = TransferClock::now() + options_.transfer_slice;
+  while (Sequence* const next = next_to_transfer()) {
+    transfer(*next, until);
+    if (TransferClock::now() >= until) return;
+  }
+}
+
+// Ends an ended sequence, whose slot is free afterwards, when everything is stored.
+void Scheduler::transfer(Sequence& s, TransferClock::time_point until) {
+  if (s.restoring && store_.advance(*s.restoring, until)) s.restoring.reset();
+  if (!s.saving || !store_.advance(*s.saving, until)) return;
+  if (s.ended) {
+    leave(s);
+  } else {
+    s.saving.reset();
+  }
+}
+
 // The fewest steps first; of those that need as many, one beside a decoding slot: llama.cpp computes only neighbouring sequences in one
 // pass over the weights.
 std::tuple<std::size_t, bool, std::size_t> Scheduler::prefill_order(const Sequence& sequence) const {
-  const auto decoding = [&](std::size_t slot) { return slot < slots_.size() && slots_[slot] && !slots_[slot]->prefilling(); };
+  const auto decoding = [&](std::size_t slot) { return slot < slots_.size() && slots_[slot] && slots_[slot]->decoding(); };
   const auto slot = static_cast<std::size_t>(sequence.slot);
   const std::size_t left = sequence.prompt_tokens - sequence.computed;
   return {left / options_.batch_tokens, !decoding(slot + 1) && !decoding(slot - 1), left};
@@ -188,9 +241,9 @@ std::size_t Scheduler::prefill_end(const Sequence& sequence) const {
   if (options_.deterministic) {
     grid = options_.block_tokens;
   } else {
-    const bool others_decode = std::any_of(slots_.begin(), slots_.end(), [](const auto& s) { return s && !s->prefilling(); });
+    const bool others_decode = std::any_of(slots_.begin(), slots_.end(), [](const auto& s) { return s && s->decoding(); });
     if (others_decode) grid = std::min(grid, kPrefillBesideDecodeTokens);
-    if (save_every_tokens_ > 0) grid = std::min(grid, save_every_tokens_);
+    grid = std::min(grid, save_every_tokens_);
     grid = std::max(options_.block_tokens, grid / options_.block_tokens * options_.block_tokens);
   }
   return std::min(sequence.prompt_tokens, (sequence.computed / grid + 1) * grid);
@@ -215,7 +268,7 @@ void Scheduler::prefill_step() {
   }
   stats_.prefilled_tokens += end - sequence->computed;
   sequence->computed = end;
-  save_within_window(*sequence);
+  save_as_it_goes(*sequence);
   if (!sequence->prefilling()) {
     sequence->first_token = Sequence::Clock::now();
     accept(*sequence, llama_get_logits_ith(model_.context(), -1));
@@ -225,11 +278,11 @@ void Scheduler::prefill_step() {
 // In slot order. With `deterministic` every decode has the same number of rows: a place that has nothing to decode gets a row whose
 // cell is removed again (remove_padding).
 void Scheduler::add_decode_rows(std::vector<Sequence*>* rows) {
-  const bool any = std::any_of(slots_.begin(), slots_.end(), [](const auto& s) { return s && !s->prefilling(); });
+  const bool any = std::any_of(slots_.begin(), slots_.end(), [](const auto& s) { return s && s->decoding(); });
   batch_.clear();
   for (std::size_t slot = 0; any && slot < slots_.size(); ++slot) {
     Sequence* const s = slots_[slot].get();
-    if (s != nullptr && !s->prefilling()) {
+    if (s != nullptr && s->decoding()) {
       batch_.add(s->tokens[s->computed], static_cast<llama_pos>(s->computed), s->slot, true);
       rows->push_back(s);
     } else if (options_.deterministic) {
@@ -242,7 +295,7 @@ void Scheduler::add_decode_rows(std::vector<Sequence*>* rows) {
 void Scheduler::remove_padding() {
   for (std::size_t slot = 0; slot < slots_.size(); ++slot) {
     const Sequence* const s = slots_[slot].get();
-    if (s != nullptr && !s->prefilling()) continue;
+    if (s != nullptr && s->decoding()) continue;
     const auto position = static_cast<llama_pos>(s == nullptr ? 0 : s->computed);
     llama_memory_seq_rm(llama_get_memory(model_.context()), static_cast<llama_seq_id>(slot), position, -1);
   }
@@ -266,7 +319,7 @@ void Scheduler::decode_step() {
       continue;
     }
     ++sequence->computed;
-    save_within_window(*sequence);
+    save_as_it_goes(*sequence);
     accept(*sequence, llama_get_logits_ith(model_.context(), static_cast<std::int32_t>(row)));
   }
 }
@@ -327,28 +380,32 @@ std::size_t Scheduler::storable_tokens(const Sequence& s) const {
   return options_.deterministic ? std::min(s.computed, s.prompt_tokens) : s.computed;
 }
 
-void Scheduler::save_within_window(Sequence& s) {
+bool Scheduler::can_save(const Sequence& s) const { return s.slot >= 0 && !s.restoring && s.chain && s.request->store_prefix; }
+
+void Scheduler::save_as_it_goes(Sequence& s) {
   const std::size_t blocks = storable_tokens(s) / options_.block_tokens;
-  if (save_every_tokens_ == 0 || !s.chain || !s.request->store_prefix) return;
+  if (!can_save(s) || s.saving) return;
   if ((blocks - std::min(blocks, s.saved_blocks)) * options_.block_tokens < save_every_tokens_) return;
   s.chain->extend(std::span(s.tokens).first(s.computed));
-  stats_.blocks_saved += store_.save(s.slot, s.chain->keys(), s.saved_blocks, blocks, s.owner);
+  s.saving = store_.begin_save(s.slot, s.chain->keys(), s.saved_blocks, blocks, s.owner);
   s.saved_blocks = blocks;
+  if (save_at_once_) transfer(s, TransferClock::time_point::max());
 }
 
+// The client has its last event. The slot is kept until what was computed is stored.
 void Scheduler::release(Sequence& s) {
-  if (s.slot >= 0) {
-    llama_memory_t memory = llama_get_memory(model_.context());
-    if (s.chain && s.request->store_prefix) {
-      const std::size_t tokens = storable_tokens(s);
-      s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
-      const PrefixStore::Saved saved = store_.save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
-      stats_.blocks_saved += saved.blocks;
-      if (s.request->hints != Hints()) store_.advise(saved.stored, s.request->hints);
-      if (s.request->ends_conversation) store_.demote(saved.stored);
-    }
-    llama_memory_seq_rm(memory, s.slot, -1, -1);
-  }
+  s.ended = true;
+  if (!can_save(s)) return leave(s);
+  const std::size_t tokens = storable_tokens(s);
+  s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
+  s.saving = store_.begin_save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
+  if (s.saving->pieces.empty()) leave(s);
+}
+
+void Scheduler::leave(Sequence& s) {
+  if (s.saving && s.request->hints != Hints()) store_.advise(s.saving->stored, s.request->hints);
+  if (s.saving && s.request->ends_conversation) store_.demote(s.saving->stored);
+  if (s.slot >= 0) llama_memory_seq_rm(llama_get_memory(model_.context()), s.slot, -1, -1);
   on_end_(s);
   if (s.slot >= 0) slots_[static_cast<std::size_t>(s.slot)].reset();   // may be the last reference to `s`
 }

@@ -20,7 +20,8 @@ struct SchedulerOptions {
   std::size_t batch_tokens = 512;   // the longest prefill step
   int parallel = 1;
   bool deterministic = false;
-  bool attention_in_tiles = false;   // see PrefillCost
+  bool attention_in_tiles = false;               // see PrefillCost
+  std::chrono::milliseconds transfer_slice{5};   // between two steps; 0: one block
   engine::FinishedObserver on_finished = {};
 };
 
@@ -34,7 +35,8 @@ class Scheduler {
   void enqueue(std::shared_ptr<Sequence> sequence) { waiting_.push(std::move(sequence)); }
   [[nodiscard]] bool idle() const { return waiting_.empty() && running_count() == 0; }
 
-  // One round: drops what was cancelled, gives free places away, computes one prefill step and one token for each decoding request.
+  // One round: drops cancelled requests, fills free slots, copies one slice of K/V, computes one prefill step and one token for each
+  // decoding request.
   void step();
 
   // Ends everything with `failure`.
@@ -48,7 +50,13 @@ class Scheduler {
   void drop_cancelled();
   void admit();
   [[nodiscard]] bool prefix_is_coming(Sequence& sequence);
+  [[nodiscard]] bool ask_holder(Sequence& waiting, Sequence& holder, std::size_t stored, std::size_t held);
   void start(std::shared_ptr<Sequence> sequence, llama_seq_id slot);
+  [[nodiscard]] std::size_t begin_restore(Sequence& sequence);
+
+  [[nodiscard]] Sequence* next_to_transfer();
+  void transfer_step();
+  void transfer(Sequence& sequence, TransferClock::time_point until);
 
   [[nodiscard]] std::tuple<std::size_t, bool, std::size_t> prefill_order(const Sequence& sequence) const;
   [[nodiscard]] Sequence* next_to_prefill();
@@ -62,8 +70,10 @@ class Scheduler {
   void finish(Sequence& sequence, engine::FinishReason reason);
   void fail(Sequence& sequence, const engine::Failure& failure);
   [[nodiscard]] std::size_t storable_tokens(const Sequence& sequence) const;
-  void save_within_window(Sequence& sequence);
+  [[nodiscard]] bool can_save(const Sequence& sequence) const;
+  void save_as_it_goes(Sequence& sequence);
   void release(Sequence& sequence);
+  void leave(Sequence& sequence);
 
   const LlamaModel& model_;
   PrefixStore& store_;
@@ -71,7 +81,8 @@ class Scheduler {
   PrefillCost cost_;
   OnEnd on_end_;
   std::size_t context_tokens_;
-  std::size_t save_every_tokens_ = 0;   // with a sliding window; 0: once, at the end
+  bool save_at_once_ = false;       // a sliding window: cells that leave it are used again
+  std::size_t save_every_tokens_;   // of a sequence that is being computed
   Batch batch_;
   FairQueue waiting_;
   std::vector<std::shared_ptr<Sequence>> slots_;   // by sequence id; null is free

@@ -9,8 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "serving/llama/prefix_transfer.h"
 #include "serving/llama/sampler.h"
-#include "serving/llama/stored_prefix.h"
 #include "serving/model/text_stream.h"
 #include "store/prefix/block_chain.h"
 
@@ -35,11 +35,15 @@ struct Sequence {
   std::uint64_t owner = 0;
 
   llama_seq_id slot = -1;
-  std::size_t computed = 0;       // leading tokens whose K/V is in the context
+  std::size_t computed = 0;       // leading tokens whose K/V is in the context, or is being restored
   std::size_t cached = 0;         // those of them that were restored
-  std::size_t saved_blocks = 0;   // with a sliding window: stored before they leave it
-  bool waited = false;            // for a prefix that another was computing
-  int passed_over = 0;            // prefill steps that went to others in a row
+  std::size_t saved_blocks = 0;   // leading ones that it has begun to store
+  std::optional<PrefixRestore> restoring;
+  std::optional<PrefixSave> saving;
+  bool ended = false;          // its client has the answer; the slot is kept until `saving` is complete
+  bool waited = false;         // for a prefix that another was computing
+  bool asked_holder = false;   // another began to store the prefix for it
+  int passed_over = 0;         // prefill steps that went to others in a row
 
   std::optional<Sampler> sampler;
   model::TextStream text;
@@ -47,7 +51,8 @@ struct Sequence {
 
   Clock::time_point submitted = Clock::now(), started{}, first_token{};
 
-  [[nodiscard]] bool prefilling() const { return computed < prompt_tokens; }
+  [[nodiscard]] bool prefilling() const { return !ended && !restoring && computed < prompt_tokens; }
+  [[nodiscard]] bool decoding() const { return !ended && !restoring && computed >= prompt_tokens; }
   // The prompt's blocks that may be restored: its last token is always computed, for its logits.
   [[nodiscard]] std::span<const Key> reusable() const {
     if (!chain || !request->use_prefix_cache) return {};

@@ -114,6 +114,9 @@ void add_engine(Page& page, const engine::EngineStats& stats) {
                number(stats.prefix_waits));
   page.counter("tensorcache_engine_blocks_saved_total", "Prefix blocks stored", number(stats.blocks_saved));
   page.counter("tensorcache_engine_blocks_restored_total", "Prefix blocks restored", number(stats.blocks_restored));
+  page.counter("tensorcache_engine_blocks_not_saved_total", "Prefix blocks that the memory budget had no room for", number(stats.blocks_not_saved));
+  page.counter("tensorcache_engine_kv_saved_bytes_total", "K/V copied out of the context", number(stats.kv_saved_bytes));
+  page.counter("tensorcache_engine_kv_restored_bytes_total", "K/V copied into the context", number(stats.kv_restored_bytes));
   page.counter("tensorcache_engine_prefill_seconds_total", "Time spent in prefill", stats.prefill_seconds);
   page.counter("tensorcache_engine_decode_seconds_total", "Time spent in decode", stats.decode_seconds);
   page.gauge("tensorcache_engine_queued", "Requests queued for a slot", stats.queued);

@@ -61,6 +61,10 @@ class RecordingSink final : public engine::Sink {
     wait([this] { return ended(); });
     return *this;
   }
+  [[nodiscard]] int deltas() {
+    const std::lock_guard lock(mutex_);
+    return deltas_;
+  }
   // What follows: after wait_end().
   [[nodiscard]] const std::string& text() const { return text_; }
   [[nodiscard]] const std::vector<engine::TokenLogprob>& logprobs() const { return logprobs_; }

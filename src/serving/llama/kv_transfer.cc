@@ -1,0 +1,113 @@
+// The one file that includes llama.cpp's internal headers.
+#include "serving/llama/kv_transfer.h"
+
+#include <ggml-backend.h>
+#include <llama-io.h>
+#include <llama-memory.h>
+#include <spdlog/spdlog.h>
+
+#include <stdexcept>
+#include <vector>
+
+namespace tensorcache::llama {
+namespace {
+
+// Records what llama.cpp would write, and copies nothing.
+class Recorder final : public llama_io_write_i {
+ public:
+  void write(const void* src, size_t size) override {
+    if (size > sizeof(model::KvEvent::value)) throw std::runtime_error("a value of " + std::to_string(size) + " bytes in a sequence's state");
+    events_.push_back(model::KvEvent::of_value({static_cast<const std::byte*>(src), size}));
+    bytes_ += size;
+  }
+  void write_tensor(ggml_tensor* tensor, size_t offset, size_t size) override {
+    events_.push_back({.tensor = tensor, .offset = offset, .bytes = size});
+    bytes_ += size;
+  }
+  size_t n_bytes() override { return bytes_; }
+  [[nodiscard]] const std::vector<model::KvEvent>& events() const { return events_; }
+
+ private:
+  std::vector<model::KvEvent> events_;
+  std::size_t bytes_ = 0;
+};
+
+// Gives llama.cpp the values that it reads, and records where it wants the rows.
+class Dictation final : public llama_io_read_i {
+ public:
+  explicit Dictation(std::vector<model::KvEvent> values) : values_(std::move(values)) { events_.reserve(values_.size() * 2); }
+
+  void read(void* dst, size_t size) override {
+    if (next_ == values_.size() || values_[next_].bytes != size) throw std::runtime_error("llama.cpp reads another layout than it wrote");
+    std::memcpy(dst, values_[next_].value.data(), size);
+    events_.push_back(values_[next_++]);
+    bytes_ += size;
+  }
+  void read_tensor(ggml_tensor* tensor, size_t offset, size_t size) override {
+    events_.push_back({.tensor = tensor, .offset = offset, .bytes = size});
+    bytes_ += size;
+  }
+  size_t n_bytes() override { return bytes_; }
+  [[nodiscard]] bool at_end() const { return next_ == values_.size(); }
+  [[nodiscard]] const std::vector<model::KvEvent>& events() const { return events_; }
+
+ private:
+  std::vector<model::KvEvent> values_, events_;
+  std::size_t next_ = 0, bytes_ = 0;
+};
+
+}   // namespace
+
+std::optional<model::KvPlaces> locate(llama_context* context, llama_seq_id sequence) {
+  llama_synchronize(context);
+  Recorder recorder;
+  try {
+    llama_get_memory(context)->state_write(recorder, sequence, 0);
+  } catch (const std::bad_alloc&) {
+    throw;
+  } catch (const std::exception& error) {
+    spdlog::error("a sequence's state cannot be read: {}", error.what());
+    return std::nullopt;
+  }
+  return model::parse_kv_events(recorder.events());
+}
+
+std::optional<model::KvPlaces> make_cells(llama_context* context, llama_seq_id sequence, const model::KvLayout& layout, std::size_t tokens,
+                                          std::span<const std::span<const std::byte>> blocks, std::size_t block_tokens,
+                                          std::size_t last_block_tokens) {
+  llama_synchronize(context);
+  llama_memory_t memory = llama_get_memory(context);
+  const auto empty = [&] { llama_memory_seq_rm(memory, sequence, -1, -1); };
+  empty();
+  try {
+    Dictation dictation(model::kv_values(layout, tokens, blocks, block_tokens, last_block_tokens));
+    memory->state_read(dictation, sequence, 0);
+    auto places = dictation.at_end() ? model::parse_kv_events(dictation.events()) : std::nullopt;
+    if (places && places->layout() == layout) return places;
+    spdlog::error("llama.cpp reads a sequence's state in another layout than it writes it");
+  } catch (const std::bad_alloc&) {
+    empty();
+    throw;
+  } catch (const std::exception& error) {
+    spdlog::error("llama.cpp makes no cells for a stored prefix: {}", error.what());
+  }
+  empty();
+  return std::nullopt;
+}
+
+bool copy_out(const model::KvPlaces& from, std::size_t first, std::size_t count, std::span<std::byte> block) {
+  if (!from.holds(first, count)) return false;
+  from.write_ext(first, count, block);
+  from.for_each_piece(first, count, count, [&](const model::KvPlaces::Piece& piece) {
+    ggml_backend_tensor_get(static_cast<const ggml_tensor*>(piece.tensor), block.data() + piece.block_offset, piece.tensor_offset, piece.bytes);
+  });
+  return true;
+}
+
+void copy_in(const model::KvPlaces& to, std::size_t first, std::size_t count, std::span<const std::byte> block, std::size_t block_tokens) {
+  to.for_each_piece(first, count, block_tokens, [&](const model::KvPlaces::Piece& piece) {
+    ggml_backend_tensor_set(static_cast<ggml_tensor*>(piece.tensor), block.data() + piece.block_offset, piece.tensor_offset, piece.bytes);
+  });
+}
+
+}   // namespace tensorcache::llama
