@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "tensorcache/attributes.h"
 #include "tensorcache/hints.h"
 #include "tensorcache/key.h"
 #include "tensorcache/types.h"
@@ -47,8 +48,8 @@ class Handle {
 
   [[nodiscard]] explicit operator bool() const { return entry_ != nullptr; }
   // RETURNS the value, 64-byte aligned. Empty for an empty handle.
-  [[nodiscard]] std::span<const std::byte> bytes() const;
-  [[nodiscard]] std::string_view text() const;   // the same bytes as characters
+  [[nodiscard]] std::span<const std::byte> bytes() const TENSORCACHE_LIFETIME_BOUND;
+  [[nodiscard]] std::string_view text() const TENSORCACHE_LIFETIME_BOUND;   // the same bytes as characters
   // RETURNS the time since the value was stored.
   [[nodiscard]] std::chrono::milliseconds age() const;
   void reset() {
@@ -81,7 +82,7 @@ class PrefixMatch {
   [[nodiscard]] bool empty() const { return size_ == 0; }
   // RETURNS the blocks in the order of the chain, 64-byte aligned, valid as long as this object.
   // COST: one or two CPU cache misses per block.
-  [[nodiscard]] std::vector<std::span<const std::byte>> blocks() const;
+  [[nodiscard]] std::vector<std::span<const std::byte>> blocks() const TENSORCACHE_LIFETIME_BOUND;
 
  private:
   friend class memory::MemoryTier;
@@ -103,7 +104,7 @@ class Reservation {
 
   [[nodiscard]] explicit operator bool() const { return entry_ != nullptr; }
   // RETURNS the writable space, 64-byte aligned, not zeroed.
-  [[nodiscard]] std::span<std::byte> bytes() const;
+  [[nodiscard]] std::span<std::byte> bytes() const TENSORCACHE_LIFETIME_BOUND;
   // RETURNS why the reservation is empty.
   [[nodiscard]] PutStatus status() const { return status_; }
 

@@ -22,6 +22,8 @@
 #include <type_traits>
 #include <vector>
 
+#include "tensorcache/attributes.h"
+
 namespace tensorcache {
 
 // Stored in formats: add, never renumber. kBytes and kText (UTF-8) have one byte per element.
@@ -145,8 +147,8 @@ class Tensor {
   Tensor(DType dtype, const Axes& shape);
   [[nodiscard]] static Tensor text(std::string_view value) { return Tensor(TensorView::text(value)); }
 
-  [[nodiscard]] std::span<std::byte> data() { return data_; }
-  [[nodiscard]] TensorView view() const { return {dtype_, data_.data(), shape_, strides_}; }
+  [[nodiscard]] std::span<std::byte> data() TENSORCACHE_LIFETIME_BOUND { return data_; }
+  [[nodiscard]] TensorView view() const TENSORCACHE_LIFETIME_BOUND { return {dtype_, data_.data(), shape_, strides_}; }
 
  private:
   DType dtype_ = DType::kBytes;

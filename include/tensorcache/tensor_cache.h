@@ -40,6 +40,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tensorcache/attributes.h"
 #include "tensorcache/cache.h"
 #include "tensorcache/key.h"
 #include "tensorcache/tensor.h"
@@ -61,12 +62,13 @@ class ItemKey {
   ItemKey(std::string_view text);                                                    // NOLINT
   ItemKey(const std::string& text) : ItemKey(std::string_view(text)) {}              // NOLINT
   ItemKey(const char* text) : ItemKey(std::string_view(text)) {}                     // NOLINT
+  ItemKey(std::nullptr_t) = delete;                                                  // NOLINT
   ItemKey(std::span<const std::byte> bytes);                                         // NOLINT
   ItemKey(std::span<const std::int64_t> tokens);                                     // NOLINT: equal to the key of the same tokens in 32 bits
   ItemKey(std::span<const std::int32_t> tokens);                                     // NOLINT
   ItemKey(const std::vector<std::int32_t>& tokens) : ItemKey(std::span(tokens)) {}   // NOLINT
   ItemKey(const std::vector<std::int64_t>& tokens) : ItemKey(std::span(tokens)) {}   // NOLINT
-  [[nodiscard]] const Key& key() const { return key_; }
+  [[nodiscard]] const Key& key() const TENSORCACHE_LIFETIME_BOUND { return key_; }
 
  private:
   Key key_;
@@ -127,10 +129,10 @@ class Hit {
   // A value has one or more parts, each a tensor, bytes or text, e.g. the outputs of a model.
   // tensor() throws std::out_of_range for a part that does not exist.
   [[nodiscard]] std::size_t parts() const;
-  [[nodiscard]] TensorView tensor(std::size_t part = 0) const;   // dense; its data 64-byte aligned
+  [[nodiscard]] TensorView tensor(std::size_t part = 0) const TENSORCACHE_LIFETIME_BOUND;   // dense; its data 64-byte aligned
   // How the parts form a value, as defined by the writer; Python writes JSON
   // (docs/format-tensor.md). Empty for a plain value of one part.
-  [[nodiscard]] std::string_view structure() const;
+  [[nodiscard]] std::string_view structure() const TENSORCACHE_LIFETIME_BOUND;
   [[nodiscard]] std::uint64_t version() const;           // 0: empty, or computed and not stored
   [[nodiscard]] bool stale() const;                      // past its time to live when read
   [[nodiscard]] std::chrono::milliseconds age() const;   // since it was stored
