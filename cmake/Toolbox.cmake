@@ -37,6 +37,32 @@ function(tensorcache_component name)
   target_include_directories(tc_${name} ${scope} $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
                                                  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
   target_link_libraries(tc_${name} ${scope} ${COMPONENT_USES})
+  if(TENSORCACHE_BUILD_TESTS)
+    file(GLOB headers RELATIVE ${PROJECT_SOURCE_DIR}/src CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
+    tensorcache_headers(${name} tc_${name} ${headers})
+  endif()
+endfunction()
+
+# tensorcache_headers(NAME TARGET headers...): compiles each header alone, with the include folders of TARGET, as headers_NAME; the target
+# `headers` builds them all. Each is included twice: it must include what it uses, and have an include guard.
+function(tensorcache_headers name target)
+  if(NOT ARGN)
+    return()
+  endif()
+  set(sources "")
+  foreach(header ${ARGN})
+    string(REPLACE "/" "_" source ${header})
+    set(source ${PROJECT_BINARY_DIR}/headers/${source}.cc)
+    file(CONFIGURE OUTPUT ${source} CONTENT "#include \"${header}\"\n#include \"${header}\"\n")
+    list(APPEND sources ${source})
+  endforeach()
+  add_library(headers_${name} OBJECT EXCLUDE_FROM_ALL ${sources})
+  target_link_libraries(headers_${name} PRIVATE ${target} tensorcache_warnings)
+  target_compile_options(headers_${name} PRIVATE -O0 -g0)
+  set_target_properties(headers_${name} PROPERTIES EXPORT_COMPILE_COMMANDS OFF CXX_CLANG_TIDY "")
+  if(TARGET headers)
+    add_dependencies(headers headers_${name})
+  endif()
 endfunction()
 
 # tensorcache_testing(NAME [SOURCES...] [USES targets...]): the folder src/testing/NAME, which only tests may use, as tc_testing_NAME.

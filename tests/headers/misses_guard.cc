@@ -1,0 +1,2 @@
+#include "misses_guard.h"
+#include "misses_guard.h"

@@ -1,0 +1,2 @@
+#include "misses_include.h"
+#include "misses_include.h"

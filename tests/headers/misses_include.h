@@ -1,0 +1,5 @@
+#pragma once
+
+struct Named {
+  std::string name;   // <string> is not included: the test header_misses_include
+};
