@@ -5,8 +5,8 @@
 
 namespace tensorcache {
 
-// Drops what it throws: that is the caller's own affair, and happens on a thread, or in the middle
-// of something, that is not the caller's.
+// Swallows the callback's exceptions: they are the caller's, but this thread and this point of the
+// work are not.
 template <class Function, class... Arguments>
 void call_back(const Function& function, Arguments&&... arguments) noexcept {
   try {

@@ -1,4 +1,4 @@
-// The target of callbacks that may come late: they reach it while it is open, and do nothing afterwards.
+// The target of callbacks that may arrive late: it is called while open, and not after close().
 #pragma once
 
 #include <memory>
@@ -9,8 +9,10 @@
 namespace tensorcache {
 
 //   CallbackTarget<Engine*> target(this);
-//   cache.load(keys, patience, [ref = target.ref()] { ref.call([](Engine* engine) { engine->go_on(); }); });
-//   target.close();   // before the engine goes
+//   cache.load(keys, patience, [ref = target.ref()] {
+//     ref.call([](Engine* engine) { engine->go_on(); });
+//   });
+//   target.close();   // before the engine is destroyed
 //
 // `Pointer` points to the target, with or without owning it.
 // THREADS: a Ref's members any; the target's own members one at a time.
@@ -23,10 +25,11 @@ class CallbackTarget {
   };
 
  public:
-  // What a callback holds. It may outlive the target.
+  // The reference that a callback holds. It may outlive the target.
   class Ref {
    public:
-    // Calls `function` with the pointer, or nothing after close(). REQUIRES: `function` does not close the target.
+    // Calls `function` with the pointer; does nothing after close(). REQUIRES: `function` does not
+    // close the target.
     template <class Function>
     void call(const Function& function) const {
       const MutexLock lock(state_->mutex);
@@ -46,9 +49,9 @@ class CallbackTarget {
 
   [[nodiscard]] Ref ref() const { return Ref(state_); }
 
-  // Waits for a call that is under way; none begins after it.
+  // Waits for a running call to return; no call starts afterwards.
   void close() {
-    Pointer released{};   // destroyed without the lock
+    Pointer released{};   // destroyed after the mutex is released
     const MutexLock lock(state_->mutex);
     std::swap(released, state_->pointer);
   }

@@ -6,7 +6,7 @@
 
 namespace tensorcache {
 
-// Far enough to be never, and near enough not to overflow a time point.
+// Practically never, but small enough that adding it to a time point does not overflow.
 inline constexpr std::chrono::hours kLongestWait{24 * 365 * 10};
 
 [[nodiscard]] inline std::chrono::milliseconds clamped_wait(std::chrono::milliseconds time) {

@@ -1,5 +1,5 @@
-// A wrong setting, with the field that is wrong. A program whose users know the setting by another
-// name, an option for example, says the same sentence with that.
+// An error in a setting, with the name of the invalid field. Programs whose users know the field by
+// another name (an option, for example) render the message with that name.
 #pragma once
 
 #include <functional>
@@ -13,13 +13,13 @@ namespace tensorcache {
 
 class FieldError : public std::invalid_argument {
  public:
-  // what() is "FIELD: PROBLEM". `others` are further fields that the problem mentions.
+  // what() is "FIELD: PROBLEM". `others`: further fields that the problem text mentions.
   FieldError(std::string field, std::string problem, std::vector<std::string> others = {})
       : std::invalid_argument(field + ": " + problem), field_(std::move(field)), problem_(std::move(problem)), others_(std::move(others)) {}
 
   [[nodiscard]] const std::string& field() const { return field_; }
 
-  // RETURNS: what(), with each field's name as `name` gives it.
+  // RETURNS: what(), with each field name replaced by name(field).
   [[nodiscard]] std::string with_names(const std::function<std::string(std::string_view field)>& name) const {
     std::string problem = problem_;
     for (const std::string& other : others_) {

@@ -19,7 +19,7 @@ void check(int openssl_result) {
   if (openssl_result != 1) throw std::runtime_error("SHA-256 is not available from OpenSSL");
 }
 
-// Fetched once: looking an algorithm up costs more than hashing a short key.
+// Fetched once: an algorithm lookup costs more than hashing a short key.
 const EVP_MD* sha256() {
   static EVP_MD* const algorithm = EVP_MD_fetch(nullptr, "SHA256", nullptr);
   check(algorithm != nullptr);
@@ -33,7 +33,7 @@ int nibble(char digit) {
   return -1;
 }
 
-// What a field is. Part of every key: never change one.
+// The types of fields. Part of every key: never change one.
 enum Tag : char {
   kDomain = 'D',
   kText = 's',
@@ -86,7 +86,7 @@ struct KeyBuilder::State {
   State(const State&) = delete;
   State& operator=(const State&) = delete;
 
-  // Gathers short pieces: each call into OpenSSL costs about as much as hashing a whole block.
+  // Collects short pieces: each call into OpenSSL costs about as much as hashing a whole block.
   void add(const void* data, std::size_t size) {
     if (size > sizeof pending - pending_size) {
       flush();
@@ -158,7 +158,7 @@ KeyBuilder& KeyBuilder::field(std::string_view name, std::uint64_t value) {
 
 KeyBuilder& KeyBuilder::field(std::string_view name, double value) {
   assert(state_);
-  if (value == 0.0) value = 0.0;   // -0.0 too
+  if (value == 0.0) value = 0.0;   // -0.0 as well
   state_->frame(kDouble, name, &value, sizeof value);
   return *this;
 }

@@ -1,4 +1,4 @@
-// std::mutex and std::condition_variable with Clang's thread-safety annotations, and nothing else: no cost at run time.
+// std::mutex and std::condition_variable with Clang's thread-safety annotations; no run-time cost.
 //
 //   class Counter {
 //    public:
@@ -11,7 +11,7 @@
 //     int count_ TC_GUARDED_BY(mutex_) = 0;
 //   };
 //
-// The order in which locks are taken is in docs/architecture.md, "Lock order".
+// docs/architecture.md ("Lock order") states the order in which locks are taken.
 #pragma once
 
 #include <chrono>
@@ -30,7 +30,7 @@ class TC_CAPABILITY("mutex") Mutex {
   void lock() TC_ACQUIRE() { mutex_.lock(); }
   void unlock() TC_RELEASE() { mutex_.unlock(); }
   [[nodiscard]] bool try_lock() TC_TRY_ACQUIRE(true) { return mutex_.try_lock(); }
-  // For code that the analysis cannot follow, as a callback that is called with the mutex held.
+  // Tells the analysis that the mutex is held, where it cannot follow; for example in callbacks.
   void assert_held() const TC_ASSERT_CAPABILITY(this) {}
 
  private:
@@ -38,7 +38,7 @@ class TC_CAPABILITY("mutex") Mutex {
   std::mutex mutex_;
 };
 
-// Holds a mutex while it lives. It may be let go and taken again meanwhile.
+// Holds a mutex while it lives; can release and reacquire it meanwhile.
 class TC_SCOPED_CAPABILITY MutexLock {
  public:
   explicit MutexLock(Mutex& mutex) TC_ACQUIRE(mutex) : mutex_(mutex) { mutex.lock(); }
@@ -61,7 +61,8 @@ class TC_SCOPED_CAPABILITY MutexLock {
   bool held_ = true;
 };
 
-// Waits let the mutex go and take it again. A lambda that reads what the mutex guards says so: `[this]() TC_REQUIRES(mutex_) { ... }`.
+// Waits release the mutex and reacquire it. A lambda that reads guarded members is annotated:
+// `[this]() TC_REQUIRES(mutex_) { ... }`.
 class CondVar {
  public:
   void notify_one() noexcept { changed_.notify_one(); }
@@ -71,13 +72,14 @@ class CondVar {
     Adopted lock(mutex);
     changed_.wait(lock.lock);
   }
-  // The analysis cannot tell that `ready` needs the same mutex: hence the waits with a condition are left out of it.
+  // Waits with a condition are excluded from the analysis: it cannot see that `ready` runs with the
+  // mutex held.
   template <class Ready>
   void wait(Mutex& mutex, const Ready& ready) TC_REQUIRES(mutex) TC_NO_THREAD_SAFETY_ANALYSIS {
     Adopted lock(mutex);
     changed_.wait(lock.lock, ready);
   }
-  // RETURNS: ready() at the end.
+  // RETURNS: the last result of ready().
   template <class Clock, class Duration, class Ready>
   bool wait_until(Mutex& mutex, const std::chrono::time_point<Clock, Duration>& until, const Ready& ready)
       TC_REQUIRES(mutex) TC_NO_THREAD_SAFETY_ANALYSIS {
@@ -91,7 +93,7 @@ class CondVar {
   }
 
  private:
-  struct Adopted {   // the caller's lock, which stays its own
+  struct Adopted {   // borrows the caller's lock; does not unlock it
     explicit Adopted(Mutex& mutex) : lock(mutex.mutex_, std::adopt_lock) {}
     ~Adopted() { lock.release(); }
     Adopted(const Adopted&) = delete;

@@ -1,5 +1,5 @@
-// A value, or the reason why there is none: for calls that fail with a reason. A call that merely
-// finds nothing returns an optional or an empty handle instead.
+// A value, or the reason of a failure, for calls that fail with a reason. A call that merely finds
+// nothing returns an optional or an empty handle instead.
 //
 //   tensorcache::Result<std::uint16_t, std::string> parse_port(std::string_view text) {
 //     if (text.empty()) return tensorcache::Failure(std::string("the port is missing"));
@@ -10,8 +10,7 @@
 //   if (!port) report(port.error());
 //   connect(*port);
 //
-// REQUIRES: operator*, operator-> and value() are for a result that has a value, error() for one
-// that has none.
+// REQUIRES: the result has a value for operator*, operator-> and value(), and none for error().
 #pragma once
 
 #include <cassert>
@@ -21,7 +20,7 @@
 
 namespace tensorcache {
 
-// The reason as a return value: tells it from a value of the same type.
+// Wraps the reason as a return value, to distinguish it from a value of the same type.
 template <typename Error>
 struct Failure {
   Error error;
@@ -31,7 +30,7 @@ struct Failure {
 template <typename Value, typename Error>
 class [[nodiscard]] Result {
  public:
-  // From anything that a Value is made of without a conversion being asked for.
+  // Converts from everything that converts implicitly to Value.
   template <typename Other = Value>
     requires(std::is_convertible_v<Other, Value> && !std::is_same_v<std::remove_cvref_t<Other>, Result>)
   Result(Other&& value) : state_(std::in_place_index<0>, std::forward<Other>(value)) {}   // NOLINT
@@ -69,7 +68,7 @@ class [[nodiscard]] Result {
   std::variant<Value, Error> state_;
 };
 
-// For calls that have nothing to return but success, which is `{}`.
+// For calls that return nothing on success; success is `{}`.
 template <typename Error>
 class [[nodiscard]] Result<void, Error> {
  public:

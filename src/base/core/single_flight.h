@@ -1,6 +1,6 @@
-// Single flight: one computation for each key at a time. The first thread that asks for a key
-// leads, those that ask while it computes wait, and all get its result. A leader that fails hands
-// over to one of those that wait.
+// Single-flight: at most one computation per key at a time. The first thread that asks for a key
+// leads; threads that ask during the computation wait for its result. If the leader fails, one of
+// the waiting threads leads.
 //
 //   tensorcache::SingleFlight<Key, std::shared_ptr<const Value>> flights;
 //   auto joined = flights.join(key);
@@ -10,8 +10,8 @@
 //   lead.land(value);
 //   return value;
 //
-// It remembers no result: whoever asks after land() leads anew, so the leader stores what it
-// computed before that, and looks into the store again when it has the lead.
+// Results are not kept: a caller after land() leads a new computation. So the leader stores its
+// result before land(), and looks into the store again after it became the leader.
 #pragma once
 
 #include <cstddef>
@@ -27,24 +27,25 @@
 
 namespace tensorcache {
 
-// REQUIRES: a copy of `Value` is cheap and takes no lock (a shared pointer); a default Value
-// exists. THREADS: all members from any thread; a Lead within its thread. No lock is held while
+// REQUIRES: a copy of `Value` is cheap and takes no lock (a shared pointer, for example), and Value
+// is default-constructible. THREADS: all members from any thread; a Lead within its thread. No lock
+// is held during a computation.
 // anything is computed.
 template <typename Key, typename Value>
 class SingleFlight {
   struct Flight;
 
  public:
-  // The right and the duty to compute a key. Its end without land() hands over to a thread that
-  // waits.
+  // The right and duty to compute a key. Destruction without land() passes it to a waiting thread.
   class Lead {
    public:
     Lead(Lead&&) noexcept = default;
     Lead& operator=(Lead&&) = delete;
     ~Lead();
-    // Gives the result to all who wait, and ends the computation.
+    // Gives the result to all waiting threads and ends the computation.
     void land(Value value);
-    // RETURNS: whether the key was forgotten since this began: the result must not be stored.
+    // RETURNS: true if the key was forgotten since the lead began; the result must not be stored
+    // then.
     [[nodiscard]] bool is_forgotten() const;
 
    private:
@@ -55,20 +56,20 @@ class SingleFlight {
     std::shared_ptr<Flight> flight_;   // null: moved from, or landed
   };
 
-  // Waits for the thread that computes the key. RETURNS: its result; or the lead, where no thread
-  // computes it, that one failed, or it waits itself for the calling thread (then both compute it).
-  // Throws std::logic_error where the calling thread is the one that computes it.
+  // Waits for the thread that computes the key. RETURNS: its result; or the lead, if no thread
+  // computes the key, the computation failed, or its thread waits for the calling thread (then both
+  // compute). Throws std::logic_error if the calling thread itself computes the key.
   [[nodiscard]] std::variant<Value, Lead> join(const Key& key) TC_EXCLUDES(mutex_);
-  // Without waiting. RETURNS: nothing if a thread computes the key.
+  // join() without waiting. RETURNS: nothing if another thread computes the key.
   [[nodiscard]] std::optional<Lead> lead(const Key& key) TC_EXCLUDES(mutex_);
-  // What is being computed now is not to be stored, and whoever asks from here on computes anew.
+  // Marks the running computation as not to be stored; later callers start a new one.
   void forget(const Key& key) TC_EXCLUDES(mutex_);
   void forget_all() TC_EXCLUDES(mutex_);
-  // RETURNS: how many threads wait for the key's computation now.
+  // RETURNS: the number of threads that wait for the key's computation now.
   [[nodiscard]] std::size_t waiting(const Key& key) const TC_EXCLUDES(mutex_);
 
  private:
-  struct Flight : AwaitedComputation {   // guarded by its owner's mutex_
+  struct Flight : AwaitedComputation {   // guarded by the owner's mutex_
     CondVar changed;
     bool computing = true, forgotten = false, landed = false;
     std::size_t waiting = 0;
@@ -97,7 +98,7 @@ SingleFlight<Key, Value>::Lead::~Lead() {
 
 template <typename Key, typename Value>
 void SingleFlight<Key, Value>::Lead::land(Value value) {
-  const std::shared_ptr<Flight> flight = std::exchange(flight_, nullptr);   // outlives the lock, as its value does
+  const std::shared_ptr<Flight> flight = std::exchange(flight_, nullptr);   // outlives the lock, and so does its value
   const MutexLock lock(owner_->mutex_);
   set_leader(*flight, nullptr);
   flight->value = std::move(value);
@@ -135,8 +136,8 @@ std::variant<Value, typename SingleFlight<Key, Value>::Lead> SingleFlight<Key, V
     }
     if (flight->landed) return flight->value;
     if (!flight->forgotten) return take_lead(key, flight);
-    // The key was forgotten while the leader that failed computed it. What is computed from here on
-    // may be stored: in a flight of its own.
+    // The key was forgotten while the failed leader computed it. Later results may be stored, so
+    // they get a flight of their own.
     flight->changed.notify_one();
   }
 }

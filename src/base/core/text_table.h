@@ -1,4 +1,4 @@
-// A table as text: aligned columns, two spaces between them, no space at a line's end.
+// Formats text as a table: aligned columns, two spaces between them, no trailing spaces.
 #pragma once
 
 #include <cstddef>
@@ -9,8 +9,8 @@ namespace tensorcache {
 
 using TableRow = std::vector<std::string>;
 
-// The first `left_columns` columns are set flush left, the others, which are numbers mostly, flush
-// right. Rows may have different lengths. RETURNS: one line for each row, each with its line break.
+// Aligns the first `left_columns` columns left and the others (usually numbers) right. Rows may
+// have different lengths. RETURNS: one line per row, each with a line break.
 [[nodiscard]] std::string text_table(const std::vector<TableRow>& rows, std::size_t left_columns = 1);
 
 }   // namespace tensorcache

@@ -1,5 +1,5 @@
-// Clang's thread-safety annotations: which lock guards what, checked when clang compiles with -Wthread-safety (./dev lint). Empty for
-// other compilers. mutex.h has the locks that carry them.
+// Clang's thread-safety annotations: which lock guards what. Checked by clang with -Wthread-safety
+// (./dev lint), empty for other compilers. mutex.h has the annotated locks.
 #pragma once
 
 #if defined(__clang__)
@@ -8,15 +8,16 @@
 #define TC_THREAD_ANNOTATION(x)
 #endif
 
-// Types: a lock, and an object that holds a lock while it lives.
+// Types: a lock; an object that holds a lock while it lives.
 #define TC_CAPABILITY(name) TC_THREAD_ANNOTATION(capability(name))
 #define TC_SCOPED_CAPABILITY TC_THREAD_ANNOTATION(scoped_lockable)
 
-// Members: read and written only with the lock held; for a pointer: what it points to.
+// Members: accessed only with the lock held; for a pointer: the data it points to.
 #define TC_GUARDED_BY(...) TC_THREAD_ANNOTATION(guarded_by(__VA_ARGS__))
 #define TC_PT_GUARDED_BY(...) TC_THREAD_ANNOTATION(pt_guarded_by(__VA_ARGS__))
 
-// Functions: the caller holds the lock; does not hold it; the function takes it; lets it go; the result is that lock.
+// Functions: REQUIRES the lock held, or not held; acquires it; releases it; returns a reference to
+// it.
 #define TC_REQUIRES(...) TC_THREAD_ANNOTATION(requires_capability(__VA_ARGS__))
 #define TC_EXCLUDES(...) TC_THREAD_ANNOTATION(locks_excluded(__VA_ARGS__))
 #define TC_ACQUIRE(...) TC_THREAD_ANNOTATION(acquire_capability(__VA_ARGS__))
@@ -25,9 +26,9 @@
 #define TC_ASSERT_CAPABILITY(...) TC_THREAD_ANNOTATION(assert_capability(__VA_ARGS__))
 #define TC_RETURN_CAPABILITY(x) TC_THREAD_ANNOTATION(lock_returned(x))
 
-// Mutexes: the order in which they are taken (-Wthread-safety-beta checks it).
+// Mutexes: the order in which they are acquired (checked by -Wthread-safety-beta).
 #define TC_ACQUIRED_BEFORE(...) TC_THREAD_ANNOTATION(acquired_before(__VA_ARGS__))
 #define TC_ACQUIRED_AFTER(...) TC_THREAD_ANNOTATION(acquired_after(__VA_ARGS__))
 
-// Functions whose body the analysis cannot follow. Each use says why.
+// Functions that the analysis skips. Each use states the reason.
 #define TC_NO_THREAD_SAFETY_ANALYSIS TC_THREAD_ANNOTATION(no_thread_safety_analysis)

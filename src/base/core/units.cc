@@ -30,7 +30,7 @@ constexpr std::array<Unit, 14> kSizeUnits{{{"", 1},
                                            {"mb", kKB* kKB},
                                            {"gb", kKB* kKB* kKB},
                                            {"tb", kKB* kKB* kKB* kKB}}};
-// Largest first: that is the order they are written in.
+// Largest first, the order in which they are written.
 constexpr std::array<Unit, 5> kTimeUnits{{{"d", 86'400'000}, {"h", 3'600'000}, {"m", 60'000}, {"s", 1000}, {"ms", 1}}};
 
 std::string lower(std::string_view text) {
@@ -47,7 +47,7 @@ std::string_view trim(std::string_view text) {
 
 std::string quoted(std::string_view text) { return "'" + std::string(text) + "'"; }
 
-// Takes digits and at most one point off the front of `text`.
+// Consumes a number (digits with at most one point) from the front of `text`.
 std::string_view take_number(std::string_view& text) {
   std::size_t length = 0;
   bool point = false;
@@ -68,8 +68,8 @@ std::string_view take_letters(std::string_view& text) {
   return letters;
 }
 
-// number * factor; nothing if `number` is none, or the product is no whole number of 63 bits. Whole
-// numbers are exact.
+// RETURNS number * factor; nothing if `number` is not a number, or the product does not fit into 63
+// bits or is not whole. Whole numbers are converted exactly.
 std::optional<std::uint64_t> scaled(std::string_view number, std::uint64_t factor) {
   constexpr std::uint64_t kMax = std::uint64_t{1} << 63;
   std::uint64_t whole = 0;
@@ -125,7 +125,7 @@ Parsed<std::chrono::milliseconds> parse_duration(std::string_view text) {
       factor = kTimeUnits[next_unit++].factor;
     }
     const auto part_ms = scaled(number, factor);
-    // Far below what overflows a clock's nanoseconds once it is added to now().
+    // Small enough that adding it to now() does not overflow the clock's nanoseconds.
     constexpr std::uint64_t kLongest_ms = std::uint64_t{36'500} * 86'400'000;
     if (!part_ms) return Failure(help);
     if (*part_ms > kLongest_ms || (total_ms += *part_ms) > kLongest_ms) return Failure(quoted(text) + " is longer than a hundred years");
@@ -137,7 +137,7 @@ std::string format_size(std::uint64_t bytes) {
   constexpr std::array<const char*, 5> kNames{"B", "KiB", "MiB", "GiB", "TiB"};
   double value = static_cast<double>(bytes);
   std::size_t unit = 0;
-  // 1023.5 would round up to 1024 of the smaller unit.
+  // 1023.5 would be rounded up to 1024 of the smaller unit.
   while (value >= 1023.5 && unit + 1 < kNames.size()) {
     value /= 1024;
     ++unit;

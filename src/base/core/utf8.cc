@@ -5,9 +5,9 @@
 namespace tensorcache {
 namespace {
 
-// What stands at the front of a text: `need` is the length that its first byte asks for (0: it
-// begins no character), and `good` how many bytes fit that so far (at least 1). The character is
-// well formed if they are equal.
+// The character at the front of a text. `need`: the length that its first byte announces (0: not a
+// first byte); `good`: number of leading bytes that are valid for it (at least 1). The character is
+// well-formed if both are equal.
 struct Front {
   std::size_t need = 0, good = 1;
   [[nodiscard]] bool is_character() const { return need == good; }
@@ -26,7 +26,8 @@ Front front_of(std::string_view text) {
   } else if (first >= 0xF0 && first <= 0xF4) {
     front.need = 4;
   }
-  // The second byte's range leaves out overlong forms, surrogates and what lies above U+10FFFF.
+  // The range of the second byte excludes overlong forms, surrogates and code points above
+  // U+10FFFF.
   unsigned char low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
   unsigned char high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
   while (front.good < front.need && front.good < text.size() && at(front.good) >= low && at(front.good) <= high) {

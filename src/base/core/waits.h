@@ -1,5 +1,5 @@
-// Which thread waits for which computation, over all single flights of the process. Threads that
-// would wait for each other in a circle are told so before they wait.
+// Records which thread waits for which computation, over all single flights of the process, to
+// detect a cycle of waiting threads before it forms.
 #pragma once
 
 #include <mutex>
@@ -8,9 +8,9 @@ namespace tensorcache {
 
 struct WaitingThread;
 
-// A computation that others may wait for.
+// A computation for which other threads may wait.
 struct AwaitedComputation {
-  WaitingThread* leader = nullptr;   // the thread that computes; null: none. Guarded by waits_mutex()
+  WaitingThread* leader = nullptr;   // the computing thread; null: none. Guarded by waits_mutex()
 };
 
 struct WaitingThread {
@@ -38,7 +38,7 @@ class Wait {
   enum class Kind {
     kFine,
     kForItself,   // the calling thread computes it
-    kCircle,      // its thread waits, directly or over others, for one that the calling thread computes
+    kCircle,      // its thread waits, directly or through others, for the calling thread
   };
   explicit Wait(const AwaitedComputation& awaited) : thread_(this_waiting_thread()) {
     const std::lock_guard lock(waits_mutex());

@@ -19,7 +19,7 @@ namespace {
 constexpr std::size_t kMaxParts = 512;   // of one system call
 constexpr std::size_t kMinOpen = 8, kMaxOpen = 1024;
 
-// Parts as the system wants them; it does not write through those it only reads.
+// Converts parts to iovecs; the const_cast is safe, because the system does not write through them.
 template <class Byte>
 std::span<const iovec> vectors_of(std::span<const std::span<Byte>> parts, std::array<iovec, kMaxParts>& vectors) {
   std::size_t count = 0;
@@ -112,7 +112,7 @@ class PosixFileSystem final : public FileSystem {
     struct stat status{};
     if (::stat(directory.c_str(), &status) != 0) return errno;
     if (!S_ISDIR(status.st_mode)) return ENOTDIR;
-    // What is cached is nobody else's business, also where somebody made the directory beforehand.
+    // Cached data is private: also restrict a directory that existed before.
     if (status.st_uid == ::geteuid() && (status.st_mode & (S_IRWXG | S_IRWXO)) != 0 && ::chmod(directory.c_str(), S_IRWXU) != 0) return errno;
     return 0;
   }
@@ -149,7 +149,7 @@ class PosixFileSystem final : public FileSystem {
   }
 };
 
-// Leaves out the first `done` bytes of the parts.
+// Removes the first `done` bytes from the parts.
 template <class Byte>
 void drop_front(std::vector<std::span<Byte>>& parts, std::size_t done) {
   auto part = parts.begin();

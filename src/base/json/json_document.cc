@@ -13,8 +13,7 @@ namespace {
 using boost::json::error_code;
 using boost::json::string_view;
 
-// Builds the document as Boost's own handler does, and counts members, to find out whether some
-// were dropped as duplicates.
+// Builds the document as Boost's own handler does, and counts members to detect dropped duplicates.
 struct Handler {
   static constexpr std::size_t max_object_size = boost::json::object::max_size(), max_array_size = boost::json::array::max_size(),
                                max_key_size = boost::json::string::max_size(), max_string_size = boost::json::string::max_size();
@@ -46,7 +45,7 @@ struct Handler {
   bool on_comment(string_view, error_code&) { return true; }
 };
 
-// Only run on a document that is known to hold a duplicate, to name it.
+// Finds the name of the duplicate member; used only on a document that has one.
 struct DuplicateFinder {
   static constexpr std::size_t max_object_size = Handler::max_object_size, max_array_size = Handler::max_array_size,
                                max_key_size = Handler::max_key_size, max_string_size = Handler::max_string_size;

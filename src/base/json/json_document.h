@@ -11,9 +11,9 @@
 
 namespace tensorcache::json {
 
-// Takes one JSON document in valid UTF-8, at most 32 levels deep, no object of it with the same key
-// twice (Boost.JSON would silently keep the last). RETURNS: the value, which lives in `storage`; or
-// what is wrong with the text, and at which byte.
+// Parses one JSON document: valid UTF-8, at most 32 levels deep, no object with a duplicate key
+// (Boost.JSON would silently keep the last). RETURNS: the value, which lives in `storage`; or the
+// error and its byte offset.
 [[nodiscard]] Result<boost::json::value, std::string> parse_json(std::string_view text, const boost::json::storage_ptr& storage);
 
 }   // namespace tensorcache::json

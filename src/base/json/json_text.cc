@@ -11,7 +11,7 @@
 namespace tensorcache::json {
 namespace {
 
-// True for bytes that stand for themselves in a JSON string.
+// True for bytes that need no escape in a JSON string.
 constexpr std::array<bool, 256> kPlain = [] {
   std::array<bool, 256> plain{};
   for (int i = 0x20; i < 0x80; ++i) plain[static_cast<std::size_t>(i)] = i != '"' && i != '\\';

@@ -37,7 +37,7 @@ bool is_closed(const error_code& error) {
          error == asio::ssl::error::stream_truncated;
 }
 
-// The error of a step that may take `limit`; `step` says what was waited for.
+// RETURNS the error of a step with the time limit `limit`; `step` names it in the message.
 Error error_of(const error_code& error, const Deadlines& deadlines, const char* step, std::chrono::milliseconds limit) {
   if (error == asio::error::operation_aborted) return {ErrorKind::kCancelled, "cancelled"};
   if (error == beast::error::timeout) {
@@ -58,12 +58,12 @@ Error connect_error(const Url& url, const error_code& error, const Deadlines& de
   return {ErrorKind::kTimeout, where + (all ? "timed out" : "timed out after " + format_duration(deadlines.timeouts.connect))};
 }
 
-// Makes the handshake ask for, and insist on, the host that the URL names.
+// Makes the handshake send (SNI) and verify the URL's host name.
 bool expect_host(SSL* tls, const std::string& host) {
   error_code no_address;
   asio::ip::make_address(host, no_address);
   if (!no_address) return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(tls), host.c_str()) == 1;
-  std::string name = host;   // OpenSSL's own macro for this is an old-style cast
+  std::string name = host;   // a copy, because OpenSSL's macro needs a mutable pointer and casts in the old style
   return SSL_ctrl(tls, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, name.data()) == 1 && SSL_set1_host(tls, host.c_str()) == 1;
 }
 
@@ -142,7 +142,7 @@ asio::awaitable<MaybeError> Connection::read(Stream& stream, bool head_only, con
   buffer_.commit(first_bytes);
   progress.answered = true;
   std::optional<Parser> parser;
-  do {   // once, and once more for each 1xx that the server sends before
+  do {   // reads the response, after any 1xx responses before it
     parser.emplace();
     parser->body_limit(boost::none);
     parser->header_limit(kMaxHeadBytes);
@@ -165,7 +165,7 @@ asio::awaitable<MaybeError> Connection::read(Stream& stream, bool head_only, con
     if (response.body.size() > max_body_bytes) co_return Error{ErrorKind::kTooLarge, "the response is larger than " + format_size(max_body_bytes)};
     if (error) co_return error_of(error, deadlines, "nothing came", limits.between_bytes);
   }
-  // What came behind the response's end belongs to nothing.
+  // Bytes after the end of the response belong to no request: do not reuse the connection then.
   reusable_ = parser->keep_alive() && response.status != 101 && buffer_.size() == 0;
   co_return std::nullopt;
 }

@@ -1,4 +1,4 @@
-// One connection of an HTTP client. For http_client.cc alone.
+// One connection of an HTTP client. Internal to http_client.cc.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -25,37 +25,37 @@ using Clock = std::chrono::steady_clock;
 using Endpoints = std::vector<boost::asio::ip::tcp::endpoint>;
 using WireRequest = boost::beast::http::request<boost::beast::http::string_body>;
 
-// The deadlines of one call. `total` is a point in time, as a second try does not move it.
+// The deadlines of one call. `total` is a time point, because a retry does not extend it.
 struct Deadlines {
   Timeouts timeouts;
   Clock::time_point total = Clock::time_point::max();
 
   explicit Deadlines(const Timeouts& times);
-  // RETURNS: when a step that may take `limit` must have ended.
+  // RETURNS: the deadline of a step with the time limit `limit`.
   [[nodiscard]] Clock::time_point of(std::chrono::milliseconds limit) const;
 };
 
-// How far a try has come.
+// The progress of one attempt.
 struct Progress {
-  bool sent = false;       // a byte of the request
-  bool answered = false;   // a byte of the response came
+  bool sent = false;       // a byte of the request was sent
+  bool answered = false;   // a byte of the response arrived
 };
 
 class Connection {
  public:
-  // `tls` is null for a plain one.
+  // `tls`: null for an unencrypted connection.
   Connection(const boost::asio::any_io_executor& executor, boost::asio::ssl::context* tls);
 
   [[nodiscard]] boost::asio::awaitable<std::optional<Error>> open(const Url& url, const Endpoints& endpoints, const Deadlines& deadlines);
 
-  // Sends and reads. After an error the connection is of no more use.
+  // Sends the request and reads the response. After an error the connection is unusable.
   [[nodiscard]] boost::asio::awaitable<std::optional<Error>> exchange(const WireRequest& message, const Deadlines& deadlines,
                                                                       std::size_t max_body_bytes, const BodySink& sink, Response& response,
                                                                       Progress& progress);
 
-  // RETURNS: whether the last response left it fit for another request.
+  // RETURNS: true if the last response left the connection usable for another request.
   [[nodiscard]] bool is_reusable() const { return reusable_; }
-  // RETURNS: whether the server has closed it, or said something unasked, while it was idle.
+  // RETURNS: true if the server closed it, or sent unsolicited bytes, while it was idle.
   [[nodiscard]] bool is_stale();
   Clock::time_point idle_since;
 
@@ -67,7 +67,7 @@ class Connection {
                                                     const BodySink& sink, Response& response, Progress& progress);
   boost::beast::tcp_stream& lowest();
 
-  std::optional<boost::beast::tcp_stream> plain_;   // one of the two
+  std::optional<boost::beast::tcp_stream> plain_;   // exactly one of the two is set
   std::optional<boost::beast::ssl_stream<boost::beast::tcp_stream>> tls_;
   boost::beast::flat_buffer buffer_;
   bool reusable_ = false;

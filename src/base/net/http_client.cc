@@ -37,7 +37,7 @@ bool is_token(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), fits);
 }
 
-// Visible characters, and those beyond ASCII.
+// Visible ASCII characters, and bytes beyond ASCII.
 bool is_target(std::string_view text) {
   const auto fits = [](char c) { return static_cast<unsigned char>(c) > 0x20 && c != 0x7F; };
   return text.starts_with('/') && std::all_of(text.begin(), text.end(), fits);
@@ -75,7 +75,7 @@ Endpoints endpoints_of(const tcp::resolver::results_type& results) {
   return endpoints;
 }
 
-// A look-up of names cannot be called off: one that outlives its caller ends for itself.
+// A name lookup cannot be cancelled: one that outlives its caller ends by itself.
 struct Lookup {
   explicit Lookup(const asio::any_io_executor& executor) : resolver(executor), timer(executor) {}
   tcp::resolver resolver;
@@ -111,8 +111,8 @@ struct HttpClient::Impl {
   Url url;
   ClientOptions options;
   std::optional<asio::ssl::context> tls;
-  Endpoints endpoints;                             // empty: not resolved yet, or none of them answered
-  std::vector<std::unique_ptr<Connection>> idle;   // the one used last at the end
+  Endpoints endpoints;                             // empty: not resolved yet, or no address answered
+  std::vector<std::unique_ptr<Connection>> idle;   // the most recently used one is last
 
   std::unique_ptr<Connection> take_idle() {
     while (!idle.empty()) {
@@ -136,7 +136,7 @@ struct HttpClient::Impl {
       if (!found) co_return Failure(found.error());
       endpoints = *std::move(found);
     }
-    const Endpoints known = endpoints;   // another call may clear it meanwhile
+    const Endpoints known = endpoints;   // a copy: another call may clear it meanwhile
     auto connection = std::make_unique<Connection>(executor, tls ? &*tls : nullptr);
     std::optional<Error> error = co_await connection->open(url, known, deadlines);
     if (!error) co_return std::move(connection);
@@ -220,7 +220,7 @@ Result<Response, Error> send_blocking(const Url& url, const ClientOptions& optio
   HttpClient client(io.get_executor(), url, options);
   std::optional<Result<Response, Error>> result;
   asio::co_spawn(io, send_to(client, request, sink, result), [&](const std::exception_ptr& failure) {
-    io.stop();   // a look-up of names that came too late is not waited for
+    io.stop();   // do not wait for a name lookup that exceeded its deadline
     if (failure) std::rethrow_exception(failure);
   });
   io.run();

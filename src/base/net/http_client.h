@@ -1,5 +1,4 @@
-// An HTTP/1.1 client for one server: TLS, timeouts, and connections that are kept for the next
-// request.
+// An HTTP/1.1 client for one server: TLS, timeouts, connection reuse.
 //
 //   boost::asio::io_context io;
 //   net::HttpClient client(io.get_executor(), *net::parse_url("https://example.org"), {});
@@ -26,42 +25,42 @@
 namespace tensorcache::net {
 
 struct ClientOptions {
-  Headers headers = {};   // sent with every request, before its own: Authorization, for example
+  Headers headers = {};   // sent with every request, before its own headers; for example Authorization
   std::string user_agent = "tensorcache";
   Timeouts timeouts = {};
-  std::size_t max_idle = 8;                             // connections that are kept while nothing is sent over them
-  std::chrono::milliseconds idle_timeout{30'000};       // a connection that was kept longer is not used again
-  std::size_t max_body_bytes = std::size_t{64} << 20;   // of a response that no BodySink takes
-  // Certificates to trust, in PEM. Empty: the system's, or those of the environment variable
+  std::size_t max_idle = 8;                             // maximum number of idle connections that are kept
+  std::chrono::milliseconds idle_timeout{30'000};       // connections that were idle for longer are not reused
+  std::size_t max_body_bytes = std::size_t{64} << 20;   // of a response without a BodySink
+  // Trusted certificates in PEM. Empty: the system's, or those of the environment variable
   // SSL_CERT_FILE.
   std::string ca_file = {};
 };
 
-// The certificate of an https server must be valid and name the URL's host; there is no switch to
-// skip that. Redirects are not followed, bodies not decompressed, proxies not used.
+// The certificate of an https server must be valid for the URL's host; verification cannot be
+// disabled. Redirects are not followed, bodies not decompressed, proxies not used.
 //
-// THREADS: none of its own. All calls run on the executor's one thread, or strand. Calls may
-// overlap: each has a connection of its own. COST: a connection is opened where none is kept; the
-// host is resolved for the first, and again after no address answered.
+// THREADS: none of its own. All calls run on the executor's thread, or strand. Calls may overlap;
+// each has its own connection. COST: opens a connection if none is idle; resolves the host once,
+// and again if no address answered.
 class HttpClient {
  public:
   // Throws std::runtime_error if `ca_file` cannot be read.
   HttpClient(boost::asio::any_io_executor executor, Url url, ClientOptions options);
-  // REQUIRES: no send() is under way.
+  // REQUIRES: no send() is running.
   ~HttpClient();
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // Sends the request and reads the response; its body goes to `sink` where there is one. A request
-  // over a kept connection that the server closed meanwhile is sent once more over a new one, if
-  // nothing of a response came and either nothing was sent or Request::may_repeat(). Any other
-  // failure is returned. A coroutine that is cancelled (asio's cancellation slots) closes its
-  // connection. REQUIRES: `request` and `sink` live until this has returned.
-  // (Two functions, as GCC 12 miscompiles a default argument within a co_await expression.)
+  // Sends the request and reads the response; the body goes to `sink`, if given. A request on a
+  // reused connection that the server had closed is retried once on a new one if no byte of a
+  // response arrived, and either nothing was sent or Request::may_repeat(). Other failures are
+  // returned. Cancelling the coroutine (asio's cancellation slots) closes its connection. REQUIRES:
+  // `request` and `sink` outlive the call.
+  // (Two functions, because GCC 12 miscompiles a default argument within a co_await expression.)
   [[nodiscard]] boost::asio::awaitable<Result<Response, Error>> send(const Request& request);
   [[nodiscard]] boost::asio::awaitable<Result<Response, Error>> send(const Request& request, const BodySink& sink);
 
-  // Resolves the host now, blocking, instead of with the first request: to tell a wrong name early.
+  // Resolves the host now, blocking, to report a wrong name early.
   [[nodiscard]] Result<void, Error> resolve();
 
   [[nodiscard]] const Url& url() const;
@@ -72,8 +71,8 @@ class HttpClient {
   std::unique_ptr<Impl> impl_;
 };
 
-// One request, with a client and a loop of its own. THREADS: any; blocks as long as the timeouts
-// say, and where the host is a name, as long as the system takes to look it up.
+// Sends one request with its own client and event loop. THREADS: any; blocks for at most the
+// timeouts, plus the system's time for a name lookup.
 [[nodiscard]] Result<Response, Error> send_blocking(const Url& url, const ClientOptions& options, const Request& request, const BodySink& sink = {});
 
 }   // namespace tensorcache::net

@@ -9,8 +9,8 @@ namespace tensorcache::net {
 
 class SseParser {
  public:
-  // The `data` of each event that `bytes` completes, lines joined by '\n'. Comments, other fields
-  // and events without data are skipped.
+  // RETURNS the `data` of each event that `bytes` completes, lines joined by '\n'. Comments, other
+  // fields and events without data are skipped.
   [[nodiscard]] std::vector<std::string> feed(std::string_view bytes);
 
  private:

@@ -1,4 +1,4 @@
-// Splits a prompt's tokens into blocks; each block's key covers everything before it.
+// Splits a prompt's tokens into blocks; each block's key covers all tokens before it.
 #pragma once
 
 #include <cstddef>
@@ -16,20 +16,20 @@ namespace tensorcache::prefix {
 // full block have no key yet. Not thread safe.
 class BlockChain {
  public:
-  // `fingerprint`: everything that decides what a token's K/V is. `tenant`: who may reuse it.
-  // `block_tokens` > 0.
+  // `fingerprint`: everything that determines a token's K/V. `tenant`: who may reuse the blocks.
+  // REQUIRES: `block_tokens` > 0.
   BlockChain(const Key& fingerprint, std::string_view tenant, std::size_t block_tokens);
 
-  // Keys the blocks that have become full; `tokens` is the whole sequence and must begin as it did
-  // before. ~1 us a block.
+  // Adds the keys of newly completed blocks. REQUIRES: `tokens` is the whole sequence and extends
+  // the earlier one. COST: about 1 us per block.
   void extend(std::span<const std::int32_t> tokens);
 
   [[nodiscard]] std::span<const Key> keys() const { return keys_; }
   [[nodiscard]] std::size_t block_tokens() const { return block_tokens_; }
-  // The key of a partial block: `tokens`, fewer than a block's, right after the first `blocks` full
-  // ones, which are keyed already.
+  // RETURNS the key of a partial block: `tokens`, fewer than a block's, right after the first
+  // `blocks` full blocks, which must have keys already.
   [[nodiscard]] Key partial_key(std::size_t blocks, std::span<const std::int32_t> tokens) const;
-  // What the first block is chained to.
+  // RETURNS the parent of the first block.
   [[nodiscard]] const Key& root() const { return root_; }
 
  private:
@@ -38,8 +38,8 @@ class BlockChain {
   std::vector<Key> keys_;
 };
 
-// How many leading blocks two chains share: O(log n), because a shared block means that all before
-// it are shared.
+// RETURNS the number of leading blocks that two chains share. COST: O(log n), because a shared
+// block implies that all blocks before it are shared.
 [[nodiscard]] std::size_t common_blocks(std::span<const Key> a, std::span<const Key> b);
 
 }   // namespace tensorcache::prefix

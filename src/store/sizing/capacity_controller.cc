@@ -94,7 +94,7 @@ void CapacityController::follow(std::unique_lock<std::mutex>& lock) {
   if (news) say(reading ? "memory: available memory can be read again" : "memory: available memory cannot be read; the cache keeps its size");
   if (next != before) cache_.resize(next);
   if (next < before) {
-    malloc_trim(0);   // small values lie among others, and would stay with this process
+    malloc_trim(0);   // small values are interleaved with others, so malloc would not return their pages
     say("memory: " + format_size(reading->available_bytes) + " available; the cache shrinks from " + format_size(before) + " to " +
         format_size(next));
   }

@@ -20,17 +20,17 @@ struct ControllerOptions {
   GovernorOptions governor = {};
   std::chrono::milliseconds period{1000};
   std::unique_ptr<MemoryReader> reader = nullptr;               // null: the system's
-  std::function<void(const std::string&)> on_event = nullptr;   // a sentence for a log; on the keeper's thread
+  std::function<void(const std::string&)> on_event = nullptr;   // receives a log message; called on the controller's thread
 };
 
 struct MemoryState {
   bool automatic = false;
-  std::uint64_t capacity_bytes = 0;            // as set last; Stats has what is used
-  std::optional<MemoryReading> reading = {};   // the last one, where it is automatic
+  std::uint64_t capacity_bytes = 0;            // last set; Stats has the bytes in use
+  std::optional<MemoryReading> reading = {};   // the last one, if automatic
 };
 
-// Threads: all members from any thread. Resizing is done on a thread of its own, because evicting
-// much takes long.
+// THREADS: all members from any thread. Resizing runs on a thread of its own, because evicting many
+// entries takes long.
 class CapacityController {
  public:
   explicit CapacityController(Cache& cache, ControllerOptions options = {});
@@ -38,12 +38,12 @@ class CapacityController {
   CapacityController(const CapacityController&) = delete;
   CapacityController& operator=(const CapacityController&) = delete;
 
-  // Soon; of several, the last one counts.
+  // Sets the capacity asynchronously; of several calls, the last one counts.
   void set(std::uint64_t capacity_bytes);
   void set_automatic();
-  void set_share(double share);   // of what is available, where it is automatic
+  void set_share(double share);   // share of available memory, if automatic
   [[nodiscard]] MemoryState state() const;
-  // What there is in all on this machine or in this container; 0 if it cannot be read.
+  // RETURNS the memory of the machine or container; 0 if it cannot be read.
   [[nodiscard]] std::uint64_t total_bytes() const { return total_bytes_; }
 
  private:
@@ -53,11 +53,11 @@ class CapacityController {
 
   Cache& cache_;
   const std::chrono::milliseconds period_;
-  const std::unique_ptr<MemoryReader> reader_;   // the thread's, once it runs
+  const std::unique_ptr<MemoryReader> reader_;   // used only by the thread once it runs
   const std::function<void(const std::string&)> on_event_;
   std::uint64_t total_bytes_ = 0;
 
-  mutable std::mutex mutex_;   // guards all below
+  mutable std::mutex mutex_;   // guards all members below
   std::condition_variable changed_;
   GovernorOptions governor_options_;
   std::optional<MemoryGovernor> governor_;   // none: not automatic

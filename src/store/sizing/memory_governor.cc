@@ -5,11 +5,11 @@
 namespace tensorcache::sizing {
 namespace {
 
-constexpr double kPressure = 0.05;           // of the time: the kernel works for memory, and nobody is hurt yet
-constexpr std::uint64_t kScarce = 20;        // available: less than one part in so many is pressure too
+constexpr double kPressure = 0.05;           // fraction of time: tasks stall for memory a little, before users notice
+constexpr std::uint64_t kScarce = 20;        // less than 1/20 of the total available counts as pressure, too
 constexpr int kCalmBeforeGrowth = 30;        // periods
-constexpr std::uint64_t kGrowthSteps = 32;   // from nothing to all that is wanted
-constexpr std::uint64_t kSlack = 16;         // a difference of one part in so many is left alone
+constexpr std::uint64_t kGrowthSteps = 32;   // periods from zero to the target
+constexpr std::uint64_t kSlack = 16;         // differences below 1/16 are ignored
 
 }   // namespace
 
@@ -27,7 +27,7 @@ std::uint64_t MemoryGovernor::next(const std::optional<MemoryReading>& reading, 
   const std::uint64_t target = wanted(*reading, used_bytes);
   if (reading->pressure > kPressure || reading->available_bytes < reading->total_bytes / kScarce) {
     calm_periods_ = 0;
-    // Of what it holds, not of what it may hold: that alone gives something back.
+    // Shrinks relative to the bytes in use, not to the capacity: only that frees memory.
     const std::uint64_t less = std::min(capacity_bytes, used_bytes) / 4 * 3;
     return std::min(capacity_bytes, std::max(options_.floor_bytes, std::min(target, less)));
   }

@@ -20,7 +20,7 @@ std::optional<std::uint64_t> number_in(std::string_view text) {
   return number;
 }
 
-// The number behind `name` in the first line that begins with it.
+// RETURNS the number after `name` in the first line that begins with it.
 std::optional<std::uint64_t> line_number(const std::string& path, std::string_view name) {
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);) {
@@ -29,8 +29,8 @@ std::optional<std::uint64_t> line_number(const std::string& path, std::string_vi
   return std::nullopt;
 }
 
-// Microseconds since boot in which some task stood still: "some avg10=0.00 avg60=0.00 avg300=0.00
-// total=285441".
+// RETURNS the microseconds since boot in which some task stalled, from a line such as
+//  "some avg10=0.00 avg60=0.00 avg300=0.00 total=285441".
 std::optional<std::uint64_t> stalled_us(const std::string& path) {
   std::ifstream file(path);
   std::string line;
@@ -39,19 +39,19 @@ std::optional<std::uint64_t> stalled_us(const std::string& path) {
   return at == std::string::npos ? std::nullopt : number_in(std::string_view(line).substr(at + 6));
 }
 
-// How one version of cgroups names its files.
+// File names of one cgroup version.
 struct Names {
-  std::string_view limit, used, idle_file;   // idle_file: of memory.stat, what the kernel takes back first
+  std::string_view limit, used, idle_file;   // idle_file: field of memory.stat, memory that the kernel reclaims first
 };
 constexpr Names kV2{"/memory.max", "/memory.current", "inactive_file "};
 constexpr Names kV1{"/memory.limit_in_bytes", "/memory.usage_in_bytes", "total_inactive_file "};
 
 struct Groups {
   const Names* names = nullptr;
-  std::vector<std::string> folders;   // this process's own first, up to the root
+  std::vector<std::string> folders;   // from this process's own cgroup up to the root
 };
 
-// In a container the path may be the host's, and only the root is there.
+// In a container the path may be the host's; only the root exists there.
 std::vector<std::string> folders_up(const std::string& root, std::string path) {
   std::vector<std::string> folders;
   for (; path.size() > 1; path.erase(path.rfind('/'))) folders.push_back(root + path);
@@ -80,7 +80,7 @@ class SystemReader final : public MemoryReader {
     const auto total = line_number(root_ + "/proc/meminfo", "MemTotal:"), available = line_number(root_ + "/proc/meminfo", "MemAvailable:");
     if (!total || !available || *total == 0) return std::nullopt;
     MemoryReading reading{.total_bytes = *total * 1024, .available_bytes = *available * 1024};
-    // Elsewhere on a machine with room somebody may stand still because of a limit of his own.
+    // With enough memory available, other tasks may stall because of their own cgroup's limit.
     const std::uint64_t machine_bytes = reading.total_bytes;
     const bool machine_is_short = reading.available_bytes < reading.total_bytes / 4;
     std::vector<std::string> pressures{root_ + "/proc/pressure/memory"};
@@ -118,7 +118,7 @@ class SystemReader final : public MemoryReader {
   }
 
   const std::string root_;
-  std::vector<std::optional<std::uint64_t>> stalled_us_;   // as read last: the machine's, then this process's cgroups'
+  std::vector<std::optional<std::uint64_t>> stalled_us_;   // as last read: the machine's, then this process's cgroups'
   std::chrono::steady_clock::time_point read_at_;
 };
 
