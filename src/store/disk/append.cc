@@ -1,4 +1,4 @@
-// The end of the log: records in pieces that fit a segment.
+// Appends records to the log, in pieces that fit into a segment.
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -10,9 +10,9 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kMaxRecords = 262'144;   // of a segment
-constexpr std::uint64_t kShareOfIndex = 16;    // the records of the open segment take that part of the index's memory at most
-constexpr std::uint64_t kBytesOfRecord = sizeof(Located) + kSummaryEntryBytes;   // and of its summary, once
+constexpr std::size_t kMaxRecords = 262'144;   // per segment
+constexpr std::uint64_t kShareOfIndex = 16;    // the open segment's records take at most this part of the index's memory
+constexpr std::uint64_t kBytesOfRecord = sizeof(Located) + kSummaryEntryBytes;   // a record's size here and in the summary
 
 }   // namespace
 
@@ -21,7 +21,7 @@ std::size_t SegmentLog::most_records() const {
   return std::clamp<std::uint64_t>(state_.index_limit / kShareOfIndex / kBytesOfRecord, kFreeRecords, kMaxRecords);
 }
 
-// Room for so many in the open segment. False: it has to be sealed first.
+// Reserves memory for more records in the open segment. RETURNS false if it must be sealed first.
 bool SegmentLog::reserve_records(std::size_t count) {
   const std::size_t needed = open_.records.size() + count, most = most_records();
   if (needed > most) return false;
@@ -34,7 +34,7 @@ bool SegmentLog::reserve_records(std::size_t count) {
   return true;
 }
 
-// How many records the open segment takes, and what they take of it.
+// RETURNS how many leading records fit into the open segment, and their size in *bytes.
 std::size_t SegmentLog::fitting(std::span<const RecordHeader> headers, std::uint64_t* bytes) const {
   const std::uint64_t begin = open_.segment == 0 ? kSegmentHeaderBytes : open_.end;
   const std::uint64_t most = state_.segment_bytes();
@@ -68,7 +68,7 @@ bool SegmentLog::append(std::span<const RecordHeader> headers, std::span<const s
     if (error == 0 && !reserve_records(count)) error = ENOMEM;
     std::vector<Place> places;
     if (error == 0) error = append_piece(rest.first(count), values.subspan(begin, count), &places);
-    // Others fill the disk too: then our share of it is what we have, and less.
+    // Other programs fill the disk as well: make do with less than the capacity.
     if (error == ENOSPC && may_evict && evict_oldest(false)) continue;
     if (error != 0) {
       state_.fail("the log cannot be written", error);
@@ -95,7 +95,7 @@ int SegmentLog::append_piece(std::span<const RecordHeader> headers, std::span<co
   std::vector<RecordHeaderBytes> encoded;
   std::vector<std::span<const std::byte>> parts;
   std::vector<Located> located;
-  encoded.reserve(headers.size());   // parts point into it
+  encoded.reserve(headers.size());   // must not reallocate: parts point into it
   std::uint64_t offset = open_.end, found_again = 0;
   for (std::size_t i = 0; i < headers.size(); ++i) {
     RecordHeader header = headers[i];
@@ -109,7 +109,7 @@ int SegmentLog::append_piece(std::span<const RecordHeader> headers, std::span<co
     offset += record_bytes(values[i].size());
     found_again += header.type == RecordType::kValue ? 1 : 0;
   }
-  unpublished_ = found_again;   // until that is known to be otherwise
+  unpublished_ = found_again;   // until publish() gives them entries
   int error = file::write_fully(*open_.file, open_.end, parts);
   if (error == 0 && state_.options.sync == DiskSync::kRecord) error = open_.file->sync();
   if (error != 0) {
@@ -129,7 +129,7 @@ int SegmentLog::append_piece(std::span<const RecordHeader> headers, std::span<co
   return 0;
 }
 
-// Records of the open segment that got no entry: recovery must not find them.
+// Erases records of the open segment that got no entry, so that recovery does not find them.
 void SegmentLog::erase_unlisted(std::span<const Place> places) {
   for (const Place& place : places) {
     const auto record = std::find_if(open_.records.rbegin(), open_.records.rend(),
@@ -146,7 +146,7 @@ void SegmentLog::erase_unlisted(std::span<const Place> places) {
   for (const Place& place : places) state_.catalog.segments().add_unlisted(place.segment, 1);
 }
 
-// A removal is a promise to somebody, so it is synced whatever is chosen for values.
+// Removals are always synced, whatever DiskSync says: the caller was promised that they hold.
 bool SegmentLog::log_removals(std::span<const RecordHeader> removals) {
   const std::vector<std::span<const std::byte>> nothing(removals.size());
   const bool logged = append(removals, nothing, true,
@@ -156,13 +156,14 @@ bool SegmentLog::log_removals(std::span<const RecordHeader> removals) {
                                return true;
                              }) &&
                       (state_.options.sync == DiskSync::kRecord || sync_log());
-  if (!logged && !state_.broken() && !state_.late()) state_.fail("removals cannot be written", ENOSPC);   // and are tried again after a pause
+  if (!logged && !state_.broken() && !state_.late()) state_.fail("removals cannot be written", ENOSPC);   // retried after a pause
   return logged;
 }
 
-// Marks the headers of removed values where they stand. False if one may still be readable.
+// Marks the headers of removed values on disk as erased. RETURNS false if one may still be
+// readable.
 bool SegmentLog::erase_records(std::span<const Place> places) {
-  if (!owns_directory()) return false;   // a file that is opened again may be another cache's
+  if (!owns_directory()) return false;   // reopening by path could open another cache's file
   bool all = true;
   std::map<std::uint32_t, std::shared_ptr<file::File>> touched;
   for (const Place& place : places) {
@@ -172,8 +173,8 @@ bool SegmentLog::erase_records(std::span<const Place> places) {
       const MutexLock lock(state_.mutex);
       if (state_.late_locked()) return false;
       Segment* const segment = state_.catalog.segments().find(place.segment);
-      if (segment == nullptr) continue;   // gone as a whole
-      if (!segment->file) {               // should have gone, but the disk refused
+      if (segment == nullptr) continue;   // the whole segment is gone
+      if (!segment->file) {               // the file should be deleted, but the disk refused
         all = false;
         continue;
       }

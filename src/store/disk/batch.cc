@@ -1,5 +1,4 @@
-// A batch of the writing thread's: what was removed first, then the values that were not removed
-// since.
+// Writes one batch: removals first, then the values that were not removed since.
 #include <algorithm>
 #include <unordered_map>
 #include <utility>
@@ -9,7 +8,7 @@
 
 namespace tensorcache::disk {
 
-// Questions, and removals that are more than a record, keep their place between the others.
+// Questions, and removals by a selection or purge, keep their position in the order.
 void Writer::write_batch() {
   while (!writing_values_.empty() || !writing_removals_.empty()) {
     const auto question = std::find_if(writing_values_.begin(), writing_values_.end(), [](const Write& write) { return write.written != nullptr; });
@@ -27,7 +26,7 @@ void Writer::write_batch() {
 }
 
 void Writer::answer(Values question, bool written) {
-  if (written && scrubber_.wipes_before(question->number)) {   // it is, when those are done
+  if (written && scrubber_.wipes_before(question->number)) {   // answered when the wipes are complete
     scrubber_.park(writing_values_, question);
     return;
   }
@@ -40,12 +39,12 @@ void Writer::answer_all(const std::list<Write>& questions) noexcept {
   for (const Write& question : questions) {
     try {
       question.written(false);
-    } catch (...) {   // the others are told all the same
+    } catch (...) {   // the remaining questions must be answered even so
     }
   }
 }
 
-// Values and removals with smaller numbers: first what was removed, with one sync for all of it,
+// Writes the values and removals with numbers below `before`: removals first, synced once for all,
 // then the values that were not removed since.
 void Writer::write_stretch(std::uint64_t before) {
   const auto values = std::find_if(writing_values_.begin(), writing_values_.end(), [&](const Write& write) { return write.number >= before; });
@@ -60,8 +59,8 @@ void Writer::write_stretch(std::uint64_t before) {
   if (values != writing_values_.begin()) write_values(writing_values_.begin(), values);
 }
 
-// A value under a key that is stored already is the same one, unless that one expired: only its
-// record tells.
+// Drops stored entries that expired, so that their keys can be written again. Only the record tells
+// the time of expiry.
 void Writer::forget_expired(Values begin, Values end) {
   for (auto each = begin; each != end; ++each) {
     Place place;
@@ -77,8 +76,8 @@ void Writer::forget_expired(Values begin, Values end) {
   }
 }
 
-// Those that are still to be stored, in order: not there yet, not removed since, and with their
-// parent stored or before them.
+// RETURNS the values still to be stored, in order: not stored, not removed since, with their parent
+// stored or earlier in the batch.
 std::vector<const Write*> Writer::wanted(Values begin, Values end) {
   std::vector<const Write*> chosen;
   std::unordered_map<Key, bool> before;
@@ -139,7 +138,7 @@ void Writer::write_values(Values begin, Values end) {
   done_with_values(begin, end);
 }
 
-// Meanwhile it may have been removed, or its parent may have gone.
+// The value may have been removed, or its parent evicted, while it was written.
 bool Writer::publish_locked(const Write& write, const Place& place) {
   const Value& value = write.value;
   if (state_.ledger.removed_since(write.value, write.number)) return false;
@@ -158,7 +157,7 @@ bool Writer::publish_locked(const Write& write, const Place& place) {
 }
 
 void Writer::done_with_values(Values begin, Values end) noexcept {
-  std::list<Write> done;   // let go without the lock
+  std::list<Write> done;   // freed after the mutex is released
   const MutexLock lock(state_.mutex);
   for (auto write = begin; write != end; ++write) {
     state_.queue.done(*write);

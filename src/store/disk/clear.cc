@@ -1,5 +1,5 @@
-// Deleting what an owner has, what came from a source, what is old: out of the index at once, in
-// slices; then a removal for the queue.
+// Deletes the entries of an owner or source, or older than an age: from the index at once, in
+// slices, then queues one removal.
 #include <algorithm>
 #include <functional>
 #include <iterator>
@@ -13,16 +13,15 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr Index::Id kSlice = 4096;            // entries of one look under the mutex
-constexpr std::size_t kMaxAtOnce = 1024;      // that are erased under it
-constexpr std::size_t kRecordsAtOnce = 256;   // that are looked up under it
-constexpr std::size_t kMaxTimed = 32;         // selections by age that wait or are being overwritten: as many as a class has free bits
-constexpr std::uint64_t kMaxWipes = 4096;     // selections of any kind
-// Between slices: who waits for the mutex would not get it from a thread that takes it again at
-// once.
+constexpr Index::Id kSlice = 4096;            // entries visited per hold of the mutex
+constexpr std::size_t kMaxAtOnce = 1024;      // entries erased per hold of the mutex
+constexpr std::size_t kRecordsAtOnce = 256;   // records looked up per hold of the mutex
+constexpr std::size_t kMaxTimed = 32;         // pending selections by age: one free bit of the entry class each
+constexpr std::uint64_t kMaxWipes = 4096;     // pending selections of any kind
+// Pause between slices: a thread that reacquires the mutex at once starves the waiting ones.
 constexpr std::chrono::microseconds kPause{50};
 
-// `finish` whatever becomes of `meanwhile`.
+// Calls `finish` even if `meanwhile` throws.
 template <class Finish>
 void run_then(const std::function<void()>& meanwhile, const Finish& finish) {
   try {
@@ -38,11 +37,11 @@ void run_then(const std::function<void()>& meanwhile, const Finish& finish) {
 
 struct DiskTier::Walk {
   const Selected& what;
-  std::vector<Place>& erased;           // where as many lie as there is memory for
-  std::vector<std::uint32_t> whole{};   // by age: segments that hold nothing younger; sorted
-  std::vector<std::uint32_t> mixed{};   // that hold some of it and perhaps younger ones
+  std::vector<Place>& erased;           // places of erased records, as many as memory allows
+  std::vector<std::uint32_t> whole{};   // by age: segments without younger values; sorted
+  std::vector<std::uint32_t> mixed{};   // by age: segments that may hold older and younger values
   std::uint64_t gone = 0;
-  bool chained = false;   // some did not match themselves
+  bool chained = false;   // descendants were erased that do not match the selection themselves
 };
 
 std::uint64_t DiskTier::clear(const Selection& what, const std::function<void()>& meanwhile) {
@@ -79,7 +78,7 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
   if (!walk.mixed.empty()) {
     for (const std::uint32_t segment : walk.mixed) erase_by_age(walk, segment);
     std::sort(walk.whole.begin(), walk.whole.end());
-    erase_of_class(walk);   // of what could not be read
+    erase_of_class(walk);   // now includes segments that could not be read
   }
   const auto finish = [&]() noexcept {
     const MutexLock lock(state_.mutex);
@@ -96,7 +95,8 @@ std::uint64_t DiskTier::clear(Selected what, const std::function<void()>& meanwh
   return walk.gone;
 }
 
-// By what is known of each segment. The last one goes on growing.
+// Classifies segments by their oldest and newest value. The newest segment is still growing, so it
+// is never `whole`.
 void DiskTier::choose_segments_locked(Walk& walk) {
   walk.whole.reserve(state_.catalog.segments().size());
   walk.mixed.reserve(state_.catalog.segments().size());
@@ -112,7 +112,7 @@ void DiskTier::make_room_for_places(Walk& walk) noexcept {
   if (erased.capacity() - erased.size() >= kMaxAtOnce || erased.capacity() >= RemovalLedger::kMaxPlaces) return;
   try {
     erased.reserve(std::max<std::size_t>(2 * erased.capacity(), kMaxAtOnce));
-  } catch (const std::bad_alloc&) {   // then the log says it alone
+  } catch (const std::bad_alloc&) {   // then only the log records the removal
   }
 }
 
@@ -124,7 +124,7 @@ std::uint64_t DiskTier::erase_some_locked(Walk& walk, Index::Id id, std::size_t 
   return count;
 }
 
-// In slices, between which others get the mutex.
+// Erases matching entries in slices; other threads get the mutex in between.
 void DiskTier::erase_of_class(Walk& walk) noexcept {
   const bool timed = walk.what.until_unix_ms.has_value();
   for (Index::Id at = 1;; std::this_thread::sleep_for(kPause)) {
@@ -144,8 +144,8 @@ void DiskTier::erase_of_class(Walk& walk) noexcept {
   }
 }
 
-// What of a segment is old enough, by its records. Where they cannot be read, the values cannot
-// either: all of them go.
+// Erases the entries of one segment that are old enough by their records. If the records cannot be
+// read, the values cannot either: erases all of them.
 void DiskTier::erase_by_age(Walk& walk, std::uint32_t id) noexcept {
   std::shared_ptr<file::File> file;
   SegmentContents contents;
@@ -175,13 +175,13 @@ void DiskTier::erase_by_age(Walk& walk, std::uint32_t id) noexcept {
                      }
                      return true;
                    }) == 0;
-  } catch (...) {   // no memory
+  } catch (...) {   // out of memory
   }
   if (!read && walk.whole.size() < walk.whole.capacity()) walk.whole.push_back(id);
 }
 
 std::uint64_t DiskTier::clear_all(std::list<Removal>& removal, const std::function<void()>& meanwhile) {
-  Dropped dropped;   // freed without the lock
+  Dropped dropped;   // freed after the mutex is released
   std::uint64_t count = 0;
   {
     const MutexLock lock(state_.mutex);
@@ -196,7 +196,7 @@ std::uint64_t DiskTier::clear_all(std::list<Removal>& removal, const std::functi
   return count;
 }
 
-// The files go as a whole, so nothing else that waits has to be said any more.
+// All files are deleted, so other pending removals need not be logged.
 std::uint64_t DiskTier::clear_all_locked(std::list<Removal>& removal, Dropped& dropped) noexcept {
   const std::uint64_t entries = state_.catalog.index().size();
   state_.catalog.erase_all(dropped.index);

@@ -1,4 +1,5 @@
-// The end: what was removed must not come back at the next start, whatever state the disk is in.
+// Closes the tier: removed values must not reappear at the next start, whatever state the disk is
+// in.
 #include <algorithm>
 #include <cerrno>
 #include <set>
@@ -13,8 +14,8 @@ constexpr std::size_t kBatchWrites = 1024;
 
 }   // namespace
 
-// Before the values, which may be many. So values that were removed since have to be told from the
-// others now.
+// Writes pending removals before the values, which may be many. So values that were removed since
+// are marked as forgotten now.
 void Writer::write_last_removals() {
   {
     const MutexLock lock(state_.mutex);
@@ -71,13 +72,13 @@ void Writer::finish() noexcept {
   }
   done_with_values(writing_values_.begin(), writing_values_.end());
   answer_all(left);
-  std::uint64_t last = 0;   // of the removals that were taken care of
+  std::uint64_t last = 0;   // last removal that is taken care of
   for (bool done = false; !done;) {
     bool good = false;
     try {
       good = !state_.removals_wait() || unlink_removed() || directory_.mark_stale();
       if (!good) state_.note("values that were removed may be served after the next start: neither writing nor unlinking works");
-    } catch (...) {   // no memory; the mark needs little
+    } catch (...) {   // out of memory; the mark needs little
       try {
         good = directory_.mark_stale();
       } catch (...) {
@@ -88,14 +89,14 @@ void Writer::finish() noexcept {
     const MutexLock lock(state_.mutex);
     state_.nothing_comes_back = good;
     const std::uint64_t newest = state_.ledger.waiting().empty() ? last : state_.ledger.waiting().back().number;
-    state_.closed = done = newest == std::exchange(last, newest);   // or some came meanwhile
+    state_.closed = done = newest == std::exchange(last, newest);   // false if more came meanwhile
   }
 }
 
-// Unlinking often works where writing does not.
+// Fallback: unlinking often works when writing does not.
 bool Writer::unlink_removed() {
   log_.close_log();
-  if (!directory_.is_ours() && state_.options.files->exists(directory_.path_of("LOCK"))) return true;   // nothing in it is ours
+  if (!directory_.is_ours() && state_.options.files->exists(directory_.path_of("LOCK"))) return true;   // another cache owns the directory
   const std::vector<std::uint32_t> ids = segments_of_removed();
   for (const std::uint32_t id : ids) {
     const int error = state_.options.files->remove(directory_.path_of(id));
@@ -106,8 +107,8 @@ bool Writer::unlink_removed() {
   return true;
 }
 
-// All of the directory's, where it is not known which ones. A segment's own removals count for
-// older ones, so these go with it.
+// RETURNS the segments that may hold removed values; all segments if that is unknown. If one of
+// them holds removals, so are all older segments: they depend on these removals.
 std::vector<std::uint32_t> Writer::segments_of_removed() const {
   bool known = state_.recovered;
   std::set<std::uint32_t> ids;

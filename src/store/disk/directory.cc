@@ -25,7 +25,7 @@ int Directory::lock() {
 bool Directory::is_ours() const { return lock_ && lock_->is_at(path_of("LOCK")); }
 
 bool Directory::mark_stale() {
-  if (!is_ours() && files_->exists(path_of("LOCK"))) return true;   // nothing in it is ours
+  if (!is_ours() && files_->exists(path_of("LOCK"))) return true;   // another cache owns the directory
   int error = 0;
   const std::shared_ptr<file::File> mark = open_files_.open(path_of("stale"), file::Open::kCreate, &error);
   return (mark || error == EEXIST) && files_->sync_directory(path_) == 0;

@@ -1,7 +1,7 @@
-// The tier's directory: its lock, and the paths of what is in it.
+// The tier's directory: its lock and its paths.
 //
-// THREADS: paths from any; the rest from the constructor's thread, then from
-// the writing thread.
+// THREADS: paths from any thread; other members from the constructor's thread, then from the
+// writing thread.
 #pragma once
 
 #include <cstdint>
@@ -19,15 +19,13 @@ class Directory {
   [[nodiscard]] std::string path_of(std::uint64_t segment) const;
   [[nodiscard]] std::string path_of(const char* name) const;
 
-  // Makes it if need be, and takes its lock anew. RETURNS: an errno;
-  // EWOULDBLOCK: another has it.
+  // Creates the directory if needed and takes its lock anew. RETURNS: an errno; EWOULDBLOCK if
+  // another process holds the lock.
   [[nodiscard]] int make();
   [[nodiscard]] int lock();
-  // Whether the lock that was taken is still the directory's: false once
-  // somebody deleted or replaced it.
+  // RETURNS false once the directory or its lock file was deleted or replaced.
   [[nodiscard]] bool is_ours() const;
-  // Leaves an empty file, which the next start takes for "drop the log". It
-  // needs no room on the disk.
+  // Creates an empty file that tells the next start to drop the log. Needs no space on the disk.
   [[nodiscard]] bool mark_stale();
 
  private:

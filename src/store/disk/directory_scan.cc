@@ -10,10 +10,10 @@
 namespace tensorcache::disk {
 namespace {
 
-// Children by their parent, also those that were replaced or erased since.
+// Children by parent, including those that were replaced or erased since.
 using Children = std::unordered_map<Key, std::vector<Key>>;
 
-// Each key is visited once for each time that it was stored.
+// Erases a key and its descendants. COST: one visit per stored version of a key.
 void erase_with_children(Survey* result, Children* children, const Key& key) {
   std::vector<Key> doomed{key};
   while (!doomed.empty()) {
@@ -49,7 +49,7 @@ void replay(std::uint64_t segment, const Located& record, Survey* result, Childr
   }
 }
 
-// Values behind one that is not there are never found.
+// Drops values whose parent is missing: a server never finds them.
 void drop_unreachable(Survey* result, Children* children) {
   std::vector<Key> missing;
   for (const auto& [parent, behind] : *children) {
@@ -58,7 +58,7 @@ void drop_unreachable(Survey* result, Children* children) {
   for (const Key& parent : missing) erase_with_children(result, children, parent);
 }
 
-// What is deleted and not overwritten yet.
+// Drops deleted values that are not overwritten yet.
 void drop_wiped(const std::vector<Wipe>& wipes, Survey* result, Children* children) {
   std::vector<Key> keys;
   for (const auto& [key, entry] : result->entries) {

@@ -1,5 +1,4 @@
-// What a directory holds, for those who look at it from outside: read only, also while a server
-// uses it.
+// Reads the contents of a directory for tools, without changing it; also while a server uses it.
 #pragma once
 
 #include <cstdint>
@@ -20,23 +19,23 @@ struct SurveyEntry {
 };
 
 struct Survey {
-  std::unordered_map<Key, SurveyEntry> entries;   // what a server would serve
+  std::unordered_map<Key, SurveyEntry> entries;   // the entries that a server would serve
   Names names;
   Usage usage;
   std::uint64_t segments = 0, file_bytes = 0;
-  std::uint64_t lost_bytes = 0;                // damaged, or torn off by a crash
-  std::vector<std::string> damaged, unknown;   // names of segments
-  std::vector<std::string> unreadable;         // names, with why
+  std::uint64_t lost_bytes = 0;                // damaged, or cut off by a crash
+  std::vector<std::string> damaged, unknown;   // segment file names
+  std::vector<std::string> unreadable;         // file names, each with the reason
 };
 
-// An error is the directory's.
+// RETURNS an errno of the directory.
 [[nodiscard]] int survey(file::FileSystem& files, const std::string& directory, Survey* result);
 
 struct Verdict {
   std::uint64_t values = 0, value_bytes = 0;
-  std::vector<std::string> bad;   // "seg-....tcs at 12345: why"
+  std::vector<std::string> bad;   // "seg-....tcs at 12345: REASON"
 };
-// Reads and checks every value. `progress` gets the share that is done, 0 to 1.
+// Reads and verifies every value. `progress` is called with the completed fraction, 0 to 1.
 [[nodiscard]] Verdict verify(file::FileSystem& files, const std::string& directory, const Survey& survey, const std::function<void(float)>& progress);
 
 }   // namespace tensorcache::disk

@@ -8,16 +8,16 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kMaxRecords = 64;   // of one read
+constexpr std::size_t kMaxRecords = 64;   // per read
 constexpr std::uint64_t kMaxBytes = std::uint64_t{8} << 20;
-constexpr std::uint64_t kSpeedFromBytes = 16 << 10;   // shorter reads tell of latency only
+constexpr std::uint64_t kSpeedFromBytes = 16 << 10;   // shorter reads measure latency, not throughput
 constexpr std::int64_t kClockTolerance_ms = 60'000;
-constexpr double kNewShare = 0.2;   // of the newest measurement in a running mean
-constexpr int kMaxMoves = 100;      // of one record while it is read: each takes an eviction, so more of them mean a defect
+constexpr double kNewShare = 0.2;   // weight of the newest measurement in the moving average
+constexpr int kMaxMoves = 100;      // moves of one record while it is read; each takes an eviction, so more indicate a defect
 
 bool expired(const RecordHeader& header, std::int64_t now_ms) {
   if (header.expires_unix_ms == 0) return false;
-  // A clock that was set back says nothing of how old it is.
+  // If the clock was set back, a record's age is unknown.
   return now_ms >= header.expires_unix_ms || header.created_unix_ms > now_ms + kClockTolerance_ms;
 }
 
@@ -25,7 +25,7 @@ void mix(double* mean, double value) { *mean = *mean == 0 ? value : *mean + kNew
 
 }   // namespace
 
-// The records of `keys`, from the first on, that lie side by side in one segment.
+// RETURNS the longest leading run of `keys` whose records are adjacent in one segment.
 DiskReader::ReadExtent DiskReader::locate(std::span<const Key> keys, std::size_t most) const {
   ReadExtent run;
   const MutexLock lock(state_.mutex);
@@ -55,8 +55,8 @@ DiskReader::ReadExtent DiskReader::locate(std::span<const Key> keys, std::size_t
   return run;
 }
 
-// Several of one segment at once: the kernel begins to read what comes later while we wait for what
-// comes first.
+// Announces several records of one segment at once, so that the kernel reads the later ones while
+// the caller waits for the first.
 void DiskReader::read_ahead(std::span<const Key> keys) const {
   struct Stretch {
     std::shared_ptr<file::File> file;
@@ -85,7 +85,7 @@ void DiskReader::read_ahead(std::span<const Key> keys) const {
 
 DiskReader::ReadResult DiskReader::read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept) {
   if (keys.size() > 1) read_ahead(keys);
-  std::uint32_t tick = 0;   // one for all of it, so that touching a chain climbs it once
+  std::uint32_t tick = 0;   // one for the whole chain, so that touching it walks up only once
   {
     const MutexLock lock(state_.mutex);
     tick = ++state_.tick;
@@ -100,7 +100,7 @@ DiskReader::ReadResult DiskReader::read(std::span<const Key> keys, const Reserve
     if (run.end) return {done, *run.end};
     moves = run.moved && accepted == 0 ? moves + 1 : 0;
     if (moves > kMaxMoves) return {done, ReadEnd::kFailed};
-    // Of several that were read at once it is not known which one failed.
+    // If several records were read at once, the failing one is unknown: read them one by one.
     most = run.unreadable ? 1 : kMaxRecords;
   }
   return {done, ReadEnd::kAll};
@@ -144,7 +144,7 @@ std::size_t DiskReader::read_run(ReadExtent& run, std::size_t first, const Reser
   return run.records.size();
 }
 
-// False, with what the run says of why: this record was not taken.
+// RETURNS false, with the reason in `run`, if this record was not accepted.
 bool DiskReader::check_and_count(ReadExtent& run, const ReadExtent::Record& record, const RecordHeaderBytes& bytes, std::span<const std::byte> value,
                                  std::size_t i, const Accept& accept) {
   const Place place{run.segment, static_cast<std::uint32_t>(record.offset / kAlignment), static_cast<std::uint32_t>(value.size())};
@@ -152,10 +152,10 @@ bool DiskReader::check_and_count(ReadExtent& run, const ReadExtent::Record& reco
   const bool good = header && header->type == RecordType::kValue && header->key == record.key && header->value_bytes == value.size() &&
                     header->payload_checksum == payload_checksum(value, run.salt, record.offset);
   const bool old = good && expired(*header, state_.options.unix_ms());
-  const bool erased = header && header->type == RecordType::kErased;   // a power cut may bring back the segment, but not what said so
+  const bool erased = header && header->type == RecordType::kErased;   // a power loss may restore the segment without the removal
   if (!good || old) {
     const MutexLock lock(state_.mutex);
-    if (!state_.catalog.holds(record.key, place)) {   // removed or replaced while it was read
+    if (!state_.catalog.holds(record.key, place)) {   // removed or replaced during the read
       run.moved = true;
       run.end.reset();
       return false;
@@ -165,8 +165,7 @@ bool DiskReader::check_and_count(ReadExtent& run, const ReadExtent::Record& reco
     run.end = old || erased ? ReadEnd::kNotStored : ReadEnd::kFailed;
     return false;
   }
-  const Verdict verdict =
-      accept(i, {header->key, header->created_unix_ms, header->expires_unix_ms, {place.segment, place.unit, place.value_bytes}});
+  const Verdict verdict = accept(i, {header->key, header->created_unix_ms, header->expires_unix_ms, {place.segment, place.unit, place.value_bytes}});
   if (verdict != Verdict::kTaken) {
     run.moved = verdict == Verdict::kMoved;
     run.end = run.moved ? std::nullopt : std::optional(ReadEnd::kStopped);
@@ -183,8 +182,8 @@ bool DiskReader::check_and_count(ReadExtent& run, const ReadExtent::Record& reco
   return true;
 }
 
-// A record that cannot be read is as good as lost; where several were to be read at once, each is
-// tried again alone.
+// Handles a read error. A record that cannot be read is lost; if several were read at once, each is
+// retried alone.
 void DiskReader::read_failed(ReadExtent& run, int error) {
   run.end.reset();
   const MutexLock lock(state_.mutex);
@@ -197,7 +196,7 @@ void DiskReader::read_failed(ReadExtent& run, int error) {
   run.moved = !state_.catalog.holds(record.key, place);
   if (run.moved) return;
   run.end = ReadEnd::kFailed;
-  if (error == EMFILE || error == ENFILE) return;   // it may be opened later
+  if (error == EMFILE || error == ENFILE) return;   // temporary: it may be opened later
   ++(error == file::kEndOfFile ? state_.counters.corrupt_records : state_.counters.read_errors);
   state_.forget_at_locked(record.key, place, false);
 }

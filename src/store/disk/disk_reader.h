@@ -1,8 +1,7 @@
-// From the log into a caller's memory.
+// Reads values from the log into a caller's memory.
 //
-// THREADS: any. The state's mutex is not held while the disk is read, so a
-// record may move, or be removed, meanwhile: after the read the index is asked
-// once more.
+// THREADS: any. The state's mutex is not held during I/O, so a record may be moved or removed
+// meanwhile: the index is checked again after the read.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +29,7 @@ class DiskReader {
   using ReadEnd = tier::ReadEnd;
   using ReadResult = tier::ReadResult;
 
-  // As DiskTier's of the same names.
+  // See DiskTier.
   ReadResult read(std::span<const Key> keys, const Reserve& reserve, const Accept& accept);
   [[nodiscard]] bool holds(const Key& key, const tier::Copy& copy) const;
   [[nodiscard]] std::vector<Key> chain_of(const Key& key) const;
@@ -39,7 +38,7 @@ class DiskReader {
 
  private:
   [[nodiscard]] bool holds(const Key& key, const Place& place) const;
-  struct ReadExtent {   // records side by side in one segment
+  struct ReadExtent {   // adjacent records in one segment
     struct Record {
       Key key;
       std::uint64_t offset;
@@ -51,9 +50,9 @@ class DiskReader {
     std::uint64_t offset = 0;
     std::uint32_t tick = 0;
     std::vector<Record> records;
-    bool unreadable = false;                     // as a whole: each may be tried alone
-    bool moved = false;                          // the next record is elsewhere by now
-    std::optional<ReadEnd> end = std::nullopt;   // set: nothing behind it can be read
+    bool unreadable = false;                     // the read failed as a whole: each record may be retried alone
+    bool moved = false;                          // the next record was moved
+    std::optional<ReadEnd> end = std::nullopt;   // set: nothing after it can be read
   };
   [[nodiscard]] ReadExtent locate(std::span<const Key> keys, std::size_t most) const;
   void read_ahead(std::span<const Key> keys) const;
@@ -63,7 +62,7 @@ class DiskReader {
   void read_failed(ReadExtent& run, int error);
 
   DiskState& state_;
-  double seconds_per_byte_ TC_GUARDED_BY(state_.mutex) = 0;   // of reads, a running mean; 0: not known yet
+  double seconds_per_byte_ TC_GUARDED_BY(state_.mutex) = 0;   // moving average; 0: unknown
 };
 
 }   // namespace tensorcache::disk

@@ -9,7 +9,7 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr Index::Id kSlice = 4096;   // entries of one walk under the mutex
+constexpr Index::Id kSlice = 4096;   // entries visited per hold of the mutex
 
 }   // namespace
 
@@ -95,14 +95,14 @@ bool DiskState::late() const {
   return late_locked();
 }
 
-// Half of the time is for removals, which need no index.
+// Recovery gets half of the time; the other half is for removals, which need no index.
 bool DiskState::recovery_is_late() const {
   const MutexLock lock(mutex);
   return closing && std::chrono::steady_clock::now() >= recovery_deadline;
 }
 
-// No record of a key is in the log if it is neither indexed nor being written, and every record
-// without an entry is accounted for.
+// RETURNS true if the log may hold a record of the key. It does not if the key is neither indexed
+// nor being written and every record without an entry is accounted for.
 bool DiskState::must_log_removal_locked(const Key& key, Index::Id id) const {
   if (closed) return false;
   if (id != Index::kNone) return true;
@@ -130,8 +130,8 @@ void DiskState::enqueue_locked(std::list<Removal>& removal) noexcept {
   changed.notify_all();
 }
 
-// Unless it was written elsewhere since. `for_good`: its record is of no use to the next start
-// either, which is logged if that costs little.
+// Forgets the entry unless its value was rewritten elsewhere since. `for_good`: the next start must
+// not use the record either; a removal is logged if that is cheap.
 void DiskState::forget_at_locked(const Key& key, const Place& place, bool for_good) {
   const Index::Id id = catalog.find(key);
   if (id == Index::kNone || catalog[id].place != place) return;
@@ -140,14 +140,14 @@ void DiskState::forget_at_locked(const Key& key, const Place& place, bool for_go
       std::list<Removal> removal(1);
       remove_locked(key, id, removal);
       return;
-    } catch (const std::bad_alloc&) {   // then it stays accounted for
+    } catch (const std::bad_alloc&) {   // then it stays accounted as unlisted
     }
   }
   catalog.forget(id);
 }
 
-// All entries, in slices between which others get the mutex. Only the writing thread inserts or
-// moves entries, so it misses none.
+// Visits all entries in slices; other threads get the mutex in between. Only the writing thread
+// inserts or moves entries, so it misses none.
 void DiskState::walk_index(const std::function<bool(Index::Id)>& visit) {
   for (Index::Id begin = 1;;) {
     {
@@ -162,7 +162,7 @@ void DiskState::walk_index(const std::function<bool(Index::Id)>& visit) {
   }
 }
 
-// All entries that point into a segment, and those behind them. `stays`: the file does.
+// Forgets all entries of a segment and their descendants. `stays`: the file is kept.
 std::uint64_t DiskState::forget_segment(std::uint32_t id, bool stays) {
   std::uint64_t gone = 0;
   walk_index([&](Index::Id each) TC_REQUIRES(mutex) {

@@ -1,11 +1,10 @@
-// What the parts of the disk tier share: the state in memory, under one mutex,
-// and the steps that change several pieces of it at once.
+// State that the parts of the disk tier share, under one mutex, and the steps that change several
+// pieces of it atomically.
 //
-// Each piece is a class of its own with no lock (Catalog, WriteQueue,
-// RemovalLedger, Health, NameTable, Sidecars); clang checks that the mutex is
-// held where they are used. One mutex, because a lookup, a removal and a write
-// have to see the index, the queue and the ledger at one instant. It is held
-// neither during I/O nor while a callback is called.
+// Each piece is a class of its own without a lock (Catalog, WriteQueue, RemovalLedger, Health,
+// NameTable, Sidecars); clang checks that the mutex is held where they are used. One mutex, because
+// a lookup, a removal and a write need a consistent view of the index, the queue and the ledger. It
+// is not held during I/O or a callback.
 //
 // THREADS: any, unless a member says otherwise.
 #pragma once
@@ -29,13 +28,13 @@
 namespace tensorcache::disk {
 
 struct DiskState {
-  // `segment_bytes`: when a segment is full.
+  // `segment_bytes`: size at which a segment is sealed.
   DiskState(DiskTierOptions tier_options, std::uint64_t segment_bytes);
   DiskState(const DiskState&) = delete;
   DiskState& operator=(const DiskState&) = delete;
 
   const DiskTierOptions options;
-  OpenFiles open_files;   // has a lock of its own, which is a leaf
+  OpenFiles open_files;   // has its own lock, which is a leaf
 
   mutable Mutex mutex;
   mutable CondVar changed;
@@ -50,20 +49,19 @@ struct DiskState {
   std::uint64_t capacity TC_GUARDED_BY(mutex), target_segment_bytes TC_GUARDED_BY(mutex);
   std::uint64_t index_limit TC_GUARDED_BY(mutex);
   bool index_limit_changed TC_GUARDED_BY(mutex) = false;
-  std::uint64_t charged TC_GUARDED_BY(mutex) = 0;        // of the index; only the writing thread changes it
-  std::uint32_t tick TC_GUARDED_BY(mutex) = 1;           // of a write or a read
+  std::uint64_t charged TC_GUARDED_BY(mutex) = 0;        // memory of the index; changed by the writing thread only
+  std::uint32_t tick TC_GUARDED_BY(mutex) = 1;           // logical time of writes and reads
   std::size_t timed_wipes TC_GUARDED_BY(mutex) = 0;      // selections by age that are being overwritten
-  std::size_t clearing_walks TC_GUARDED_BY(mutex) = 0;   // while there are any, no entry moves to another number
-  bool ready TC_GUARDED_BY(mutex) = false;               // what the directory holds is visible
+  std::size_t clearing_walks TC_GUARDED_BY(mutex) = 0;   // running index walks of clear(): no entry is renumbered while there are any
+  bool ready TC_GUARDED_BY(mutex) = false;               // the directory's contents are visible
   bool closing TC_GUARDED_BY(mutex) = false, closed TC_GUARDED_BY(mutex) = false;
   std::chrono::steady_clock::time_point deadline TC_GUARDED_BY(mutex),
-      recovery_deadline TC_GUARDED_BY(mutex);             // of closing
-  bool nothing_comes_back TC_GUARDED_BY(mutex) = false;   // what close() says
-  bool recovered = false;                                 // changed under the mutex by the writing thread,
-                                                          // which may read it without
+      recovery_deadline TC_GUARDED_BY(mutex);             // of close()
+  bool nothing_comes_back TC_GUARDED_BY(mutex) = false;   // result of close()
+  bool recovered = false;                                 // written under the mutex by the writing thread, which reads it without
 
   void note(const std::string& event) const;
-  // The disk does not work, by an errno. On the writing thread.
+  // Marks the disk as broken, by an errno. THREADS: the writing thread.
   void fail(const char* what, int error);
   void give_back(std::uint64_t bytes) const;
   void account_sidecar(const std::string& name, std::uint64_t bytes);
@@ -75,27 +73,25 @@ struct DiskState {
   [[nodiscard]] bool segment_exists(std::uint32_t segment) const;
   [[nodiscard]] std::size_t segment_count() const;
   [[nodiscard]] bool removals_wait() const;
-  // Whether the time that close() was given is over; the half of it that
-  // recovery may take.
+  // RETURNS true once the time of close() has expired; likewise for recovery's half of it.
   [[nodiscard]] bool late() const;
   [[nodiscard]] bool late_locked() const TC_REQUIRES(mutex);
   [[nodiscard]] bool recovery_is_late() const;
 
-  // Removals. Whether the log may hold a record of the key; removes it from the
-  // index and puts `removal` into the ledger.
+  // RETURNS true if the log may hold a record of the key. Otherwise no removal needs to be logged.
   [[nodiscard]] bool must_log_removal_locked(const Key& key, Index::Id id) const TC_REQUIRES(mutex);
   void remove_locked(const Key& key, Index::Id id, std::list<Removal>& removal) TC_REQUIRES(mutex);
   void enqueue_locked(std::list<Removal>& removal) noexcept TC_REQUIRES(mutex);
-  // Unless the value was written elsewhere since. `for_good`: its record is of
-  // no use to the next start either, which is logged if that costs little.
+  // Forgets the entry unless its value was rewritten elsewhere since. `for_good`: the next start
+  // must not use the record either; a removal is logged if that is cheap.
   void forget_at_locked(const Key& key, const Place& place, bool for_good = true) TC_REQUIRES(mutex);
 
-  // Visits all entries, in slices between which others get the mutex, until
-  // `visit` says false. Called with the mutex held. THREADS: the writing
-  // thread, which alone inserts and moves entries, so it misses none.
+  // Visits all entries in slices, between which other threads get the mutex, until `visit` returns
+  // false. `visit` is called with the mutex held. THREADS: the writing thread, which alone inserts
+  // and moves entries, so it misses none.
   void walk_index(const std::function<bool(Index::Id id)>& visit);
-  // Forgets all entries that point into a segment, and those behind them.
-  // `stays`: the file does. THREADS: likewise.
+  // Forgets all entries of a segment and their descendants. `stays`: the file is kept. THREADS: the
+  // writing thread.
   std::uint64_t forget_segment(std::uint32_t segment, bool stays);
 };
 

@@ -10,17 +10,18 @@ namespace tensorcache::disk {
 namespace {
 
 constexpr std::uint64_t kLargestSegment = std::uint64_t{64} << 20;
-constexpr std::uint64_t kManySegments = 256;   // where the size may be chosen
+constexpr std::uint64_t kManySegments = 256;   // target if the segment size is not given
 constexpr std::uint64_t kMinSegments = 8;
 constexpr std::chrono::seconds kLastWrites{5};
-// Far enough to be never, and near enough not to overflow a time point.
+// Practically never, but small enough that adding it to a time point does not overflow.
 constexpr std::chrono::hours kLongest{24 * 365};
 
 std::uint64_t suitable_segment(std::uint64_t capacity) {
   return std::clamp(capacity / kManySegments, std::min(kLargestSegment, capacity / kMinSegments), std::uint64_t{1} << 30);
 }
 
-// A few at least, so that one can go while the others stay, and not too many to keep account of.
+// RETURNS the segment size: several segments, so that one can be evicted while the others stay, but
+// not too many to keep track of.
 std::uint64_t segment_for(std::uint64_t asked, std::uint64_t capacity) {
   if (asked == 0) return suitable_segment(capacity);
   return std::clamp(asked, 2 * capacity / SegmentTable::kMaxSegments, capacity / kMinSegments);

@@ -1,4 +1,5 @@
-// Room within the budget: the oldest segment goes, and what of it is in use is written again.
+// Makes space within the budget: evicts the oldest segment, after its entries in use were
+// rewritten.
 #include <algorithm>
 #include <utility>
 
@@ -9,16 +10,16 @@ namespace {
 
 constexpr std::uint64_t kBatchBytes = std::uint64_t{8} << 20;
 constexpr std::uint64_t kUsageBytes = 2 * 34;
-constexpr std::uint64_t kSlackBytes = 8192;   // names, headers and footers of the segments that take what is written again
+constexpr std::uint64_t kSlackBytes = 8192;   // names, headers and footers of the segments that receive rewritten values
 
 }   // namespace
 
-// What is kept of a victim is written before the victim goes: half a segment is held free for it.
+// Kept values of a victim are rewritten before it is deleted: half a segment is reserved for them.
 bool SegmentLog::make_room(std::uint64_t bytes, std::size_t log_records, bool may_evict) {
   for (;;) {
     {
       const MutexLock lock(state_.mutex);
-      // The usage file, and its next version while it is written.
+      // usage file, and its next version during the write
       const std::uint64_t usage = state_.sidecars.usage_bytes(), others = state_.sidecars.bytes() - usage;
       const std::uint64_t beside = others + (may_evict ? std::max(usage, kUsageBytes * state_.catalog.index().size()) : usage);
       const std::uint64_t held_free = may_evict ? state_.target_segment_bytes / 2 + kSlackBytes : 0;
@@ -42,7 +43,7 @@ bool SegmentLog::evict_oldest(bool keep_used) {
   };
   if (!choose()) {
     if (open_.segment == 0) return false;
-    seal_segment();   // small budgets: the open one is the oldest
+    seal_segment();   // small budgets: the open segment is the oldest
     if (!choose()) return false;
   }
   if (keep_used) {
@@ -51,12 +52,12 @@ bool SegmentLog::evict_oldest(bool keep_used) {
   }
   const std::size_t before = state_.segment_count();
   remove_segment(victim);
-  return state_.segment_count() < before;   // not, if the disk refuses
+  return state_.segment_count() < before;   // false if the disk refuses to delete
 }
 
-// What was used since it was written, is in use in memory, or has others chained behind it; most
-// recently used first, parents before their children. At most half of a segment, so that each
-// eviction makes room.
+// RETURNS the values of a segment to rewrite: used since they were written, in use in memory, or
+// with children. Most recently used first, parents before their children, and at most half a
+// segment, so that each eviction frees space.
 std::vector<Key> SegmentLog::worth_keeping(std::uint32_t victim) {
   struct Candidate {
     Key key;
@@ -71,7 +72,7 @@ std::vector<Key> SegmentLog::worth_keeping(std::uint32_t victim) {
     room = state_.target_segment_bytes / 2;
     if (Segment* const segment = state_.catalog.segments().find(victim); segment != nullptr) live = segment->live();
   }
-  candidates.reserve(live);   // entries of a segment only become fewer
+  candidates.reserve(live);   // cannot grow: no entry is added to a sealed segment
   state_.walk_index([&](Index::Id id) TC_REQUIRES(state_.mutex) {
     if (candidates.size() == live) return false;
     const Index::Entry& entry = state_.catalog[id];
@@ -96,7 +97,7 @@ std::vector<Key> SegmentLog::worth_keeping(std::uint32_t victim) {
   return keys;
 }
 
-// False if some of it could not be.
+// RETURNS false if some could not be rewritten.
 bool SegmentLog::write_again(std::uint32_t victim, std::span<const Key> keys) {
   std::shared_ptr<file::File> file;
   Salt salt;
@@ -128,7 +129,7 @@ bool SegmentLog::write_again(std::uint32_t victim, std::span<const Key> keys) {
       if (!header || header->key != keys[begin] || header->payload_checksum != payload_checksum(record, salt, offset)) {
         const MutexLock lock(state_.mutex);
         ++(error != 0 ? state_.counters.read_errors : state_.counters.corrupt_records);
-        continue;   // goes with the segment
+        continue;   // deleted with the segment
       }
       bytes += record.size();
       headers.push_back(*header);

@@ -30,7 +30,7 @@ T get(std::span<const std::byte> bytes, std::size_t at) {
 
 std::uint64_t checksum(std::span<const std::byte> bytes, std::uint64_t seed) { return XXH3_64bits_withSeed(bytes.data(), bytes.size(), seed); }
 
-// What record headers and summary entries have in common: bytes [4, 112).
+// Encodes the fields shared by record headers and summary entries: bytes [4, 112).
 void put_fields(std::span<std::byte> bytes, const RecordHeader& header) {
   put(bytes, 4, header.type);
   put(bytes, 5, header.kind);
@@ -65,7 +65,7 @@ std::optional<RecordHeader> get_fields(std::span<const std::byte> bytes) {
 
 }   // namespace
 
-// Written twice, because without the salt nothing behind it can be read.
+// Written twice, because no record can be read without the salt.
 SegmentHeaderBytes encode_segment_header(const SegmentHeader& header) {
   SegmentHeaderBytes bytes{};
   const std::span<std::byte> copy = std::span(bytes).first(kSegmentHeaderBytes / 2);
@@ -92,8 +92,8 @@ SegmentVerdict decode_segment_header(std::span<const std::byte> bytes, SegmentHe
       return SegmentVerdict::kGood;
     }
   }
-  // Of another version nothing else is known, not even where its checksum is, or whether there are
-  // two copies.
+  // The layout of other versions is unknown, including the place of the checksum and the second
+  // copy.
   return unknown > 0 ? SegmentVerdict::kUnknownVersion : SegmentVerdict::kDamaged;
 }
 

@@ -1,7 +1,6 @@
-// The bytes of a segment file. docs/format-disk.md describes them for others; what is said there
-// holds for ever.
+// Encodes and decodes segment files. docs/format-disk.md specifies the format; version 1 is frozen.
 //
-// Everything here is pure: bytes in, structures out, nothing for bytes that do not check out.
+// Pure functions: decoding returns nothing for invalid bytes.
 #pragma once
 
 #include <array>
@@ -23,31 +22,31 @@ inline constexpr std::uint32_t kFormatVersion = 1;
 inline constexpr std::size_t kSegmentHeaderBytes = 128, kRecordHeaderBytes = 128, kSummaryEntryBytes = 128, kFooterBytes = 64;
 inline constexpr std::size_t kAlignment = 64;   // of every record, and so of every value
 
-// Random numbers of one segment, part of all its checksums: bytes of another segment, or bytes that
-// a client made to look like a record inside of a value, do not check out.
+// Random numbers of one segment, part of all its checksums. Bytes of another segment, or a record
+// that a client forged inside a value, do not pass the check.
 struct Salt {
   std::uint64_t header = 0, payload = 0;
   friend bool operator==(const Salt&, const Salt&) = default;
 };
 
 struct SegmentHeader {
-  std::uint64_t id = 0;   // ascending in the order they were begun
+  std::uint64_t id = 0;   // ascending in the order of creation
   std::int64_t created_unix_ms = 0;
   Salt salt;
 };
 
 enum class RecordType : std::uint8_t {
   kValue = 1,
-  kRemove = 2,       // forgets `key` and what is chained behind it
-  kClearOwner = 3,   // forgets everything of `owner`
-  kErased = 4,       // was a value; written over its header when it was removed or replaced
+  kRemove = 2,       // removes `key` and its descendants
+  kClearOwner = 3,   // removes all entries of `owner`
+  kErased = 4,       // a removed or replaced value; written over its header
 };
 
 struct RecordHeader {
   RecordType type = RecordType::kValue;
   Kind kind = Kind::kOther;
-  bool chained = false;       // `parent` counts
-  bool overwritten = false;   // of an erased one: its value is, too
+  bool chained = false;       // `parent` is set
+  bool overwritten = false;   // of an erased record: its value is overwritten, too
   std::uint64_t value_bytes = 0;
   std::int64_t created_unix_ms = 0;
   std::int64_t expires_unix_ms = 0;   // 0: never
@@ -59,13 +58,13 @@ struct RecordHeader {
   friend bool operator==(const RecordHeader&, const RecordHeader&) = default;
 };
 
-// Where a record is, and what its header says.
+// A record's offset and its header.
 struct Located {
   std::uint64_t offset = 0;
   RecordHeader header;
 };
 
-// What a record takes of a file.
+// RETURNS the size of a record in the file.
 [[nodiscard]] constexpr std::uint64_t record_bytes(std::uint64_t value_bytes) {
   return kRecordHeaderBytes + (value_bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
@@ -82,17 +81,17 @@ enum class SegmentVerdict : std::uint8_t { kGood, kDamaged, kUnknownVersion };
 [[nodiscard]] RecordHeaderBytes encode_record_header(const RecordHeader& header, const Salt& salt, std::uint64_t offset);
 [[nodiscard]] std::optional<RecordHeader> decode_record_header(std::span<const std::byte> bytes, const Salt& salt, std::uint64_t offset);
 
-// A summary stands behind the last record of a segment that is complete: an entry for each record,
-// then the footer that ends the file.
+// A summary follows the last record of a sealed segment: one entry per record, then the footer at
+// the end of the file.
 [[nodiscard]] std::vector<std::byte> encode_summary(std::span<const Located> records, const SegmentHeader& segment, std::uint64_t offset);
-// Where a summary begins, by the footer (the file's last kFooterBytes); nothing if it does not
-// check out.
+// RETURNS the offset of the summary, from the footer (the file's last kFooterBytes); nothing if the
+// footer is invalid.
 [[nodiscard]] std::optional<std::uint64_t> summary_offset(std::span<const std::byte> footer, const SegmentHeader& segment, std::uint64_t file_bytes);
-// One of its entries; nothing for what cannot stand before a summary at `summary_offset`. Good only
-// if all entries match the footer.
+// Decodes one summary entry; nothing if it is not valid before a summary at `summary_offset`.
+// REQUIRES: use entries only if all of them match the footer (SummaryCheck).
 [[nodiscard]] std::optional<Located> decode_summary_entry(std::span<const std::byte> bytes, std::uint64_t summary_offset);
 
-// Whether a summary's entries are those that its footer was made for. They may be given in pieces.
+// Checks that summary entries, given in pieces, match their footer.
 class SummaryCheck {
  public:
   SummaryCheck(const SegmentHeader& segment, std::uint64_t summary_offset);
@@ -107,7 +106,7 @@ class SummaryCheck {
   const std::unique_ptr<State> state_;
 };
 
-// "seg-000000000000002a.tcs", and back; nothing for other names.
+// Converts an id to "seg-000000000000002a.tcs" and back; nothing for other names.
 [[nodiscard]] std::string segment_name(std::uint64_t id);
 [[nodiscard]] std::optional<std::uint64_t> segment_id(std::string_view name);
 

@@ -1,5 +1,5 @@
-// Whether the disk can be written to, why not, and when that is tried next: after a pause that
-// doubles with each failure up to a minute, and begins anew with a write.
+// Records whether the disk can be written, the reason if not, and the time of the next attempt:
+// after a pause that doubles with each failure up to a minute, and is reset by a successful write.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once
@@ -15,14 +15,14 @@ class Health {
   explicit Health(std::chrono::milliseconds retry_pause) : retry_pause_(retry_pause) {}
 
   [[nodiscard]] bool broken() const { return broken_; }
-  // Of the last failure; empty while it works.
+  // RETURNS the reason of the last failure; empty while the disk works.
   [[nodiscard]] const std::string& reason() const { return reason_; }
-  // REQUIRES: it is broken.
+  // REQUIRES: the disk is broken.
   [[nodiscard]] Time retry_at() const { return retry_at_; }
 
-  // RETURNS: true if it worked until now.
+  // RETURNS: true if the disk worked until now.
   bool fail(std::string reason, Time now) noexcept;
-  // Where there is no memory for a reason.
+  // The same without a reason, for when there is no memory for one.
   void fail(Time now) noexcept;
   void heal() noexcept;
   void wrote() noexcept { pause_ = {}; }

@@ -6,8 +6,8 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kStep = 1024;                // entries or buckets of one shrink()
-constexpr std::size_t kClassBytes = 2 * 32 + 64;   // with vector growth, and the map's node and bucket
+constexpr std::size_t kStep = 1024;                // entries or buckets per call of shrink()
+constexpr std::size_t kClassBytes = 2 * 32 + 64;   // including vector growth, and the map's node and bucket
 
 std::size_t chunks_for(std::size_t count, std::size_t chunk) { return (count + chunk - 1) / chunk; }
 
@@ -56,7 +56,7 @@ void Index::reserve(std::size_t more) {
     const Id first = static_cast<Id>(chunks_.size() * kChunk);
     chunks_.push_back(std::make_unique<Chunk>());
     for (Id i = kChunk; i-- > 0;) {
-      if (first + i != kNone) push_free(first + i);   // number 0 stands for none
+      if (first + i != kNone) push_free(first + i);   // number 0 means none
     }
   }
 }
@@ -178,7 +178,7 @@ void Index::take_free(Id id) {
 }
 
 void Index::clear() noexcept {
-  // Swapped, because assignment may keep the memory.
+  // Swaps, because an assignment may keep the memory.
   std::vector<std::unique_ptr<Chunk>>().swap(chunks_);
   std::vector<std::unique_ptr<BucketChunk>>().swap(bucket_chunks_);
   std::vector<Class>().swap(classes_);
@@ -208,7 +208,7 @@ void Index::touch(Id id, std::uint32_t tick) {
   for (; id != kNone && (*this)[id].tick < tick; id = (*this)[id].parent) (*this)[id].tick = tick;
 }
 
-// To a free place, with all that refer to it.
+// Moves an entry to a free place and updates all references to it.
 void Index::move(Id from, Id to) {
   Entry& source = (*this)[from];
   *link_to(from) = to;
@@ -223,7 +223,7 @@ void Index::move(Id from, Id to) {
   source = Entry{};
 }
 
-// Empties the last chunk, entry by entry, into free places of others.
+// Empties the last chunk, entry by entry, into free places of other chunks.
 bool Index::shrink(std::size_t spare) {
   if (size_ == 0 && spare == 0) {
     clear();
@@ -235,7 +235,7 @@ bool Index::shrink(std::size_t spare) {
   if (too_many_chunks) {
     const Id first = static_cast<Id>((chunks_.size() - 1) * kChunk);
     const Id begin = std::max<Id>(first, 1);
-    for (Id id = begin; id < first + kChunk; ++id) {   // no entry may move to where it has to move from again
+    for (Id id = begin; id < first + kChunk; ++id) {   // the chunk's own free places must not receive entries
       if (!is_entry(id)) take_free(id);
     }
     for (Id id = begin; id < first + kChunk; ++id) {

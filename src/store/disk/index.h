@@ -1,7 +1,7 @@
-// Where a key's value lies on disk, and which values are chained behind which. 76 bytes an entry,
-// and 4 for the table.
+// The index: where each key's value is on disk, and its children. 76 bytes per entry, plus 4 for
+// the table.
 //
-// Threads: none of its own; the disk tier holds a lock around every call.
+// THREADS: none of its own; the disk tier holds a lock around every call.
 #pragma once
 
 #include <array>
@@ -16,7 +16,7 @@
 
 namespace tensorcache::disk {
 
-// What entries of one kind, owner and source share.
+// Fields that many entries share: kind, owner and source.
 struct EntryClass {
   Kind kind = Kind::kOther;
   std::uint64_t owner = 0;
@@ -29,8 +29,8 @@ struct EntryClassHash {
 };
 
 struct Place {
-  std::uint32_t segment = 0;   // its id's low half; fewer than 2^32 are alive. 0: nowhere
-  std::uint32_t unit = 0;      // offset of the record in the segment, in kAlignment bytes
+  std::uint32_t segment = 0;   // low half of its id; fewer than 2^32 are alive. 0: none
+  std::uint32_t unit = 0;      // offset of the record in the segment, in units of kAlignment bytes
   std::uint32_t value_bytes = 0;
   friend bool operator==(const Place&, const Place&) = default;
 };
@@ -43,13 +43,13 @@ class Index {
 
   struct Entry {
     Key key;
-    Place place;   // of a free entry: nowhere
+    Place place;   // of a free entry: segment 0
     Id parent = kNone, first_child = kNone, next_sibling = kNone, previous_sibling = kNone;
-    Id next_in_bucket = kNone;   // of a free entry: the next free one; `previous_sibling` is the one before
-    std::uint32_t tick = 0;      // of its last use; never above its parent's
+    Id next_in_bucket = kNone;   // of a free entry: the next free one; `previous_sibling` is the previous one
+    std::uint32_t tick = 0;      // last use; never above the parent's
     std::uint32_t entry_class = 0;
-    std::uint16_t used : 1 = 0;      // since it was written (again)
-    std::uint16_t expires : 1 = 0;   // its record says when
+    std::uint16_t used : 1 = 0;      // since it was written (or rewritten)
+    std::uint16_t expires : 1 = 0;   // the record has an expiry time
     std::uint16_t hits : 14 = 0;     // saturating
   };
   static_assert(sizeof(Entry) == 76, "every stored value pays for it");
@@ -59,13 +59,13 @@ class Index {
   [[nodiscard]] const Entry& operator[](Id id) const { return (*chunks_[id / kChunk])[id % kChunk]; }
   [[nodiscard]] const EntryClass& class_of(Id id) const { return classes_[(*this)[id].entry_class].value; }
 
-  // A key that is not indexed yet, behind `parent` or kNone, at a place in a segment. Allocates
-  // nothing but for a new class after reserve(). Strong guarantee.
+  // Inserts a key that is not indexed, below `parent` (or kNone). After reserve() it allocates only
+  // for a new class. Strong exception guarantee.
   Id insert(const Key& key, const Place& place, const EntryClass& entry_class, Id parent);
-  // Hangs an entry that has no parent behind one.
+  // Gives an entry without a parent a parent.
   void adopt(Id id, Id parent);
-  // Takes out an entry and all behind it, or `most` of them, the deepest first; `gone` sees each
-  // before it goes. Allocates nothing.
+  // Erases an entry and its descendants, or `most` of them, deepest first; `gone` is called before
+  // each is erased. Allocates nothing.
   template <class Gone>
   void erase(Id id, std::size_t most, const Gone& gone) {
     for (Id at = deepest(id); most > 0; --most) {
@@ -76,27 +76,27 @@ class Index {
       at = deepest(up);
     }
   }
-  // Takes out everything and frees its memory.
+  // Erases everything and frees the memory.
   void clear() noexcept;
-  // How many erase() takes out, `most` at most.
+  // RETURNS the number of entries that erase() would erase, counted up to `most`.
   [[nodiscard]] std::size_t count_behind(Id id, std::size_t most) const;
-  // A use, now: the entry's and its ancestors' tick. Cheap where a chain is touched from its last
-  // entry.
+  // Sets the tick of the entry and its ancestors. Cheap if a chain is touched from its last entry.
   void touch(Id id, std::uint32_t tick);
 
   [[nodiscard]] std::size_t size() const { return size_; }
-  // What it has allocated, and what it will have with room for `more` entries of these classes.
+  // RETURNS the allocated bytes; with `more`: the bytes after reserving that many entries of these
+  // classes.
   [[nodiscard]] std::uint64_t memory_bytes() const;
   [[nodiscard]] std::uint64_t memory_bytes_with(std::size_t more, std::span<const EntryClass> classes) const;
-  // Room for so many insert().
+  // Reserves memory for that many calls of insert().
   void reserve(std::size_t more);
-  // How many insert() need no reserve().
+  // RETURNS the number of insert() calls that need no reserve().
   [[nodiscard]] std::size_t room() const { return chunks_.size() * kChunk - (chunks_.empty() ? 0 : 1) - size_; }
-  // Moves entries together and frees memory that is not needed for them and `spare` more. Does a
-  // bounded part of that work at a time: true while there is more to do. Entries get other ids.
+  // Compacts the entries and frees memory beyond what they and `spare` more need, in bounded steps.
+  // RETURNS true while there is more to do. Entries are renumbered.
   bool shrink(std::size_t spare);
 
-  // Entries are numbered from 1 to end_id() - 1; some of them are free.
+  // Entries have numbers 1 to end_id() - 1; some of them are free.
   [[nodiscard]] Id end_id() const { return static_cast<Id>(chunks_.size() * kChunk); }
   [[nodiscard]] bool is_entry(Id id) const { return id != kNone && (*this)[id].place.segment != 0; }
   template <class Visit>
@@ -114,7 +114,7 @@ class Index {
   using BucketChunk = std::array<Id, kChunk>;
   struct Class {
     EntryClass value;
-    std::uint32_t entries = 0;   // of none: free, `next` is the next free one
+    std::uint32_t entries = 0;   // 0: free; then `next` is the next free one
     std::uint32_t next = 0;
   };
 
@@ -135,13 +135,13 @@ class Index {
   [[nodiscard]] std::uint32_t take_class(const EntryClass& entry_class);
   void drop_class(std::uint32_t number);
 
-  // The table grows and shrinks by one bucket at a time (linear hashing), so no call has to rehash
-  // all of it.
+  // The table grows and shrinks by one bucket at a time (linear hashing), so no call rehashes all
+  // of it.
   std::vector<std::unique_ptr<Chunk>> chunks_;
   std::vector<std::unique_ptr<BucketChunk>> bucket_chunks_;
   std::size_t buckets_ = 0;
   std::vector<Class> classes_;
-  std::unordered_map<EntryClass, std::uint32_t, EntryClassHash> numbers_;   // of live classes
+  std::unordered_map<EntryClass, std::uint32_t, EntryClassHash> numbers_;   // of classes in use
   std::uint32_t free_class_ = kNoClass;
   Id free_ = kNone;
   std::size_t size_ = 0;

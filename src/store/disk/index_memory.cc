@@ -1,5 +1,5 @@
-// The memory of the index: charged before it is used, given back when entries went, and what has to
-// go where there is none.
+// Memory of the index: charged before it is allocated, returned when entries are erased; evicts
+// segments when the limit is reached.
 #include <algorithm>
 
 #include "store/disk/segment_log.h"
@@ -7,12 +7,12 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kMinSpare = 4096;   // entries that an index may have room for
+constexpr std::size_t kMinSpare = 4096;   // free entries that are not returned
 
 }   // namespace
 
-// Takes the memory for so many more entries before they are written, so that no value is written
-// without an entry.
+// Reserves memory for entries before their values are written, so that no value is written without
+// an entry.
 SegmentLog::Room SegmentLog::grow_index(std::span<const EntryClass> classes) {
   std::uint64_t needed = 0, charged = 0;
   {
@@ -42,7 +42,7 @@ bool SegmentLog::reserve_entries(std::span<const EntryClass> classes) {
   }
 }
 
-// For as many of these, from the first on, as there is memory.
+// RETURNS the number of leading classes for whose entries memory was reserved.
 std::size_t SegmentLog::reserve_some_entries(std::span<const EntryClass> classes) {
   if (reserve_entries(classes)) return classes.size();
   std::size_t room = 0;
@@ -53,13 +53,14 @@ std::size_t SegmentLog::reserve_some_entries(std::span<const EntryClass> classes
   return reserve_entries(classes.first(room)) ? room : 0;
 }
 
-// True while there is more to do.
+// RETURNS true while there is more to do.
 bool SegmentLog::shrink_index(std::size_t spare) {
   bool more = false;
   std::uint64_t back = 0;
   {
     const MutexLock lock(state_.mutex);
-    state_.changed.wait(state_.mutex, [this]() TC_REQUIRES(state_.mutex) { return state_.clearing_walks == 0; });   // it would miss entries that move
+    state_.changed.wait(state_.mutex,
+                        [this]() TC_REQUIRES(state_.mutex) { return state_.clearing_walks == 0; });   // a running walk would miss renumbered entries
     more = state_.catalog.shrink(spare);
     const std::uint64_t needed = state_.catalog.index().memory_bytes();
     if (needed < state_.charged) {
@@ -71,7 +72,7 @@ bool SegmentLog::shrink_index(std::size_t spare) {
   return more;
 }
 
-// Gives back the memory of entries that went, and evicts where the index may have less than it has.
+// Returns the memory of erased entries, and evicts segments if the index exceeds its limit.
 void SegmentLog::trim_index() {
   std::size_t size = 0;
   bool roomy = false, over = false;

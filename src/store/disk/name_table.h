@@ -1,5 +1,4 @@
-// What owners and sources are called, as it is known now; names_and_hits.h has the file it is saved
-// to.
+// Names of owners and sources, as known now. names_and_hits.h defines their file.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once
@@ -16,13 +15,13 @@ namespace tensorcache::disk {
 class NameTable {
  public:
   enum class Of : std::uint8_t { kOwner, kSource };
-  // REQUIRES: `name` is printable_name()'s. RETURNS: false: there are too many names. Strong
-  // guarantee.
+  // REQUIRES: `name` comes from printable_name(). RETURNS: false if there are too many names.
+  // Strong exception guarantee.
   bool set(Of of, std::uint64_t number, const std::string& name);
   [[nodiscard]] std::vector<std::uint64_t> sources_named(const std::string& name) const;
-  // Adds what the directory holds; names that were given meanwhile stay. Strong guarantee.
+  // Adds saved names; names set meanwhile take precedence. Strong exception guarantee.
   void merge(Names saved);
-  // RETURNS: all names, if any changed since it was last asked. Strong guarantee.
+  // RETURNS: all names if any changed since the last call. Strong exception guarantee.
   [[nodiscard]] std::optional<Names> take_changed();
 
  private:

@@ -20,7 +20,7 @@ constexpr std::size_t kUsageEntryBytes = sizeof(Key) + sizeof(std::uint16_t);
 constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr std::string_view kUsageMagic = "TCUSAGE1";
 
-// Its beginning, if it is larger than that.
+// Reads a file, or the first `most` bytes of a larger one.
 std::vector<std::byte> read_file(file::FileSystem& files, const std::string& path, std::uint64_t most_bytes) {
   int error = 0;
   std::uint64_t bytes = 0;
@@ -30,7 +30,7 @@ std::vector<std::byte> read_file(file::FileSystem& files, const std::string& pat
   return file::read_fully(*file, 0, content) == 0 ? content : std::vector<std::byte>();
 }
 
-// As a whole or not at all.
+// Replaces a file atomically.
 int replace_file(file::FileSystem& files, const std::string& path, std::span<const std::byte> content) {
   const std::string next = path + ".next";
   static_cast<void>(files.remove(next));
@@ -111,7 +111,7 @@ int write_names(file::FileSystem& files, const std::string& directory, const std
   return replace_file(files, directory + "/names", std::as_bytes(std::span(text)));
 }
 
-// Magic, then key and hits of each value, little endian. The SHA-256 of all that stands at the end.
+// Format: magic, then key and hits of each value, little endian, then a SHA-256 of all before it.
 struct UsageWriter::State {
   file::FileSystem& files;
   std::string path;
@@ -163,7 +163,7 @@ void UsageWriter::finish() {
   if (state.error != 0) static_cast<void>(state.files.remove(state.path + ".next"));
 }
 
-// Twice over: it is used only if the whole of it checks out.
+// Reads the file twice: its contents are used only if the checksum of the whole file matches.
 void read_usage(file::FileSystem& files, const std::string& directory, const std::function<void(const Used&)>& visit) {
   int error = 0;
   std::uint64_t bytes = 0;

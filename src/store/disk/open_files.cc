@@ -51,7 +51,7 @@ class OpenFiles::Shared final : public file::File {
   }
 
   void set(std::shared_ptr<file::File> file) {
-    std::shared_ptr<file::File> closed[2];   // after the mutex is let go
+    std::shared_ptr<file::File> closed[2];   // closed after the mutex is released
     const MutexLock lock(state_->mutex);
     if (file_) return;
     for (std::shared_ptr<file::File>& each : closed) {
@@ -81,15 +81,15 @@ class OpenFiles::Shared final : public file::File {
   const std::shared_ptr<State> state_;
   const std::string path_;
   std::shared_ptr<file::File> file_ TC_GUARDED_BY(state_->mutex);
-  std::list<Shared*> place_ TC_GUARDED_BY(state_->mutex);   // this, while it is not in State::open
+  std::list<Shared*> place_ TC_GUARDED_BY(state_->mutex);   // this file, while it is not in State::open
   std::list<Shared*>::iterator at_ TC_GUARDED_BY(state_->mutex);
 };
 
-// The least recently used one that nobody is using now.
+// Closes the least recently used file that is not in use.
 bool OpenFiles::State::close_one_locked(std::shared_ptr<file::File>* closed) {
   for (auto each = open.rbegin(); each != open.rend(); ++each) {
     Shared& file = **each;
-    file.state_->mutex.assert_held();   // all share this one
+    file.state_->mutex.assert_held();   // all files share this mutex
     if (file.file_.use_count() > 1) continue;
     *closed = std::move(file.file_);
     file.file_ = nullptr;

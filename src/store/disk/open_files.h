@@ -1,7 +1,7 @@
-// Segment files, of which only so many are open at a time: the least recently used is closed, and
-// opened again when it is used.
+// Limits the number of open segment files: closes the least recently used one, and reopens it on
+// use.
 //
-// Threads: all members from any thread.
+// THREADS: all members from any thread.
 #pragma once
 
 #include <cstddef>
@@ -16,13 +16,13 @@ namespace tensorcache::disk {
 
 class OpenFiles {
  public:
-  // `most` is 1 at least.
+  // REQUIRES: `most` >= 1.
   OpenFiles(std::shared_ptr<file::FileSystem> files, std::size_t most);
-  // Opens a file now. Where the process may open no more, others are closed for it. Null with
-  // *error set.
+  // Opens a file now; closes others if the process's limit is reached. RETURNS null with *error set
+  // on failure.
   [[nodiscard]] std::shared_ptr<file::File> open(const std::string& path, file::Open mode, int* error);
-  // A file that closes `opened` when others need its place, and opens it again by its path. Stays
-  // open while the caller holds `opened`.
+  // RETURNS a file that may close `opened` when others need its place, and reopens it by its path.
+  // It stays open while the caller holds `opened`.
   [[nodiscard]] std::shared_ptr<file::File> share(const std::string& path, std::shared_ptr<file::File> opened);
   [[nodiscard]] std::size_t open_count() const;
 

@@ -1,5 +1,5 @@
-// What callers ask for: values and removals on their way to the writing thread. Each member has the
-// strong guarantee.
+// Queues values and removals for the writing thread. Each member has the strong exception
+// guarantee.
 #include <algorithm>
 #include <utility>
 
@@ -14,7 +14,7 @@ bool DiskTier::accepts(std::uint64_t value_bytes) const {
 }
 
 bool DiskTier::put(Value value) {
-  std::list<Write> node(1);   // allocates before anything changes
+  std::list<Write> node(1);   // allocates before any change
   std::list<Removal> removal(1);
   const MutexLock lock(state_.mutex);
   const std::uint64_t bytes = value.bytes.size();
@@ -26,8 +26,8 @@ bool DiskTier::put(Value value) {
   node.front().value = std::move(value);
   state_.queue.put(node, [&](bool replaces_expired) {
     state_.mutex.assert_held();
-    // What waits under this key expired meanwhile, or there would be no other. It must not be taken
-    // for this one.
+    // The queued value of this key expired, otherwise this one would not be here. The writing
+    // thread must not take this one for a duplicate.
     const Key& key = node.front().value.key;
     if (replaces_expired) state_.remove_locked(key, state_.catalog.find(key), removal);
     return state_.ledger.take_number();
@@ -52,7 +52,7 @@ void DiskTier::when_written(std::function<void(bool)> done) {
 
 bool DiskTier::remove(const Key& key) {
   std::list<Removal> removal(1);
-  Dropped dropped;   // freed without the lock
+  Dropped dropped;   // freed after the mutex is released
   const MutexLock lock(state_.mutex);
   const Index::Id id = state_.catalog.find(key);
   if (!state_.must_log_removal_locked(key, id)) {
@@ -74,7 +74,7 @@ std::uint64_t DiskTier::purge(std::span<const Key> keys) {
   front.purged.reserve(keys.size());
   front.what.keys.assign(keys.begin(), keys.end());
   std::sort(front.what.keys.begin(), front.what.keys.end());
-  Dropped dropped;   // freed without the lock
+  Dropped dropped;   // freed after the mutex is released
   const MutexLock lock(state_.mutex);
   std::size_t count = 0;
   for (const Key& key : keys) {

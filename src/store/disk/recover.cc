@@ -9,17 +9,17 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kSlice = 1024;          // records that are taken up before memory for more is asked for
-constexpr std::size_t kFreeOrphans = 4096;    // values that wait for their parent, not charged
-constexpr std::uint64_t kOrphanBytes = 144;   // of one, where each has a parent of its own
+constexpr std::size_t kSlice = 1024;          // records processed per reservation of memory
+constexpr std::size_t kFreeOrphans = 4096;    // values waiting for their parent that are not charged
+constexpr std::uint64_t kOrphanBytes = 144;   // per orphan with a parent of its own
 
 bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
 
 }   // namespace
 
-// Oldest first, as it was written: a later copy of a value counts, and a removal counts for what is
-// before it. A block may come before its parent, which was written again since; it waits for it
-// among the orphans. False: nothing is indexed, and it is to be tried again.
+// Reads the segments oldest first, in the order of writing: a later copy of a value wins, and a
+// removal applies to earlier records. A rewritten parent may follow its child, which waits as an
+// orphan meanwhile. RETURNS false if nothing was indexed and recovery must be retried.
 bool Recovery::recover() {
   forget_directory();
   std::vector<std::string> files;
@@ -54,8 +54,8 @@ bool Recovery::recover() {
   apply_wipes_until({UINT64_MAX, 0}, &orphans);
   forget_orphans(orphans);
   state_.give_back(std::exchange(orphans_charged_, 0));
-  // Where there are wipes: what they count for ends somewhere in it, and must not begin to count
-  // for what comes now.
+  // Pending wipes apply to records before a position in the last segment; new records must not be
+  // written before it.
   if (!ids.empty() && scrubber_.wipes().empty()) log_.resume_log(static_cast<std::uint32_t>(ids.back()), last.end, std::move(records));
   side_files_.read_saved_usage();
   Names names = read_names(*state_.options.files, state_.options.directory);
@@ -72,8 +72,8 @@ void Recovery::forget_directory() noexcept {
   scrubber_.restart();
 }
 
-// An error: what is in it could not be read for want of something that others hold. `records`: all,
-// or enough to see that they are many.
+// RETURNS an error if the segment could not be read for lack of a resource. `records` receives all
+// its records, or enough to show that there are many.
 int Recovery::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContents* contents, std::vector<Located>* records) {
   int open_error = 0;
   const std::string path = directory_.path_of(id);
@@ -140,8 +140,8 @@ void Recovery::recover_records(std::uint32_t segment, std::span<const Located> r
   }
 }
 
-// Where the memory does not suffice for all, the oldest values lose their entries. Their records
-// stay: another run may have more memory.
+// If memory does not suffice for all entries, the oldest values lose theirs. Their records stay,
+// because another start may have more memory.
 void Recovery::reserve_recovered(std::span<const EntryClass> classes) {
   for (;;) {
     if (log_.grow_index(classes) == SegmentLog::Room::kYes) return;
@@ -162,7 +162,7 @@ void Recovery::reserve_recovered(std::span<const EntryClass> classes) {
   }
 }
 
-// Those for which there is no memory get no entry.
+// Orphans without memory get no entry.
 void Recovery::reserve_orphans(Orphans* orphans, std::size_t more) {
   if (orphans->count + more <= orphans->room) return;
   const std::uint64_t bytes = more * kOrphanBytes;
@@ -178,7 +178,7 @@ void Recovery::recover_removal(std::uint32_t segment, const RecordHeader& header
     state_.catalog.segments().at(segment).has_removals = true;
     if (header.type == RecordType::kRemove) {
       if (const Index::Id id = state_.catalog.find(header.key)) state_.catalog.erase(id);
-      // Also what hangs behind it and was read before it.
+      // Indexes its descendants that were read before it, too.
       for (const Key& child : take_orphans(orphans, header.key)) {
         if (const Index::Id id = orphan_locked(child)) state_.catalog.erase(id);
       }
@@ -231,7 +231,8 @@ std::vector<Key> Recovery::take_orphans(Orphans* orphans, const Key& parent) {
   return std::move(waiting.mapped());
 }
 
-// Its number, if it still waits for its parent: meanwhile it may have been removed, or stored anew.
+// RETURNS the entry of a key if it still waits for its parent: it may have been removed, or stored
+// anew, meanwhile.
 Index::Id Recovery::orphan_locked(const Key& key) const {
   const Index::Id id = state_.catalog.find(key);
   return id != Index::kNone && state_.catalog[id].parent == Index::kNone ? id : Index::kNone;

@@ -1,4 +1,4 @@
-// At start: what was removed and not yet taken out of the segments, by a mark or by the list of
+// Recovers deletions whose values are still in the segments: from the mark and from the list of
 // wipes beside them.
 #include <algorithm>
 #include <cerrno>
@@ -9,13 +9,13 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr std::size_t kFirstBit = 32;   // of an entry's source, which has 32: the rest tells which wipes by age it matches
+constexpr std::size_t kFirstBit = 32;   // bits of EntryClass::source above its 32; they tell which wipes by age match the entry
 
 std::uint64_t bit_of(std::size_t wipe) { return wipe < 64 - kFirstBit ? std::uint64_t{1} << (kFirstBit + wipe) : 0; }
 
 }   // namespace
 
-// An error: what is to be dropped cannot be, or what it is cannot be read.
+// RETURNS an error if data to be dropped could not be dropped, or could not be determined.
 int Recovery::recover_wipes(const std::vector<std::string>& files, std::vector<std::uint64_t>* ids) {
   const auto has = [&](const char* name) { return std::find(files.begin(), files.end(), name) != files.end(); };
   scrubber_.restart();
@@ -26,7 +26,7 @@ int Recovery::recover_wipes(const std::vector<std::string>& files, std::vector<s
     switch (read_wipes(*state_.options.files, state_.options.directory, &wipes, &error)) {
       case WipesRead::kFailed:
         return error;
-      case WipesRead::kDamaged:   // nobody knows what it named
+      case WipesRead::kDamaged:   // the deleted values are unknown
         error = drop_segments(ids, kWipesFile);
         if (error == 0) state_.note("the log was dropped, because the list of what is to be deleted is damaged");
         break;
@@ -34,12 +34,12 @@ int Recovery::recover_wipes(const std::vector<std::string>& files, std::vector<s
         break;
     }
   }
-  if (error == 0 && has("stale")) {   // the last close could only leave a mark (close.cc), or was in the middle of it (clear_log)
+  if (error == 0 && has("stale")) {   // written by close.cc or by an interrupted clear_log
     error = drop_segments(ids, "stale");
     if (error == 0) state_.note("the log was dropped, because everything was to be removed before the last end");
   }
   if (error != 0) return error;
-  // Those by age first, for the bits; positions ascend with the rest.
+  // Wipes by age first, as each needs a bit.
   std::stable_sort(wipes.begin(), wipes.end(), [](const Wipe& a, const Wipe& b) { return a.before < b.before; });
   for (const Wipe& wipe : wipes) log_.set_last_segment(std::max(log_.last_segment(), static_cast<std::uint32_t>(wipe.before.segment)));
   scrubber_.set_wipes(std::move(wipes));
@@ -56,7 +56,7 @@ int Recovery::drop_segments(std::vector<std::uint64_t>* ids, const char* mark) {
   return 0;
 }
 
-// With what tells which wipes will take it out, as its age is not in the index.
+// Adds the wipes by age that match the record to its class, because the index holds no age.
 EntryClass Recovery::recovered_class(std::uint32_t segment, const Located& located) const {
   const RecordHeader& header = located.header;
   EntryClass entry_class{header.kind, header.owner, header.source};
@@ -73,7 +73,7 @@ void Recovery::apply_wipes_until(const LogPosition& position, Orphans* orphans) 
   while (applied_ < scrubber_.wipes().size() && scrubber_.wipes()[applied_].before <= position) apply_wipe(applied_++, orphans);
 }
 
-// As if a removal stood there.
+// Applies a wipe like a removal at its position.
 void Recovery::apply_wipe(std::size_t i, Orphans* orphans) {
   const Wipe& wipe = scrubber_.wipes()[i];
   const auto timed = static_cast<std::size_t>(std::count_if(scrubber_.wipes().begin(), scrubber_.wipes().begin() + static_cast<std::ptrdiff_t>(i),
@@ -92,8 +92,7 @@ void Recovery::apply_wipe(std::size_t i, Orphans* orphans) {
     });
   }
   if (!wipe.chained) return;
-  // What was chained behind something of it went, too, and waits here for a parent that may be
-  // stored anew.
+  // Descendants of deleted values were deleted, too, although their parent may be stored anew.
   forget_orphans(*orphans);
   orphans->children.clear();
   orphans->count = 0;

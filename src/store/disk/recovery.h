@@ -1,5 +1,5 @@
-// At start, or when the disk works again: from the segments' summaries to the
-// index. One object for each attempt.
+// Recovery: rebuilds the index from the segments' summaries, at start or when the disk works again.
+// One object per attempt.
 //
 // THREADS: the writing thread only.
 #pragma once
@@ -24,11 +24,11 @@ class Recovery {
   Recovery(const Recovery&) = delete;
   Recovery& operator=(const Recovery&) = delete;
 
-  // RETURNS: false: nothing is indexed, and it is to be tried again.
+  // RETURNS: false if nothing was indexed and recovery must be retried.
   [[nodiscard]] bool recover();
 
  private:
-  struct Orphans {                                        // values whose parent has not been seen yet
+  struct Orphans {                                        // values whose parent was not read yet
     std::unordered_map<Key, std::vector<Key>> children;   // by that parent
     std::size_t count = 0, room = 0;
   };
@@ -43,7 +43,7 @@ class Recovery {
   void reserve_recovered(std::span<const EntryClass> classes);
   [[nodiscard]] Index::Id orphan_locked(const Key& key) const TC_REQUIRES(state_.mutex);
 
-  // recover_wipes.cc: what was removed and not yet taken out of the segments
+  // recover_wipes.cc: deletions whose values are still in the segments
   [[nodiscard]] int recover_wipes(const std::vector<std::string>& files, std::vector<std::uint64_t>* ids);
   void apply_wipes_until(const LogPosition& position, Orphans* orphans);
   void apply_wipe(std::size_t i, Orphans* orphans);
@@ -55,7 +55,7 @@ class Recovery {
   SegmentLog& log_;
   Scrubber& scrubber_;
   SideFiles& side_files_;
-  std::size_t applied_ = 0;   // of the wipes: their place in the log was passed
+  std::size_t applied_ = 0;   // number of wipes whose position in the log was passed
   std::uint64_t orphans_charged_ = 0;
 };
 

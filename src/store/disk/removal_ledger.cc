@@ -3,7 +3,7 @@
 namespace tensorcache::disk {
 namespace {
 
-// Done, unless the same was removed once more since.
+// Forgets a name, unless the same was removed again since.
 template <class Pending, class Name>
 void forget(Pending& pending, const Name& name, std::uint64_t number) {
   const auto found = pending.find(name);
@@ -67,11 +67,11 @@ void RemovalLedger::begin_clear(const Selected& what, std::list<Clearing>& node)
 }
 
 void RemovalLedger::end_clear(const Selected& what) noexcept {
-  // It is not there any more if everything was cleared meanwhile.
+  // The entry is missing if everything was cleared meanwhile.
   if (what.is_an_owner()) {
     if (const auto mine = owners_.find(*what.owner); mine != owners_.end()) mine->second = next_number_;
   } else {
-    for (Clearing& each : selections_) each.number = std::min(each.number, next_number_);   // it is the only one without a number
+    for (Clearing& each : selections_) each.number = std::min(each.number, next_number_);   // the running clear is the only one with UINT64_MAX
   }
 }
 

@@ -1,4 +1,4 @@
-// What was removed: said in the log, marked where it stands, and kept in mind until that is done.
+// Writes removals: logs them, erases the record headers, and keeps them in the ledger until then.
 #include <cerrno>
 #include <iterator>
 #include <set>
@@ -7,13 +7,13 @@
 
 namespace tensorcache::disk {
 
-// Removals leave the queue once they are logged, and stay in it if that fails.
+// Logged removals leave the queue; failed ones stay in it.
 void Writer::write_removals(Removals begin, Removals end) {
   std::vector<RecordHeader> headers;
   std::vector<Place> erased;
   for (auto removal = begin; removal != end; ++removal) {
     if (removal->type == RecordType::kRemove) erased.insert(erased.end(), removal->erased.begin(), removal->erased.end());
-    if (removal->type == RecordType::kClearOwner && !removal->what.is_an_owner()) continue;   // no record says it, but the list of wipes
+    if (removal->type == RecordType::kClearOwner && !removal->what.is_an_owner()) continue;   // not logged: the list of wipes records it
     RecordHeader header;
     header.type = removal->type;
     header.key = removal->key;
@@ -27,7 +27,8 @@ void Writer::write_removals(Removals begin, Removals end) {
     state_.ledger.put_back(writing_removals_, begin, end);
     return;
   }
-  // The log may lose the segment that says so; the values are unreadable then, too.
+  // The log may lose the segment with the removal; erased headers keep the values unreadable even
+  // then.
   if (!state_.late() && !log_.erase_records(erased)) lost_some_ = true;
   std::list<Removal> done;
   {
@@ -38,8 +39,8 @@ void Writer::write_removals(Removals begin, Removals end) {
   log_.remove_empty_segments();
 }
 
-// Everything was cleared: no file is left to say otherwise. Until they all are gone a mark says it,
-// so that not even a kill brings some back.
+// Clears everything by deleting all files. A mark is written first, so that no value reappears if
+// the process is killed in between.
 void Writer::clear_log(Removals clearing) {
   log_.close_log();
   std::vector<std::uint32_t> ids;
@@ -52,7 +53,7 @@ void Writer::clear_log(Removals clearing) {
     return error == ENOENT ? 0 : error;
   };
   const bool marks =
-      !ids.empty() && !state_.late() && directory_.is_ours() && directory_.mark_stale();   // where that fails, they may go all the same
+      !ids.empty() && !state_.late() && directory_.is_ours() && directory_.mark_stale();   // if it fails, the files can be deleted even so
   for (const std::uint32_t id : ids) {
     if (!state_.late()) log_.remove_segment(id);
   }
@@ -71,7 +72,7 @@ void Writer::clear_log(Removals clearing) {
   }
   std::list<Removal> done;
   const MutexLock lock(state_.mutex);
-  if (error != 0 || !gone) {   // once the disk works
+  if (error != 0 || !gone) {   // retried once the disk works
     lost_some_ = true;
     state_.ledger.put_back(writing_removals_, clearing, std::next(clearing));
     return;
@@ -80,9 +81,9 @@ void Writer::clear_log(Removals clearing) {
   state_.changed.notify_all();
 }
 
-// What is left of the segments is written anew and they go, but for those whose removals count for
-// older ones: there, where there is no room, and wherever else something of it lies, it is
-// overwritten.
+// Rewrites what else lives in the segments and deletes them. Segments whose removals older ones
+// depend on, segments for which there is no space, and earlier copies elsewhere are overwritten
+// instead.
 void Writer::write_purge(Removals purge) {
   std::vector<RecordHeader> headers(purge->purged.size());
   for (std::size_t i = 0; i < headers.size(); ++i) {

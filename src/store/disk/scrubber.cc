@@ -15,11 +15,11 @@ namespace {
 
 constexpr std::uint64_t kPieceBytes = std::uint64_t{4} << 20;
 constexpr std::size_t kPieceRecords = 1024;
-constexpr std::size_t kMaxDead = 65'536;       // that are found at a time
-constexpr std::size_t kRecordsAtOnce = 256;    // that are looked up under the mutex
-constexpr std::size_t kZeroBytes = 64 << 10;   // of one write
+constexpr std::size_t kMaxDead = 65'536;       // dead records collected per step
+constexpr std::size_t kRecordsAtOnce = 256;    // records looked up per hold of the mutex
+constexpr std::size_t kZeroBytes = 64 << 10;   // per write
 constexpr int kMaxDoublings = 6;
-constexpr int kTriesInASegment = 3;   // then it is deleted as a whole
+constexpr int kTriesInASegment = 3;   // then the segment is deleted
 
 bool is_shortage(int error) { return error == EMFILE || error == ENFILE || error == ENOMEM; }
 
@@ -33,7 +33,7 @@ void Scrubber::set_wipes(std::vector<Wipe> wipes) {
       static_cast<std::size_t>(std::count_if(wipes_.begin(), wipes_.end(), [](const Wipe& wipe) { return wipe.what.until_unix_ms.has_value(); }));
 }
 
-// Durably. What it may cost in room is made before.
+// Saves the list durably. Makes space for it first.
 bool Scrubber::save_wipes(const std::vector<Wipe>& wipes) {
   if (!log_.owns_directory()) return false;
   const std::string name = kWipesFile, next = name + ".next";
@@ -51,8 +51,8 @@ bool Scrubber::save_wipes(const std::vector<Wipe>& wipes) {
   return error == 0;
 }
 
-// Those of these removals that name what is to be overwritten. From here on they are kept, whatever
-// happens. False: they are not.
+// Adds the wipes among these removals. They are kept from here on, even if a later step fails.
+// RETURNS false if they could not be added.
 bool Scrubber::add_wipes(Removals begin, Removals end) {
   std::vector<Wipe> wipes = wipes_;
   const LogPosition here = log_.position();
@@ -78,7 +78,7 @@ bool Scrubber::wipes_before(std::uint64_t number) const {
   return std::any_of(wipes_.begin(), wipes_.end(), [&](const Wipe& wipe) { return wipe.number < number; });
 }
 
-// One piece of it.
+// Does one step of the sweep.
 void Scrubber::sweep_some() {
   if (!sweep_is_due()) return;
   if (!log_.owns_directory()) return;
@@ -109,11 +109,11 @@ void Scrubber::sweep_some() {
   } else if (!find_dead()) {
     finish_sweep();
   }
-  if (state_.broken()) sweep_ = {};   // what was written since the last sync is not known to be there
+  if (state_.broken()) sweep_ = {};   // writes since the last sync may be lost
 }
 
-// It is tried again after a pause: the log goes on meanwhile. Where it never works, deleting the
-// file may. Its removals count for older segments, so these go with it.
+// Retries after a pause, while the log goes on. If that never works, deletes the file; older
+// segments that depend on its removals are deleted with it.
 void Scrubber::sweep_failed(int error) {
   const std::uint32_t id = sweep_.segment;
   sweep_ = {};
@@ -142,7 +142,7 @@ void Scrubber::sweep_failed(int error) {
   }
 }
 
-// Looks through the next segment, or on through this one. False: there is none.
+// Searches the next segment, or continues in the present one. RETURNS false if there is none.
 bool Scrubber::find_dead() {
   std::uint64_t last = 0;
   for (const Wipe& wipe : wipes_) last = wipe.swept ? std::max(last, wipe.before.segment) : last;
@@ -165,12 +165,12 @@ bool Scrubber::find_dead() {
     header = segment->header;
   }
   const int error = file ? find_dead_in(*file, header) : EIO;
-  if (error != 0) sweep_failed(error);   // or it is of another version: nobody can tell what is in it
+  if (error != 0) sweep_failed(error);   // or of another version: its contents are unknown
   return true;
 }
 
 int Scrubber::find_dead_in(file::File& file, const SegmentHeader& header) {
-  std::uint64_t end = kSegmentHeaderBytes;   // of what was looked at
+  std::uint64_t end = kSegmentHeaderBytes;   // end of the searched part
   if (sweep_.segment == log_.open().segment) {
     static_cast<void>(add_dead(log_.open().records, &end));
     return 0;
@@ -180,14 +180,14 @@ int Scrubber::find_dead_in(file::File& file, const SegmentHeader& header) {
   if (const int error = read_records(file, &contents, [&](std::span<const Located> records) { return !state_.late() && add_dead(records, &end); }))
     return error;
   if (sweep_.more || state_.late()) return 0;
-  // Behind the last record a write may have been cut off.
+  // A write may have been cut off after the last record.
   std::uint64_t bytes = contents.end;
   const int error = contents.from_summary ? 0 : file.size(&bytes);
   if (bytes > end) add_gap(end, bytes);
   return error;
 }
 
-// False: these are enough for now.
+// RETURNS false if enough records are collected for now.
 bool Scrubber::add_dead(std::span<const Located> records, std::uint64_t* end) {
   for (std::size_t begin = 0; begin < records.size(); begin += kRecordsAtOnce) {
     const MutexLock lock(state_.mutex);
@@ -207,15 +207,14 @@ bool Scrubber::add_dead(std::span<const Located> records, std::uint64_t* end) {
   return true;
 }
 
-// Bytes of no record: of one that was damaged, or not written to its end. They may be anybody's.
+// Adds bytes of no valid record, damaged or partially written: they may belong to any owner.
 void Scrubber::add_gap(std::uint64_t begin, std::uint64_t end) {
   const LogPosition position{sweep_.segment, begin};
   const bool counts = std::any_of(wipes_.begin(), wipes_.end(), [&](const Wipe& wipe) { return wipe.swept && position < wipe.before; });
   if (counts) sweep_.dead.push_back({begin, end - begin, false});
 }
 
-// Whether a record is to be overwritten. Of one whose header was erased nobody may know any more
-// whose it was.
+// RETURNS true if the record must be overwritten. The owner of an erased record may be unknown.
 bool Scrubber::is_dead_locked(const Located& located) {
   const RecordHeader& header = located.header;
   const bool value = header.type == RecordType::kValue;
@@ -233,8 +232,8 @@ bool Scrubber::is_dead_locked(const Located& located) {
   return dead || matches;
 }
 
-// Erases headers that still stand, and writes zeros over values; once those are durable, the
-// headers say so.
+// Erases remaining headers and overwrites values with zeros; once the zeros are durable, marks the
+// headers as overwritten.
 int Scrubber::overwrite_some(file::File& file, const Salt& salt) {
   static constexpr std::array<std::byte, kZeroBytes> kZeros{};
   std::vector<Located> done;
@@ -298,7 +297,7 @@ void Scrubber::finish_sweep() {
   answer_parked(false);
 }
 
-// Those that wait for nothing any more; all of them with no, if the disk does not work.
+// Answers parked questions whose wipes are complete; all of them with false if the disk is broken.
 void Scrubber::answer_parked(bool failed) {
   for (auto question = parked_.begin(); question != parked_.end();) {
     const auto each = question++;

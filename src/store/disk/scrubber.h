@@ -1,8 +1,7 @@
-// Overwrites the bytes of what was cleared or purged: noted in a file of the
-// directory first, then looked for in every segment and overwritten where they
-// stand, also those of versions that were replaced or removed before. In
-// pieces, between which the writing thread does its other work; what is not
-// done at the end, the next start goes on with.
+// Overwrites the bytes of cleared and purged values: saves the wipes in a file of the directory,
+// then searches every segment for matching records, including replaced and removed versions, and
+// overwrites them. Works in small steps between the writing thread's other work; the next start
+// continues unfinished wipes.
 //
 // THREADS: the writing thread only.
 #pragma once
@@ -25,48 +24,46 @@ class Scrubber {
   Scrubber(const Scrubber&) = delete;
   Scrubber& operator=(const Scrubber&) = delete;
 
-  // What is to be overwritten, as the file says.
+  // RETURNS the pending wipes, as saved in the file.
   [[nodiscard]] const std::vector<Wipe>& wipes() const { return wipes_; }
   void set_wipes(std::vector<Wipe> wipes);
-  // Those of these removals that name what is to be overwritten. From here on
-  // they are kept, whatever happens. False: they are not.
+  // Adds the wipes among these removals. They are kept from here on, even if a later step fails.
+  // RETURNS false if they could not be added.
   [[nodiscard]] bool add_wipes(Removals begin, Removals end);
-  // The log went as a whole, and everything with it.
+  // Drops all wipes, because the whole log was deleted.
   void forget_all();
-  // Whether what was removed before this number is still to be overwritten.
+  // RETURNS true if a removal before this number is not overwritten yet.
   [[nodiscard]] bool wipes_before(std::uint64_t number) const;
 
-  // Not before that; REQUIRES that there are wipes.
+  // RETURNS the time of the next step. REQUIRES: there are wipes.
   [[nodiscard]] std::chrono::steady_clock::time_point sweep_at() const { return sweep_at_; }
   [[nodiscard]] bool wants_time() const { return !wipes_.empty() && state_.recovered && std::chrono::steady_clock::now() >= sweep_at_; }
   [[nodiscard]] bool sweep_is_due() const { return wants_time() && !state_.broken(); }
-  // One piece of it.
+  // Does one step of the sweep.
   void sweep_some();
-  // The walk begins anew.
+  // Restarts the sweep.
   void restart() noexcept { sweep_ = {}; }
 
-  // Questions that are answered when what was removed before them is
-  // overwritten.
+  // Parks questions until everything removed before them is overwritten.
   void park(std::list<Write>& from, std::list<Write>::iterator question) noexcept { parked_.splice(parked_.end(), from, question); }
-  // Answers those that wait for nothing any more; all of them with no, if the
-  // disk does not work.
+  // Answers parked questions whose wipes are complete; all of them with false if the disk is
+  // broken.
   void answer_parked(bool failed);
   void take_parked(std::list<Write>& to) noexcept { to.splice(to.end(), parked_); }
 
  private:
-  struct Sweep {   // a walk over the log for what is to be overwritten
+  struct Sweep {   // a sweep over the log
     struct Dead {
-      std::uint64_t offset = 0, bytes = 0;   // of the record, and of its value;
-                                             // or of bytes that are in no record
+      std::uint64_t offset = 0, bytes = 0;   // of the record, and of its value; or of bytes outside of records
       bool record = true;
     };
     bool going = false;
-    std::uint32_t segment = 0;   // where it is, or was last
-    std::uint64_t from = 0;      // what begins before this in it was looked at
-    bool more = false;           // there is more in it
+    std::uint32_t segment = 0;   // present or last segment
+    std::uint64_t from = 0;      // records before this offset are done
+    bool more = false;           // the segment has more
     std::vector<Dead> dead;      // to be overwritten
-    std::size_t at = 0;          // of these, the next one
-    std::uint64_t done = 0;      // bytes of that one
+    std::size_t at = 0;          // the next one of `dead`
+    std::uint64_t done = 0;      // bytes done of that one
   };
 
   [[nodiscard]] bool save_wipes(const std::vector<Wipe>& wipes);
@@ -84,7 +81,7 @@ class Scrubber {
   std::vector<Wipe> wipes_;   // its size is counters.pending_wipes
   Sweep sweep_;
   std::uint32_t tried_in_ = 0;   // the segment in which overwriting failed last
-  int tries_ = 0;                // and how often
+  int tries_ = 0;                // the number of failures there
   std::chrono::steady_clock::time_point sweep_at_{};
   std::list<Write> parked_;
 };

@@ -1,10 +1,9 @@
-// The log: records are appended to the open segment, which is sealed when it is
-// full; the oldest segment is evicted when the budget needs room, after what is
-// still in use was written again at the end. Also the memory of the index,
-// which evicts for the same reason.
+// The log: appends records to the open segment and seals it when it is full; evicts the oldest
+// segment when the budget needs space, after its entries in use were rewritten at the end. Manages
+// the memory of the index as well, because that evicts, too.
 //
-// THREADS: the writing thread only. The state's mutex is taken where that is
-// looked at or changed, and never held during I/O.
+// THREADS: the writing thread only. The state's mutex is taken to access the shared state, and
+// never held during I/O.
 #pragma once
 
 #include <cstdint>
@@ -21,12 +20,12 @@
 namespace tensorcache::disk {
 
 struct OpenSegment {
-  std::uint32_t segment = 0;   // 0: none is open
+  std::uint32_t segment = 0;   // 0: no segment is open
   std::shared_ptr<file::File> file;
   SegmentHeader header;
   std::uint64_t end = 0;
   std::vector<Located> records;   // for the summary
-  std::uint64_t charged = 0;      // for these
+  std::uint64_t charged = 0;      // memory charged for `records`
 };
 
 class SegmentLog {
@@ -36,59 +35,56 @@ class SegmentLog {
   SegmentLog(const SegmentLog&) = delete;
   SegmentLog& operator=(const SegmentLog&) = delete;
 
-  static constexpr std::size_t kFreeRecords = 2048;   // of the open segment, not charged; more than a batch has
+  static constexpr std::size_t kFreeRecords = 2048;   // records of the open segment that are not charged; more than a batch has
   [[nodiscard]] const OpenSegment& open() const { return open_; }
-  // The highest id that was seen in the directory.
+  // RETURNS the highest segment id seen in the directory.
   [[nodiscard]] std::uint32_t last_segment() const { return last_segment_; }
   void set_last_segment(std::uint32_t id) { last_segment_ = id; }
-  // Where the next record will be, or later.
+  // RETURNS a lower bound of the next record's position.
   [[nodiscard]] LogPosition position() const;
 
-  // append.cc: to the end of the log.
-  using Publish = std::function<bool(std::size_t i, const Place& place)>;   // false: there is no entry for it
-  // Records with their values, in pieces that fit a segment; false: it could
-  // not be written.
+  // append.cc: appends to the log.
+  using Publish = std::function<bool(std::size_t i, const Place& place)>;   // RETURNS false if it gave the record no entry
+  // Appends records with their values, in pieces that fit into a segment. RETURNS false on a write
+  // error.
   [[nodiscard]] bool append(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values, bool may_evict,
                             const Publish& publish);
   [[nodiscard]] bool log_removals(std::span<const RecordHeader> removals);
-  // Marks the headers of removed values where they stand. False if one may
-  // still be readable.
+  // Marks the headers of removed values on disk as erased. RETURNS false if one may still be
+  // readable.
   [[nodiscard]] bool erase_records(std::span<const Place> places);
-  // A record's value is overwritten. In the open segment, so that its summary
-  // tells, too.
+  // Records that a value was overwritten, for the summary of the open segment.
   void note_overwritten(std::uint32_t segment, const Located& located);
-  // What an exception left of a piece: it may be in the log, and has no entry.
+  // Cleans up after an exception: the piece may be in the log without entries.
   void give_up_piece() noexcept;
 
-  // segments.cc: its files.
+  // segments.cc: segment files.
   [[nodiscard]] int open_segment();
   void seal_segment();
   void abandon_segment();
   void close_log() noexcept;
   void remove_segment(std::uint32_t segment);
   void remove_empty_segments();
-  // A small last segment is filled further, or every start would leave one
-  // more.
+  // Continues a small last segment; otherwise each start would leave one more.
   void resume_log(std::uint32_t id, std::uint64_t end, std::vector<Located> records);
-  // Forgets what is known of the directory, without touching it.
+  // Forgets everything about the directory, without touching it.
   void forget_directory() noexcept;
-  // Somebody deleted the directory, and perhaps made another one in its place.
-  // Nothing in it is ours to touch any more, and our own files would go on
-  // taking room that nobody sees.
+  // Handles a directory that was deleted, and perhaps replaced by another one: its contents are not
+  // ours to touch, and our own files would take space that nobody sees.
   void lose_directory();
-  // Loses it if that is so. RETURNS: whether it is still ours.
+  // Calls lose_directory() if needed. RETURNS: true if the directory is still ours.
   [[nodiscard]] bool owns_directory();
 
-  // evict.cc: room within the budget.
+  // evict.cc: space within the budget.
   [[nodiscard]] bool evict_oldest(bool keep_used);
-  // Writes what lives in a segment anew and removes it. False: it stays.
+  // Rewrites the live values of a segment and deletes it. RETURNS false if it stays.
   [[nodiscard]] bool rewrite_segment(std::uint32_t segment);
 
-  // index_memory.cc: memory for entries, taken before values are written, so
-  // that none is written without an entry.
+  // index_memory.cc: memory for entries, reserved before values are written, so that no value is
+  // written without an entry.
   enum class Room : std::uint8_t { kYes, kLimit, kRefused };
   [[nodiscard]] Room grow_index(std::span<const EntryClass> classes);
-  // RETURNS: for how many of these, from the first on, there is memory.
+  // RETURNS: the number of leading classes for whose entries there is memory.
   [[nodiscard]] std::size_t reserve_some_entries(std::span<const EntryClass> classes);
   // RETURNS: true while there is more to do.
   [[nodiscard]] bool shrink_index(std::size_t spare);

@@ -8,14 +8,14 @@ namespace tensorcache::disk {
 namespace {
 
 constexpr std::size_t kWindowBytes = 64 << 10;
-constexpr std::size_t kMaxRecords = 2048;   // of one visit
+constexpr std::size_t kMaxRecords = 2048;   // per call of `visit`
 
-// The entries of a summary, some at a time. `use` sees them with their bytes; false: no more of
-// them.
+// Reads the entries of a summary in pieces. `use` is called with entries and their bytes; it
+// returns false to stop.
 template <class Use>
 int each_piece(file::File& file, std::uint64_t begin, std::uint64_t end, std::vector<std::byte>* buffer, const Use& use) {
   for (std::uint64_t at = begin; at < end; at += buffer->size()) {
-    const bool kept = begin + buffer->size() == end;   // all of them, from the last time
+    const bool kept = begin + buffer->size() == end;   // the buffer holds all of them already
     if (!kept) {
       buffer->resize(std::min<std::uint64_t>(kMaxRecords * kSummaryEntryBytes, end - at));
       if (const int error = file::read_fully(file, at, *buffer)) return error;
@@ -54,11 +54,11 @@ int read_summary(file::File& file, std::uint64_t file_bytes, SegmentContents* co
   });
 }
 
-// A window over the file, moved as needed.
+// A window over the file that moves as needed.
 class Window {
  public:
   Window(file::File& file, std::uint64_t file_bytes) : file_(file), file_bytes_(file_bytes) {}
-  // The record header's bytes at `offset`; `sequential` reads on behind them too.
+  // Gets the bytes of the record header at `offset`; `sequential`: reads ahead.
   int at(std::uint64_t offset, bool sequential, std::span<const std::byte>* bytes) {
     if (offset < begin_ || offset + kRecordHeaderBytes > begin_ + bytes_.size()) {
       bytes_.resize(std::min<std::uint64_t>(sequential ? kWindowBytes : kRecordHeaderBytes, file_bytes_ - offset));
@@ -91,7 +91,7 @@ int walk(file::File& file, std::uint64_t file_bytes, SegmentContents* contents, 
       records.push_back({offset, *header});
       offset += record_bytes(header->value_bytes);
       contents->end = offset;
-    } else {   // the next one begins at some multiple of the alignment
+    } else {   // the next record begins at some multiple of the alignment
       contents->lost_bytes += kAlignment;
       offset += kAlignment;
     }
@@ -115,7 +115,7 @@ int read_segment_header(file::File& file, std::uint64_t id, SegmentContents* con
   SegmentHeaderBytes header{};
   if (const int error = file::read_fully(file, 0, header)) return error;
   contents->verdict = decode_segment_header(header, &contents->header);
-  if (contents->verdict == SegmentVerdict::kGood && contents->header.id != id) contents->verdict = SegmentVerdict::kDamaged;   // another's file
+  if (contents->verdict == SegmentVerdict::kGood && contents->header.id != id) contents->verdict = SegmentVerdict::kDamaged;   // a renamed file
   return 0;
 }
 

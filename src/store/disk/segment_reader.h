@@ -1,5 +1,5 @@
-// What a segment file holds: by its summary, or, where that is missing or damaged, by walking over
-// its records.
+// Reads the records of a segment file: from its summary, or by walking over the records if the
+// summary is missing or damaged.
 #pragma once
 
 #include <cstdint>
@@ -12,21 +12,21 @@
 namespace tensorcache::disk {
 
 struct SegmentContents {
-  SegmentVerdict verdict = SegmentVerdict::kDamaged;   // of the segment's header; nothing else is set unless it is good
+  SegmentVerdict verdict = SegmentVerdict::kDamaged;   // verdict on the segment's header; other fields are set only if it is kGood
   SegmentHeader header;
-  bool from_summary = false;      // the segment is complete
-  std::uint64_t end = 0;          // behind the last record
-  std::uint64_t lost_bytes = 0;   // walked over: of damaged records, or torn off by a crash
+  bool from_summary = false;      // the segment is complete and its summary valid
+  std::uint64_t end = 0;          // end of the last record
+  std::uint64_t lost_bytes = 0;   // skipped bytes: of damaged records, or cut off by a crash
 };
 
-// `id`: what the file's name says. An error is the file's; damage is in the contents.
+// `id`: from the file's name. RETURNS an error of the file; damage is reported in `contents`.
 [[nodiscard]] int read_segment_header(file::File& file, std::uint64_t id, SegmentContents* contents);
-// Sees records in the order in which they were written, some at a time; their values are not
-// checked. False: no more of them.
+// Called with records in the order of writing, in pieces; their values are not verified. Returns
+// false to stop.
 using VisitRecords = std::function<bool(std::span<const Located> records)>;
-// After read_segment_header(), of a good segment. Holds 256 KiB and as much again in records,
-// however large the segment is. Cost: the summary is read, twice if it is larger than that; without
-// one, a read for each record.
+// Reads the records of a good segment, after read_segment_header(). Uses 256 KiB, and as much again
+// for records, whatever the segment's size. COST: reads the summary, twice if it is larger than
+// that; without a summary, one read per record.
 [[nodiscard]] int read_records(file::File& file, SegmentContents* contents, const VisitRecords& visit);
 
 }   // namespace tensorcache::disk

@@ -1,5 +1,4 @@
-// The segment files of a directory and what they hold: bytes, live entries, and records that have
-// no entry.
+// Table of the directory's segment files: bytes, live entries, and records without an entry.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once
@@ -16,25 +15,25 @@
 namespace tensorcache::disk {
 
 struct Segment {
-  bool has_removals = false;          // which hold for what older segments say
-  std::shared_ptr<file::File> file;   // null: of another version, or not readable; only its bytes count
+  bool has_removals = false;          // they apply to older segments
+  std::shared_ptr<file::File> file;   // null: of another version, or unreadable; only its size counts
   SegmentHeader header;
-  std::int64_t oldest_unix_ms = INT64_MAX, newest_unix_ms = INT64_MIN;   // of the values written to it: when they were stored
+  std::int64_t oldest_unix_ms = INT64_MAX, newest_unix_ms = INT64_MIN;   // storage times of its values
   void saw(std::int64_t created_unix_ms) {
     oldest_unix_ms = std::min(oldest_unix_ms, created_unix_ms);
     newest_unix_ms = std::max(newest_unix_ms, created_unix_ms);
   }
 
   [[nodiscard]] std::uint64_t file_bytes() const { return file_bytes_; }
-  [[nodiscard]] std::uint64_t live() const { return live_; }           // entries of the index that point here
-  [[nodiscard]] std::uint64_t unlisted() const { return unlisted_; }   // values without an entry that recovery may find again, at least
+  [[nodiscard]] std::uint64_t live() const { return live_; }           // number of index entries that point here
+  [[nodiscard]] std::uint64_t unlisted() const { return unlisted_; }   // at least: values without an entry that recovery may find again
 
  private:
   friend class SegmentTable;
   std::uint64_t file_bytes_ = 0, live_ = 0, unlisted_ = 0;
 };
 
-// Every segment has an id; a higher one was written later.
+// Segments by id; a higher id was created later.
 class SegmentTable {
  public:
   using Id = std::uint32_t;
@@ -45,29 +44,29 @@ class SegmentTable {
   [[nodiscard]] std::size_t size() const { return segments_.size(); }
   [[nodiscard]] bool empty() const { return segments_.empty(); }
   [[nodiscard]] bool contains(Id id) const { return segments_.contains(id); }
-  // RETURNS: null: there is none.
+  // RETURNS: null if there is none.
   [[nodiscard]] Segment* find(Id id);
   [[nodiscard]] const Segment* find(Id id) const;
   [[nodiscard]] Segment& at(Id id) { return segments_.at(id); }
-  // The first one behind `id`.
+  // RETURNS the first segment after `id`.
   [[nodiscard]] Map::const_iterator after(Id id) const { return segments_.upper_bound(id); }
-  // REQUIRES: it is not empty.
+  // REQUIRES: the table is not empty.
   [[nodiscard]] Id oldest() const { return segments_.begin()->first; }
   [[nodiscard]] Id newest() const { return segments_.rbegin()->first; }
 
-  [[nodiscard]] std::uint64_t file_bytes() const { return file_bytes_; }   // of all
-  [[nodiscard]] std::uint64_t unlisted() const { return unlisted_; }       // likewise
+  [[nodiscard]] std::uint64_t file_bytes() const { return file_bytes_; }   // of all segments
+  [[nodiscard]] std::uint64_t unlisted() const { return unlisted_; }       // of all segments
 
-  // Makes the segment if it is not there.
+  // Creates the segment if it does not exist.
   Segment& set_file(Id id, std::uint64_t file_bytes, const SegmentHeader& header, std::shared_ptr<file::File> file);
-  // REQUIRES: it is there.
+  // REQUIRES: the segment exists.
   void set_file_bytes(Id id, std::uint64_t bytes);
   void add_live(Id id) { ++segments_.at(id).live_; }
-  // These do nothing if the segment is gone.
+  // No effect if the segment does not exist.
   void drop_live(Id id) noexcept;
   void add_unlisted(Id id, std::uint64_t records) noexcept;
   void drop_all_live() noexcept;
-  // RETURNS: its file, to be closed with no lock held.
+  // RETURNS: its file, to be closed without a lock held.
   std::shared_ptr<file::File> erase(Id id) noexcept;
 
  private:

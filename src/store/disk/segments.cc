@@ -1,4 +1,4 @@
-// The log's files: begun, sealed, abandoned, removed, taken up again, lost.
+// Segment files: opens, seals, abandons, deletes and continues them.
 #include <algorithm>
 #include <cerrno>
 #include <random>
@@ -9,7 +9,7 @@
 namespace tensorcache::disk {
 namespace {
 
-constexpr int kOthersFiles = 100;   // under the names of our next segments, at most
+constexpr int kOthersFiles = 100;   // maximum number of foreign files under the names of our next segments
 
 std::uint64_t random_number() {
   std::random_device device;
@@ -60,7 +60,7 @@ void SegmentLog::seal_segment() {
   const std::vector<std::byte> summary = encode_summary(open_.records, open_.header, open_.end);
   if (const int error = file::write_fully(*open_.file, open_.end, summary)) {
     state_.fail("a segment cannot be sealed", error);
-    abandon_segment();   // it will be walked over instead
+    abandon_segment();   // recovery will walk over it instead
     return;
   }
   {
@@ -88,12 +88,12 @@ bool SegmentLog::sync_log() {
   return false;
 }
 
-// After an error: what is in it stays readable, and nothing more is written to it. Whether a failed
-// write is in it is known only if the truncation is durable.
+// Abandons the open segment after an error: its records stay readable and nothing more is written
+// to it. A failed write is known not to be in it only if the truncation is durable.
 void SegmentLog::abandon_segment() {
   if (open_.segment == 0) return;
   const std::uint64_t unpublished = std::exchange(unpublished_, 0);
-  if (open_.records.empty()) {   // nothing in it: it would only be one more file
+  if (open_.records.empty()) {   // an empty segment: delete the file
     remove_segment(open_.segment);
     return;
   }
@@ -118,7 +118,7 @@ void SegmentLog::remove_segment(std::uint32_t id) {
   const std::uint64_t forgotten = state_.forget_segment(id, false);
   const int error = state_.options.files->remove(path);
   const bool gone = error == 0 || error == ENOENT;
-  std::shared_ptr<file::File> closed;   // with no lock held: the last close of a file that was removed frees all of its pages
+  std::shared_ptr<file::File> closed;   // closed without a lock: the last close of a deleted file frees all its pages
   {
     const MutexLock lock(state_.mutex);
     state_.counters.evictions += forgotten;
@@ -126,7 +126,7 @@ void SegmentLog::remove_segment(std::uint32_t id) {
     if (segment == nullptr) return;
     if (gone) {
       closed = state_.catalog.segments().erase(id);
-    } else {   // it still takes its room, and the next start finds what is in it
+    } else {   // it still takes space, and the next start finds its records
       state_.catalog.segments().add_unlisted(id, std::max<std::uint64_t>(forgotten, 1));
       closed = std::move(segment->file);
       ++state_.counters.write_errors;
@@ -135,13 +135,14 @@ void SegmentLog::remove_segment(std::uint32_t id) {
   if (!gone) state_.fail("a segment cannot be removed", error);
 }
 
-// Sealed ones that hold no value, also none without an entry, which the next start may have memory
-// for. A removal in one counts for older ones, so it stays until it is the oldest.
+// Deletes sealed segments without values, including values without an entry, for which the next
+// start may have memory. A segment with removals is kept until it is the oldest, because older ones
+// depend on them.
 void SegmentLog::remove_empty_segments() {
   std::vector<std::uint32_t> empty;
   {
     const MutexLock lock(state_.mutex);
-    std::uint32_t previous = 0;   // the one before
+    std::uint32_t previous = 0;   // the previous segment
     for (const auto& [id, segment] : state_.catalog.segments()) {
       const bool oldest = previous == 0 || (!empty.empty() && previous == empty.back());
       previous = id;
@@ -152,8 +153,8 @@ void SegmentLog::remove_empty_segments() {
   for (const std::uint32_t id : empty) remove_segment(id);
 }
 
-// A small last segment is filled further, or every start would leave one more. Its summary is
-// written again when it is full.
+// Continues a small last segment; otherwise each start would leave one more. Its summary is written
+// again when it is full.
 void SegmentLog::resume_log(std::uint32_t id, std::uint64_t end, std::vector<Located> records) {
   OpenSegment log;
   {
@@ -176,7 +177,7 @@ void SegmentLog::resume_log(std::uint32_t id, std::uint64_t end, std::vector<Loc
 
 void SegmentLog::forget_directory() noexcept {
   close_log();
-  Index entries;   // both are freed without the lock
+  Index entries;   // both are freed after the mutex is released
   SegmentTable segments;
   const MutexLock lock(state_.mutex);
   state_.catalog.reset(entries, segments);

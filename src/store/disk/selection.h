@@ -1,6 +1,6 @@
-// What a deletion names, as records tell it, and the list of deletions whose records are still to
-// be overwritten. The list is a file of the directory, "wiping": whoever starts next finishes what
-// it names (scrub.cc).
+// Selections of deletions, as records can be matched, and the list of deletions whose records are
+// not overwritten yet. The list is the file "wiping" in the directory; the next start completes its
+// deletions (scrubber.cc).
 #pragma once
 
 #include <compare>
@@ -16,15 +16,15 @@
 
 namespace tensorcache::disk {
 
-// All that is given must match. Nothing given: everything.
+// All given fields must match. No field: everything.
 struct Selected {
   std::optional<std::uint64_t> owner, source;
-  std::optional<std::int64_t> until_unix_ms;   // stored then or before
-  std::vector<Key> keys;                       // sorted; some: only these
+  std::optional<std::int64_t> until_unix_ms;   // stored at this time or before
+  std::vector<Key> keys;                       // sorted; not empty: only these keys
 
   [[nodiscard]] bool is_everything() const { return !owner && !source && !until_unix_ms && keys.empty(); }
   [[nodiscard]] bool is_an_owner() const { return owner && !source && !until_unix_ms && keys.empty(); }
-  // As far as an entry of the index tells: by owner and source.
+  // Matches owner and source only, the fields that an index entry has.
   [[nodiscard]] bool matches(const EntryClass& entry_class) const {
     return (!owner || *owner == entry_class.owner) && (!source || *source == entry_class.source);
   }
@@ -38,24 +38,24 @@ struct LogPosition {
   friend auto operator<=>(const LogPosition&, const LogPosition&) = default;
 };
 
-// Every record before `before` that matches is removed, with what is chained behind it, and is to
-// be overwritten.
+// A deletion: every matching record before position `before` is removed, with its descendants, and
+// must be overwritten.
 struct Wipe {
   Selected what;
   LogPosition before;
-  bool chained = false;       // values went that do not match themselves but were chained behind one that does
+  bool chained = false;       // descendants were deleted that do not match themselves
   std::uint64_t number = 0;   // of the removal; not stored
-  bool swept = false;         // the sweep that is under way is for it, too; not stored
+  bool swept = false;         // the running sweep covers it; not stored
 };
 
 [[nodiscard]] std::vector<std::byte> encode_wipes(const std::vector<Wipe>& wipes);
-// Nothing for bytes that do not check out.
+// RETURNS nothing for invalid bytes.
 [[nodiscard]] std::optional<std::vector<Wipe>> decode_wipes(std::span<const std::byte> bytes);
 
 inline constexpr const char* kWipesFile = "wiping";
-enum class WipesRead : std::uint8_t { kGood, kDamaged, kFailed };   // kGood: also where there are none
+enum class WipesRead : std::uint8_t { kGood, kDamaged, kFailed };   // kGood: also if there is no file
 [[nodiscard]] WipesRead read_wipes(file::FileSystem& files, const std::string& directory, std::vector<Wipe>* wipes, int* error);
-// Replaces the file as a whole and durably; of no wipes: removes it.
+// Replaces the file atomically and durably; deletes it if there are no wipes.
 [[nodiscard]] int write_wipes(file::FileSystem& files, const std::string& directory, const std::vector<Wipe>& wipes);
 
 }   // namespace tensorcache::disk

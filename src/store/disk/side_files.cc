@@ -10,8 +10,8 @@ namespace tensorcache::disk {
 namespace {
 
 constexpr std::array kSidecars{"LOCK", "names", "names.next", "stale", "tags", "tags.next", "usage", "usage.next", "wiping", "wiping.next"};
-constexpr std::size_t kSlice = 4096;          // entries of one write
-constexpr std::uint64_t kShareOfNames = 64;   // the file of names has that part of the capacity at most
+constexpr std::size_t kSlice = 4096;          // entries per write
+constexpr std::uint64_t kShareOfNames = 64;   // the names file takes at most this part of the capacity
 
 }   // namespace
 
@@ -23,7 +23,7 @@ void SideFiles::measure_sidecars() {
   }
 }
 
-// Now and then, and at the end. What cannot be written is not worth an error.
+// Saves periodically and on close. Write errors are ignored.
 void SideFiles::save_names() {
   std::optional<Names> names;
   std::uint64_t most_bytes = 0;
@@ -34,7 +34,7 @@ void SideFiles::save_names() {
     most_bytes = state_.capacity / kShareOfNames;
   }
   const std::string text = names_text(*names, most_bytes);
-  state_.account_sidecar("names.next", text.size());   // beside the old one, for a moment
+  state_.account_sidecar("names.next", text.size());   // beside the old file during the write
   while (state_.over_budget() && !state_.late() && log_.evict_oldest(false)) {
   }
   if (!state_.over_budget() && directory_.is_ours()) static_cast<void>(write_names(*state_.options.files, state_.options.directory, text));

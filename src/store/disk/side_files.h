@@ -1,5 +1,4 @@
-// The small files beside the segments: what they take, and when the tier's own
-// are written.
+// Small files beside the segments: accounts their sizes and saves the tier's own.
 //
 // THREADS: the writing thread only.
 #pragma once
@@ -17,8 +16,7 @@ class SideFiles {
   SideFiles& operator=(const SideFiles&) = delete;
 
   void measure_sidecars();
-  // These write nothing if nothing changed. What cannot be written is not worth
-  // an error.
+  // These write nothing if nothing changed. Write errors are ignored.
   void save_names();
   void save_usage();
   void read_saved_usage();
@@ -27,7 +25,7 @@ class SideFiles {
   DiskState& state_;
   Directory& directory_;
   SegmentLog& log_;
-  std::uint64_t hits_saved_ = 0;   // as of the last save_usage()
+  std::uint64_t hits_saved_ = 0;   // value at the last save_usage()
 };
 
 }   // namespace tensorcache::disk

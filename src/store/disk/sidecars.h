@@ -1,4 +1,4 @@
-// How large the files beside the segments are, or are about to become. They count in the capacity.
+// Sizes of the files beside the segments, present or next. They count in the capacity.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once
@@ -17,7 +17,7 @@ class Sidecars {
     for (const auto& [name, bytes] : bytes_) sum += bytes;
     return sum;
   }
-  // Of the usage file, and of its next version while that is written.
+  // RETURNS the size of the usage file, and of its next version during the write.
   [[nodiscard]] std::uint64_t usage_bytes() const {
     std::uint64_t sum = 0;
     for (const auto& [name, bytes] : bytes_) sum += name.starts_with("usage") ? bytes : 0;

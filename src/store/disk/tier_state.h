@@ -1,4 +1,4 @@
-// What a disk tier is made with, and what is put into it.
+// Options of a disk tier.
 #pragma once
 
 #include <chrono>
@@ -18,18 +18,18 @@ namespace tensorcache::disk {
 
 struct DiskTierOptions {
   std::string directory;
-  std::uint64_t capacity_bytes = std::uint64_t{20} << 30;   // all files together
+  std::uint64_t capacity_bytes = std::uint64_t{20} << 30;   // limit of all files together
   DiskSync sync = DiskSync::kSegment;
-  std::uint64_t queue_bytes = std::uint64_t{64} << 20;   // values that wait to be written; more are dropped
-  std::uint64_t segment_bytes = 0;                       // 0: 64 MiB, or what suits the capacity
+  std::uint64_t queue_bytes = std::uint64_t{64} << 20;   // limit of queued values; more are dropped
+  std::uint64_t segment_bytes = 0;                       // 0: 64 MiB, or less for small capacities
   std::uint64_t index_bytes_limit = UINT64_MAX;          // memory of the index; see limit_index()
-  std::chrono::milliseconds retry_pause{1000};           // after the disk failed; doubles up to a minute
+  std::chrono::milliseconds retry_pause{1000};           // after a failure; doubles up to a minute
   std::shared_ptr<file::FileSystem> files = file::real_file_system();
-  std::function<std::int64_t()> unix_ms;       // now, wall time
-  std::function<bool(std::uint64_t)> charge;   // so many bytes more are needed; false: they must not be taken. On the writing thread
+  std::function<std::int64_t()> unix_ms;       // current wall time
+  std::function<bool(std::uint64_t)> charge;   // requests this many more bytes of the memory budget; false: refused. Called on the writing thread
   std::function<void(std::uint64_t)> give_back;
-  std::function<bool(const Key&)> in_memory;          // in use there, though not read from here
-  std::function<void(const std::string&)> on_event;   // a sentence for the log: trouble begins, is over, something was ignored
+  std::function<bool(const Key&)> in_memory;          // true if the value is in use in memory, without a read from here
+  std::function<void(const std::string&)> on_event;   // receives log messages: a failure began or ended, or something was ignored
 };
 
 using tier::Value;

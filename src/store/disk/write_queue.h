@@ -1,6 +1,5 @@
-// Values and questions on their way to the writing thread, in the order in which they were asked
-// for, and which keys are among them. A value counts until the writing thread is done with it,
-// hence also while it is being written.
+// Values and questions for the writing thread, in the order of the calls, with their keys. A value
+// counts until it is written or dropped, including while it is being written.
 //
 // THREADS: none of its own; the disk tier holds its mutex around every call.
 #pragma once
@@ -19,7 +18,7 @@ struct Write {   // a value, or a question
   Value value;
   std::uint64_t number = 0;
   bool forgotten = false;              // removed before it was written
-  std::function<void(bool)> written;   // set: only a question
+  std::function<void(bool)> written;   // set: a question, no value
 };
 
 class WriteQueue {
@@ -29,9 +28,9 @@ class WriteQueue {
   explicit WriteQueue(std::uint64_t most_bytes) : most_bytes_(most_bytes) {}
 
   [[nodiscard]] bool accepts(std::uint64_t value_bytes) const { return waiting_.size() < kMaxWrites && bytes_ + value_bytes <= most_bytes_; }
-  // Puts the one value of `node` at the end. `number` is called when nothing else can fail, with
-  // true if a value with an end waits under the key; it returns the write's number. Strong
-  // guarantee, also where `number` throws.
+  // Appends the value of `node`. Calls `number` when nothing else can fail, with true if a value
+  // with an expiry time is queued under the key; it returns the write's number. Strong exception
+  // guarantee, also if `number` throws.
   template <class Number>
   void put(Writes& node, const Number& number) {
     Queued* queued = nullptr;
@@ -47,30 +46,29 @@ class WriteQueue {
   }
   void ask(Writes& node, std::uint64_t number) noexcept;
 
-  // Whether a value of this key waits or is being written; whether one that is chained behind it
-  // does.
+  // RETURNS true if a value of this key (or with this parent) is queued or being written.
   [[nodiscard]] bool contains(const Key& key) const { return queued_.contains(key); }
   [[nodiscard]] bool has_children(const Key& key) const { return children_.contains(key); }
-  // RETURNS: the number of the key's last value; 0: there is none.
+  // RETURNS: the number of the key's last value; 0 if there is none.
   [[nodiscard]] std::uint64_t last_number(const Key& key) const;
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
 
   [[nodiscard]] bool empty() const { return waiting_.empty(); }
-  // REQUIRES: it is not empty.
+  // REQUIRES: the queue is not empty.
   [[nodiscard]] std::uint64_t first_number() const { return waiting_.front().number; }
-  // Moves the first one to the end of `to`. RETURNS: its bytes.
+  // Moves the first write to the end of `to`. RETURNS: its bytes.
   std::uint64_t take(Writes& to) noexcept;
   void take_all(Writes& to) noexcept { to.splice(to.end(), waiting_); }
-  // Those that wait.
+  // RETURNS the writes that wait.
   [[nodiscard]] Writes& waiting() { return waiting_; }
-  // A value that was taken is written, or given up: its key and its bytes no longer count.
+  // Ends the accounting of a value that was written or dropped: key and bytes.
   void done(const Write& write) noexcept;
 
  private:
   struct Queued {   // values of one key
     std::uint32_t count = 0;
     std::uint64_t last = 0;   // number of the last one
-    bool expires = false;     // that one does
+    bool expires = false;     // the last one expires
   };
   void prepare(const Value& value, Queued** queued, std::uint32_t** children);
   void forget_unused(const Value& value) noexcept;
@@ -80,7 +78,7 @@ class WriteQueue {
   Writes waiting_;
   std::uint64_t bytes_ = 0;
   std::unordered_map<Key, Queued> queued_;
-  std::unordered_map<Key, std::uint32_t> children_;   // by their parent
+  std::unordered_map<Key, std::uint32_t> children_;   // number of children, by parent
 };
 
 }   // namespace tensorcache::disk

@@ -28,7 +28,7 @@ void Writer::join() {
   std::call_once(joined_, [this] { thread_.join(); });
 }
 
-// What throws here is taken as a failure of the disk: nothing may end the thread.
+// Treats exceptions as a failure of the disk, so that none ends the thread.
 template <class Work>
 void Writer::guarded(const Work& work) noexcept {
   try {
@@ -53,7 +53,7 @@ void Writer::write_loop() noexcept {
     const MutexLock lock(state_.mutex);
     closing = state_.closing;
   }
-  // More than once, because memory may be short for a moment.
+  // Retries, because memory may be short for a moment only.
   for (int i = 0; i < kLastTries && (i == 0 || state_.removals_wait()); ++i) guarded([this] { write_last_removals(); });
   guarded([this] { write_last_values(); });
   finish();
@@ -90,7 +90,7 @@ void Writer::step() {
   log_.trim_index();
 }
 
-// After an exception. The batch is dropped, but for its removals; recovery begins again.
+// After an exception: drops the batch, except its removals, and starts recovery again.
 void Writer::give_up() noexcept {
   lost_some_ = true;
   scrubber_.restart();
@@ -133,7 +133,7 @@ void Writer::heal() {
   }
   log_.abandon_segment();
   if (!state_.recovered && !recover()) return;
-  if (log_.open().segment == 0) error = log_.open_segment();   // recovery may have taken up the last one
+  if (log_.open().segment == 0) error = log_.open_segment();   // recovery may have continued the last segment
   if (error != 0) {
     state_.fail("a segment cannot be made", error);
     return;
@@ -145,13 +145,13 @@ void Writer::heal() {
   state_.note("works again");
 }
 
-// While the disk does not work removals wait for it, and everything else is let go at once.
+// While the disk is broken, removals wait for it and all other work is dropped at once.
 bool Writer::has_work_locked() const {
   return !state_.queue.empty() || state_.index_limit_changed || state_.over_budget_locked() ||
          (!state_.health.broken() && (scrubber_.wants_time() || !state_.ledger.waiting().empty()));
 }
 
-// In the order in which it was asked for.
+// Takes writes and removals in the order of the calls.
 void Writer::take_batch_locked() noexcept {
   std::uint64_t bytes = 0;
   for (std::size_t count = 0; count < kBatchWrites && bytes < kBatchBytes; ++count) {

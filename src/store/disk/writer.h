@@ -1,8 +1,7 @@
-// The writing thread: from the queue to the end of the log. It alone writes,
-// evicts, overwrites and recovers.
+// The writing thread: moves the queue to the end of the log. It alone writes, evicts, overwrites
+// and recovers.
 //
-// THREADS: start() and join() from the tier's owner, everything else on the
-// thread itself.
+// THREADS: start() and join() from the tier's owner, other members on the writing thread.
 #pragma once
 
 #include <chrono>
@@ -26,7 +25,7 @@ class Writer {
   Writer(DiskState& state, Directory& directory, DiskReader& reader);
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
-  // REQUIRES: join() before the end. DiskState::closing ends the thread.
+  // REQUIRES: join() before destruction. DiskState::closing ends the thread.
   void start();
   void join();
 
@@ -49,7 +48,7 @@ class Writer {
   void write_batch();
   void write_stretch(std::uint64_t before);
   void answer(Values question, bool written);
-  static void answer_all(const std::list<Write>& questions) noexcept;   // with no
+  static void answer_all(const std::list<Write>& questions) noexcept;   // answers false
   void forget_expired(Values begin, Values end);
   [[nodiscard]] std::vector<const Write*> wanted(Values begin, Values end);
   void write_values(Values begin, Values end);
@@ -75,8 +74,8 @@ class Writer {
   Scrubber scrubber_;
   SideFiles side_files_;
   std::list<Write> writing_values_;       // taken from the queue, being written
-  std::list<Removal> writing_removals_;   // likewise
-  bool lost_some_ = false;                // since it was last asked (Write::written)
+  std::list<Removal> writing_removals_;   // taken from the ledger, being written
+  bool lost_some_ = false;                // some writes were lost since the last answer (Write::written)
   std::chrono::steady_clock::time_point look_at_{}, usage_at_{};
   std::once_flag joined_;
   std::thread thread_;
