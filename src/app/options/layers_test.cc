@@ -124,7 +124,7 @@ TEST_F(LayersTest, ErrorsNameTheVariable) {
     read({});
     FAIL();
   } catch (const UsageError& error) {
-    EXPECT_THAT(error.what(), HasSubstr("environment variable TENSORCACHE_MEMORY: '8G' could be meant in two ways"));
+    EXPECT_THAT(error.what(), HasSubstr("environment variable TENSORCACHE_MEMORY: '8G' is ambiguous"));
   }
 }
 

@@ -82,7 +82,7 @@ TEST_F(OptionSetTest, ErrorsNameTheOptionFirst) {
   EXPECT_EQ(error({"--ctx-size", "many"}), "--ctx-size: 'many' is not a whole number");
   EXPECT_EQ(error({"-np", "0"}), "--parallel: 0 is out of range: it must be between 1 and 64");
   EXPECT_EQ(error({"-c", "99999999999999999999"}), "--ctx-size: 99999999999999999999 is out of range: it must be between 0 and 1000000");
-  EXPECT_THAT(error({"--memory", "8G"}), HasSubstr("--memory: '8G' could be meant in two ways"));
+  EXPECT_THAT(error({"--memory", "8G"}), HasSubstr("--memory: '8G' is ambiguous"));
   EXPECT_THAT(error({"--answer-ttl", "soon"}), HasSubstr("--answer-ttl: 'soon' is not a duration"));
   EXPECT_EQ(error({"--flash-attn", "of"}), "--flash-attn: 'of' is not one of on, off, auto; did you mean off?");
   EXPECT_EQ(error({"--cache", "maybe"}), "--cache: 'maybe' is neither on nor off");

@@ -94,7 +94,7 @@ Parsed<std::uint64_t> parse_size(std::string_view text) {
   if (unit == "k" || unit == "m" || unit == "g" || unit == "t") {
     const char letter = static_cast<char>(std::toupper(static_cast<unsigned char>(unit[0])));
     const std::string wanted(1, letter);
-    return Failure(quoted(text) + " could be meant in two ways; write " + std::string(number) + wanted + "iB (1024) or " + std::string(number) +
+    return Failure(quoted(text) + " is ambiguous; write " + std::string(number) + wanted + "iB (1024) or " + std::string(number) +
                    (letter == 'K' ? "k" : wanted) + "B (1000)");
   }
   for (const Unit& known : kSizeUnits) {

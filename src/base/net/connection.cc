@@ -109,7 +109,7 @@ asio::awaitable<MaybeError> Connection::open(const Url& url, const Endpoints& en
   error_code ignored;
   stream.socket().set_option(asio::ip::tcp::no_delay(true), ignored);
   if (!tls_) co_return std::nullopt;
-  if (!expect_host(tls_->native_handle(), url.host)) co_return Error{ErrorKind::kTls, url.host + " is no host name for TLS"};
+  if (!expect_host(tls_->native_handle(), url.host)) co_return Error{ErrorKind::kTls, url.host + " is not a valid host name for TLS"};
   auto [shake_error] = co_await tls_->async_handshake(asio::ssl::stream_base::client, kTuple);
   if (!shake_error) co_return std::nullopt;
   Error failed = connect_error(url, shake_error, deadlines, ErrorKind::kTls);
@@ -126,7 +126,7 @@ asio::awaitable<MaybeError> Connection::write(Stream& stream, const WireRequest&
     lowest().expires_at(deadlines.of(limit));
     auto [error, bytes] = co_await http::async_write_some(stream, serializer, kTuple);
     progress.sent = progress.sent || bytes > 0;
-    if (error) co_return error_of(error, deadlines, "the server took nothing", limit);
+    if (error) co_return error_of(error, deadlines, "the server accepted no data", limit);
   }
   co_return std::nullopt;
 }
@@ -138,7 +138,7 @@ asio::awaitable<MaybeError> Connection::read(Stream& stream, bool head_only, con
   lowest().expires_at(deadlines.of(limits.first_byte));
   const auto room = buffer_.prepare(kPieceBytes);
   auto [first_error, first_bytes] = co_await stream.async_read_some(room, kTuple);
-  if (first_error) co_return error_of(first_error, deadlines, "no response came", limits.first_byte);
+  if (first_error) co_return error_of(first_error, deadlines, "no response", limits.first_byte);
   buffer_.commit(first_bytes);
   progress.answered = true;
   std::optional<Parser> parser;
@@ -149,7 +149,7 @@ asio::awaitable<MaybeError> Connection::read(Stream& stream, bool head_only, con
     parser->skip(head_only);
     lowest().expires_at(deadlines.of(limits.between_bytes));
     auto [error, bytes] = co_await http::async_read_header(stream, buffer_, *parser, kTuple);
-    if (error) co_return error_of(error, deadlines, "nothing came", limits.between_bytes);
+    if (error) co_return error_of(error, deadlines, "no data received", limits.between_bytes);
   } while (parser->get().result_int() / 100 == 1 && parser->get().result_int() != 101);
   take_head(parser->get(), response);
   std::array<char, kPieceBytes> piece;
@@ -160,10 +160,10 @@ asio::awaitable<MaybeError> Connection::read(Stream& stream, bool head_only, con
     auto [error, bytes] = co_await http::async_read_some(stream, buffer_, *parser, kTuple);
     if (error == http::error::need_buffer) error = {};
     const std::string_view got(piece.data(), piece.size() - parser->get().body().size);
-    if (sink && !got.empty() && !sink(response, got)) co_return Error{ErrorKind::kStopped, "stopped by who asked"};
+    if (sink && !got.empty() && !sink(response, got)) co_return Error{ErrorKind::kStopped, "stopped by the caller"};
     if (!sink) response.body += got;
     if (response.body.size() > max_body_bytes) co_return Error{ErrorKind::kTooLarge, "the response is larger than " + format_size(max_body_bytes)};
-    if (error) co_return error_of(error, deadlines, "nothing came", limits.between_bytes);
+    if (error) co_return error_of(error, deadlines, "no data received", limits.between_bytes);
   }
   // Bytes after the end of the response belong to no request: do not reuse the connection then.
   reusable_ = parser->keep_alive() && response.status != 101 && buffer_.size() == 0;

@@ -48,8 +48,8 @@ bool is_field_value(std::string_view text) {
 }
 
 Result<WireRequest, Error> wire_request(const Url& url, const ClientOptions& options, const Request& request) {
-  if (!is_token(request.method)) return Failure(invalid("'" + request.method + "' is no HTTP method"));
-  if (!is_target(request.target)) return Failure(invalid("the target '" + request.target + "' does not begin with '/', or has a space"));
+  if (!is_token(request.method)) return Failure(invalid("'" + request.method + "' is not an HTTP method"));
+  if (!is_target(request.target)) return Failure(invalid("the target '" + request.target + "' must begin with '/' and contain no spaces"));
   WireRequest made;
   made.version(11);
   made.method_string(request.method);
@@ -159,7 +159,7 @@ HttpClient::HttpClient(asio::any_io_executor executor, Url url, ClientOptions op
   }
   error_code unreadable;
   tls.load_verify_file(impl_->options.ca_file, unreadable);
-  if (unreadable) throw std::runtime_error(impl_->options.ca_file + ": cannot be read as certificates: " + unreadable.message());
+  if (unreadable) throw std::runtime_error(impl_->options.ca_file + ": cannot read certificates: " + unreadable.message());
 }
 
 HttpClient::~HttpClient() = default;

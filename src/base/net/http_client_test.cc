@@ -215,10 +215,10 @@ TEST(HttpClient, SaysWhichWaitWasTooLong) {
   const Reply no_byte = Caller(silent.url()).send(with({.first_byte = milliseconds(50)}));
   ASSERT_FALSE(no_byte);
   EXPECT_EQ(kind_of(no_byte), ErrorKind::kTimeout);
-  EXPECT_EQ(no_byte.error().text, "timed out: no response came within 50ms");
+  EXPECT_EQ(no_byte.error().text, "timed out: no response within 50ms");
   const Reply no_more = Caller(stuck.url()).send(with({.between_bytes = milliseconds(50)}));
   ASSERT_FALSE(no_more);
-  EXPECT_EQ(no_more.error().text, "timed out: nothing came within 50ms");
+  EXPECT_EQ(no_more.error().text, "timed out: no data received within 50ms");
   for (RawServer* server : {&silent, &stuck}) {
     const Reply total = Caller(server->url()).send(with({.total = milliseconds(50)}));
     ASSERT_FALSE(total);
@@ -234,7 +234,7 @@ TEST(HttpClient, LimitsTheTimeOfAServerThatTakesNothing) {
   const Reply reply = Caller(server.url()).send(large);
   over.set_value();
   ASSERT_FALSE(reply);
-  EXPECT_EQ(reply.error().text, "timed out: the server took nothing within 100ms");
+  EXPECT_EQ(reply.error().text, "timed out: the server accepted no data within 100ms");
 }
 
 TEST(HttpClient, SaysThatTheServerClosedInTheMiddle) {

@@ -90,7 +90,7 @@ Cache::Cache(CacheOptions options) : flights_(std::make_unique<Flights>()) {
   tiers_ = std::make_unique<cache::TierStack>(tier_, std::move(lower), disk ? cache::wall_clock(*disk) : nullptr);
 }
 
-// With all of it still there, as callbacks of when_flushed() may use it.
+// Callbacks of when_flushed() may use the cache: all members still exist here.
 Cache::~Cache() { static_cast<void>(close(kLastWrites)); }
 
 PutStatus Cache::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
@@ -111,7 +111,7 @@ Reservation Cache::reserve(const Key& key, std::size_t value_bytes, const PutOpt
 
 PutStatus Cache::commit(Reservation reservation) { return tiers_->commit(std::move(reservation), nullptr); }
 
-// Without a tier below, as little as can be stands between a hit and the memory tier: it takes 30 to 70 ns.
+// Without lower tiers a hit goes straight to the memory tier; it takes 30 to 70 ns.
 Handle Cache::get(const Key& key, Tiers tiers) {
   if (!tiers_->has_lower_tiers()) return tier_->get(key, memory::MemoryTier::Count::kYes);
   return look_up(key, tiers).value;

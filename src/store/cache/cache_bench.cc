@@ -1,4 +1,5 @@
-// How fast the library is: hits, prefix matches, and writes into a full cache, with the page faults they cost.
+// Benchmark of the library: hits, prefix matches, and writes into a full cache, with their page
+// faults.
 //   cache_bench --benchmark_filter=PutEvict
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
@@ -62,7 +63,7 @@ void BM_Match(benchmark::State& state) {
 }
 BENCHMARK(BM_Match)->Arg(32)->Arg(2048);
 
-// Counts this thread's page faults while it lives.
+// Counts the page faults of this thread while it lives.
 class Faults {
  public:
   explicit Faults(benchmark::State& state) : state_(state), before_(now()) {}
@@ -80,7 +81,7 @@ class Faults {
   double before_;
 };
 
-// A block written into a full cache: the oldest goes, its memory is used again.
+// Writes a block into a full cache: the oldest is evicted and its memory reused.
 void BM_PutEvict(benchmark::State& state) {
   const auto size = static_cast<std::size_t>(state.range(0));
   const std::string value(size, 'x');
@@ -95,7 +96,7 @@ void BM_PutEvict(benchmark::State& state) {
 }
 BENCHMARK(BM_PutEvict)->Arg(1 << 10)->Arg(64 << 10)->Arg(512 << 10)->Arg(1 << 20)->Arg(4 << 20);
 
-// The same copies without a cache, in the two ways there are without a pool: from the system and back each time...
+// The same copies without a cache or a pool: into memory from the system, returned each time...
 void BM_CopyToFreshPages(benchmark::State& state) {
   const auto size = static_cast<std::size_t>(state.range(0));
   const std::string value(size, 'x');
@@ -110,7 +111,8 @@ void BM_CopyToFreshPages(benchmark::State& state) {
 }
 BENCHMARK(BM_CopyToFreshPages)->Arg(512 << 10)->Arg(1 << 20)->Arg(4 << 20);
 
-// ...or from malloc, which keeps what was freed too, but beside any budget, and only up to 32 MiB.
+// ...or into memory from malloc, which keeps freed memory, but outside any budget and only up to 32
+// MiB.
 void BM_CopyToMalloc(benchmark::State& state) {
   const auto size = static_cast<std::size_t>(state.range(0));
   const std::string value(size, 'x');
@@ -130,8 +132,8 @@ void BM_CopyToMalloc(benchmark::State& state) {
 }
 BENCHMARK(BM_CopyToMalloc)->Arg(512 << 10)->Arg(1 << 20)->Arg(4 << 20);
 
-// The longest get of a thread that reads all the time, and the longest in which no other thread was given its core by force: the rest is
-// what the cache makes it wait.
+// Measures the longest get() of a thread that reads all the time, and the longest one without an
+// involuntary context switch: that time the cache itself made it wait.
 class LongestGet {
  public:
   void time(Cache& cache, const Key& key) {
@@ -153,7 +155,7 @@ class LongestGet {
   }
 };
 
-// Down by half with 100,000 values, while another thread reads.
+// Halves the capacity with 100,000 values while another thread reads.
 void BM_ResizeDownWhileReading(benchmark::State& state) {
   const std::string value(static_cast<std::size_t>(state.range(0)), 'x'), policy = state.range(1) == 0 ? "lru" : "auto";
   const auto all = keys(100'000);

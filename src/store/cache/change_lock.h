@@ -1,4 +1,4 @@
-// Keeps removals and replacements apart from what moves values between the tiers.
+// Keeps removals and replacements apart from moves of values between tiers.
 #pragma once
 
 #include <atomic>
@@ -7,10 +7,12 @@
 
 namespace tensorcache::cache {
 
-// THREADS: all members from any thread. A change may take the locks of every tier; a tier never takes this one.
+// THREADS: all members from any thread. A change may acquire the locks of every tier; no tier
+// acquires this lock.
 class ChangeLock {
  public:
-  // Runs `change`, which removes or replaces values: what was read of them before is not put into memory after it.
+  // Runs `change`, which removes or replaces values. Values read before it are not put into memory
+  // after it.
   template <class Change>
   auto changing(const Change& change) {
     const std::lock_guard lock(mutex_);
@@ -21,15 +23,16 @@ class ChangeLock {
     } const turn(count_);
     return change();
   }
-  // Runs `act` while nothing is removed or replaced.
+  // Runs `act` while no value is removed or replaced.
   template <class Act>
   auto unchanged(const Act& act) {
     const std::lock_guard lock(mutex_);
     return act();
   }
-  // Odd while a change is under way.
+  // RETURNS an odd number while a change is in progress.
   [[nodiscard]] std::uint64_t count() const { return count_.load(); }
-  // Whether no change was under way since count() said `before`: then a look-up in all tiers that found nothing is certain.
+  // RETURNS true if no change was in progress since count() returned `before`. A lookup in all
+  // tiers that found nothing is a certain miss then.
   [[nodiscard]] bool is_unchanged_since(std::uint64_t before) const { return before % 2 == 0 && before == count(); }
 
  private:

@@ -1,8 +1,9 @@
-// How long others wait while an owner is cleared: 100,000 values of 1 KiB of it, among 200,000, in memory and on disk. Another thread looks up
-// values of others and puts new ones meanwhile. Prints the longest call of it before and during the clear, but for calls in which the kernel
-// gave the thread's core to another one.
+// Measures how long other threads wait while an owner is cleared: 100,000 of 200,000 values of 1
+// KiB, in memory and on disk. Another thread looks up and puts values of other owners. Prints its
+// longest call before and during the clear, without calls during which the kernel preempted the
+// thread.
 //
-//   clear_bench [DIRECTORY]   with one, on disk as well
+//   clear_bench [DIRECTORY]   with DIRECTORY, on disk as well
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -36,7 +37,7 @@ void note(std::atomic<std::int64_t>& longest, Clock::duration time) {
   longest = std::max<std::int64_t>(longest, std::chrono::nanoseconds(time).count());
 }
 
-long taken_away() {   // times that the thread lost its core while it could run
+long taken_away() {   // involuntary context switches
   rusage usage{};
   ::getrusage(RUSAGE_THREAD, &usage);
   return usage.ru_nivcsw;
@@ -76,7 +77,7 @@ int main(int count, char** arguments) {
     };
     for (std::uint64_t i = 0; !stop; ++i) {
       auto begin = Clock::now();
-      static_cast<void>(cache.get(testing::key_of(1 + 2 * (i * 7919 % (kValues / 2)))));   // of owner 2
+      static_cast<void>(cache.get(testing::key_of(1 + 2 * (i * 7919 % (kValues / 2)))));   // owner 2's
       noted(longest.get_ns, Clock::now() - begin);
       begin = Clock::now();
       static_cast<void>(cache.put(testing::key_of(10'000'000 + i), value, {.owner = 3}));

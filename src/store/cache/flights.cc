@@ -9,12 +9,12 @@
 namespace tensorcache {
 
 Handle Cache::Flights::compute_and_store(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options) {
-  // It may have been stored between this caller's miss and its lead.
+  // The value may have been stored between this caller's miss and its lead.
   if (Lookup stored = cache.tiers_->look_up(key, Tiers::kAll, memory::MemoryTier::Count::kNo); stored.value) return std::move(stored.value);
   const std::vector<std::byte> value = compute();
   Handle handle;
   static_cast<void>(cache.put(key, value, options, &handle));
-  if (!handle) handle = cache.tier_->get(key, memory::MemoryTier::Count::kNo);   // another thread's put() was faster
+  if (!handle) handle = cache.tier_->get(key, memory::MemoryTier::Count::kNo);   // another thread's put() came first
   return handle ? std::move(handle) : cache.tier_->detached(value, options);
 }
 

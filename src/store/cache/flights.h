@@ -12,8 +12,8 @@ namespace tensorcache {
 // THREADS: all members from any thread. No lock is held while a caller's function runs.
 struct Cache::Flights {
  public:
-  // After a miss: computes and stores, or waits for the thread that does. Throws what `compute` throws, and
-  // std::logic_error where that asks for its own key.
+  // After a miss: computes and stores the value, or waits for the thread that computes it. Throws
+  // what `compute` throws, and std::logic_error if `compute` asks for its own key.
   [[nodiscard]] Handle join(Cache& cache, const Key& key, const Compute& compute, const PutOptions& options);
 
  private:

@@ -11,12 +11,12 @@ namespace tensorcache::cache {
 namespace {
 
 constexpr int kReaders = 2;
-constexpr std::size_t kMaxJobs = 256;           // more than that, and computing is surely faster
-constexpr std::uint64_t kTryAnywayEvery = 32;   // of the loads that do not seem worth it: a disk may have become faster
+constexpr std::size_t kMaxJobs = 256;           // beyond that computing is faster
+constexpr std::uint64_t kTryAnywayEvery = 32;   // of the loads that seem too slow, to notice that a disk became faster
 constexpr std::chrono::seconds kWaitForRecovery{2};
-constexpr int kMaxLooks = 100;   // of one call at a value that comes and goes: each takes an eviction or a write of that key
+constexpr int kMaxLooks = 100;   // lookups by one call of a value that is evicted or written each time
 
-// Whether what each tier holds is known; waits for it so long.
+// Waits until every tier knows what it holds. RETURNS false on timeout.
 bool are_ready(const LowerTiers& tiers, std::chrono::milliseconds time) {
   const auto deadline = deadline_after(time);
   return std::all_of(tiers.begin(), tiers.end(), [&](const auto& tier) {
@@ -27,10 +27,10 @@ bool are_ready(const LowerTiers& tiers, std::chrono::milliseconds time) {
 
 }   // namespace
 
-// Keys whose read is this caller's. Their end wakes those that wait for it.
+// The keys that this caller reads. Its destruction wakes the callers that wait for them.
 class Loader::Claim {
  public:
-  // With the loader's mutex held: claims the leading keys that no other caller reads.
+  // Claims the leading keys that no other caller reads. REQUIRES: the loader's mutex is held.
   Claim(Loader& loader, std::span<const Key> keys) : loader_(loader), keys_(keys), reading_(std::make_shared<Reading>()) {}
   Claim(const Claim&) = delete;
   Claim& operator=(const Claim&) = delete;
@@ -59,7 +59,7 @@ Loader::Loader(memory::MemoryTier& memory, const LowerTiers& lower, ChangeLock& 
     threads_.reserve(kReaders + 1);
     for (int i = 0; i < kReaders; ++i) threads_.emplace_back([this] { work(); });
     threads_.emplace_back([this] { watch_deadlines(); });
-  } catch (...) {   // the system has no more threads
+  } catch (...) {   // no more threads available
     stop();
     throw;
   }
@@ -85,7 +85,7 @@ bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds patience, st
   const std::size_t have = memory_.peek(chain);
   const auto missing = std::span<const Key>(chain).subspan(have);
   if (missing.empty()) return false;
-  // Right after a start it is not known yet what is there.
+  // Right after the start the tiers' contents are unknown.
   const bool ready = are_ready(lower_, std::chrono::milliseconds(0));
   const std::size_t at = tier_with(missing.front());
   if (ready && (at == lower_.size() || !worth_it(*lower_[at], missing, patience))) return false;
@@ -95,7 +95,7 @@ bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds patience, st
   job->done = std::move(done);
   const std::lock_guard lock(mutex_);
   if (stopping_ || active_.size() >= kMaxJobs || waiting_.size() >= kMaxJobs) return false;
-  if (stuck_ >= kReaders) {   // a disk that hangs is not worth waiting for
+  if (stuck_ >= kReaders) {   // do not wait for a disk that hangs
     ++skipped_;
     return false;
   }
@@ -124,7 +124,7 @@ void Loader::work() {
       job = std::move(waiting_.front());
       waiting_.pop_front();
       job->running = static_cast<bool>(job->done);
-      if (!job->done) continue;   // too late for it, and perhaps for the disk: do not add to its work
+      if (!job->done) continue;   // timed out: do not add load to a slow disk
     }
     run(job);
   }
@@ -149,7 +149,7 @@ void Loader::watch_deadlines() {
     if (first == active_.end()) {
       changed_.wait(lock);
     } else if (Clock::now() < (*first)->deadline) {
-      const Clock::time_point deadline = (*first)->deadline;   // the job may go meanwhile
+      const Clock::time_point deadline = (*first)->deadline;   // a copy: the job may be freed meanwhile
       changed_.wait_until(lock, deadline);
     } else {
       const std::shared_ptr<Job> job = *first;
@@ -160,7 +160,7 @@ void Loader::watch_deadlines() {
   }
 }
 
-// Called at the end of the loading and at the deadline; the first call counts.
+// Called after loading and at the deadline; only the first call has an effect.
 void Loader::finish(const std::shared_ptr<Job>& job, bool late) {
   std::function<void()> done;
   {
@@ -196,7 +196,8 @@ Loader::Outcome Loader::load_chain(std::span<const Key> chain, Handle* held) {
   return Outcome::kUnavailable;
 }
 
-// Of most values only one copy is read, and the read's pin is what the caller gets. A chain is walked where a parent turns out to be missing.
+// Usually reads one copy, and returns the pin of the read. Walks the chain only if a parent is
+// missing.
 Lookup Loader::fetch(const Key& key, std::size_t at) {
   for (int looks = 0; looks < kMaxLooks; ++looks) {
     Handle held;
@@ -207,7 +208,8 @@ Lookup Loader::fetch(const Key& key, std::size_t at) {
     if (outcome == Outcome::kUnavailable) return {Handle(), true};
     at = tier_with(key);
     if (at < lower_.size()) continue;
-    // It may have been replaced since the memory was asked: ask both while nothing is.
+    // The value may have been replaced since the memory lookup: look up both without changes in
+    // between.
     Handle handle = changes_.unchanged([&] {
       Handle found = memory_.get(key, memory::MemoryTier::Count::kNo);
       if (!found) at = tier_with(key);
@@ -235,7 +237,7 @@ Loader::Outcome Loader::load_run(std::span<const Key> missing, std::size_t at, s
     }
     claim.take_locked();
   }
-  Handle last;   // which pins what it is chained behind
+  Handle last;   // pins its parents, too
   const Outcome outcome = read(*lower_[at], claim.keys(), &last);
   claim.set(outcome);
   if (last && at > 0) on_loaded_(last, at);
@@ -251,7 +253,7 @@ Loader::Outcome Loader::read(tier::LowerTier& tier, std::span<const Key> keys, H
   const auto result = tier.read(
       keys,
       [&](std::size_t i, const tier::Found& found) -> std::span<std::byte> {
-        reservations[i] = Reservation();   // of a record that moved
+        reservations[i] = Reservation();   // releases the reservation of a record that moved
         if (stopping_) return {};
         has_no_parent = i == 0 && found.parent && !memory_.contains(*found.parent);
         if (has_no_parent) return {};

@@ -1,4 +1,4 @@
-// The disk tier as a cache's options describe it, with the memory tier it is charged to.
+// Makes the disk tier from a cache's options; its memory is charged to the memory tier.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,10 @@
 
 namespace tensorcache::cache {
 
-// Throws std::invalid_argument that names the option, and what DiskTier's constructor throws. REQUIRES that the memory outlives the tier.
+// Throws std::invalid_argument that names the option, and what DiskTier's constructor throws.
+// REQUIRES: `memory` outlives the tier.
 [[nodiscard]] std::unique_ptr<disk::DiskTier> make_disk_tier(const DiskOptions& options, memory::MemoryTier& memory);
-// Wall time, by `options` or the system's clock.
+// RETURNS the wall clock of `options`, or the system's.
 [[nodiscard]] std::function<std::int64_t()> wall_clock(const DiskOptions& options);
 
 }   // namespace tensorcache::cache

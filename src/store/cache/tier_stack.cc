@@ -14,7 +14,7 @@ namespace {
 using Count = memory::MemoryTier::Count;
 using Presence = tier::Presence;
 
-constexpr std::chrono::seconds kWaitForRemovals{1};   // of a caller, while a tier is behind with removals
+constexpr std::chrono::seconds kWaitForRemovals{1};   // of a caller, while a tier has too many queued removals
 
 }   // namespace
 
@@ -24,7 +24,7 @@ TierStack::TierStack(std::shared_ptr<memory::MemoryTier> memory, LowerTiers lowe
   loader_ = std::make_unique<Loader>(*memory_, lower_, changes_, unix_ms_, [this](const Handle& loaded, std::size_t from) { write(loaded, from); });
 }
 
-// Values do not change, and one below may have expired: only reading it tells whether it is stored.
+// A lower tier may hold an expired value: only reading it tells. Values are immutable otherwise.
 PutStatus TierStack::put(const Key& key, std::span<const std::byte> value, const PutOptions& options) {
   if (lower_.empty() && !options.replaces) return memory_->put(key, value, options);
   if (!options.replaces && is_below(key) && !memory_->contains(key)) {
@@ -35,7 +35,7 @@ PutStatus TierStack::put(const Key& key, std::span<const std::byte> value, const
 }
 
 PutStatus TierStack::store(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned) {
-  Lookup parent;   // pinned until the value is stored behind it
+  Lookup parent;   // pinned until the value is stored
   if (options.parent && !lower_.empty()) parent = look_up(*options.parent, Tiers::kAll, Count::kNo);
   if (options.replaces) {
     Reservation reservation = memory_->reserve(key, value.size(), options);
@@ -76,10 +76,10 @@ Lookup TierStack::find_below(const Key& key, std::uint64_t changes) {
     unknown = unknown || presence == Presence::kUnknown;
   }
   if (unknown) return counted({Handle(), true});
-  // It may have gone up and left its tier since memory was asked.
+  // The value may have been promoted, and evicted below, since the memory lookup.
   if (Handle handle = memory_->get(key, Count::kNo)) return {std::move(handle), false};
   if (changes_.is_unchanged_since(changes)) return {};
-  // A change was under way, perhaps of this key: ask when it is over, and while no other begins.
+  // A change, perhaps of this key, was in progress: repeat the lookup while no change is.
   std::size_t at = lower_.size();
   Handle handle = changes_.unchanged([&] {
     Handle found = memory_->get(key, Count::kNo);
@@ -114,7 +114,7 @@ bool TierStack::contains(const Key& key, Tiers tiers) {
   return changes_.unchanged([&] { return memory_->contains(key) || is_below(key); });
 }
 
-// What is in one tier may be missing in another, and the reverse.
+// Each tier may hold values that another one lacks.
 std::size_t TierStack::peek(std::span<const Key> chain, Tiers tiers) const {
   std::size_t run = memory_->peek(chain);
   if (tiers == Tiers::kMemoryOnly) return run;
@@ -143,7 +143,7 @@ std::optional<std::size_t> TierStack::head(const Key& key, std::span<std::byte> 
   };
   if (const auto bytes = in_memory()) return bytes;
   if (const auto bytes = below()) return bytes;
-  if (lower_.empty() || !contains(key, Tiers::kAll)) return std::nullopt;   // it may have moved between the tiers meanwhile
+  if (lower_.empty() || !contains(key, Tiers::kAll)) return std::nullopt;   // the value may have moved between the tiers
   if (const auto bytes = in_memory()) return bytes;
   return below();
 }
@@ -169,7 +169,7 @@ PutStatus TierStack::replace(Reservation reservation, Handle* stored) {
     if (status != PutStatus::kStored) return status;
     try {
       for (const auto& tier : lower_) static_cast<void>(tier->remove(key));
-    } catch (...) {   // else the older one would be found again once this one leaves memory
+    } catch (...) {   // otherwise the old value is found again once the new one is evicted from memory
       static_cast<void>(memory_->remove(key));
       throw;
     }
@@ -190,12 +190,12 @@ bool TierStack::remove(const Key& key) {
 std::uint64_t TierStack::clear(const Selection& what) {
   std::uint64_t in_memory = 0;
   const std::uint64_t below = clear_from(0, what, &in_memory);
-  return std::max(below, in_memory);   // nearly all that is in memory is below too
+  return std::max(below, in_memory);   // nearly all entries in memory are also below
 }
 
-// From the lowest tier of the list up to the memory, without keeping changes out all the time: once a tier has forgotten, nothing comes up
-// from there but for what was about to; and once memory has, nothing goes down but for what was about to, which each tier, whose clear() has
-// not returned yet, still takes for a part of what is cleared.
+// Clears from the lowest tier up to memory without excluding changes all the time. Once a tier is
+// cleared, only promotions that had started come from it; once memory is cleared, only writes that
+// had started go down, and each tier, whose clear() has not returned, clears these as well.
 std::uint64_t TierStack::clear_from(std::size_t tier, const Selection& what, std::uint64_t* in_memory) {
   if (lower_.empty()) return *in_memory = memory_->clear(what);
   const auto let_pass = [this] { changes_.unchanged([] {}); };
@@ -215,7 +215,7 @@ void TierStack::resize(std::uint64_t capacity_bytes) {
   for (const auto& tier : lower_) tier->follow_memory(capacity_bytes);
 }
 
-// What cannot be queued is dropped, for lack of memory too: the value is stored in memory.
+// A value that cannot be queued, even for lack of memory, is dropped: it is stored in memory.
 void TierStack::write(const Handle& stored, std::size_t count) {
   try {
     for (std::size_t i = 0; i < count; ++i) write_with_parents(*lower_[i], stored);
@@ -224,11 +224,11 @@ void TierStack::write(const Handle& stored, std::size_t count) {
   }
 }
 
-// A parent may be in memory alone: its write was dropped, or it was evicted from the tier.
+// A parent may be in memory only: its write was dropped, or the tier evicted it.
 void TierStack::write_with_parents(tier::LowerTier& tier, const Handle& stored) {
   std::vector<Handle> missing;
   const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
-  const bool accepts = tier.accepts(stored.bytes().size());   // else a look for parents would walk the whole chain for nothing
+  const bool accepts = tier.accepts(stored.bytes().size());   // if not, a search for parents would be useless
   while (accepts && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
     Handle parent = memory_->get(entry->above()->key(), Count::kNo);
     if (!parent) break;
@@ -255,7 +255,7 @@ bool TierStack::write_one(tier::LowerTier& tier, const Handle& handle) {
   if (const auto time_to_live = entry.lifetime.time_to_live(); time_to_live.count() != 0) {
     value.expires_unix_ms = value.created_unix_ms + time_to_live.count();
   }
-  // What was forgotten meanwhile stays forgotten.
+  // Does not write values removed meanwhile.
   const bool queued = changes_.unchanged([&] { return memory::MemoryTier::is_gone(handle) || tier.put(std::move(value)); });
   if (!queued) dropped_ = true;
   return queued;
@@ -274,7 +274,7 @@ bool TierStack::flush(std::chrono::milliseconds time) {
 void TierStack::when_flushed(std::function<void(bool)> done) {
   if (lower_.empty()) return call_back(done, true);
   if (lower_.size() == 1) return lower_.front()->when_written(std::move(done));
-  struct Count {   // of tiers that have not answered yet
+  struct Count {   // tiers that have not answered yet
     std::atomic<std::size_t> left;
     std::atomic<bool> written{true};
     std::function<void(bool)> done;

@@ -1,9 +1,9 @@
-// The tiers together: the memory, and an ordered list of tiers below it. The rules between them are here, once:
-//   look-up      the memory, then each lower tier in order; a value that is found below is brought into memory
-//   promotion    what came from one lower tier is written to those above it
-//   write-behind what is stored in memory is queued in each lower tier, missing parents first
-//   removal      from every tier, in one step as others see it
-// With no lower tier each of these is the memory's own operation.
+// The memory tier and an ordered list of lower tiers. Implements the rules between them once:
+//   lookup       memory, then each lower tier in order; a value found below is promoted into memory
+//   promotion    a value from one lower tier is written to the tiers above it
+//   write-behind a value stored in memory is queued in each lower tier, missing parents first
+//   removal      from every tier, atomically for other threads
+// Without lower tiers each of these is the memory tier's own operation.
 #pragma once
 
 #include <atomic>
@@ -23,25 +23,25 @@
 
 namespace tensorcache::cache {
 
-// THREADS: all members from any thread, but close().
+// THREADS: all members from any thread, except close().
 class TierStack {
  public:
-  // `unix_ms`: wall time now, which the lower tiers' copies are stamped with.
+  // `unix_ms`: the current wall time, with which copies in lower tiers are stamped.
   TierStack(std::shared_ptr<memory::MemoryTier> memory, LowerTiers lower, std::function<std::int64_t()> unix_ms);
 
   [[nodiscard]] bool has_lower_tiers() const { return !lower_.empty(); }
 
-  // As Cache's.
+  // See Cache.
   [[nodiscard]] PutStatus put(const Key& key, std::span<const std::byte> value, const PutOptions& options);
-  // The same without asking the lower tiers whether it is stored. `pinned`: also hands out what is stored then.
+  // put() without looking the key up in lower tiers. `pinned`: also returns the value stored then.
   [[nodiscard]] PutStatus store(const Key& key, std::span<const std::byte> value, const PutOptions& options, Handle* pinned);
   [[nodiscard]] PutStatus commit(Reservation reservation, Handle* pinned);
-  // `counts`: as a hit or a miss, and as a use for the policy.
+  // `counts`: whether it counts as a hit or miss, and as a use for the policy.
   [[nodiscard]] Lookup look_up(const Key& key, Tiers tiers, memory::MemoryTier::Count counts);
   [[nodiscard]] bool contains(const Key& key, Tiers tiers);
   [[nodiscard]] std::size_t peek(std::span<const Key> chain, Tiers tiers) const;
   [[nodiscard]] std::optional<std::size_t> head(const Key& key, std::span<std::byte> to);
-  // Brings the leading run of the chain that is stored into memory. Waits for the lower tiers.
+  // Loads the leading run of the chain that is stored into memory. Waits for the lower tiers.
   void load_now(std::span<const Key> chain);
   bool load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done);
   bool remove(const Key& key);
@@ -50,17 +50,18 @@ class TierStack {
 
   bool flush(std::chrono::milliseconds time);
   void when_flushed(std::function<void(bool)> done);
-  // Ends the lower tiers. RETURNS false if something that was removed or replaced may come back at the next start.
+  // Closes the lower tiers. RETURNS false if a removed or replaced value may reappear at the next
+  // start.
   bool close(std::chrono::milliseconds time);
 
   struct LoadStats {
-    std::uint64_t skipped = 0, late = 0;   // computing was faster; loading took longer than it was given
-    std::uint64_t unavailable = 0;         // look-ups of stored values that could not be read
+    std::uint64_t skipped = 0, late = 0;   // computing was faster; the load exceeded its timeout
+    std::uint64_t unavailable = 0;         // lookups of stored values that could not be read
   };
   [[nodiscard]] LoadStats load_stats() const;
 
  private:
-  // After a miss in memory that began at `changes`.
+  // Looks up lower tiers after a miss in memory that began when changes_.count() was `changes`.
   [[nodiscard]] Lookup find_below(const Key& key, std::uint64_t changes);
   [[nodiscard]] bool is_below(const Key& key) const;
   [[nodiscard]] bool has_children_below(const Key& key) const;
@@ -68,7 +69,7 @@ class TierStack {
   [[nodiscard]] PutStatus replace(Reservation reservation, Handle* stored);
   void wait_for_room() const;
   std::uint64_t clear_from(std::size_t tier, const Selection& what, std::uint64_t* in_memory);
-  // To the first `count` lower tiers.
+  // Queues the value in the first `count` lower tiers.
   void write(const Handle& stored, std::size_t count);
   void write_with_parents(tier::LowerTier& tier, const Handle& stored);
   bool write_one(tier::LowerTier& tier, const Handle& handle);
@@ -77,9 +78,9 @@ class TierStack {
   const std::function<std::int64_t()> unix_ms_;
   ChangeLock changes_;
   LowerTiers lower_;
-  std::atomic<bool> dropped_{false};   // a value was not even queued, since flush() last told
+  std::atomic<bool> dropped_{false};   // a value could not be queued since the last flush()
   std::atomic<std::uint64_t> unavailable_{0};
-  std::unique_ptr<Loader> loader_;   // null without lower tiers. After them: it stops reading before they go
+  std::unique_ptr<Loader> loader_;   // null without lower tiers. Declared after them: it stops reading before they are destroyed
 };
 
 }   // namespace tensorcache::cache

@@ -77,7 +77,7 @@ void Writer::finish() noexcept {
     bool good = false;
     try {
       good = !state_.removals_wait() || unlink_removed() || directory_.mark_stale();
-      if (!good) state_.note("values that were removed may be served after the next start: neither writing nor unlinking works");
+      if (!good) state_.note("removed values may be served after the next start: their removal could not be logged, nor their segments unlinked");
     } catch (...) {   // out of memory; the mark needs little
       try {
         good = directory_.mark_stale();
@@ -103,7 +103,7 @@ bool Writer::unlink_removed() {
     if (error != 0 && error != ENOENT) return false;
   }
   if (state_.options.files->sync_directory(state_.options.directory) != 0 && state_.options.files->exists(state_.options.directory)) return false;
-  state_.note("removals could not be written before the end; " + std::to_string(ids.size()) + " segments that may hold removed values were dropped");
+  state_.note("removals could not be written in time; dropped " + std::to_string(ids.size()) + " segments that may hold removed values");
   return true;
 }
 

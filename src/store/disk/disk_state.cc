@@ -41,7 +41,7 @@ void DiskState::fail(const char* what, int error) {
     news = health.fail(reason, std::chrono::steady_clock::now());
     changed.notify_all();
   }
-  if (news) note(reason + "; nothing is written until it works again");
+  if (news) note(reason + "; writing resumes when the disk works again");
 }
 
 void DiskState::give_back(std::uint64_t bytes) const {

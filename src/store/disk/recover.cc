@@ -24,7 +24,7 @@ bool Recovery::recover() {
   forget_directory();
   std::vector<std::string> files;
   if (const int error = state_.options.files->list(state_.options.directory, &files)) {
-    state_.fail("it cannot be listed", error);
+    state_.fail("the directory cannot be listed", error);
     return false;
   }
   std::vector<std::uint64_t> ids;
@@ -35,7 +35,7 @@ bool Recovery::recover() {
   std::sort(ids.begin(), ids.end());
   if (!ids.empty()) log_.set_last_segment(static_cast<std::uint32_t>(ids.back()));
   if (const int error = recover_wipes(files, &ids)) {
-    state_.fail("what was removed cannot be dropped", error);
+    state_.fail("removed values cannot be dropped", error);
     return false;
   }
   Orphans orphans;
@@ -110,7 +110,7 @@ int Recovery::recover_segment(std::uint32_t id, Orphans* orphans, SegmentContent
     if (error != 0 || unknown) state_.catalog.segments().add_unlisted(id, 1);   // another start may be able to read it
   }
   if (error == 0 && !good) {
-    state_.note(segment_name(id) + (unknown ? " is of another version and is ignored" : " is damaged and is dropped"));
+    state_.note(segment_name(id) + (unknown ? " has an unknown format version and is ignored" : " is damaged and is dropped"));
     if (!unknown) log_.remove_segment(id);
   } else if (error != 0) {
     state_.note(segment_name(id) + " cannot be read: " + std::strerror(error));

@@ -28,7 +28,7 @@ int Recovery::recover_wipes(const std::vector<std::string>& files, std::vector<s
         return error;
       case WipesRead::kDamaged:   // the deleted values are unknown
         error = drop_segments(ids, kWipesFile);
-        if (error == 0) state_.note("the log was dropped, because the list of what is to be deleted is damaged");
+        if (error == 0) state_.note("the log was dropped, because the list of pending deletions is damaged");
         break;
       case WipesRead::kGood:
         break;
@@ -36,7 +36,7 @@ int Recovery::recover_wipes(const std::vector<std::string>& files, std::vector<s
   }
   if (error == 0 && has("stale")) {   // written by close.cc or by an interrupted clear_log
     error = drop_segments(ids, "stale");
-    if (error == 0) state_.note("the log was dropped, because everything was to be removed before the last end");
+    if (error == 0) state_.note("the log was dropped, to complete removals that the last run could not write");
   }
   if (error != 0) return error;
   // Wipes by age first, as each needs a bit.

@@ -47,7 +47,7 @@ bool Scrubber::save_wipes(const std::vector<Wipe>& wipes) {
   } while (error == ENOSPC && !state_.late() && log_.evict_oldest(false));
   state_.account_sidecar(next, 0);
   if (error == 0) state_.account_sidecar(name, bytes);
-  if (error != 0) state_.fail("what was deleted cannot be noted", error);
+  if (error != 0) state_.fail("pending deletions cannot be saved", error);
   return error == 0;
 }
 
@@ -129,7 +129,7 @@ void Scrubber::sweep_failed(int error) {
       if (each == id || (removals && each < id)) going.push_back(each);
     }
   }
-  const std::string what = segment_name(id) + ": what was deleted cannot be overwritten";
+  const std::string what = segment_name(id) + ": deleted values cannot be overwritten";
   if (tries_ < kTriesInASegment || is_shortage(error)) {
     if (tries_ == 1) state_.note(what + " now: " + std::strerror(error == file::kEndOfFile ? EIO : error));
     sweep_at_ = std::chrono::steady_clock::now() + state_.options.retry_pause * (1 << std::min(tries_ - 1, kMaxDoublings));

@@ -135,7 +135,7 @@ void Writer::heal() {
   if (!state_.recovered && !recover()) return;
   if (log_.open().segment == 0) error = log_.open_segment();   // recovery may have continued the last segment
   if (error != 0) {
-    state_.fail("a segment cannot be made", error);
+    state_.fail("a segment cannot be created", error);
     return;
   }
   {
