@@ -25,7 +25,7 @@ struct tc_value {
     for (std::size_t part = 0; part < hit.parts(); ++part) parts.push_back(hit.tensor(part));
   }
   tensorcache::Hit hit;
-  std::vector<tensorcache::TensorView> parts;   // own the shapes that callers point at
+  std::vector<tensorcache::TensorView> parts;   // own the shapes to which callers hold pointers
 };
 
 struct tc_lease {
@@ -51,7 +51,7 @@ tc_status failed(tc_status status, const char* message) noexcept {
   try {
     last_error() = message;
   } catch (...) {
-    last_error().clear();   // no memory for it: the status has to do
+    last_error().clear();   // out of memory: the status has to do
   }
   return status;
 }
@@ -81,8 +81,8 @@ Pointer& need(Pointer* pointer, const char* name) {
   return *pointer;
 }
 
-// A struct of the caller's, which may be older and shorter than ours: what it does not have is as
-// in `defaults`.
+// Copies a caller's struct, which may be older and shorter than ours: missing fields are taken from
+// `defaults`.
 template <class Struct>
 Struct grown(const Struct* given, Struct defaults, const char* name) {
   if (given == nullptr) return defaults;

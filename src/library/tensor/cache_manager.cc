@@ -8,7 +8,7 @@ CacheManager::CacheManager(const TensorCacheOptions& options) : shared_(std::mak
   caches_[options.name] = std::unique_ptr<TensorCache>(new TensorCache(shared_, options.name, options.capacity_entries));
 }
 
-// A refresh of one cache's may use another, or ask for one.
+// A refresh of one cache may use or refresh another one: stop all refreshes first.
 CacheManager::~CacheManager() { stop_refreshes(); }
 
 void CacheManager::stop_refreshes() {

@@ -8,8 +8,8 @@
 namespace tensorcache {
 namespace {
 
-// A value outside the store, for those who must get it although it is not, or no longer, stored. It
-// has no version.
+// RETURNS a value outside the store, for callers that need it although it is not, or no longer,
+// stored. Its version is 0.
 std::shared_ptr<const tensor::StoredValue> detached(const tensor::Encoder& encoder) {
   auto* memory = static_cast<std::byte*>(::operator new(encoder.bytes(), std::align_val_t{64}));
   const std::shared_ptr<const std::byte[]> own(
@@ -23,8 +23,8 @@ std::shared_ptr<const tensor::StoredValue> detached(const tensor::Encoder& encod
 
 }   // namespace
 
-// The result of whoever computes the key, or the lead. A result is not for those who asked after
-// one of its tags was invalidated.
+// RETURNS the result of the computing caller, or the lead. A result is not given to callers that
+// asked after one of its tags was invalidated.
 std::variant<TensorCache::Impl::ValuePtr, TensorCache::Impl::Lead> TensorCache::Impl::join(const Key& key) {
   for (;;) {
     auto joined = computations.join(key);
@@ -48,9 +48,9 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
     const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
     result = find(key);
-    if (result == unavailable()) {   // it may be newer than this
+    if (result == unavailable()) {   // the stored value may be newer than this one
       result = nullptr;
-    } else if (!result || result->head.version == replaces) {   // else it was written while this was computed, and is newer
+    } else if (!result || result->head.version == replaces) {   // otherwise it was written during the computation and is newer
       result = nullptr;
       if (stores && !lead.is_forgotten()) {
         const WriteResult written = commit_locked(key, std::move(draft), encoder);
@@ -77,7 +77,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::compute(Lead& lead, const Key& ke
   }
 }
 
-// Whoever met the stale value gets it, whether a refresh can begin or not.
+// The caller serves the stale value whether a refresh can start or not.
 void TensorCache::Impl::refresh_later(const Key& key, const Compute& function, std::uint64_t version, const ComputeOptions& options) {
   try {
     const bool taken = refresher.post(key, [this, key, function, version, options] { refresh(key, function, version, options); });
@@ -87,7 +87,7 @@ void TensorCache::Impl::refresh_later(const Key& key, const Compute& function, s
   }
 }
 
-// Leads only from here on: whoever needs the key while this waited for its turn computed it.
+// Becomes the leader only now: another caller may have computed the key while this job waited.
 void TensorCache::Impl::refresh(const Key& key, const Compute& function, std::uint64_t version, const ComputeOptions& options) {
   try {
     std::optional<Lead> lead = computations.lead(key);
@@ -113,7 +113,7 @@ Hit TensorCache::get_or_compute(const ItemKey& item, const Compute& compute, con
   (landed != nullptr ? impl_->counters.waits : impl_->counters.misses).fetch_add(1, std::memory_order_relaxed);
   if (landed != nullptr) return Hit(std::move(*landed));
   auto& lead = std::get<Impl::Lead>(joined);
-  // Somebody may have stored it between this caller's miss and its turn.
+  // Another thread may have stored it between this caller's miss and its lead.
   if (Impl::ValuePtr stored = impl_->look(key); stored && stored != Impl::unavailable()) {
     lead.land(stored);
     return Hit(std::move(stored));
@@ -131,7 +131,7 @@ struct TensorCache::Impl::Batch {
 
   [[nodiscard]] Key key(std::size_t i) const { return impl.in_store(items[i].key()); }
 
-  // A value that is there by now lands. Only "there is nothing" gives way to one.
+  // A value stored meanwhile is the result; a negative entry is computed again.
   [[nodiscard]] bool is_stored(std::size_t i, Lead& lead) {
     ValuePtr stored = impl.look(key(i));
     if (!stored || stored == unavailable() || stored->head.negative) return false;
@@ -140,7 +140,7 @@ struct TensorCache::Impl::Batch {
     return true;
   }
 
-  // Once for each index: where "there is nothing" was remembered, it was counted as a hit.
+  // Counts each index once: a negative entry was already counted as a hit.
   void count(std::size_t i, std::atomic<std::uint64_t>& counter) const {
     if (hits[i].version() == 0) counter.fetch_add(1, std::memory_order_relaxed);
   }
@@ -185,7 +185,7 @@ std::vector<Hit> TensorCache::get_or_compute_many(std::span<const ItemKey> items
   Impl::Batch batch{*impl_, items, compute, {options, {}}, {}};
   batch.hits.reserve(items.size());
   for (const ItemKey& item : items) batch.hits.push_back(probe(item));
-  std::unordered_map<Key, std::size_t> first;   // where a key stands that is missing
+  std::unordered_map<Key, std::size_t> first;   // first index of each missing key
   std::vector<std::size_t> led, followed, repeated;
   std::vector<Impl::Lead> leads;
   for (std::size_t i = 0; i < items.size(); ++i) {
@@ -203,7 +203,8 @@ std::vector<Hit> TensorCache::get_or_compute_many(std::span<const ItemKey> items
       leads.push_back(std::move(*lead));
     }
   }
-  // What this thread leads comes first, so that two batches never wait for each other.
+  // Computes its own leads before it waits for others, so that two batches never wait for each
+  // other.
   batch.run(led, leads);
   for (const std::size_t i : followed) batch.follow(i);
   for (const std::size_t i : repeated) batch.hits[i] = batch.hits[first.at(items[i].key())];

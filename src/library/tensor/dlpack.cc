@@ -46,7 +46,7 @@ DType dtype_from(DLDataType type) {
                               std::to_string(type.lanes) + " lanes has no DType; convert it first");
 }
 
-// What a consumer holds: the struct, its axes, and the pin.
+// The memory of an exported tensor: the struct, its axes, and the pin.
 struct Exported {
   explicit Exported(const Hit& source, std::size_t part) : hit(source), view(source.tensor(part)) {
     managed.dl_tensor.data = const_cast<void*>(view.data);

@@ -1,5 +1,4 @@
-// Enforces a maximum number of entries: records the use of keys and selects the least recently
-// used.
+// Limits the number of entries: records uses of keys and selects the least recently used ones.
 #pragma once
 
 #include <atomic>
@@ -13,16 +12,16 @@
 
 namespace tensorcache::tensor {
 
-// Threads: all members from any thread. Whoever may have made it too many takes what has to go.
-// O(1) while there is no limit.
+// THREADS: all members from any thread. The caller that exceeds the limit evicts the excess. COST:
+// O(1) without a limit.
 class EntryLimit {
  public:
   explicit EntryLimit(std::uint64_t capacity) : capacity_(capacity) {}
 
   [[nodiscard]] bool is_set() const { return capacity_.load(std::memory_order_relaxed) != 0; }
 
-  // A use; of a key that was not known too, as after a restart. Skipped if another thread is in
-  // here: order is worth less than waiting. True: there are too many now.
+  // Records a use, also of a new key (as after a restart). Skipped if another thread holds the
+  // lock: an exact order is not worth waiting for. RETURNS true if there are too many entries now.
   [[nodiscard]] bool touch(const Key& key) {
     if (!is_set()) return false;
     const std::unique_lock lock(mutex_, std::try_to_lock);
@@ -34,7 +33,7 @@ class EntryLimit {
     const std::lock_guard lock(mutex_);
     use_locked(key);
   }
-  // Of too many the least recently used, which is no longer known here.
+  // Removes and RETURNS the least recently used key if there are too many.
   [[nodiscard]] std::optional<Key> take_excess() {
     if (!is_set()) return std::nullopt;
     const std::lock_guard lock(mutex_);

@@ -26,7 +26,7 @@ Lease::Lease(std::shared_ptr<tensor::Leases> leases, const Key& key, std::uint64
 Lease::Lease(Lease&& other) noexcept : leases_(std::move(other.leases_)), key_(other.key_), token_(std::exchange(other.token_, 0)) {}
 
 Lease& Lease::operator=(Lease&& other) noexcept {
-  std::swap(leases_, other.leases_);   // what this held goes with `other`
+  std::swap(leases_, other.leases_);   // `other` releases the old lease
   std::swap(key_, other.key_);
   std::swap(token_, other.token_);
   return *this;

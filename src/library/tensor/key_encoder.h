@@ -21,28 +21,28 @@ class KeyEncoder {
   void text(std::string_view utf8) { framed('s', utf8); }
   void bytes(std::string_view value) { framed('b', value); }
   void integer(std::int64_t value) { tagged('i', &value, sizeof value); }
-  // Of any size: two's complement, little endian, as short as can be. Only for what does not fit
-  // above.
+  // An integer of any size: two's complement, little endian, as short as possible. Only for
+  // integers that do not fit above.
   void big_integer(std::string_view twos_complement) { framed('I', twos_complement); }
   void boolean(bool value) {
     const char byte = value ? 1 : 0;
     tagged('?', &byte, 1);
   }
   void none() { bytes_.push_back('N'); }
-  // Must not be NaN, which is not even equal to itself.
+  // REQUIRES: not NaN, which is not equal to itself.
   void real(double value) {
-    const std::uint64_t bits = std::bit_cast<std::uint64_t>(value == 0 ? 0.0 : value);   // -0.0 is 0.0
+    const std::uint64_t bits = std::bit_cast<std::uint64_t>(value == 0 ? 0.0 : value);   // -0.0 is encoded as 0.0
     tagged('f', &bits, sizeof bits);
   }
-  // A tuple of integers, or an array of them with one axis. Then `count` times word().
+  // Begins a tuple of integers, or an integer array with one axis; `count` calls of word() follow.
   void begin_tokens(std::uint64_t count) {
     bytes_.reserve(bytes_.size() + 1 + sizeof count + count * sizeof(std::int64_t));
     tagged('T', &count, sizeof count);
   }
-  // Any other tuple: then `count` items.
+  // Begins any other tuple; `count` items follow.
   void begin_tuple(std::uint64_t count) { tagged('(', &count, sizeof count); }
-  // An array of integers with none or several axes: then its shape and its elements in row-major
-  // order, each as a word().
+  // Begins an integer array with none or several axes; its shape and its elements in row-major
+  // order follow, each as a word().
   void begin_array(std::uint64_t rank) { tagged('A', &rank, sizeof rank); }
   void word(std::int64_t value) { bytes_.append(reinterpret_cast<const char*>(&value), sizeof value); }
   template <class Integer>

@@ -12,7 +12,7 @@ std::uint64_t Leases::take(const Key& key, std::chrono::milliseconds patience, s
   State& state = states_[key];
   ++state.waiting;
   while (state.is_held() && Clock::now() < deadline) {
-    // While it is written its time does not count: the end of the write is told.
+    // A lease does not expire during a write; the end of the write notifies.
     state.changed.wait_until(lock, state.writing > 0 ? deadline : std::min(deadline, state.until));
   }
   --state.waiting;
@@ -22,7 +22,7 @@ std::uint64_t Leases::take(const Key& key, std::chrono::milliseconds patience, s
   return state.token;
 }
 
-// All who wait look again: whoever gets it may hold it for a shorter time than they would sleep.
+// Wakes all waiters: the next holder's lease may end before the time until which they would sleep.
 void Leases::free_locked(const Key& key, State& state) {
   if (state.waiting > 0) {
     state.changed.notify_all();

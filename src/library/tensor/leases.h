@@ -11,18 +11,18 @@
 
 namespace tensorcache::tensor {
 
-// Threads: all members from any thread.
+// THREADS: all members from any thread.
 class Leases {
   struct State;
 
  public:
   using Clock = std::chrono::steady_clock;
-  // A token for the others; 0: somebody held it for all of `patience`.
+  // RETURNS a token; 0 if the lease was held by others until the timeout `patience`.
   [[nodiscard]] std::uint64_t take(const Key& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold);
   void release(const Key& key, std::uint64_t token);
   [[nodiscard]] bool holds(const Key& key, std::uint64_t token) const;
 
-  // A write under a lease. As long as it lasts nobody else gets the lease, even if its time is over
+  // A write under a lease. Until it ends no other caller gets the lease, even if it expires
   // meanwhile.
   class Write {
    public:
@@ -30,7 +30,7 @@ class Leases {
     ~Write();
     Write(const Write&) = delete;
     Write& operator=(const Write&) = delete;
-    // False: the lease was lost before.
+    // RETURNS false if the lease was lost before.
     [[nodiscard]] explicit operator bool() const { return state_ != nullptr; }
 
    private:
@@ -48,11 +48,11 @@ class Leases {
 
     [[nodiscard]] bool is_held() const { return writing > 0 || (token != 0 && Clock::now() < until); }
   };
-  // It was given back, or its write is over.
+  // Called when the lease is released or its write ended.
   void free_locked(const Key& key, State& state);
 
   mutable std::mutex mutex_;
-  std::unordered_map<Key, State> states_;   // of what is held, written or waited for; a node stays where it is
+  std::unordered_map<Key, State> states_;   // keys that are held, written or waited for; nodes have stable addresses
   std::uint64_t last_token_ = 0;
 };
 

@@ -45,7 +45,7 @@ void Refresher::work() {
     jobs_.pop_front();
     lock.unlock();
     job.run();
-    job.run = nullptr;   // lets go of what it holds without the lock
+    job.run = nullptr;   // destroys its captures without the lock
     lock.lock();
     keys_.erase(job.key);
   }

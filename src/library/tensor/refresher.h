@@ -14,7 +14,7 @@
 
 namespace tensorcache::tensor {
 
-// Threads: post() and stop() from any thread.
+// THREADS: post() and stop() from any thread.
 class Refresher {
  public:
   Refresher() = default;
@@ -22,10 +22,10 @@ class Refresher {
   Refresher(const Refresher&) = delete;
   Refresher& operator=(const Refresher&) = delete;
 
-  // Does nothing if a job of this key waits or runs. `job` must not throw. False: too many wait,
-  // and this one is not taken.
+  // Queues a job; no effect if a job of this key is queued or running. REQUIRES: `job` does not
+  // throw. RETURNS false if the queue is full and the job was dropped.
   [[nodiscard]] bool post(const Key& key, std::function<void()> job);
-  // Waits for the job that runs; those that wait are dropped, and none begins from here on.
+  // Waits for the running job; drops queued ones and starts no more.
   void stop();
 
   [[nodiscard]] std::uint64_t waiting() const;
@@ -41,7 +41,7 @@ class Refresher {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> jobs_;
-  std::unordered_set<Key> keys_;   // of those that wait and of the one that runs
+  std::unordered_set<Key> keys_;   // of queued jobs and the running one
   bool stopping_ = false;
   std::thread thread_;
 };

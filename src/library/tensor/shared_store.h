@@ -1,5 +1,5 @@
-// State shared by the caches of one store: the store, its version clock, and the invalidations of
-// its tags.
+// State shared by all caches of one store: the store, the clock of versions, and the invalidations
+// of tags.
 #pragma once
 
 #include <algorithm>
@@ -19,15 +19,16 @@ namespace tensorcache::tensor {
 struct Shared {
   explicit Shared(const CacheOptions& options)
       : cache(options), tags(make_tags(options, cache)), unix_ms_(options.disk ? options.disk->unix_ms : nullptr) {
-    // What is stored is visible soon after; a program that opens its cache and asks means all of
-    // it.
+    // Waits until the stored entries are visible: a program expects them right after it opened the
+    // cache.
     while (options.disk && !cache.disk_stats().ready) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     see(tags->newest());
-    see(version_of(cache.disk_stats().newest_unix_ms) + 1000);   // by the clock of then, which may have been ahead
+    see(version_of(cache.disk_stats().newest_unix_ms) + 1000);   // the earlier clock may have been ahead
     if (tags->is_damaged()) tags->invalidate_all(next_version());
   }
 
-  // Larger than all before it, those of what earlier processes left on disk included.
+  // RETURNS a version larger than all before it, including those that earlier processes left on
+  // disk.
   [[nodiscard]] std::uint64_t next_version() {
     const std::uint64_t micros = now();
     std::uint64_t last = last_version.load(std::memory_order_relaxed), next = 0;
@@ -35,7 +36,7 @@ struct Shared {
     while (!last_version.compare_exchange_weak(last, next));
     return next;
   }
-  // A version that was met on disk.
+  // Records a version found on disk.
   void see(std::uint64_t version) {
     std::uint64_t last = last_version.load(std::memory_order_relaxed);
     while (last < version && !last_version.compare_exchange_weak(last, version)) {
@@ -43,8 +44,8 @@ struct Shared {
   }
 
   Cache cache;
-  const std::unique_ptr<Tags> tags;     // after the cache, which makes the directory and locks it
-  std::atomic<std::size_t> caches{0};   // that use it
+  const std::unique_ptr<Tags> tags;     // after the cache, which creates the directory and locks it
+  std::atomic<std::size_t> caches{0};   // caches that use this store
 
  private:
   static std::unique_ptr<Tags> make_tags(const CacheOptions& options, Cache& cache) {

@@ -11,18 +11,18 @@
 namespace tensorcache::tensor {
 namespace {
 
-constexpr TagId kEveryTag{{0, 0}};   // stands for the floor. A digest is not all zeros
+constexpr TagId kEveryTag{{0, 0}};   // stands for floor_; no digest is all zeros
 constexpr std::uint64_t kRecordBytes = 32;
-constexpr std::uint64_t kGenerations = 2;          // of records, before the file is written anew
-constexpr std::uint64_t kMaxFileBytes = 8 << 20;   // a larger one is not ours
-constexpr std::uint64_t kDiskShare = 8;            // of the disk, what the file and its next version take
-constexpr std::uint64_t kAheadBytes = 64 << 10;    // so much is accounted for before it is written
+constexpr std::uint64_t kGenerations = 2;          // the file is rewritten when it has this many times the live records
+constexpr std::uint64_t kMaxFileBytes = 8 << 20;   // a larger file is not ours
+constexpr std::uint64_t kDiskShare = 8;            // the file and its next version take at most this part of the disk
+constexpr std::uint64_t kAheadBytes = 64 << 10;    // charged in advance of writing
 constexpr std::size_t kMinTags = 256;
 
 }   // namespace
 
-// The file is a row of these. The last may be torn: then whoever wrote it was not told that it is
-// there.
+// The file is a sequence of these. The last one may be torn; its writer was not told that it
+// succeeded.
 struct Tags::Record {
   TagId tag;
   std::uint64_t version, checksum;
@@ -76,7 +76,7 @@ void Tags::forget_oldest_locked() {
   std::nth_element(versions.begin(), middle, versions.end());
   floor_ = std::max(floor_, *middle);
   std::erase_if(epochs_, [&](const auto& entry) { return entry.second <= floor_; });
-  file_bytes_ = UINT64_MAX;   // to be written anew
+  file_bytes_ = UINT64_MAX;   // to be rewritten
 }
 
 bool Tags::invalidate(const TagId& tag, std::uint64_t version) {
@@ -115,7 +115,7 @@ bool Tags::append(const TagId& tag, std::uint64_t version) {
 }
 
 bool Tags::write_anew(std::span<const Record> records) {
-  file_.reset();   // also if there is no memory for what follows
+  file_.reset();   // even if the rest runs out of memory
   const std::string next = path_ + ".next";
   static_cast<void>(files_->remove(next));
   int error = 0;

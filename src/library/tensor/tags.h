@@ -1,5 +1,4 @@
-// Records the version at which each tag was invalidated, in memory and, with a disk tier, in the
-// file `tags`.
+// Versions at which tags were invalidated, in memory and, with a disk tier, in the file `tags`.
 #pragma once
 
 #include <atomic>
@@ -18,29 +17,30 @@
 
 namespace tensorcache::tensor {
 
-// Threads: all members from any thread.
+// THREADS: all members from any thread.
 class Tags {
  public:
-  // Called with the size that a file of ours may soon have, before it has it.
+  // Called with the file's next size before the file grows.
   using Account = std::function<void(const std::string& name, std::uint64_t bytes)>;
   Tags() = default;
-  // Reads `directory`/tags, which need not be there. The file and its next version take an eighth
-  // of `disk_bytes` at most, and 8 MiB.
+  // Reads `directory`/tags, if it exists. The file and its next version take at most an eighth of
+  // `disk_bytes`, and at most 8 MiB.
   Tags(
       std::shared_ptr<file::FileSystem> files, const std::string& directory, std::uint64_t disk_bytes = UINT64_MAX,
       Account account = [](const std::string&, std::uint64_t) {});
 
-  // What is of `version` or older is gone. False: it could not be written down.
+  // Invalidates tagged values up to and including `version`. RETURNS false if it could not be
+  // persisted.
   bool invalidate(const TagId& tag, std::uint64_t version);
-  // The same for whatever has a tag.
+  // The same for all values with any tag.
   bool invalidate_all(std::uint64_t version);
-  // What was noted there could not all be read: nobody knows what was invalidated before.
+  // RETURNS true if the file could not be read completely: earlier invalidations may be lost.
   [[nodiscard]] bool is_damaged() const { return damaged_; }
-  // Whether one of its tags was invalidated since.
+  // RETURNS true if one of the value's tags was invalidated after it.
   [[nodiscard]] bool is_gone(const ValueHead& head) const;
-  // The largest version in here.
+  // RETURNS the largest recorded version.
   [[nodiscard]] std::uint64_t newest() const;
-  // Tags that are told apart.
+  // RETURNS the number of tags recorded separately.
   [[nodiscard]] std::uint64_t count() const;
 
  private:
@@ -58,17 +58,17 @@ class Tags {
 
   mutable std::shared_mutex mutex_;
   std::unordered_map<TagId, std::uint64_t, Hash> epochs_;
-  std::uint64_t floor_ = 0;                // of whatever has a tag, what is so old is gone: stands for tags no longer in `epochs_`
-  std::atomic<std::uint64_t> newest_{0};   // no tag at all was invalidated later
+  std::uint64_t floor_ = 0;                // tagged values up to this version are invalid: covers tags merged out of `epochs_`
+  std::atomic<std::uint64_t> newest_{0};   // version of the last invalidation of any tag
 
-  std::mutex file_mutex_;                           // before mutex_
+  std::mutex file_mutex_;                           // locked before mutex_
   const std::shared_ptr<file::FileSystem> files_;   // null: in memory only
   const std::string directory_, path_;
   const Account account_;
-  // Of one generation of the file; then the older half of the tags is taken as one. Bounds memory
-  // and the file.
+  // Records per generation of the file; beyond that the older half of the tags is merged. Bounds
+  // memory and file size.
   const std::size_t most_tags_ = kMaxTags;
-  std::unique_ptr<file::File> file_;   // null: to be written whole
+  std::unique_ptr<file::File> file_;   // null: to be rewritten
   std::uint64_t file_bytes_ = 0;
   bool damaged_ = false;
 };

@@ -19,7 +19,7 @@ constexpr DTypeInfo kDTypes[kDTypeCount] = {{"bytes", 1},    {"text", 1},    {"b
                                             {"int64", 8},    {"uint8", 1},   {"uint16", 2},  {"uint32", 4},    {"uint64", 8},     {"float16", 2},
                                             {"bfloat16", 2}, {"float32", 4}, {"float64", 8}, {"complex64", 8}, {"complex128", 16}};
 
-// Throws for what is no tensor.
+// Throws for an invalid tensor.
 std::size_t checked_count(const TensorView& view) {
   const std::size_t element = dtype_bytes(view.dtype);
   if (element == 0) throw std::invalid_argument("dtype: " + std::to_string(static_cast<int>(view.dtype)) + " is no DType");
@@ -34,7 +34,8 @@ std::size_t checked_count(const TensorView& view) {
 
 void copy_axis(const TensorView& view, std::size_t axis, std::size_t element, const std::byte* from, std::byte*& to) {
   const std::int64_t length = view.shape[axis];
-  const std::int64_t step = length == 1 ? 0 : view.strides[axis] * static_cast<std::int64_t>(element);   // one element's stride says nothing
+  const std::int64_t step =
+      length == 1 ? 0 : view.strides[axis] * static_cast<std::int64_t>(element);   // the stride of an axis of length 1 is irrelevant
   const bool last = axis + 1 == view.rank();
   if (last && step == static_cast<std::int64_t>(element)) {
     std::memcpy(to, from, static_cast<std::size_t>(length) * element);
@@ -105,7 +106,7 @@ bool TensorView::is_dense() const {
   std::sort(order.begin(), order.begin() + rank(), [&](std::size_t a, std::size_t b) { return strides[a] < strides[b]; });
   std::int64_t step = 1;
   for (std::size_t i = 0; i < rank(); ++i) {
-    if (shape[order[i]] == 1) continue;   // its stride says nothing
+    if (shape[order[i]] == 1) continue;   // its stride is irrelevant
     if (strides[order[i]] != step) return count() == 0;
     step *= shape[order[i]];
   }

@@ -82,7 +82,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::look(const Key& key) {
     if (shared->cache.contains(key)) found = find_stored(key);
     if (found.invalidated) shared->cache.remove(key);
     value = std::move(found.value);
-    // What the disk alone has may have no room in memory just now.
+    // A value on disk may not fit into memory at the moment.
     if (!value && limit.is_set() && !shared->cache.contains(key)) limit.erase(key);
   }
   if (value && value != unavailable() && limit.touch(key)) trim_entries();
@@ -111,7 +111,7 @@ Hit TensorCache::Impl::get(const Key& key) {
   return hit;
 }
 
-// Room for the value, and its bytes in it.
+// Reserves space for the value and writes its bytes there.
 Reservation TensorCache::Impl::prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options) {
   Reservation draft = shared->cache.reserve(key, encoder.bytes(), put_options(owner, options));
   if (draft) encoder.write(draft.bytes());
@@ -136,7 +136,7 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
   {
     const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
-    // Looked at before room is made for the next, which may take that of this one.
+    // Checks before space for the new value is reserved, which may evict the stored one.
     if (const auto refused = only_if ? conflict(key, *only_if) : std::nullopt) {
       result = *refused;
     } else {
@@ -151,7 +151,7 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
 }
 
 std::optional<WriteResult> TensorCache::Impl::conflict(const Key& key, std::uint64_t only_if) {
-  // A large value on disk need not be read to see that it is another one.
+  // The head suffices to see a conflict with a large value on disk.
   if (const auto there = head(key); there && there->version != only_if) return WriteResult{WriteStatus::kConflict, there->version};
   const ValuePtr there = find(key);
   if (there == unavailable()) return WriteResult{WriteStatus::kUnavailable, 0};

@@ -8,10 +8,10 @@
 
 namespace tensorcache::tensor {
 
-inline constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 47;   // no address space holds more
+inline constexpr std::uint64_t kMaxBytes = std::uint64_t{1} << 47;   // larger than any address space
 
-// Bytes of the elements without gaps. Nothing: there is no such tensor, or it is too large, an
-// empty one too whose other lengths are: all arithmetic with shapes that pass here stays in range.
+// RETURNS the size of the elements without gaps; nothing for an invalid or too large shape, even if
+// it is empty: arithmetic on accepted shapes never overflows.
 [[nodiscard]] inline std::optional<std::uint64_t> bytes_of(DType dtype, const Axes& shape) {
   std::uint64_t bytes = dtype_bytes(dtype);
   if (bytes == 0) return std::nullopt;

@@ -29,7 +29,7 @@ static_assert(sizeof(FixedHead) == 64 && sizeof(FixedHead) + kMaxTags * sizeof(T
 struct PartRecord {
   std::uint8_t dtype, rank, zeros[6];
   std::uint64_t offset;
-};   // then the shape and the strides, rank numbers of 8 bytes each
+};   // followed by shape and strides, `rank` numbers of 8 bytes each
 static_assert(sizeof(PartRecord) == 16);
 
 std::uint64_t aligned(std::uint64_t bytes) { return (bytes + kAlign - 1) / kAlign * kAlign; }
@@ -38,7 +38,7 @@ std::size_t record_bytes(std::size_t rank) { return sizeof(PartRecord) + 2 * ran
 
 bool has_right_rank(const TensorView& view) { return view.rank() == 1 || (view.dtype != DType::kBytes && view.dtype != DType::kText); }
 
-// A cursor over bytes of somebody else's: empty once more is asked for than there is.
+// A cursor over untrusted bytes; becomes empty if more is requested than is left.
 class Reader {
  public:
   explicit Reader(std::span<const std::byte> bytes) : bytes_(bytes) {}
@@ -48,7 +48,7 @@ class Reader {
     at_ += size;
     return true;
   }
-  void skip(std::size_t size) { at_ += size; }   // of what was read before
+  void skip(std::size_t size) { at_ += size; }   // bytes that were read before
   [[nodiscard]] std::size_t at() const { return at_; }
 
  private:
@@ -62,8 +62,8 @@ std::optional<Axes> read_axes(Reader& reader, std::size_t rank) {
   return Axes(std::span(values).first(rank));
 }
 
-// The part whose record stands at the reader; nothing if it does not lie dense within `bytes`
-// behind `head_bytes`.
+// Reads the part whose record is next; nothing if the part is not dense or not within `bytes` after
+// `head_bytes`.
 std::optional<TensorView> read_part(Reader& reader, std::span<const std::byte> bytes, std::size_t head_bytes) {
   PartRecord record;
   if (!reader.read(&record, sizeof record)) return std::nullopt;

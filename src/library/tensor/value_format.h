@@ -18,7 +18,7 @@ namespace tensorcache::tensor {
 
 inline constexpr std::size_t kMaxTags = 16;
 inline constexpr std::size_t kMaxParts = 65535;
-inline constexpr std::size_t kMaxHeadBytes = 64 + kMaxTags * 16;   // that decode_head() looks at
+inline constexpr std::size_t kMaxHeadBytes = 64 + kMaxTags * 16;   // read by decode_head()
 
 // The first half of the SHA-256 of a tag.
 struct TagId {
@@ -27,26 +27,26 @@ struct TagId {
 };
 [[nodiscard]] TagId tag_id(std::string_view tag);
 
-// What stands before the parts.
+// The header of a value, before its parts.
 struct ValueHead {
   std::uint64_t version = 0;
-  std::uint64_t as_of = 0;   // a version: what it was computed from is at least so new
+  std::uint64_t as_of = 0;   // a version: the inputs of the computation are at least this new
   std::chrono::milliseconds fresh_for{0};
   bool negative = false;
   std::vector<TagId> tags = {};
 };
 
-// A value to be written. Borrows the parts and the structure.
+// Encodes a value. Borrows the parts and the structure.
 class Encoder {
  public:
-  // Throws std::invalid_argument: too many parts or tags, a wrong tensor (write() throws nothing
-  // then), a negative value with parts or one without any.
+  // Throws std::invalid_argument for too many parts or tags, an invalid tensor (so that write()
+  // does not throw), a negative value with parts, or another value without parts.
   Encoder(ValueHead head, std::span<const TensorView> parts, std::string_view structure);
   [[nodiscard]] std::size_t bytes() const { return total_; }
-  // Where nothing was said of what it was computed from, it is as of now; it is never as of later.
-  // Into what write() has filled.
+  // Sets the version in the bytes that write() filled. `as_of` becomes this version if it is 0 or
+  // later.
   void set_version(std::uint64_t version, std::span<std::byte> written);
-  // Fills all of `to`, which has bytes() bytes.
+  // Fills `to`. REQUIRES: it has bytes() bytes.
   void write(std::span<std::byte> to) const;
 
  private:
@@ -57,23 +57,23 @@ class Encoder {
   std::size_t head_bytes_ = 0, total_ = 0;
 };
 
-// A value that was read; what keeps its bytes alive; and what was true of it then.
+// A decoded value, the owner of its bytes, and its state when it was read.
 struct StoredValue {
-  Handle handle;   // or, for one that did not fit,
+  Handle handle;   // owner of the bytes; or `own`, for a value that was not stored
   std::shared_ptr<const std::byte[]> own;
   std::span<const std::byte> bytes;
   ValueHead head;
   std::string_view structure;
-  std::vector<std::uint32_t> part_at;   // offsets of their records
+  std::vector<std::uint32_t> part_at;   // offsets of the part records
   bool stale = false;
-  bool unavailable = false;   // instead of a value: there is one, and it cannot be read now
+  bool unavailable = false;   // instead of a value: it is stored but cannot be read now
 
   [[nodiscard]] TensorView part(std::size_t index) const;
 };
 
-// Takes apart and checks. Nothing: the bytes are not such a value.
+// Decodes and verifies a value; nothing for invalid bytes.
 [[nodiscard]] std::optional<StoredValue> decode(std::span<const std::byte> bytes);
-// The same for what stands before the parts, of a value's first kMaxHeadBytes.
+// Decodes and verifies the header from a value's first kMaxHeadBytes.
 [[nodiscard]] std::optional<ValueHead> decode_head(std::span<const std::byte> bytes);
 
 }   // namespace tensorcache::tensor

@@ -8,7 +8,8 @@ namespace tensorcache::answer {
 namespace {
 
 constexpr std::string_view kMagic = "TCA1";
-// What one element takes at least: a count that promises more elements than there are bytes for is damage, not a reason to allocate.
+// Minimum sizes of elements: a count larger than the bytes allow is damage, and must not be
+// allocated.
 constexpr std::size_t kMinCandidateBytes = 12, kMinTokenBytes = kMinCandidateBytes + 4, kMinDeltaBytes = 8;
 
 class Writer {
@@ -38,7 +39,8 @@ class Writer {
   std::string& out_;
 };
 
-// Reads until the first thing that does not fit; from then on everything is zero or empty, and ok() false.
+// Reads until the first field that does not fit; then every read returns zero or empty, and ok() is
+// false.
 class Reader {
  public:
   explicit Reader(std::string_view in) : in_(in) {}

@@ -1,4 +1,4 @@
-// The stored form of a finished response.
+// The stored form of a complete response.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 namespace tensorcache::answer {
 
 struct Answer {
-  std::vector<engine::Delta> deltas;   // as they were first streamed
+  std::vector<engine::Delta> deltas;   // as first streamed
   engine::FinishReason reason = engine::FinishReason::kStop;
   engine::Usage usage;
   std::int64_t created_unix_s = 0;
@@ -20,12 +20,13 @@ struct Answer {
   friend bool operator==(const Answer&, const Answer&) = default;
 };
 
-// Little endian: magic "TCA1"; u8 finish reason; i64 created; i32 prompt, completion, cached tokens; u32 count of deltas; per delta:
-// u32 text bytes, text, u32 count of tokens; per token: a candidate, u32 count of alternatives, candidates. A candidate is i32 id,
-// f32 logprob, u32 bytes, bytes. The magic's last character is the version.
+// Format, little endian: magic "TCA1", whose last character is the version; u8 finish reason; i64
+// created; i32 prompt, completion, cached tokens; u32 number of deltas; per delta: u32 text bytes,
+// text, u32 number of tokens; per token: a candidate, u32 number of alternatives, candidates. A
+// candidate is i32 id, f32 logprob, u32 bytes, bytes.
 [[nodiscard]] std::string encode_answer(const Answer& answer);
 
-// Nothing for bytes that encode_answer did not write whole: damaged, cut, longer, or of another version.
+// RETURNS nothing for bytes that are damaged, incomplete, too long, or of another version.
 [[nodiscard]] std::optional<Answer> decode_answer(std::string_view bytes);
 
 }   // namespace tensorcache::answer

@@ -23,7 +23,8 @@ void add_sampling(KeyBuilder& key, const engine::Sampling& sampling) {
 }   // namespace
 
 Key answer_key(const engine::Request& request, const Key& answer_fingerprint, std::string_view salt) {
-  // Names every member, so that one added to Request does not compile until it is decided whether it belongs into the key.
+  // Names every member: a new member of Request does not compile until it is decided whether it
+  // belongs into the key.
   const auto& [kind, tenant, messages, prompt, prompt_tokens, sampling, max_tokens, stop, logprobs, top_logprobs,
                /* not in the key: they change what is computed, not what comes out */ use_prefix_cache, store_prefix, ends_conversation, hints] =
       request;

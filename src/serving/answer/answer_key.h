@@ -9,8 +9,9 @@
 
 namespace tensorcache::answer {
 
-// `request.tenant` is part of the key: whoever shares answers among tenants gives them all the same one. `salt` is
-// Engine::answer_salt() at this moment. How the answer is sent (streamed or not) and the use of prefixes are not part of it.
+// `request.tenant` is part of the key; to share responses among tenants, give them all the same
+// one. `salt`: Engine::answer_salt() now. Streaming and the use of prefixes are not part of the
+// key.
 [[nodiscard]] Key answer_key(const engine::Request& request, const Key& answer_fingerprint, std::string_view salt);
 
 }   // namespace tensorcache::answer

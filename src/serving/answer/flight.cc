@@ -14,13 +14,13 @@ namespace tensorcache::answer {
 namespace {
 
 constexpr std::chrono::milliseconds kWakeAgainAfter{5};
-constexpr int kLastWakeTries = 200;   // a second: nothing comes after the last event that would wake a follower
+constexpr int kLastWakeTries = 200;   // one second: no further event would wake a follower
 
 }   // namespace
 
 struct Flights::Table {
   std::mutex mutex;
-  Cache* cache = nullptr;   // null once Flights is gone
+  Cache* cache = nullptr;   // null once Flights is destroyed
   std::unordered_map<Key, std::shared_ptr<Flight>> running;
 
   void take_off(const Key& key, const Flight* flight) {
@@ -29,8 +29,8 @@ struct Flights::Table {
   }
 };
 
-// The sink of one computation. Events are appended by the engine and never change afterwards, so that followers read them without
-// the lock once they have seen their addresses under it.
+// The sink of one computation. The engine appends events, which never change afterwards: followers
+// get their addresses under the lock and read them without it.
 class Flight final : public engine::Sink {
  public:
   Flight(const Flights::Order& order, engine::Engine& engine, std::shared_ptr<Flights::Table> table)
@@ -45,7 +45,7 @@ class Flight final : public engine::Sink {
 
   [[nodiscard]] std::int64_t created_unix_s() const { return created_unix_s_; }
 
-  // With the table's lock held where the flight is in the table.
+  // REQUIRES: the table's lock is held if the flight is in the table.
   std::uint64_t add(std::function<void()> wake) {
     const std::lock_guard lock(mutex_);
     followers_.push_back({++last_id_, std::move(wake), false});
@@ -68,7 +68,7 @@ class Flight final : public engine::Sink {
       const std::lock_guard lock(mutex_);
       std::erase_if(followers_, [id](const Entry& entry) { return entry.id == id; });
       if (!followers_.empty() || ended_) return;
-      abandoned_ = true;   // who asks the same from now on starts anew
+      abandoned_ = true;   // later identical requests start a new flight
       table_->take_off(key_, this);
       cancel = engine_id_;
     }
@@ -129,7 +129,7 @@ class Flight final : public engine::Sink {
     const std::lock_guard lock(mutex_);
     try {
       failure_ = failure;
-    } catch (const std::bad_alloc&) {   // then without its text
+    } catch (const std::bad_alloc&) {   // without its text then
       failure_.emplace().code = failure.code;
     }
     end();
@@ -142,7 +142,7 @@ class Flight final : public engine::Sink {
     bool waiting;
   };
 
-  // False: there was no memory to wake one of them; it is tried again with the next event.
+  // RETURNS false if there was no memory to wake a follower; the next event retries.
   [[nodiscard]] bool wake_all() {
     bool all = true;
     for (Entry& entry : followers_) {
@@ -162,7 +162,7 @@ class Flight final : public engine::Sink {
     for (int tries = 1; !wake_all() && tries < kLastWakeTries; ++tries) std::this_thread::sleep_for(kWakeAgainAfter);
   }
 
-  // With another --ctx-size it would be another answer, and the key does not say which it was.
+  // With another --ctx-size the response would be different, and the key does not include it.
   [[nodiscard]] bool ended_for_the_context(const engine::Finish& finish) const {
     return finish.reason == engine::FinishReason::kLength && (request_->max_tokens <= 0 || finish.usage.completion_tokens < request_->max_tokens);
   }
@@ -170,13 +170,14 @@ class Flight final : public engine::Sink {
   [[nodiscard]] bool is_storable(const engine::Finish& finish) const {
     if (!store_ || ended_for_the_context(finish)) return false;
     try {
-      return engine_.answer_salt() == salt_;   // a template may have printed a later time than the key says
+      return engine_.answer_salt() == salt_;   // a template may have printed a later time than the key has
     } catch (const std::bad_alloc&) {
       return false;
     }
   }
 
-  // Empty: there is no memory for it. Only this thread writes deltas_, so it may read them without the lock.
+  // RETURNS an empty string if out of memory. Only this thread writes deltas_, so it reads them
+  // without the lock.
   [[nodiscard]] std::string encoded_answer(const engine::Finish& finish) const {
     try {
       return encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
@@ -185,8 +186,8 @@ class Flight final : public engine::Sink {
     }
   }
 
-  // With the table's lock held. An answer that cannot be stored is an answer all the same. The newer one wins: a request that asked past a
-  // stored one wanted it refreshed.
+  // Stores the response; failing to is no error. Replaces a stored one: the request asked for a
+  // refresh. REQUIRES: the table's lock is held.
   [[nodiscard]] bool keep(const std::string& encoded, std::uint32_t source, std::chrono::microseconds took) {
     try {
       return table_->cache != nullptr && put(encoded, source, took);
@@ -215,13 +216,13 @@ class Flight final : public engine::Sink {
   const std::chrono::milliseconds time_to_live_;
   const std::int64_t created_unix_s_;
 
-  std::mutex mutex_;   // of all below
+  std::mutex mutex_;   // guards all members below
   std::vector<Entry> followers_;
   std::uint64_t last_id_ = 0;
   std::optional<engine::Engine::Id> engine_id_;
   bool abandoned_ = false, accepted_ = false, ended_ = false, stored_ = false;
   std::optional<engine::Begin> begin_;
-  std::deque<engine::Delta> deltas_;   // a deque, because its elements stay where they are
+  std::deque<engine::Delta> deltas_;   // a deque, for stable addresses
   std::optional<engine::Finish> finish_;
   std::optional<engine::Failure> failure_;
 };
@@ -253,10 +254,10 @@ Flights::~Flights() {
   table_->running.clear();
 }
 
-// Nothing if it is damaged or does not fit this context.
+// RETURNS nothing if the response is damaged or does not fit into the context.
 std::optional<Flights::Hit> Flights::decoded(const Order& order, const Handle& stored) const {
   std::optional<Answer> answer = decode_answer(stored.text());
-  if (!answer) {   // damaged: as good as not there
+  if (!answer) {   // damaged: treat as not stored
     table_->cache->remove(order.key);
     return std::nullopt;
   }
@@ -265,7 +266,7 @@ std::optional<Flights::Hit> Flights::decoded(const Order& order, const Handle& s
   return Hit{std::move(*answer), stored.age()};
 }
 
-// With the table's lock held. RETURNS a flight to start; null if there is none to start.
+// RETURNS a flight to start, or null. REQUIRES: the table's lock is held.
 std::shared_ptr<Flight> Flights::join_or_make(const Order& order, engine::Engine& engine, std::function<void()> wake, Outcome& outcome) {
   if (!order.compute) return nullptr;
   if (order.join) {
@@ -277,7 +278,7 @@ std::shared_ptr<Flight> Flights::join_or_make(const Order& order, engine::Engine
   }
   auto flight = std::make_shared<Flight>(order, engine, table_);
   outcome.follower = Follower(flight, flight->add(std::move(wake)));
-  // One that only computes anew for itself leaves a running flight its place.
+  // A flight that does not store leaves a running one in the table.
   if (order.store) table_->running.try_emplace(order.key, flight);
   return flight;
 }
@@ -286,7 +287,7 @@ Flights::Outcome Flights::enter(const Order& order, engine::Engine& engine, std:
   Outcome outcome;
   std::shared_ptr<Flight> flight;
   for (bool look_up = order.look_up;; look_up = false) {
-    Handle stored;   // let go of without the lock
+    Handle stored;   // released without the lock
     {
       const std::lock_guard lock(table_->mutex);
       if (look_up) {
@@ -307,7 +308,7 @@ Flights::Outcome Flights::enter(const Order& order, engine::Engine& engine, std:
   if (!flight) return outcome;
   try {
     flight->start(flight);
-  } catch (const std::exception& error) {   // others may have joined it
+  } catch (const std::exception& error) {   // other requests may have joined it
     flight->on_failure({engine::Failure::Code::kInternal, std::string("the request cannot be started: ") + error.what(), ""});
     throw;
   }

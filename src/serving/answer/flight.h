@@ -1,12 +1,15 @@
-// Single-flight of running answers: identical requests share one computation, and each gets its stream from the start.
+// Single-flight of running responses: identical requests share one computation, and each streams it
+// from the start.
 //
 //   Flights::Outcome outcome = flights.enter(order, engine, [&] { io.post(...); });
-//   if (outcome.hit) ...                                   // a stored answer
-//   else while (outcome.follower.next(events, 64)) ...     // a running one; false: wait for the wake-up, then ask again
+//   if (outcome.hit) ...                                 // a stored response
+//   else while (outcome.follower.next(events, 64)) ...   // a running one; false: wait for wake-up
 //
-// Threads: every member of Flights and Follower may be called from any thread, one Follower by one thread at a time. A wake-up runs
-// on an engine thread with the flight's lock held: it must not block and must not call into this header.
-// Locks: the table's before a flight's. Neither is held while the engine is called or a stored answer is decoded.
+// THREADS: every member of Flights and Follower from any thread, one Follower by one thread at a
+// time. A wake-up runs on an engine thread with the flight's lock held: it must not block or call
+// into this header.
+// Lock order: the table's, then a flight's. Neither is held during calls of the engine or while a
+// stored response is decoded.
 #pragma once
 
 #include <chrono>
@@ -26,20 +29,20 @@ namespace tensorcache::answer {
 
 class Flight;
 
-// One client's place at a running answer. Move-only. The computation belongs to the flight: who leaves only unsubscribes, and the
-// engine's request is cancelled when the last one has left.
+// A client's subscription to a running response. Move-only. leave() unsubscribes; the flight
+// cancels the engine's request when its last follower left.
 class Follower {
  public:
-  // Pointers stay valid while the Follower lives.
+  // Pointers are valid while the Follower lives.
   struct Events {
-    bool accepted = false;                  // mostly before the rest: only the place is awaited now
-    const engine::Begin* begin = nullptr;   // with the first batch behind that, unless the flight failed before it began
+    bool accepted = false;                  // usually alone at first: the request waits for a slot
+    const engine::Begin* begin = nullptr;   // in the first batch after `accepted`, unless the flight failed before
     std::vector<const engine::Delta*> deltas;
-    const engine::Finish* finish = nullptr;     // with the last batch, after all deltas
+    const engine::Finish* finish = nullptr;     // in the last batch, after all deltas
     const engine::Failure* failure = nullptr;   // instead of `finish`
-    bool stored = false;                        // with `finish`: the answer is in the cache now
+    bool stored = false;                        // with `finish`: the response is stored in the cache
 
-    // Than `accepted`.
+    // RETURNS true if there is more than `accepted`.
     [[nodiscard]] bool has_more() const { return begin || !deltas.empty() || finish || failure; }
   };
 
@@ -52,8 +55,9 @@ class Follower {
 
   [[nodiscard]] explicit operator bool() const { return flight_ != nullptr; }
 
-  // What came since the last call, with at most `max_deltas` of them. False if nothing did; then the wake-up is called once
-  // when something does. Copies no text: a slow reader holds nothing but the answer that is recorded anyway.
+  // Gets the events since the last call, with at most `max_deltas` deltas. RETURNS false if there
+  // are none; the next event then calls the wake-up once. Copies no text: a slow reader holds only
+  // the recorded response.
   [[nodiscard]] bool next(Events& events, std::size_t max_deltas);
   [[nodiscard]] std::int64_t created_unix_s() const;
   void leave();
@@ -74,38 +78,40 @@ class Flights {
  public:
   struct Order {
     std::shared_ptr<const engine::Request> request;
-    Key key;                                            // unused where neither look_up nor join nor store
-    std::string salt;                                   // Engine::answer_salt() as it is in the key
-    bool look_up = true;                                // a stored answer will do...
-    bool asked_below = false;                           // what is not in memory was brought up already, or cannot be
-    std::optional<std::chrono::milliseconds> max_age;   // ...unless it is older
-    bool join = true;                                   // a running computation will do
-    bool compute = true;                                // false: only what is stored
-    bool store = true;                                  // keep the answer, and let others join while it runs
-    std::int32_t context_tokens = 0;                    // a stored answer that is longer with its prompt would end sooner now; 0: any will do
+    Key key;                                            // unused if look_up, join and store are all false
+    std::string salt;                                   // Engine::answer_salt() as used in the key
+    bool look_up = true;                                // accept a stored response...
+    bool asked_below = false;                           // lower tiers were already asked
+    std::optional<std::chrono::milliseconds> max_age;   // ...that is not older than this
+    bool join = true;                                   // accept a running computation
+    bool compute = true;                                // false: never compute
+    bool store = true;                                  // store the response, and let other requests join the flight
+    std::int32_t context_tokens = 0;                    // stored responses longer than this, including the prompt, are not accepted; 0: no limit
     std::chrono::milliseconds time_to_live{0};
   };
   struct Hit {
     Answer answer;
     std::chrono::milliseconds age{0};
   };
-  // Either a hit or a follower; neither with ask_below, or if nothing is stored and `compute` is off.
+  // A hit or a follower; neither with ask_below, or if nothing is stored and `compute` is false.
   struct Outcome {
     std::optional<Hit> hit;
     Follower follower;
-    bool ask_below = false;   // not in memory, and there are tiers below: Cache::load, then enter() with Order::asked_below
-    bool collapsed = false;   // the follower joined a computation that was running
-    bool too_old = false;     // an answer is stored, but older than max_age
+    bool ask_below = false;   // not in memory, and there are lower tiers: call Cache::load, then enter() with Order::asked_below
+    bool collapsed = false;   // the follower joined a running computation
+    bool too_old = false;     // a response is stored, but older than max_age
   };
 
-  // The cache must outlive this object; flights that are still running may outlive both (they then store nothing).
+  // REQUIRES: the cache outlives this object. Running flights may outlive both; they store nothing
+  // then.
   explicit Flights(Cache& cache);
   ~Flights();
   Flights(const Flights&) = delete;
   Flights& operator=(const Flights&) = delete;
 
-  // Looks up in memory, joins or starts, in this order and in one step: an identical request never falls between the end of a computation
-  // and its answer being stored. Calls Engine::submit, which may fail before this returns. Cost of a hit: one look-up.
+  // Looks up in memory, joins, or starts a flight, atomically: no identical request falls between
+  // the end of a computation and the storing of its response. Calls Engine::submit, which may fail
+  // before this returns. COST of a hit: one lookup.
   [[nodiscard]] Outcome enter(const Order& order, engine::Engine& engine, std::function<void()> wake);
 
  private:

@@ -27,7 +27,7 @@ struct Fd {
 std::string identity_of(const struct stat& status) {
   std::ostringstream identity;
   identity << status.st_dev << ' ' << status.st_ino << ' ' << status.st_size;
-  // The change time as well: a copy in place may set the old modification time again.
+  // Includes the change time: an in-place copy may restore the modification time.
   for (const timespec& time : {status.st_mtim, status.st_ctim}) identity << ' ' << time.tv_sec << '.' << time.tv_nsec;
   return identity.str();
 }
@@ -35,7 +35,7 @@ std::string identity_of(const struct stat& status) {
 std::optional<Key> remembered(const std::string& memo_path, const std::string& identity) {
   std::ifstream memo(memo_path);
   std::optional<Key> found;
-  for (std::string line; std::getline(memo, line);) {   // "digest identity"; the last one counts
+  for (std::string line; std::getline(memo, line);) {   // "digest identity"; the last line wins
     if (line.size() > 65 && line.substr(65) == identity) found = Key::from_hex(line.substr(0, 64));
   }
   return found;
@@ -45,9 +45,9 @@ void remember(const std::string& memo_path, const std::string& identity, const K
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(memo_path).parent_path(), ignored);
   const std::string line = digest.hex() + ' ' + identity + '\n';
-  // One append-write of one line: two processes at once do no harm.
+  // One line, appended with one write: safe for concurrent processes.
   const Fd fd{::open(memo_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600)};
-  if (fd.value >= 0 && ::write(fd.value, line.data(), line.size()) < 0) return;   // a memo is only a memo
+  if (fd.value >= 0 && ::write(fd.value, line.data(), line.size()) < 0) return;   // losing it only costs time
 }
 
 [[noreturn]] void fail(const std::string& path, int error) { throw std::runtime_error(path + ": " + std::strerror(error)); }

@@ -7,14 +7,14 @@
 
 namespace tensorcache::model {
 
-// The finest grain of time that a template may print.
+// The finest unit of time that a template may print.
 enum class TemplateTime { kNone, kDay, kSecond };
 
-// Of a Jinja template's source. llama.cpp gives templates `date_string` and `datetime` (both a day)
-// and `strftime_now(format)`. Errs towards the finer grain.
+// Analyses the source of a Jinja template. llama.cpp provides `date_string` and `datetime` (both
+// days) and `strftime_now(format)`. If in doubt, returns the finer unit.
 [[nodiscard]] TemplateTime template_time(std::string_view source);
 
-// `now` in that grain and in local time, as templates print it; "" for kNone. Thread safe.
+// RETURNS `now` in that unit and local time, as templates print it; "" for kNone. THREADS: any.
 [[nodiscard]] std::string time_salt(TemplateTime grain, std::time_t now);
 
 }   // namespace tensorcache::model

@@ -7,7 +7,7 @@
 namespace tensorcache::model {
 namespace {
 
-// The longest proper prefix of `stop` that `text` ends in.
+// RETURNS the length of the longest proper prefix of `stop` that `text` ends with.
 std::size_t overlap(std::string_view text, std::string_view stop) {
   for (std::size_t n = std::min(text.size(), stop.size() - 1); n > 0; --n) {
     if (text.ends_with(stop.substr(0, n))) return n;
@@ -49,8 +49,7 @@ engine::Delta TextStream::push(std::string_view bytes, std::optional<engine::Tok
   }
   std::size_t keep = unfinished_utf8_tail(held_);
   for (const std::string& stop : stop_) keep = std::max(keep, overlap(held_, stop));
-  // A stop string may begin after an unfinished character's first byte: never cut inside a
-  // character either way.
+  // A stop string may begin inside an incomplete character: never cut inside a character.
   const std::size_t length = held_.size() - keep;
   return release(length - unfinished_utf8_tail(std::string_view(held_).substr(0, length)));
 }

@@ -11,9 +11,9 @@
 namespace tensorcache::loadgen {
 namespace {
 
-constexpr std::size_t kMaxIdle = 65536;   // connections are kept from phase to phase, however many there were
+constexpr std::size_t kMaxIdle = 65536;   // connections are reused in the next phase, however many there were
 
-// Only the whole is limited: what is measured decides for itself how long its steps take.
+// Limits only the total: the measured server's steps may take any time.
 net::Timeouts until(Client::Clock::time_point deadline) {
   const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Client::Clock::now());
   const std::chrono::milliseconds none{0};
@@ -35,7 +35,7 @@ Client::Client(boost::asio::io_context& io, const net::Url& url, net::Headers he
 }
 
 boost::asio::awaitable<void> Client::chat(const std::string& body, Clock::time_point deadline, Sample& sample) {
-  // The same question again does no harm, where a kept connection ended without an answer.
+  // The request may be repeated if a reused connection was closed without a response.
   const net::Request request{.method = "POST",
                              .target = "/v1/chat/completions",
                              .headers = {{"Content-Type", "application/json"}},

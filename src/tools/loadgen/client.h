@@ -1,4 +1,4 @@
-// Asks the server under test, over kept connections, and measures its answers.
+// Sends requests to the server under test over reused connections, and measures the responses.
 #pragma once
 
 #include <boost/asio/awaitable.hpp>
@@ -13,19 +13,20 @@
 
 namespace tensorcache::loadgen {
 
-// THREADS: the one that runs `io`. Calls may overlap; each has a connection of its own.
+// THREADS: the one that runs `io`. Calls may overlap; each has its own connection.
 class Client {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `headers` are sent with each request. Throws std::runtime_error that names the host if it has no address.
+  // `headers` are sent with each request. Throws std::runtime_error that names the host if it
+  // cannot be resolved.
   Client(boost::asio::io_context& io, const net::Url& url, net::Headers headers);
 
-  // Posts `body` and reads the reply into `sample`; whatever goes wrong is its `error`. Connects first if it must: that
-  // time counts.
+  // Posts `body` and reads the response into `sample`; a failure becomes its `error`. Connects
+  // first if needed, which counts into the time.
   boost::asio::awaitable<void> chat(const std::string& body, Clock::time_point deadline, Sample& sample);
 
-  // RETURNS: the body of a reply with status 200, or what went wrong.
+  // RETURNS: the body of a response with status 200, or the error.
   boost::asio::awaitable<tensorcache::Result<std::string, std::string>> get(const std::string& path, Clock::time_point deadline);
 
  private:

@@ -29,7 +29,7 @@ std::uint64_t count_in(const boost::json::object& object, std::string_view name)
 }
 
 void read_usage(const boost::json::object& reply, Sample& sample) {
-  // llama-server's own place for what it reused, where it does not say it in `usage`.
+  // llama-server reports cached tokens here if not in `usage`.
   if (const boost::json::object* timings = object_in(reply, "timings")) sample.cached_tokens = count_in(*timings, "cache_n");
   const boost::json::object* usage = object_in(reply, "usage");
   if (usage == nullptr) return;
@@ -52,7 +52,7 @@ void read_logprobs(const boost::json::object& choice, Sample& sample) {
   }
 }
 
-// The message of OpenAI's error envelope, or nothing.
+// RETURNS the message of OpenAI's error envelope, or "".
 std::string_view error_message(const boost::json::object& reply) {
   const boost::json::object* error = object_in(reply, "error");
   return error != nullptr ? text_in(*error, "message") : std::string_view();
@@ -86,7 +86,7 @@ void ReplyReader::event(std::string_view data, Clock::time_point now) {
   if (choices == nullptr || !choices->is_array() || choices->get_array().empty()) return;
   const boost::json::object* choice = choices->get_array()[0].if_object();
   if (choice == nullptr) return;
-  // A whole reply has `message` where a piece of a stream has `delta`.
+  // A complete response has `message`, a stream's chunk has `delta`.
   for (const char* name : {"delta", "message"}) {
     if (const boost::json::object* part = object_in(*choice, name)) piece(text_in(*part, "content"), now);
   }

@@ -16,7 +16,7 @@ std::string fixed(double value, int decimals) {
   return text;
 }
 
-// Milliseconds with as many digits as mean something.
+// Formats milliseconds with a sensible number of digits.
 std::string ms(double value) { return fixed(value, value < 10 ? 2 : value < 1000 ? 1 : 0); }
 
 TableRow times_row(const std::string& name, const Distribution& times) {
@@ -73,7 +73,7 @@ std::vector<Summary> summaries(const Workload& workload, const Result& result) {
     }
     all.insert(all.end(), samples.begin(), samples.end());
     all_wall_s += result.phase_wall_s[i];
-    if (samples.empty() && !workload.phases[i].turns.empty()) continue;   // it was not sent
+    if (samples.empty() && !workload.phases[i].turns.empty()) continue;   // the phase was not sent
     out.push_back(summarise(workload.phases[i].name, samples, result.phase_wall_s[i]));
   }
   if (out.size() > 1) out.push_back(summarise("all", all, all_wall_s));

@@ -8,19 +8,20 @@
 
 namespace tensorcache::loadgen {
 
-// A Summary for each phase, then one of all, named "all", if there are several.
+// RETURNS one Summary per phase, then, if there are several, one of all named "all".
 [[nodiscard]] std::vector<Summary> summaries(const Workload& workload, const Result& result);
 
-// Aligned columns: counts and rates, then milliseconds.
+// Formats aligned columns: counts and rates, then milliseconds.
 [[nodiscard]] std::string table(const std::vector<Summary>& summaries);
 
-// One JSON object: workload, url, model, `phases` and `total`, each with counts, rates and distributions; names carry their units.
+// RETURNS one JSON object: workload, url, model, `phases` and `total`, each with counts, rates and
+// distributions; names include the units.
 [[nodiscard]] std::string json_report(const Workload& workload, const Result& result, const std::string& url);
 
-// One JSON object for each request: phase, session, turn, text, finish_reason, error, usage, times, and logprobs where they were asked for.
-// Throws std::runtime_error that names the file.
+// Writes one JSON object per request: phase, session, turn, text, finish_reason, error, usage,
+// times, and logprobs if requested. Throws std::runtime_error that names the file.
 void save_replies(const std::string& path, const Workload& workload, const Result& result);
-// The answers of such a file. Throws std::runtime_error that names the file and line.
+// Reads the replies from such a file. Throws std::runtime_error that names the file and line.
 [[nodiscard]] History read_replies(const std::string& path);
 
 }   // namespace tensorcache::loadgen

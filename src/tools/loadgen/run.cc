@@ -17,7 +17,7 @@ namespace {
 namespace asio = boost::asio;
 using Clock = Client::Clock;
 
-// What one conversation has said so far.
+// The messages of one conversation so far.
 struct Session {
   boost::json::array messages;
   std::size_t turns = 0;
@@ -47,13 +47,13 @@ class Runner {
 
   Result run() {
     result_.model = options_.model.empty() ? first_model() : options_.model;
-    result_.samples.reserve(workload_.turns());   // workers hold references
+    result_.samples.reserve(workload_.turns());   // workers hold references to elements
     for (std::size_t i = 0; i < workload_.phases.size(); ++i) run_phase(i);
     return std::move(result_);
   }
 
  private:
-  // Runs what was spawned to its end.
+  // Runs the spawned coroutines to their end.
   void drain(const std::string& phase) {
     io_.restart();
     while (!io_.stopped()) {
@@ -101,7 +101,7 @@ class Runner {
     result_.phase_wall_s.push_back(std::chrono::duration<double>(Clock::now() - phase_start_).count());
   }
 
-  // As if it had been sent, and answered as in the history.
+  // Adds the phase's turns with the replies of the history, without sending them.
   void replay(const Phase& phase) {
     for (const Turn& turn : phase.turns) {
       Session& session = sessions_[turn.session];

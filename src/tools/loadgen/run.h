@@ -1,4 +1,4 @@
-// Sends a workload and measures it.
+// Sends a workload and measures the responses.
 #pragma once
 
 #include <chrono>
@@ -13,26 +13,27 @@
 
 namespace tensorcache::loadgen {
 
-// What an earlier run answered: by session and its turn.
+// Replies of an earlier run, by session and turn.
 using History = std::map<std::pair<std::size_t, std::size_t>, std::string>;
 
 struct RunOptions {
   std::string url = "http://127.0.0.1:8080";
   std::string api_key;
-  std::string model;                                          // empty: the first the server lists
+  std::string model;                                          // empty: the first one that the server lists
   std::vector<std::pair<std::string, std::string>> headers;   // sent with each request
-  std::string extra_body;                                     // a JSON object whose members go into each request
+  std::string extra_body;                                     // a JSON object whose members are added to each request
   double temperature = 0;
   bool logprobs = false;
   std::chrono::milliseconds timeout{300'000};   // for one request
-  std::chrono::milliseconds max_time{0};        // for all of it; 0: none
-  // Conversations go on from these answers instead of the server's own, so that two runs send the same prompts.
+  std::chrono::milliseconds max_time{0};        // for the whole run; 0: no limit
+  // Replies used in place of the server's own in later turns, so that two runs send the same
+  // prompts.
   const History* history = nullptr;
-  // Phases before this one are not sent: their conversations begin with what `history` answered then.
+  // Phases before this one are not sent; their replies are taken from `history`.
   std::size_t first_phase = 0;
 };
 
-// Whether `text` may be RunOptions::extra_body.
+// RETURNS true if `text` is valid as RunOptions::extra_body.
 [[nodiscard]] bool is_json_object(const std::string& text);
 
 struct Result {
@@ -43,11 +44,12 @@ struct Result {
 
 struct ProgressReport {
   std::string phase;
-  std::size_t done = 0, total = 0;   // requests, of the whole workload
+  std::size_t done = 0, total = 0;   // requests of the whole workload
 };
 
-// One thread. `progress` is called a few times a second. Throws std::runtime_error if the server cannot be reached at all or lists no
-// model; a request that fails is a sample with an error, and its session's later turns are skipped.
+// Runs on the calling thread. `progress` is called a few times per second. Throws
+// std::runtime_error if the server cannot be reached or lists no model. A failed request is a
+// sample with an error; later turns of its session are skipped.
 [[nodiscard]] Result run(const Workload& workload, const RunOptions& options, const std::function<void(const ProgressReport&)>& progress);
 
 }   // namespace tensorcache::loadgen

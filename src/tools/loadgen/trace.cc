@@ -12,7 +12,7 @@
 namespace tensorcache::loadgen {
 namespace {
 
-constexpr std::uint64_t kBlockPurpose = 100;   // apart from workload.cc's
+constexpr std::uint64_t kBlockPurpose = 100;   // differs from those of workload.cc
 
 std::string prompt_of(const trace::Request& entry, const TraceOptions& options) {
   std::string prompt;

@@ -1,4 +1,4 @@
-// Synthetic English-looking text, the same on every machine for the same seed.
+// Synthetic text of English words, the same on every machine for the same seed.
 #pragma once
 
 #include <cstddef>
@@ -7,13 +7,13 @@
 
 namespace tensorcache::loadgen {
 
-// A stream of common English words, most of which are one token in usual vocabularies.
+// A stream of common English words, most of them one token in common vocabularies.
 class WordSource {
  public:
-  // Streams of different seeds or purposes have nothing in common.
+  // Streams with different seeds or purposes are independent.
   WordSource(std::uint64_t seed, std::uint64_t purpose, std::uint64_t index = 0);
 
-  // `count` words as sentences: "The river holds ... stone. Every ...".
+  // RETURNS `count` words as sentences: "The river holds ... stone. Every ...".
   [[nodiscard]] std::string text(std::size_t count);
 
  private:

@@ -7,7 +7,7 @@
 namespace tensorcache::loadgen {
 namespace {
 
-// What a text is for: part of its seed, so that no text is another's beginning.
+// The purpose of a text; part of its seed, so that no text is a prefix of another.
 enum Purpose : std::uint64_t { kSystem = 1, kDocument, kQuestion, kPrefix, kPrompt, kShort };
 
 std::string text(const Shape& shape, Purpose purpose, std::size_t index, std::size_t words) {
@@ -61,7 +61,8 @@ Workload repeat(const Shape& shape) {
 Workload unrelated(const Shape& shape) {
   constexpr std::size_t kSystemWords = 6, kShortWords = 12;
   Workload work{"unrelated", {}, {}};
-  // A system message of each one's own: or the one that a model's chat template puts in would be a prefix that all share.
+  // Each prompt has its own system message; otherwise the chat template's default one would be a
+  // shared prefix.
   for (std::size_t i = 0; i < 2 * shape.requests; ++i) work.system.push_back(text(shape, kSystem, i, kSystemWords));
   Phase prefill{"prefill", {}, shape.concurrency}, decode{"decode", {}, shape.concurrency};
   for (std::size_t i = 0; i < shape.requests; ++i) {

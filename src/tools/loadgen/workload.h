@@ -9,16 +9,17 @@
 
 namespace tensorcache::loadgen {
 
-// One request: `user` is said in conversation `session`, after all that was said and answered there before.
+// One request: `user` is sent in conversation `session`, after its earlier messages and replies.
 struct Turn {
   std::size_t session = 0;
   std::string user;
   int max_tokens = 16;
-  std::chrono::milliseconds start_after{0};   // since the phase began
+  std::chrono::milliseconds start_after{0};   // since the start of the phase
 };
 
-// Requests that are measured together. A phase begins when the one before it has ended; its turns start in order, at most `concurrency`
-// at a time, none before its start_after. No two turns of a phase are of one session.
+// Requests that are measured together. A phase starts when the one before it ended. Its turns start
+// in order, at most `concurrency` at a time, each not before its start_after. No two turns of a
+// phase belong to the same session.
 struct Phase {
   std::string name;
   std::vector<Turn> turns;
@@ -33,7 +34,7 @@ struct Workload {
   [[nodiscard]] std::size_t turns() const;
 };
 
-// Texts are a function of `seed` and the other numbers; words are about one token each.
+// Texts are a function of `seed` and the other numbers; a word is about one token.
 struct Shape {
   std::uint64_t seed = 1;
   std::size_t conversations = 24, turns = 3;
@@ -44,14 +45,16 @@ struct Shape {
   int out_tokens = 16;
 };
 
-// `conversations` sessions in rotation: a phase for each turn. The first turn brings a document; all share a system prompt.
+// `conversations` sessions in turn, one phase per turn. The first turn contains a document; all
+// share a system prompt.
 [[nodiscard]] Workload conversations(const Shape& shape);
-// `clients` at once over one prefix of `prefix_words` that nobody has asked for yet, each with a question of its own. One phase.
+// `clients` concurrent requests with a common new prefix of `prefix_words`, each with its own
+// question. One phase.
 [[nodiscard]] Workload burst(const Shape& shape);
-// One request, phase "first", then the same again `requests` - 1 times, phase "again".
+// One request in phase "first", then the same `requests` - 1 times in phase "again".
 [[nodiscard]] Workload repeat(const Shape& shape);
-// Prompts with nothing in common: phase "prefill" of long prompts and one token of answer, phase "decode" of short prompts and
-// `out_tokens` of answer; `requests` each.
+// Prompts without a common prefix: phase "prefill" has long prompts and completions of one token,
+// phase "decode" short prompts and completions of `out_tokens`; `requests` each.
 [[nodiscard]] Workload unrelated(const Shape& shape);
 
 }   // namespace tensorcache::loadgen

@@ -1,4 +1,4 @@
-// Reads the lines of a text file that may be gzipped.
+// Reads the lines of a text file, optionally gzipped.
 #pragma once
 
 #include <zlib.h>
@@ -13,10 +13,10 @@ class Lines {
   // Throws std::runtime_error that names the file.
   explicit Lines(const std::string& path);
 
-  // The next line, without its end; false at the end of the file. Throws std::runtime_error,
-  // without the path, for a damaged file.
+  // Gets the next line, without its line break. RETURNS false at the end of the file. Throws
+  // std::runtime_error without the path for a damaged file.
   bool next(std::string& line);
-  // Of the file, so far; for a progress bar.
+  // RETURNS the bytes of the file read so far, for a progress bar.
   [[nodiscard]] std::uint64_t read_bytes() const { return static_cast<std::uint64_t>(gzoffset(file_.get())); }
 
  private:

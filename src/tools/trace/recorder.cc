@@ -14,7 +14,7 @@ namespace {
 
 [[noreturn]] void fail(const std::string& path) { throw std::runtime_error(path + ": " + std::strerror(errno)); }
 
-// Reads the secret, or makes it.
+// Reads the secret, or creates it.
 void load_secret(const std::string& path, std::span<std::uint8_t> secret) {
   const int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (fd < 0) fail(path);
@@ -30,7 +30,7 @@ void load_secret(const std::string& path, std::span<std::uint8_t> secret) {
   if (count != size) fail(path);
 }
 
-// 53 bits, which every reader of JSON keeps.
+// 53 bits, which every JSON parser preserves.
 std::uint64_t digest(std::span<const std::uint8_t> secret, const Key& block) {
   const Key key = KeyBuilder("trace/1").field("secret", std::as_bytes(secret)).field("block", block).build();
   std::uint64_t number = 0;

@@ -15,20 +15,19 @@
 
 namespace tensorcache::trace {
 
-// Threads: add() from any.
+// THREADS: add() from any thread.
 class Recorder {
  public:
-  // Appends to the file. A block's digest is keyed by a secret in `path`.key, made at first (both
-  // 0600): without it a digest cannot be compared with that of a guess. Throws std::runtime_error
-  // that names the file.
+  // Appends to the file. Digests of blocks are keyed by a secret in `path`.key, created on first
+  // use (both files 0600), so that they cannot be compared with digests of guessed text. Throws
+  // std::runtime_error that names the file.
   explicit Recorder(const std::string& path);
 
-  // One request: a line. Where it cannot be written it is lost, and lost() says how many were. ~0.5
-  // us a block.
+  // Writes one request as one line. A line that cannot be written is dropped and counted by lost().
+  // COST: about 0.5 us per block.
   void add(std::span<const Key> blocks, std::uint64_t input_tokens, std::uint64_t output_tokens);
   [[nodiscard]] std::uint64_t lost() const;
-  // What a block takes in a cache, written into each line from now on, so that a simulation can
-  // speak of bytes.
+  // Sets the size of a block, written into each line from now on for simulations in bytes.
   void set_block_bytes(std::uint64_t bytes) { block_bytes_.store(bytes); }
 
  private:
