@@ -1,4 +1,4 @@
-// What the Python module's files share. pybind11 objects are touched with the GIL held only.
+// Shared by the Python module's files. pybind11 objects are used only with the GIL held.
 #pragma once
 
 #include <pybind11/numpy.h>
@@ -17,10 +17,10 @@ namespace tensorcache::python {
 
 namespace py = pybind11;
 
-// Hashing or copying less than this is not worth letting go of the GIL.
+// For smaller sizes, hashing or copying is not worth releasing the GIL.
 inline constexpr std::size_t kLongBytes = 64 << 10;
 
-// Lets go of the GIL as long as it lives, where `long_work`.
+// Releases the GIL while it lives, if `long_work`.
 struct Unlocked {
   explicit Unlocked(bool long_work) {
     if (long_work) release.emplace();
@@ -28,12 +28,14 @@ struct Unlocked {
   std::optional<py::gil_scoped_release> release;
 };
 
-// How often this process was forked. Locks and threads of before are not to be touched.
+// RETURNS the number of forks of this process. Locks and threads from before a fork must not be
+// used.
 [[nodiscard]] std::uint64_t forks();
-// Counts forks from here on.
+// Starts counting forks.
 void watch_forks();
 
-// A hit or a lease in Python's hands. In a forked child it is not let go of: the locks that takes are another process's.
+// A hit or lease owned by Python. Not released in a forked child: that would take locks of the
+// parent's threads.
 template <class T>
 struct Held {
   explicit Held(T given) : value(std::move(given)) {}
@@ -48,13 +50,15 @@ struct Held {
 using HeldHit = Held<Hit>;
 using HeldLease = Held<Lease>;
 
-// keys.cc: the digest of a key as docs/format-tensor.md says. Throws TypeError or ValueError that says what may be a key.
+// keys.cc: RETURNS the digest of a key (docs/format-tensor.md). Throws TypeError or ValueError that
+// says which keys are valid.
 [[nodiscard]] Key key_of(py::handle object);
-// Makes what key_of() needs, once, at import.
+// Initialises key_of(), once, at import.
 void prepare_keys();
 
 // values.cc
-// Parts to be stored: NumPy arrays, str, bytes, or tuples ("bfloat16", array of uint16). Borrows their memory, and keeps the objects.
+// Parts to store: NumPy arrays, str, bytes, or tuples ("bfloat16", array of uint16). Borrows their
+// memory and keeps the objects alive.
 class Parts {
  public:
   explicit Parts(const py::sequence& objects);
@@ -68,14 +72,16 @@ class Parts {
   std::vector<py::object> holders_;
   std::size_t bytes_ = 0;
 };
-// Throws the TypeError that an array's dtype deserves.
+// Throws a TypeError if the array's dtype cannot be stored.
 void require_storable(const py::array& array);
-// A value as Python gets it. A part is str, bytes (a copy), or a read-only array without a copy that keeps the value pinned; bfloat16 comes
-// as uint16. A value that is more than one plain part is `build(structure, parts)`.
+// RETURNS a value as Python objects. A part is str, bytes (a copy), or a read-only array without a
+// copy that pins the value; bfloat16 is returned as uint16. A value that is not one plain part is
+// built by `build(structure, parts)`.
 [[nodiscard]] py::object value_of(const Hit& hit, const py::object& build);
-// The same memory as an array that says it may be written, for a library that knows no read-only memory. It must not be.
+// RETURNS the same memory as an array marked writable, for libraries without read-only memory.
+// REQUIRES: it is not written.
 [[nodiscard]] py::array unprotected(const py::array& array);
-// Makes what value_of() needs, once, at import.
+// Initialises value_of(), once, at import.
 void prepare_values();
 
 }   // namespace tensorcache::python

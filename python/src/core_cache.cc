@@ -13,7 +13,8 @@ std::atomic<std::uint64_t> fork_count{0};
 
 constexpr std::chrono::seconds kLastWrites{5};
 
-// One for all caches: the last one of a manager's is to know that it is. A second close of one waits for the first.
+// One for all caches, so that a manager's last cache is recognised. A second close() waits for the
+// first.
 std::mutex& closing_mutex() {
   static std::mutex mutex;
   return mutex;
@@ -46,7 +47,7 @@ std::unique_ptr<CoreCache> CoreCache::named(const std::string& name, std::uint64
 }
 
 bool CoreCache::close() {
-  if (forks_ != forks()) {   // its threads are not here, and its locks may be held for ever: nothing of it is touched
+  if (forks_ != forks()) {   // a forked child: the cache's threads do not exist here and its locks may be held for ever; touch nothing
     if (manager_) new std::shared_ptr<CacheManager>(std::move(manager_));
     closed_ = true;
     return nothing_comes_back_;

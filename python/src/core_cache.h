@@ -1,5 +1,6 @@
-// A TensorCache, or one of a CacheManager's, with what Python may do at the wrong time: use it closed, from a forked child, close it while
-// another thread is inside, or end the interpreter then.
+// A TensorCache, alone or of a CacheManager, with protection from wrong use in Python: after
+// close(), in a forked child, close() during another thread's call, or interpreter exit during a
+// call.
 #pragma once
 
 #include <atomic>
@@ -20,11 +21,13 @@ class CoreCache {
   CoreCache(const CoreCache&) = delete;
   CoreCache& operator=(const CoreCache&) = delete;
 
-  // `action(cache)`, without the GIL where `long_work`, or where other calls are without it, as it may have to wait for one of them. close()
-  // waits for it, so it must not run Python code.
+  // Calls `action(cache)`; without the GIL if `long_work`, or if other calls run without it,
+  // because it may wait for one of them. close() waits for it. REQUIRES: `action` runs no Python
+  // code.
   template <class Action>
   auto call(bool long_work, const Action& action) const {
-    const Inside inside(*this, long_work || unlocked_.load() > 0);   // ends after the GIL is taken again, so that the interpreter does not end before
+    const Inside inside(
+        *this, long_work || unlocked_.load() > 0);   // destroyed after the GIL is reacquired, so that the interpreter does not exit in between
     const Unlocked unlocked(inside.without_gil);
     return action(*cache_);
   }
@@ -33,17 +36,19 @@ class CoreCache {
     return call(true, action);
   }
 
-  // Throws ValueError if it is closed, RuntimeError in a forked child.
+  // Throws ValueError if closed, RuntimeError in a forked child.
   void require_usable() const;
-  // Another cache of the same manager.
+  // RETURNS another cache of the same manager.
   [[nodiscard]] std::unique_ptr<CoreCache> named(const std::string& name, std::uint64_t entries) const;
   [[nodiscard]] bool has_disk() const { return disk_; }
   [[nodiscard]] bool is_closed() const { return closed_; }
-  // When it returns nobody is inside, and the last of a manager's caches has written what waited for the disk. False: the disk did not take
-  // all removals, so what was removed or replaced may come back at the next start. Again: the same answer.
+  // Waits for all calls; the last cache of a manager also writes the queue to disk. RETURNS false
+  // if the disk did not accept all removals, so that removed or replaced values may reappear at the
+  // next start. A second call returns the same result.
   bool close();
 
-  // What the Python half counts: lookups whose end the library does not see, and computations. With the GIL held.
+  // Counts of the Python half: computations, and lookups whose outcome the library does not see.
+  // REQUIRES: the GIL is held.
   struct Counts {
     std::int64_t hits = 0, misses = 0, waits = 0, computations = 0;
   };
@@ -73,11 +78,11 @@ class CoreCache {
   TensorCache* cache_ = nullptr;
   const std::uint64_t forks_ = forks();
   const bool disk_;
-  bool closed_ = false;              // changed with the GIL held
-  bool nothing_comes_back_ = true;   // close()
+  bool closed_ = false;              // changed only with the GIL held
+  bool nothing_comes_back_ = true;   // result of close()
   Counts counts_;
-  mutable std::atomic<int> users_{0};      // calls that are inside
-  mutable std::atomic<int> unlocked_{0};   // those of them that let go of the GIL
+  mutable std::atomic<int> users_{0};      // calls in progress
+  mutable std::atomic<int> unlocked_{0};   // those of them without the GIL
 };
 
 }   // namespace tensorcache::python

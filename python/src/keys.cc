@@ -11,7 +11,7 @@ namespace {
 constexpr int kMaxDepth = 64;
 constexpr const char* kAllowed = "A key may be bytes, str, int, float, bool, None, a NumPy integer array, or a tuple of those";
 
-// Of NumPy's. Looked up at import, and never given back: they outlive the interpreter's end.
+// NumPy's types. Imported once and never released: they outlive the interpreter.
 struct NumpyTypes {
   py::handle array, memmap, integer, boolean, real;
 } numpy;
@@ -25,8 +25,8 @@ class KeyMaker {
   }
 
  private:
-  // An integer as an int, or null: an int, what has __index__, and an array or tensor of an integer without axes, which is what
-  // tuple(tensor) is made of. A truth value is no integer.
+  // RETURNS an integer as an int, or null. Integers: int, objects with __index__, and 0-d integer
+  // arrays or tensors, which are the items of tuple(tensor). Booleans are not integers.
   py::object integer_in(py::handle object);
   bool holds_truth(py::handle tensor);
   void add_integer(py::handle number);
@@ -35,8 +35,8 @@ class KeyMaker {
   bool add_tokens(py::handle tuple);
 
   tensor::KeyEncoder encoder_;
-  std::size_t long_bytes_ = 0;   // of what may be long: text, bytes, tokens, arrays
-  py::object integer_type_;      // the last dtype of a tensor that was seen to be none of truth values
+  std::size_t long_bytes_ = 0;   // bytes of text, bytes, tokens and arrays
+  py::object integer_type_;      // the last tensor dtype that was found not to be boolean
 };
 
 bool KeyMaker::holds_truth(py::handle tensor) {
@@ -57,7 +57,7 @@ py::object KeyMaker::integer_in(py::handle object) {
   auto number = py::reinterpret_steal<py::object>(PyNumber_Index(raw));
   if (number) return number;
   if (!tensor) throw py::error_already_set();
-  PyErr_Clear();   // one of floats
+  PyErr_Clear();   // a float
   return {};
 }
 
@@ -69,7 +69,7 @@ void KeyMaker::add_integer(py::handle number) {
   encoder_.big_integer(number.attr("to_bytes")(bits / 8 + 1, "little", py::arg("signed") = true).cast<std::string>());
 }
 
-// Whether every item is an integer of 64 bits; adds them as tokens then.
+// RETURNS true if every item is a 64-bit integer, and adds them as tokens.
 bool KeyMaker::add_tokens(py::handle tuple) {
   const Py_ssize_t count = PyTuple_GET_SIZE(tuple.ptr());
   std::vector<std::int64_t> tokens(static_cast<std::size_t>(count));
@@ -85,7 +85,7 @@ bool KeyMaker::add_tokens(py::handle tuple) {
   return true;
 }
 
-// An integer array with at least one axis.
+// Adds an integer array with at least one axis.
 void KeyMaker::add_array(const py::array& array) {
   const py::type type = py::type::of(array);
   if (!type.is(numpy.array) && !type.is(numpy.memmap)) {

@@ -1,4 +1,4 @@
-// tensorcache._core: TensorCache for Python, without comfort; python/tensorcache/ adds that.
+// tensorcache._core: the low-level module; python/tensorcache/ builds the API on it.
 #include <algorithm>
 #include <chrono>
 #include <stdexcept>
@@ -16,7 +16,7 @@ std::chrono::milliseconds milliseconds(double seconds, const char* name) {
   return std::chrono::milliseconds(static_cast<std::int64_t>(std::min(seconds, 1e12) * 1000 + 0.5));
 }
 
-// What a value is stored with, as a tuple: (ttl, stale, tags, cost, as_of), times in seconds.
+// Options of a write as a tuple: (ttl, stale, tags, cost, as_of), times in seconds.
 AddOptions options_of(const py::tuple& from) {
   AddOptions options;
   options.time_to_live = milliseconds(from[0].cast<double>(), "ttl");
@@ -28,7 +28,7 @@ AddOptions options_of(const py::tuple& from) {
   return options;
 }
 
-// A key's digest, made once for several calls.
+// A key's digest, computed once for several calls.
 struct Digest {
   Key key;
 };
@@ -38,14 +38,14 @@ Key digest_of(py::handle object) {
   return key_of(object);
 }
 
-// The value, or `otherwise`. In memory alone it takes less than letting go of the GIL.
+// RETURNS the value, or `otherwise`. A lookup in memory only is faster than releasing the GIL.
 py::object get(const CoreCache& core, py::handle key, const py::object& build, const py::object& otherwise) {
   const Key digest = digest_of(key);
   const Hit hit = core.call(core.has_disk(), [&](TensorCache& cache) { return cache.get(digest); });
   return hit ? value_of(hit, build) : otherwise;
 }
 
-// The hit, or None. `look`: TensorCache's get, probe or peek.
+// RETURNS the hit, or None. `look`: TensorCache's get, probe or peek.
 template <Hit (TensorCache::*look)(const ItemKey&)>
 py::object lookup(const CoreCache& core, py::handle key) {
   const Key digest = digest_of(key);
@@ -59,7 +59,7 @@ bool contains(const CoreCache& core, py::handle key) {
   return core.call(core.has_disk(), [&](TensorCache& cache) { return cache.contains(digest); });
 }
 
-// A ValueError of its own, so that get_or_compute tells it from a wrong argument.
+// A ValueError of its own, so that get_or_compute can distinguish it from an invalid argument.
 struct TooLarge : std::invalid_argument {
   using std::invalid_argument::invalid_argument;
 };
@@ -81,7 +81,7 @@ WriteResult checked(const WriteResult& result, std::size_t bytes) {
   return result;
 }
 
-// `call(cache, parts, options)` writes; with the GIL only where that is soon over.
+// Calls `call(cache, parts, options)`, with the GIL only if it is short.
 template <class Call>
 WriteResult write(const CoreCache& core, const py::sequence& objects, const py::tuple& options, const Call& call) {
   const Parts parts(objects);
@@ -95,7 +95,7 @@ std::uint64_t add(const CoreCache& core, py::handle key, const py::sequence& obj
   return write(core, objects, options, [&](auto& cache, auto parts, const auto& how) { return cache.add(digest, parts, structure, how); }).version;
 }
 
-// The version, or 0 where the lease was lost.
+// RETURNS the version; 0 if the lease was lost.
 std::uint64_t lease_add(const CoreCache& core, const HeldLease& lease, const py::sequence& objects, const std::string& structure,
                         const py::tuple& options) {
   const WriteResult result =
@@ -103,7 +103,7 @@ std::uint64_t lease_add(const CoreCache& core, const HeldLease& lease, const py:
   return result.status == WriteStatus::kLeaseLost ? 0 : result.version;
 }
 
-// (whether it was stored, the version that is stored now)
+// RETURNS (stored, version that is stored now).
 py::tuple put_if_version(const CoreCache& core, py::handle key, std::uint64_t version, const py::sequence& objects, const std::string& structure,
                          const py::tuple& options) {
   const Key digest = digest_of(key);

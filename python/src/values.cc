@@ -7,12 +7,12 @@
 namespace tensorcache::python {
 namespace {
 
-// NumPy's names, at the places of DType; null: no array of NumPy's.
+// NumPy's type names, indexed by DType; null: no NumPy type.
 constexpr std::array<const char*, kDTypeCount> kNumpyNames = {"uint8",  "uint8",   "bool",    "int8",      "int16",     "int32",
                                                               "int64",  "uint8",   "uint16",  "uint32",    "uint64",    "float16",
                                                               "uint16", "float32", "float64", "complex64", "complex128"};
 
-// At the places of DType. Made at import, and never given back: they outlive the interpreter's end.
+// Indexed by DType. Created at import and never released: they outlive the interpreter.
 std::array<py::handle, kDTypeCount> numpy_types;
 
 DType dtype_from(const py::array& array) {
@@ -51,12 +51,13 @@ TensorView view_of(const py::array& array, DType dtype) {
   return view;
 }
 
-// Strides may lie between elements, in a field of a structured array for instance.
+// RETURNS true if the strides are multiples of the element size; not so for a field of a structured
+// array, for example.
 bool has_strides_of_elements(const py::array& array) {
   return std::all_of(array.strides(), array.strides() + array.ndim(), [&](py::ssize_t step) { return step % array.itemsize() == 0; });
 }
 
-// What keeps a value pinned as long as Python holds an array of it.
+// RETURNS a capsule that pins a value while Python holds an array of it.
 py::capsule pin_of(const Hit& hit) {
   return py::capsule(new HeldHit(hit), [](void* pin) { delete static_cast<HeldHit*>(pin); });
 }

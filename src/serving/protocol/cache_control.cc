@@ -19,7 +19,7 @@ bool same_name(std::string_view a, std::string_view lower) {
                     [](char x, char y) { return (x >= 'A' && x <= 'Z' ? static_cast<char>(x - 'A' + 'a') : x) == y; });
 }
 
-// The next directive of `rest`, up to a comma that is not inside quotes.
+// Removes the next directive from `rest`, up to a comma outside of quotes.
 std::string_view take_directive(std::string_view& rest) {
   bool quoted = false;
   std::size_t end = 0;
@@ -36,7 +36,7 @@ std::string_view take_directive(std::string_view& rest) {
 }
 
 std::chrono::seconds parse_seconds(std::string_view text) {
-  constexpr std::int64_t kLongest = std::int64_t{1} << 31;   // RFC 9111 1.2.2: what is larger is taken as this
+  constexpr std::int64_t kLongest = std::int64_t{1} << 31;   // RFC 9111 1.2.2: larger values are taken as this
   if (text.size() >= 2 && text.front() == '"' && text.back() == '"') text = text.substr(1, text.size() - 2);
   if (text.empty() || text.find_first_not_of("0123456789") != std::string_view::npos) return std::chrono::seconds{0};
   std::int64_t value = 0;
@@ -60,7 +60,7 @@ CacheControl parse_cache_control(std::string_view value) {
       control.only_if_cached = true;
     else if (same_name(name, "max-age")) {
       const auto age = parse_seconds(equals == std::string_view::npos ? "" : trim(directive.substr(equals + 1)));
-      control.max_age = std::min(age, control.max_age.value_or(age));   // given twice: the stricter
+      control.max_age = std::min(age, control.max_age.value_or(age));   // given twice: the stricter one applies
     }
   }
   return control;

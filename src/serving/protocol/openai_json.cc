@@ -38,7 +38,7 @@ void append_usage(std::string& out, const engine::Usage& usage) {
   out += "}}";
 }
 
-// {"token":..,"logprob":..,"bytes":[..] without the closing brace.
+// Appends {"token":..,"logprob":..,"bytes":[..] without the closing brace.
 void append_chat_candidate(std::string& out, const engine::TokenLogprob::Candidate& candidate) {
   out += "{\"token\":";
   json::append_json_string(out, candidate.bytes);
@@ -63,8 +63,8 @@ void append_chat_token(std::string& out, const engine::TokenLogprob& token) {
   out += "]}";
 }
 
-// Completions have no bytes array: a part of a character is spelled as OpenAI does, so that two of
-// them differ.
+// Completions have no `bytes` array: incomplete characters are spelled as OpenAI does, so that
+// different ones stay different.
 std::string completion_token_text(std::string_view bytes) {
   if (is_utf8(bytes)) return std::string(bytes);
   constexpr std::string_view kDigits = "0123456789abcdef";
@@ -133,7 +133,8 @@ void LogprobsJson::add_completion_token(const engine::TokenLogprob& token) {
     json::append_json_number(tops_, token.top[i].logprob);
   }
   tops_ += '}';
-  for (const char c : token.token.bytes) characters_ += (static_cast<std::uint8_t>(c) & 0xC0) != 0x80;   // not a continuation byte
+  for (const char c : token.token.bytes)
+    characters_ += (static_cast<std::uint8_t>(c) & 0xC0) != 0x80;   // counts bytes that are not continuation bytes
 }
 
 void LogprobsJson::take(std::string& out) {
@@ -180,7 +181,8 @@ void StreamReply::open(std::string& out) const {
   out += chat(head_) ? R"("choices":[{"index":0,"delta":)" : R"("choices":[{"index":0,"text":)";
 }
 
-// After "finish_reason": every chunk but the last says that usage is still to come, as OpenAI does.
+// Follows "finish_reason". Every chunk but the last has "usage":null if usage was requested, as in
+// OpenAI's API.
 void StreamReply::close(std::string& out) const { out += include_usage_ ? "}],\"usage\":null}\n\n" : "}]}\n\n"; }
 
 void StreamReply::begin(std::string& out) {

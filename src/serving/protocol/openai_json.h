@@ -1,4 +1,4 @@
-// Writes responses as OpenAI's JSON: whole, or as chunks of a stream.
+// Writes responses as OpenAI's JSON: complete, or as chunks of a stream.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace tensorcache::protocol {
 
-// What all chunks of a reply share.
+// Fields common to all chunks of a reply.
 struct ReplyHead {
   engine::Request::Kind kind = engine::Request::Kind::kChat;
   std::string_view model;
@@ -19,20 +19,19 @@ struct ReplyHead {
   bool logprobs = false;
 };
 
-// "chatcmpl-" or "cmpl-" and 24 random letters and digits; for other things any prefix. Not a
-// secret.
+// RETURNS "chatcmpl-", "cmpl-" or another prefix, and 24 random letters and digits. Not a secret.
 [[nodiscard]] std::string random_id(std::string_view prefix);
-// EngineInfo::answer_fingerprint as system_fingerprint.
+// RETURNS EngineInfo::answer_fingerprint as `system_fingerprint`.
 [[nodiscard]] std::string fingerprint_text(const Key& fingerprint);
 [[nodiscard]] std::string model_json(const engine::EngineInfo& info);
 
-// The tokens of an answer in the shape of its kind. Grows with each delta, so that offsets into the
-// text are right.
+// Collects the tokens of a response in the format of its kind. Every delta must be added, so that
+// text offsets are right.
 class LogprobsJson {
  public:
   explicit LogprobsJson(engine::Request::Kind kind) : kind_(kind) {}
   void add(const engine::Delta& delta);
-  // The JSON object of all tokens since the last call.
+  // Appends the JSON object of all tokens since the last call.
   void take(std::string& out);
 
  private:
@@ -42,7 +41,7 @@ class LogprobsJson {
   std::int64_t characters_ = 0;
 };
 
-// One reply that is sent at once.
+// A reply that is sent in one piece.
 class WholeReply {
  public:
   explicit WholeReply(const ReplyHead& head);
@@ -55,20 +54,20 @@ class WholeReply {
   LogprobsJson logprobs_;
 };
 
-// One reply as server-sent events. Each function appends whole events.
+// A reply as server-sent events. Each function appends complete events.
 class StreamReply {
  public:
   StreamReply(const ReplyHead& head, bool include_usage);
   void begin(std::string& out);
   void delta(std::string& out, const engine::Delta& delta);
-  void finish(std::string& out, engine::FinishReason reason, const engine::Usage& usage);   // with the usage, if asked for, and [DONE]
+  void finish(std::string& out, engine::FinishReason reason, const engine::Usage& usage);   // appends usage, if requested, and [DONE]
 
  private:
   void open(std::string& out) const;
   void close(std::string& out) const;
   ReplyHead head_;
   bool include_usage_;
-  std::string prefix_;   // "data: {...,": what all chunks begin with
+  std::string prefix_;   // "data: {...,": common beginning of all chunks
   LogprobsJson logprobs_;
 };
 

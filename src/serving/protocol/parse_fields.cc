@@ -26,7 +26,7 @@ std::optional<double> number_of(const boost::json::value& value) {
   return std::nullopt;
 }
 
-// An integer, also written as 3.0; clamped to 64 bits.
+// RETURNS an integer, also if written as 3.0; clamped to 64 bits.
 std::optional<std::int64_t> integer_of(const boost::json::value& value) {
   if (value.is_int64()) return value.get_int64();
   if (value.is_uint64()) return std::numeric_limits<std::int64_t>::max();
@@ -54,7 +54,7 @@ MaybeProblem boolean(std::string_view name, const boost::json::value& value, boo
 }
 
 MaybeProblem temperature(RequestDraft& d, std::string_view n, const boost::json::value& v) {
-  // What is smaller than this picks the likeliest token as 0 does; dividing by it would overflow.
+  // Smaller temperatures select the likeliest token, as 0 does; dividing by them would overflow.
   constexpr float kLeast = 1e-5f;
   float& into = d.request().sampling.temperature;
   MaybeProblem problem = number_in(n, v, 0, 2, into);
@@ -85,8 +85,8 @@ MaybeProblem top_k(RequestDraft& draft, std::string_view name, const boost::json
 }
 
 MaybeProblem seed(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
-  // 2^32 - 1 and -1 ask llama.cpp for a random seed. Larger numbers, which OpenAI allows, are
-  // folded into what it has.
+  // llama.cpp takes 2^32 - 1 and -1 as "random seed". Larger numbers, which OpenAI allows, are
+  // folded into 32 bits.
   constexpr std::uint64_t kRandom = 0xFFFF'FFFF;
   if (value.is_uint64()) {
     draft.request().sampling.seed = static_cast<std::uint32_t>(value.get_uint64() % kRandom);
@@ -180,7 +180,7 @@ MaybeProblem stream_options(RequestDraft& draft, std::string_view name, const bo
   for (const auto& member : *object) {
     const std::string param = "stream_options." + std::string(member.key());
     if (member.value().is_null()) continue;
-    bool obfuscation = false;   // padding for the reader's traffic, which this server never sends
+    bool obfuscation = false;   // padding of stream chunks; this server never sends it
     const bool usage = member.key() == "include_usage";
     if (!usage && member.key() != "include_obfuscation") return bad_field(param, "unknown field " + param, "unknown_parameter");
     if (MaybeProblem problem = boolean(param, member.value(), usage ? draft.parsed.include_usage : obfuscation)) return problem;
@@ -188,7 +188,7 @@ MaybeProblem stream_options(RequestDraft& draft, std::string_view name, const bo
   return std::nullopt;
 }
 
-// Seconds, or a text like "10m".
+// Parses seconds, or a text such as "10m".
 MaybeProblem time_span(std::string_view param, const boost::json::value& value, std::chrono::milliseconds& out) {
   constexpr double kMaxSeconds = 365.0 * 24 * 3600;
   double seconds = -1;
@@ -218,7 +218,7 @@ MaybeProblem hint(RequestDraft& draft, std::string_view name, std::string_view p
   return std::nullopt;
 }
 
-// Hints to the cache: they change what is kept, never what comes out.
+// Hints: they change eviction, never the response.
 MaybeProblem hints(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const boost::json::object* object = value.if_object();
   if (!object) return bad_field(text(name), "tensorcache must be an object");
@@ -230,7 +230,7 @@ MaybeProblem hints(RequestDraft& draft, std::string_view name, const boost::json
   return std::nullopt;
 }
 
-// Fields that do not change the answer, whatever they say.
+// Accepts any value of a field that does not affect the response.
 MaybeProblem ignore(RequestDraft&, std::string_view, const boost::json::value&) { return std::nullopt; }
 
 MaybeProblem only(bool allowed, std::string_view name, std::string_view what) {
@@ -255,7 +255,7 @@ MaybeProblem only_text_modality(RequestDraft&, std::string_view n, const boost::
   const boost::json::array* array = v.if_array();
   return only(array && array->size() == 1 && (*array)[0].is_string() && (*array)[0].get_string() == "text", n, "[\"text\"]");
 }
-// Without tools there is nothing to choose from.
+// Accepts "none" and "auto", which mean the same without tools.
 MaybeProblem only_no_tool(RequestDraft&, std::string_view n, const boost::json::value& v) {
   return only(v.is_string() && (v.get_string() == "none" || v.get_string() == "auto"), n, "\"none\" or \"auto\"");
 }
@@ -296,7 +296,7 @@ constexpr Field kFields[] = {
     {"safety_identifier", In::kBoth, ignore},
     {"prompt_cache_key", In::kBoth, ignore},
     {"prompt_cache_retention", In::kBoth, ignore},
-    {"parallel_tool_calls", In::kChat, ignore},   // there are no tools to call
+    {"parallel_tool_calls", In::kChat, ignore},   // there are no tools
     {"tools", In::kChat, only_empty_list},
     {"tool_choice", In::kChat, only_no_tool},
     {"response_format", In::kChat, only_text_format},

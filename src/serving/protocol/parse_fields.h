@@ -1,4 +1,4 @@
-// Parses the single fields of a request body.
+// Parses the fields of a request body.
 #pragma once
 
 #include <boost/json/value.hpp>
@@ -11,7 +11,7 @@
 
 namespace tensorcache::protocol {
 
-// Sets what `name` says. A problem if there is no such field, or not with such a value.
+// Sets the field `name`. RETURNS a problem if the field or its value is not supported.
 [[nodiscard]] std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, const boost::json::value& value);
 
 }   // namespace tensorcache::protocol

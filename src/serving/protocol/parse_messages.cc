@@ -41,7 +41,7 @@ MaybeProblem message_content(const std::string& name, const boost::json::value& 
   return std::nullopt;
 }
 
-// What an assistant's message carries when a client sends back one it was given.
+// RETURNS true for empty fields that clients send back with an assistant's message.
 bool empty_leftover(std::string_view name, const boost::json::value& value) {
   if (name != "refusal" && name != "audio" && name != "tool_calls" && name != "function_call" && name != "annotations") return false;
   return value.is_null() || (value.is_array() && value.get_array().empty());

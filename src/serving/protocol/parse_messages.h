@@ -1,4 +1,4 @@
-// The fields that hold what is asked: messages of a chat, prompt of a completion.
+// Parses the messages of a chat and the prompt of a completion.
 #pragma once
 
 #include <boost/json/value.hpp>
@@ -11,7 +11,7 @@
 
 namespace tensorcache::protocol {
 
-// RETURNS a problem that names the part of the field that cannot be used.
+// RETURNS a problem that names the invalid part of the field.
 [[nodiscard]] std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name, const boost::json::value& value);
 [[nodiscard]] std::optional<Problem> apply_prompt(RequestDraft& draft, std::string_view name, const boost::json::value& value);
 

@@ -26,7 +26,7 @@ MaybeProblem finish(RequestDraft& draft) {
 }   // namespace
 
 std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens) {
-  unsigned char first_block[16 << 10];   // most documents fit and take nothing from the heap
+  unsigned char first_block[16 << 10];   // most documents fit and need no heap allocation
   boost::json::monotonic_resource memory(first_block, sizeof first_block);
   const auto document = json::parse_json(body, &memory);
   if (!document) return Problem{400, "the body is not valid JSON: " + document.error(), "", "invalid_json", 0};

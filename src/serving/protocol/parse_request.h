@@ -11,8 +11,8 @@
 
 namespace tensorcache::protocol {
 
-// Every field is understood, provably without influence on the answer, or refused by name (400,
-// `param`). Never throws, whatever the bytes.
+// Every field is applied, ignored because it cannot affect the response, or rejected by name (400,
+// `param`). Throws for no input.
 [[nodiscard]] std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens);
 
 }   // namespace tensorcache::protocol

@@ -10,19 +10,19 @@ namespace tensorcache::protocol {
 
 struct Problem {
   int status = 500;
-  std::string message;     // for people: what is wrong and what would be right
-  std::string param;       // the field, or empty
-  std::string code;        // for programs, or empty
-  int retry_after_s = 0;   // 0: no such header
+  std::string message;     // for users: the error, and what to do
+  std::string param;       // the field; may be empty
+  std::string code;        // for programs; may be empty
+  int retry_after_s = 0;   // 0: no Retry-After header
 };
 
-// 400 about a field.
+// RETURNS a 400 for a field.
 [[nodiscard]] Problem bad_field(std::string param, std::string message, std::string code = "invalid_value");
 [[nodiscard]] Problem problem_of(const engine::Failure& failure);
 [[nodiscard]] Problem loading_problem();
 [[nodiscard]] Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info);
 
-// {"error":{"message","type","param","code","status"}}; type follows from the status.
+// RETURNS {"error":{"message","type","param","code","status"}}; the status determines `type`.
 [[nodiscard]] std::string problem_json(const Problem& problem);
 
 }   // namespace tensorcache::protocol

@@ -1,4 +1,4 @@
-// A request while its fields are read, and when all are.
+// A request while its fields are parsed, and afterwards.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@
 namespace tensorcache::protocol {
 
 struct ParsedRequest {
-  std::shared_ptr<engine::Request> request;   // without its tenant
-  std::string model;                          // as asked for; may be empty
+  std::shared_ptr<engine::Request> request;   // the tenant is set later
+  std::string model;                          // as requested; may be empty
   bool stream = false;
-  bool include_usage = false;   // of stream_options
-  bool no_store = false;        // of the hints
+  bool include_usage = false;   // of `stream_options`
+  bool no_store = false;        // a hint
 };
 
-// What the fields say so far.
+// The fields parsed so far.
 struct RequestDraft {
   ParsedRequest parsed;
   std::int32_t vocab_tokens = 0;

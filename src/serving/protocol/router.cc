@@ -25,7 +25,7 @@ constexpr Resource kResources[] = {
     {"/cache/config", Route::kCacheConfig, "GET, HEAD, PUT"},
 };
 
-// True if `method` is an element of the list "A, B".
+// RETURNS true if the list "A, B" contains `method`.
 bool listed(std::string_view list, std::string_view method) {
   while (!list.empty()) {
     const std::size_t comma = list.find(", ");
@@ -59,7 +59,7 @@ std::string_view route_name(Route route) {
 std::string_view known_paths() { return "/v1/chat/completions, /v1/completions, /v1/models, /health, /metrics, /cache and /cache/config"; }
 
 RouteMatch match_route(std::string_view method, std::string_view target) {
-  // The absolute form of a target, as clients send it to proxies: only its path counts.
+  // The absolute form, which clients send to proxies: only its path is used.
   if (target.starts_with("http://")) {
     const std::size_t slash = target.find('/', 7);
     target = slash == std::string_view::npos ? "/" : target.substr(slash);

@@ -14,22 +14,22 @@ inline constexpr std::size_t kRouteCount = 9;
 
 struct RouteMatch {
   Route route = Route::kNone;
-  std::string argument;     // the model's id, for kModel
-  std::string_view query;   // what stands behind '?'
-  std::string_view allow;   // the methods there are, for Allow
+  std::string argument;     // model id, for kModel
+  std::string_view query;   // after '?'
+  std::string_view allow;   // supported methods, for the Allow header
   bool method_allowed = false;
 };
 
-// Of the request line's method and target.
+// Matches the request line's method and target.
 [[nodiscard]] RouteMatch match_route(std::string_view method, std::string_view target);
 
-// All of them, for people.
+// RETURNS all paths, for messages.
 [[nodiscard]] std::string_view known_paths();
 
-// `text` with its %XX as the bytes they stand for.
+// RETURNS `text` with %XX decoded.
 [[nodiscard]] std::string percent_decoded(std::string_view text);
 
-// The first value of `name` in a query, as it stands there.
+// RETURNS the first value of `name` in a query, not decoded.
 [[nodiscard]] std::optional<std::string_view> query_value(std::string_view query, std::string_view name);
 
 }   // namespace tensorcache::protocol

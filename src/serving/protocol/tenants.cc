@@ -42,7 +42,7 @@ Tenants::Tenants(const std::vector<ApiKey>& keys, bool shared) : everybody_{shar
   }
   several_ = names.size() > 1;
   if (several_ || marked) return;
-  for (Entry& entry : entries_) entry.caller.admin = true;   // there is nobody to hide anything from
+  for (Entry& entry : entries_) entry.caller.admin = true;   // a single tenant: there is nothing to hide
 }
 
 std::optional<Caller> Tenants::identify(std::string_view authorization) const {

@@ -11,36 +11,36 @@
 
 namespace tensorcache::protocol {
 
-// What the tenant "" is called for people: whose what is stored is shared.
+// Display name of the tenant "", for entries that all tenants share.
 inline constexpr const char* kSharedByAll = "(shared by all)";
 
-// One API key and the tenant it stands for. Several keys may name one tenant.
+// An API key and its tenant. A tenant may have several keys.
 struct ApiKey {
   std::string key;
   std::string tenant = "default";
-  // May see and delete what all tenants have, and change the cache. With one tenant and no key so
-  // marked, every key may.
+  // May see and delete all tenants' entries, and change server-wide settings. If there is one
+  // tenant and no key has this mark, every key is an admin's.
   bool admin = false;
 
   friend bool operator==(const ApiKey&, const ApiKey&) = default;
 };
 
 struct Caller {
-  std::string tenant;   // as it goes into keys; "" for all where answers are shared
-  bool admin = false;   // may see and delete what all tenants have, and change the cache
+  std::string tenant;   // as used in keys; "" for all if responses are shared
+  bool admin = false;   // see ApiKey::admin
 };
 
-// Keeps digests of the keys only.
+// Stores only digests of the keys.
 class Tenants {
  public:
-  // Throws std::invalid_argument for an empty or repeated key and an empty tenant name.
+  // Throws std::invalid_argument for an empty or duplicate key and for an empty tenant name.
   Tenants(const std::vector<ApiKey>& keys, bool shared);
 
   [[nodiscard]] bool keys_required() const { return !entries_.empty(); }
   [[nodiscard]] bool several() const { return several_; }
 
-  // From the value of an Authorization header. Nothing if keys are required and this is none of
-  // them. Takes the same time for every key of the same length.
+  // Identifies the caller by the value of an Authorization header. RETURNS nothing if keys are
+  // required and it has none of them. Takes the same time for all keys of the same length.
   [[nodiscard]] std::optional<Caller> identify(std::string_view authorization) const;
 
  private:

@@ -18,7 +18,7 @@ namespace tensorcache::server {
 namespace {
 
 constexpr std::size_t kDefaultLimit = 20, kMaxLimit = 1000;
-constexpr std::chrono::seconds kDiskPatience{5};   // of a client that deletes
+constexpr std::chrono::seconds kDiskPatience{5};   // for a client that deletes
 
 void member(std::string& out, std::string_view name, std::uint64_t value) {
   if (out.back() != '{') out += ',';
@@ -95,7 +95,7 @@ std::optional<std::size_t> parse_limit(std::string_view query) {
   return std::min(limit, kMaxLimit);
 }
 
-// A size in bytes out of a number or a text.
+// Parses a size in bytes from a number or a text.
 std::optional<protocol::Problem> read_size(const std::string& name, const boost::json::value& value, std::uint64_t least,
                                            std::optional<std::uint64_t>* bytes) {
   if (value.is_string()) {
@@ -127,9 +127,9 @@ Reply config_reply(const Service& service, std::uint64_t disk_size) {
   return reply;
 }
 
-// What DELETE /cache names.
+// The selection of DELETE /cache.
 struct Deletion {
-  bool all = false;   // of everybody: said, not only meant
+  bool all = false;   // of all tenants, requested explicitly
   std::optional<std::string> tenant, model;
   std::optional<std::chrono::milliseconds> older_than;
 };
@@ -163,7 +163,8 @@ std::optional<protocol::Problem> read_deletion(std::string_view query, Deletion&
   return std::nullopt;
 }
 
-// All under which this model stored something: it has one for each of its settings. By its name, or a number as `tensorcache inspect` shows it.
+// RETURNS all sources of this model, one for each of its settings. `model`: a name, or a number as
+// shown by `tensorcache inspect`.
 std::vector<std::uint32_t> sources_of(const Service& service, const std::string& model) {
   std::vector<std::uint32_t> sources = service.cache.sources_named(model);
   const auto add = [&](std::uint32_t source) {
@@ -218,7 +219,7 @@ Reply listing(const Service& service, const protocol::Caller& caller, std::strin
   const std::optional<std::size_t> limit = parse_limit(query);
   if (!limit) return problem_reply(protocol::bad_field("limit", "limit must be a number from 0 to " + std::to_string(kMaxLimit)));
   const std::uint64_t owner = engine::tenant_owner(caller.tenant);
-  // The whole budget and its counters would tell one tenant what the others do.
+  // Global counters would reveal other tenants' activity.
   const Stats stats = caller.admin ? service.cache.stats() : service.cache.stats(owner);
   Reply reply;
   std::string& out = reply.body;
@@ -236,7 +237,7 @@ Reply listing(const Service& service, const protocol::Caller& caller, std::strin
   return reply;
 }
 
-// Who may delete what, after what is named was read.
+// Checks whether the caller may delete the selection.
 std::optional<protocol::Problem> not_allowed(const Service& service, const protocol::Caller& caller, const Deletion& wanted) {
   using protocol::Problem;
   const bool shared = service.options.share_across_tenants;
@@ -276,7 +277,7 @@ Cleared cleared(Service& service, const protocol::Caller& caller, std::string_vi
   return result;
 }
 
-// What was forgotten in memory is forgotten on disk too before the client is told. False: that takes longer.
+// Waits until deletions are on disk as well. RETURNS false on timeout.
 Task<bool> until_forgotten(Exchange& exchange) {
   struct State {
     std::atomic<bool> over{false}, written{false};

@@ -5,22 +5,25 @@
 
 namespace tensorcache::server {
 
-// Each sends its reply. True if the connection may serve another request. What walks over all that is stored, or parses a body, takes its time
-// on another thread.
+// Each handler sends its reply and returns true if the connection may serve another request. Walks
+// over all entries and the parsing of bodies run on another thread.
 
-// What is stored for the caller; for an admin, of everybody, with the budget and the counters. `?limit=` entries are listed, the most
-// recently used first (default 20, at most 1000).
+// Shows the caller's entries; an admin sees all entries, the budget and the counters. `?limit=`
+// entries are listed, most recently used first (default 20, at most 1000).
 [[nodiscard]] Task<bool> show_cache(Exchange& exchange);
 
-// Forgets what is stored for the caller's tenant; for an admin, of everybody, or with `?tenant=` of that one. `model=` (a name, or a number as
-// `tensorcache inspect` shows it) and `older_than=` (30d, 12h) narrow it down: all that are given must match. `scope=all` says that everybody's is
-// meant, and refuses who may not. Where tenants share what is stored, only an admin may. {"removed": n}; with "on_disk":"pending" where the
-// disk takes longer than the client is kept waiting.
+// Deletes the entries of the caller's tenant. An admin deletes all entries, or with `?tenant=`
+// those of one tenant. `model=` (a name, or a number as shown by `tensorcache inspect`) and
+// `older_than=` (30d, 12h) restrict the selection; all given conditions must match. `scope=all`
+// requests all tenants explicitly and is rejected for other callers. If tenants share entries, only
+// an admin may delete. Replies {"removed": n}, with "on_disk":"pending" if the disk takes longer
+// than the timeout.
 [[nodiscard]] Task<bool> clear_cache(Exchange& exchange);
 
-// How large the cache may be, for an admin: {"memory": bytes, "disk_size": bytes}.
+// Shows the capacities to an admin: {"memory": bytes, "disk_size": bytes}.
 [[nodiscard]] Task<bool> show_config(Exchange& exchange);
-// The same object, or parts of it, with sizes as numbers or as texts like "4GiB". Replies at once; what is too much goes meanwhile.
+// Changes capacities: takes the same object, or some of its members, with sizes as numbers or texts
+// such as "4GiB". Replies at once; excess entries are evicted in the background.
 [[nodiscard]] Task<bool> change_config(Exchange& exchange);
 
 }   // namespace tensorcache::server

@@ -16,14 +16,15 @@
 namespace tensorcache::server {
 namespace {
 
-// GCC 12 miscompiles some temporaries within a co_await expression: what is passed to a coroutine here is a variable.
+// GCC 12 miscompiles some temporaries within a co_await expression, so arguments of coroutines are
+// variables here.
 
 constexpr std::size_t kDeltasAtOnce = 64;
 constexpr std::size_t kFlushBytes = 64 << 10;
-constexpr std::chrono::seconds kDiskPatience{1};           // for a stored answer; computing it takes seconds too
-constexpr std::chrono::milliseconds kPlacePatience{500};   // until a stream's headers go without what was reused of the prompt
+constexpr std::chrono::seconds kDiskPatience{1};           // to load a stored response; computing it takes seconds, too
+constexpr std::chrono::milliseconds kPlacePatience{500};   // to wait for a slot before a stream's headers are sent without the reused tokens
 
-// One completion on its way: what the request said and how it is answered.
+// A completion request in progress: its settings and the kind of its reply.
 struct Completion {
   Exchange& exchange;
   protocol::ParsedRequest parsed;
@@ -44,14 +45,14 @@ struct Completion {
     exchange.record.usage = usage;
     exchange.record.first_token_seconds = std::chrono::duration<double>(first_token - exchange.received).count();
   }
-  // Who follows another's computation had nothing of its prompt computed.
+  // A request that joined a computation computed no prompt tokens itself.
   [[nodiscard]] engine::Usage usage(engine::Usage usage) const {
     if (status.collapsed) usage.cached_tokens = usage.prompt_tokens;
     return usage;
   }
 };
 
-// A streamed reply's framing: chunks, or for HTTP/1.0 the bare bytes.
+// Frames a streamed reply: chunked, or plain bytes for HTTP/1.0.
 class EventStream {
  public:
   explicit EventStream(Completion& completion)
@@ -68,7 +69,8 @@ class EventStream {
     completion_.exchange.record.status = 200;
     reply_.begin(events_);
   }
-  // Sends what has come together; with `last`, the end of the stream too. False: the client has gone.
+  // Sends the collected output, and the end of the stream if `last`. RETURNS false if the client
+  // left.
   [[nodiscard]] Task<bool> flush(bool last) {
     if (bare_)
       wire_ += events_;
@@ -116,12 +118,12 @@ answer::Flights::Order make_order(const ServerOptions& options, const protocol::
   return order;
 }
 
-// A stored answer.
+// Sends a stored response.
 Task<bool> reply_from_store(Completion& completion, answer::Flights::Hit& hit) {
   answer::Answer& answer = hit.answer;
   completion.source = Metrics::Source::kStored;
   completion.head.created_unix_s = answer.created_unix_s;
-  answer.usage.cached_tokens = answer.usage.prompt_tokens;   // nothing was computed
+  answer.usage.cached_tokens = answer.usage.prompt_tokens;   // no token was computed
   const std::string headers =
       completion.cache_status_line() + "Age: " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count()) + "\r\n";
   if (!completion.parsed.stream) {
@@ -130,7 +132,7 @@ Task<bool> reply_from_store(Completion& completion, answer::Flights::Hit& hit) {
     Reply reply;
     reply.headers = headers;
     reply.body = whole.finish(answer.reason, answer.usage);
-    answer.deltas.clear();   // the client may take long to read
+    answer.deltas.clear();   // frees them early: the client may read slowly
     completion.count(answer.usage);
     co_return co_await send(completion.exchange, std::move(reply));
   }
@@ -146,7 +148,7 @@ Task<bool> reply_from_store(Completion& completion, answer::Flights::Hit& hit) {
   co_return written&& stream.keep_alive();
 }
 
-// The next events; false if the client has gone first.
+// Waits for the next events. RETURNS false if the client left.
 Task<bool> next_events(Connection& connection, answer::Follower& follower, answer::Follower::Events& events) {
   while (!connection.gone()) {
     if (follower.next(events, kDeltasAtOnce)) co_return true;
@@ -184,7 +186,8 @@ Task<bool> reply_whole(Completion& completion, answer::Follower& follower) {
   co_return co_await send(completion.exchange, std::move(reply));
 }
 
-// The first events; none, if the request waits longer for its place, but nothing can refuse it any more. False if the client has gone.
+// Waits for the first events; returns without any if the wait for a slot takes long, when the
+// request can no longer be rejected. RETURNS false if the client left.
 Task<bool> first_events(Completion& completion, answer::Follower& follower, answer::Follower::Events& events) {
   const auto connection = completion.exchange.connection;
   const auto late = std::make_shared<bool>(false);
@@ -209,7 +212,7 @@ Task<bool> first_events(Completion& completion, answer::Follower& follower, answ
 Task<bool> reply_streamed(Completion& completion, answer::Follower& follower) {
   answer::Follower::Events events;
   if (!co_await first_events(completion, follower, events)) co_return false;
-  if (events.failure && !events.begin) {   // nothing was sent yet: a plain error with its own status
+  if (events.failure && !events.begin) {   // nothing was sent yet: reply with the error's status
     co_await completion.connection().unwatch();
     Reply reply = problem_reply(protocol::problem_of(*events.failure));
     co_return co_await send(completion.exchange, std::move(reply));
@@ -224,7 +227,7 @@ Task<bool> reply_streamed(Completion& completion, answer::Follower& follower) {
       stream.events() += "data: " + protocol::problem_json(protocol::problem_of(*events.failure)) + "\n\n";
       completion.exchange.record.failed = true;
       co_await stream.flush(false);
-      co_return false;   // cut without [DONE] and without a last chunk, so that nobody takes it for whole
+      co_return false;   // no [DONE] and no last chunk, so that no client takes the reply as complete
     }
     if (events.finish) {
       const engine::Usage usage = completion.usage(events.finish->usage);
@@ -254,7 +257,7 @@ Task<bool> reply_from_flight(Completion& completion, answer::Follower& follower)
   co_return again && !completion.connection().gone();
 }
 
-// What is made of a body before anything is looked up: whatever takes longer the longer the body is.
+// The result of parsing a body, before any lookup: all steps whose time grows with the body.
 struct Prepared {
   protocol::ParsedRequest parsed;
   protocol::CacheControl control;
@@ -302,7 +305,8 @@ Task<Prepared> prepare(Exchange& exchange, const engine::Engine& engine, engine:
   co_return co_await std::move(waiting);
 }
 
-// Waits while `begin` says that it began something, until it calls its argument or `patience` is over, as it promises.
+// Waits until the operation that `begin` started calls its argument, which it does at the latest on
+// timeout. `begin` returns false if it started nothing.
 template <class Start>
 Task<void> wait_for(std::shared_ptr<Connection> connection, Start begin) {
   const auto done = std::make_shared<std::atomic<bool>>(false);
@@ -314,7 +318,7 @@ Task<void> wait_for(std::shared_ptr<Connection> connection, Start begin) {
   while (begun && !done->load()) co_await connection->wait();
 }
 
-// A stored answer may be on disk only. This thread never waits for a disk.
+// A stored response may be on disk only. This thread never waits for a disk.
 Task<answer::Flights::Outcome> enter_flight(Exchange& exchange, answer::Flights::Order& order, engine::Engine& engine) {
   const auto enter = [&] {
     return exchange.service.flights.enter(order, engine, [connection = exchange.connection] { Connection::wake(connection); });

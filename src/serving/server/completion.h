@@ -6,7 +6,8 @@
 
 namespace tensorcache::server {
 
-// Each sends its reply. True if the connection may serve another request. A client that leaves meanwhile gives up its share of the computation.
+// Each handler sends its reply and returns true if the connection may serve another request. A
+// client that leaves unsubscribes from the computation.
 [[nodiscard]] Task<bool> answer_chat(Exchange& exchange);
 [[nodiscard]] Task<bool> answer_completion(Exchange& exchange);
 

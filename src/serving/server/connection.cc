@@ -9,18 +9,19 @@
 namespace tensorcache::server {
 namespace {
 constexpr std::size_t kReadAheadStep = 4096;
-constexpr std::size_t kBodyStep = 128u << 10;    // the most that is read of a body at once
-constexpr std::size_t kLingerBytes = 4u << 20;   // of a request that was refused, read and thrown away
+constexpr std::size_t kBodyStep = 128u << 10;    // largest read of a body
+constexpr std::size_t kLingerBytes = 4u << 20;   // bytes of a rejected request that are read and discarded
 constexpr std::chrono::seconds kLingerTime{2};
 }   // namespace
 
-// The buffer's limit also holds chunk extensions and trailers, which the parser counts nowhere.
+// The limit of the buffer also bounds chunk extensions and trailers, which the parser does not
+// count.
 Connection::Connection(Socket socket, const Limits& limits)
     : socket_(std::move(socket)), alarm_(socket_.get_executor()), buffer_(limits.read_ahead_bytes + kBodyStep), limits_(limits) {}
 
 void Connection::check_deadline(Clock::time_point now) {
   if (now < deadline_) return;
-  expired_ = true;   // and again at the next tick: a read that finds data at once slips through one cancel()
+  expired_ = true;   // repeated at the next tick: a read that finds data at once escapes one cancel()
   boost::system::error_code ignored;
   socket_.cancel(ignored);
 }
@@ -49,7 +50,7 @@ void Connection::watch() {
       self->buffer_.commit(count);
       self->watch();
     } else if (!self->stop_watching_) {
-      // An expired write cancels the watch with it, and then closes.
+      // An expired write cancels the watch first, then closes.
       self->gone_ = true;
     }
     self->fire();

@@ -1,6 +1,6 @@
-// A client's socket, with what asio leaves to its user: deadlines, a wake-up, and noticing that the client has left.
+// A client's socket with deadlines, a wake-up, and detection of a client that leaves.
 //
-// Threads: the server's thread only, except Connection::wake, which may be called from any.
+// THREADS: the server's thread only, except Connection::wake, which may be called from any.
 #pragma once
 
 #include <boost/asio/as_tuple.hpp>
@@ -27,7 +27,7 @@ using Socket = asio::basic_stream_socket<asio::ip::tcp, Executor>;
 using Timer = asio::basic_waitable_timer<std::chrono::steady_clock, asio::wait_traits<std::chrono::steady_clock>, Executor>;
 template <class T>
 using Task = asio::awaitable<T, Executor>;
-// Completion token: co_await gives the error code with the result and never throws.
+// Completion token: co_await returns the error code with the result and never throws.
 inline constexpr auto kNoThrow = asio::as_tuple(asio::use_awaitable_t<Executor>{});
 
 class Connection : public std::enable_shared_from_this<Connection> {
@@ -35,16 +35,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
   using Clock = std::chrono::steady_clock;
 
   struct Limits {
-    std::size_t read_ahead_bytes;            // how much a client may send ahead of its next request
-    std::chrono::milliseconds write_stall;   // how long it may take nothing of a reply...
-    std::uint64_t least_bytes_per_second;    // ...and how slowly it may take a long one
+    std::size_t read_ahead_bytes;            // bytes that a client may send ahead of its next request
+    std::chrono::milliseconds write_stall;   // maximum time without progress of a write...
+    std::uint64_t least_bytes_per_second;    // ...and minimum rate of a long reply
   };
   Connection(Socket socket, const Limits& limits);
 
   [[nodiscard]] Socket& socket() { return socket_; }
   [[nodiscard]] boost::beast::flat_buffer& buffer() { return buffer_; }
 
-  // What waits on the socket ends with an error once this long has passed; see check_deadline.
+  // Makes pending socket operations fail after this time, see check_deadline.
   void expire_after(std::chrono::milliseconds time) {
     deadline_ = Clock::now() + time;
     expired_ = false;
@@ -56,28 +56,30 @@ class Connection : public std::enable_shared_from_this<Connection> {
   [[nodiscard]] Clock::time_point deadline() const { return deadline_; }
   void expire_never() { deadline_ = Clock::time_point::max(); }
   [[nodiscard]] bool expired() const { return expired_; }
-  // The server calls this every few milliseconds for each connection: cheaper than a timer for each operation.
+  // Called by the server every few milliseconds for each connection; cheaper than a timer per
+  // operation.
   void check_deadline(Clock::time_point now);
 
-  // Writes all of it; false if the client has gone or is too slow.
+  // Writes all bytes. RETURNS false if the client left or is too slow.
   [[nodiscard]] Task<bool> write(std::string_view data);
 
-  // Until unwatch(), reads ahead to learn that the client leaves. A client that shuts down its sending side counts as gone, as with
-  // most HTTP servers. No other read may run meanwhile.
+  // Reads ahead until unwatch(), to detect that the client left. Closing its sending side counts as
+  // leaving, as in most HTTP servers. REQUIRES: no other read meanwhile.
   void watch();
   [[nodiscard]] Task<void> unwatch();
   [[nodiscard]] bool gone() const { return gone_; }
 
-  // Until the next wake(), or at once if there was one since the last wait; also when the client leaves.
+  // Waits for the next wake(), or returns at once after one since the last wait; also returns when
+  // the client leaves.
   [[nodiscard]] Task<void> wait();
   static void wake(const std::shared_ptr<Connection>& connection);
 
-  // Says that nothing more will be sent and waits a moment for the client to close, so that it reads our last reply instead of
-  // a reset for what it still sends.
+  // Shuts down the sending side and waits briefly for the client to close, so that it reads the
+  // last reply and not a reset caused by unread data.
   [[nodiscard]] Task<void> linger_and_close();
   void close();
 
-  bool idle = false;   // between two requests: may be closed without anybody losing anything
+  bool idle = false;   // between requests: may be closed without loss
 
  private:
   void fire();
@@ -90,12 +92,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool expired_ = false, fired_ = false, watching_ = false, stop_watching_ = false, gone_ = false;
 };
 
-// For callbacks that may come after the connection, and the server's loop with it, has gone: they wake it while the coroutine that holds the
-// scope lives, also when that is destroyed while it waits.
+// Wakes the connection from callbacks that may come after the connection and the server's loop were
+// destroyed. They have an effect while the coroutine that holds the scope exists.
 class WakeupScope {
  public:
   explicit WakeupScope(std::shared_ptr<Connection> connection) : target_(std::move(connection)) {}
-  // RETURNS what wakes the connection. THREADS: any.
+  // RETURNS a function that wakes the connection. THREADS: any.
   [[nodiscard]] auto wake() const {
     return [ref = target_.ref()] { ref.call([](const std::shared_ptr<Connection>& connection) { Connection::wake(connection); }); };
   }

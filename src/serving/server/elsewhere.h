@@ -16,11 +16,12 @@
 
 namespace tensorcache::server {
 
-// Bodies from this size on are parsed elsewhere: a smaller one takes less than a few milliseconds.
+// Larger bodies are parsed on a worker thread; smaller ones take at most a few milliseconds.
 inline constexpr std::size_t kLargeBodyBytes = 64u << 10;
 
-// Runs `job` on `workers` and resumes with what it returned or threw. The job owns what it uses, or it lives as long as the pool: the coroutine may
-// be destroyed before the job ends.
+// Runs `job` on `workers` and resumes with its result or exception. REQUIRES: the job owns what it
+// uses, or it lives as long as the pool, because the coroutine may be destroyed before the job
+// ends.
 template <class Job>
 [[nodiscard]] Task<std::invoke_result_t<Job&>> elsewhere(std::shared_ptr<Connection> connection, asio::thread_pool& workers, Job job) {
   struct State {
@@ -47,7 +48,7 @@ template <class Job>
   co_return std::move(*state->result);
 }
 
-// Holds a large object until the end of its scope, and then lets go of it on one of `workers`.
+// Holds a large object until the end of its scope, then frees it on one of `workers`.
 template <class Object>
 class FreedElsewhere {
  public:
@@ -56,7 +57,7 @@ class FreedElsewhere {
     if (!object_) return;
     try {
       asio::post(workers_, [object = std::move(object_)]() mutable { object.reset(); });
-    } catch (const std::bad_alloc&) {   // then here
+    } catch (const std::bad_alloc&) {   // then freed here
     }
   }
   FreedElsewhere(const FreedElsewhere&) = delete;

@@ -1,4 +1,4 @@
-// One request on its way to its reply, as handlers see it.
+// A request and its reply in progress, as passed to handlers.
 #pragma once
 
 #include <memory>
@@ -17,16 +17,16 @@ struct Exchange {
   const std::shared_ptr<Connection>& connection;
   Service& service;
   HttpRequest& request;
-  protocol::RouteMatch match = {};               // its views are of the request's target
-  std::optional<protocol::Caller> caller = {};   // known where the route needs a key
+  protocol::RouteMatch match = {};               // views into the request's target
+  std::optional<protocol::Caller> caller = {};   // known if the route requires a key
   Connection::Clock::time_point received = Connection::Clock::now();
   std::string id = {}, id_line = {};   // id_line: "X-Request-Id: ...\r\n"
-  RequestRecord record = {};           // what a log is told, but for what is known here
+  RequestRecord record = {};           // for the log; completed by send()
 
   [[nodiscard]] bool keep_alive() const { return request.keep_alive && !service.draining; }
 };
 
-// Writes a whole reply and counts it. True if the connection may serve another request.
+// Sends a complete reply and counts it. RETURNS true if the connection may serve another request.
 [[nodiscard]] Task<bool> send(Exchange& exchange, Reply reply);
 
 }   // namespace tensorcache::server

@@ -8,7 +8,7 @@
 namespace tensorcache::server {
 namespace {
 
-// "Date: ...\r\n", made once a second.
+// RETURNS "Date: ...\r\n", cached for one second.
 std::string_view date_line() {
   thread_local std::time_t made_at = 0;
   thread_local char line[48];

@@ -9,41 +9,42 @@
 
 namespace tensorcache::server {
 
-// One request as the routes see it: views into the session's parser, but for the body.
+// A request as passed to routes: views into the session's parser, except the body.
 struct HttpRequest {
   std::string_view method, target;
   std::string body;
   std::string_view host, origin, authorization, request_id, store_id;
   bool several_hosts = false;
-  std::string cache_control;   // all such headers, joined by commas
+  std::string cache_control;   // values of all such headers, joined by commas
   bool keep_alive = true;
-  bool http_1_0 = false;   // knows no chunks
+  bool http_1_0 = false;   // the client does not support chunks
 };
 
-// A whole reply.
+// A complete reply.
 struct Reply {
   int status = 200;
   std::string_view content_type = "application/json";
-  std::string headers;   // further lines, each "Name: value\r\n"
+  std::string headers;   // further header lines, each "Name: value\r\n"
   std::string body;
 };
 
 [[nodiscard]] Reply problem_reply(const protocol::Problem& problem);
 
-// How a reply is put on the wire.
+// How a reply is framed.
 struct Framing {
   bool keep_alive = true;
-  bool head_only = false;   // for HEAD: the length, but no body
+  bool head_only = false;   // for HEAD: Content-Length but no body
   bool http_1_0 = false;
 };
 
-// Status line, headers and body.
+// RETURNS status line, headers and body.
 [[nodiscard]] std::string render(const Reply& reply, const Framing& framing);
 
-// The head of a stream of server-sent events; `headers` as in Reply. Chunked, or for HTTP/1.0 until the connection closes.
+// RETURNS the head of a stream of server-sent events; `headers` as in Reply. Chunked, or for
+// HTTP/1.0 terminated by closing.
 [[nodiscard]] std::string render_stream_head(std::string_view headers, const Framing& framing);
 
-// `data` as one chunk. An empty one would end the stream: do not.
+// Appends `data` as one chunk. REQUIRES: it is not empty, which would end the stream.
 void append_chunk(std::string& out, std::string_view data);
 inline constexpr std::string_view kLastChunk = "0\r\n\r\n";
 

@@ -11,7 +11,7 @@ namespace {
 using prometheus::MetricFamily;
 using prometheus::MetricType;
 
-// From a hit of a fraction of a millisecond to a long generation.
+// From a cache hit of a fraction of a millisecond to a long generation.
 const prometheus::Histogram::BucketBoundaries kSeconds = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                                           0.25,   0.5,     1,      2.5,   5,      10,    30,   60,    120,  300};
 

@@ -1,4 +1,4 @@
-// The server's own metrics, and the Prometheus page of all metrics.
+// The server's own metrics, and the Prometheus page with all metrics.
 #pragma once
 
 #include <prometheus/family.h>
@@ -19,13 +19,13 @@
 
 namespace tensorcache::server {
 
-// Threads: the server's only.
+// THREADS: the server's thread only.
 class Metrics {
  public:
-  // How an answer came about.
+  // How a response was served.
   enum class Source : std::uint8_t { kStored, kCollapsed, kComputed };
   [[nodiscard]] static std::string_view source_name(Source source);
-  // Why an answer was neither looked up nor stored.
+  // Why a response was neither looked up nor stored.
   enum class Bypass : std::uint8_t { kSampled, kAnswersOff };
 
   Metrics();
@@ -37,7 +37,7 @@ class Metrics {
   void count_refused_connection() { refused_connections_.Increment(); }
   int connections = 0;
 
-  // The text format, with the cache's figures and the engine's, where there is one.
+  // RETURNS the text format, with the cache's metrics and, if loaded, the engine's.
   [[nodiscard]] std::string page(const Stats& cache, const sizing::MemoryState& memory, const DiskStats& disk, const engine::Engine* engine) const;
 
  private:

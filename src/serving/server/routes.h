@@ -1,4 +1,4 @@
-// Which handler answers which request: one table.
+// The table that maps requests to handlers.
 #pragma once
 
 #include <span>
@@ -11,16 +11,16 @@ namespace tensorcache::server {
 
 struct Handler {
   protocol::Route route;
-  std::string_view method;   // HEAD is answered by GET's handler
-  bool open;                 // anybody may ask; else the caller's API key is checked first
-  bool reads_body;           // else the handler is called without waiting for a body
-  // Sends the reply. True if the connection may serve another request.
+  std::string_view method;   // HEAD is served by the handler of GET
+  bool open;                 // no API key required; otherwise it is checked first
+  bool reads_body;           // false: the handler is called without reading a body
+  // Sends the reply. RETURNS true if the connection may serve another request.
   Task<bool> (*handle)(Exchange&);
 };
 
 [[nodiscard]] std::span<const Handler> handlers();
 
-// Null: nobody answers this method there.
+// RETURNS null if the route has no such method.
 [[nodiscard]] const Handler* find_handler(protocol::Route route, std::string_view method);
 
 }   // namespace tensorcache::server

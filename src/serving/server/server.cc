@@ -25,9 +25,9 @@ namespace {
 using Tcp = asio::ip::tcp;
 using Acceptor = asio::basic_socket_acceptor<Tcp, Executor>;
 
-constexpr std::chrono::milliseconds kTick{20};   // how exact deadlines are
+constexpr std::chrono::milliseconds kTick{20};   // precision of deadlines
 constexpr std::chrono::milliseconds kNoRoomPause{20};
-constexpr std::size_t kMaxRefusals = 256;   // connections over the limit that are told so at once
+constexpr std::size_t kMaxRefusals = 256;   // maximum number of connections over the limit that get a 503
 
 }   // namespace
 
@@ -44,18 +44,19 @@ struct Server::Impl {
   void close_all(bool only_idle);
 
   Service service;
-  asio::io_context io{1};            // after service: the coroutines it destroys use that
-  std::vector<Acceptor> acceptors;   // not changed once they accept
+  asio::io_context io{1};            // after service, which coroutines use when they are destroyed
+  std::vector<Acceptor> acceptors;   // constant while they accept
   Timer ticker;
   std::unordered_set<std::shared_ptr<Connection>> connections;
-  std::size_t refusals = 0;   // those of them that only get told that they are too many: they take no place
+  std::size_t refusals = 0;   // connections over the limit, which only get a 503 and take no place
   Connection::Clock::time_point cut_off = Connection::Clock::time_point::max();
   std::uint16_t port = 0;
   std::thread thread;
   std::mutex stop_mutex;
 };
 
-// On every address that the host's name stands for and this machine has: clients of "localhost" try ::1 or 127.0.0.1 first.
+// Listens on every local address of the host name: clients of "localhost" try ::1 or 127.0.0.1
+// first.
 void Server::Impl::listen() {
   const ServerOptions& options = service.options;
   const auto require = [&](boost::system::error_code error) {
@@ -69,12 +70,12 @@ void Server::Impl::listen() {
   require(error);
   for (const auto& entry : found) {
     Tcp::endpoint endpoint = entry.endpoint();
-    if (port != 0) endpoint.port(port);   // any free one, found for the first address
+    if (port != 0) endpoint.port(port);   // the free port that the first address got
     Acceptor acceptor(io);
     error = open(acceptor, endpoint, found.size() > 1);
     const bool not_here = error == asio::error::address_family_not_supported || error == boost::system::errc::address_not_available;
     if (error && not_here && found.size() > 1) continue;
-    if (error && options.port == 0 && port != 0) continue;   // somebody else's there
+    if (error && options.port == 0 && port != 0) continue;   // used by another process: try another port
     require(error);
     port = acceptor.local_endpoint().port();
     acceptors.push_back(std::move(acceptor));
@@ -98,7 +99,8 @@ Task<void> Server::Impl::accept(Acceptor& acceptor) {
     if (service.draining || !acceptor.is_open()) co_return;
     const bool no_room = error == asio::error::no_descriptors || error == asio::error::no_memory || error == asio::error::no_buffer_space;
     if (!error) add(std::move(socket));
-    // Out of files, or of places to say so to those that are too many: some will close, and what comes meanwhile waits in the system's queue.
+    // Waits if out of files or refusals: some connections will close; new ones wait in the system's
+    // queue.
     while ((no_room || refusals >= kMaxRefusals) && acceptor.is_open()) {
       Timer pause(io, kNoRoomPause);
       co_await pause.async_wait(kNoThrow);
@@ -111,16 +113,16 @@ void Server::Impl::add(Socket socket) {
   const bool too_many = connections.size() - refusals >= service.options.max_connections;
   boost::system::error_code ignored;
   socket.set_option(Tcp::no_delay(true), ignored);
-  socket.set_option(asio::socket_base::keep_alive(true), ignored);   // a machine that vanished is noticed in the end
+  socket.set_option(asio::socket_base::keep_alive(true), ignored);   // detects vanished machines
   socket.non_blocking(true, ignored);
   auto connection = std::make_shared<Connection>(
       std::move(socket),
       Connection::Limits{service.options.max_header_bytes, service.options.write_timeout, service.options.min_write_bytes_per_second});
-  if (connections.empty()) ticker.cancel();   // wakes it
+  if (connections.empty()) ticker.cancel();   // stops the ticker
   connections.insert(connection);
   refusals += too_many ? 1 : 0;
   service.metrics.connections = static_cast<int>(connections.size());
-  auto done = [this, connection, too_many](std::exception_ptr) {   // out of memory at worst: this client's loss only
+  auto done = [this, connection, too_many](std::exception_ptr) {   // at worst out of memory: affects this client only
     connection->close();
     connections.erase(connection);
     refusals -= too_many ? 1 : 0;
@@ -130,7 +132,7 @@ void Server::Impl::add(Socket socket) {
   asio::co_spawn(io, too_many ? refuse(connection, service) : serve(connection, service), std::move(done));
 }
 
-// Until the last connection after drain() has ended.
+// Runs until the last connection after drain() has ended.
 Task<void> Server::Impl::tick() {
   while (!service.draining || !connections.empty()) {
     if (connections.empty())
@@ -163,7 +165,7 @@ void Server::Impl::run() {
     try {
       io.run();
       return;
-    } catch (const std::exception& error) {   // no memory for one connection's request: not the others' loss
+    } catch (const std::exception& error) {   // out of memory for one connection does not affect others
       spdlog::error("a connection was lost: {}", error.what());
     }
   }

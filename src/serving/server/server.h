@@ -21,19 +21,20 @@ class Server {
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // Binds and listens, and serves from a thread of its own; /health says "loading" (503) until set_engine.
-  // Throws std::runtime_error that names host and port.
+  // Binds, listens, and serves on a thread of its own; /health says "loading" (503) until
+  // set_engine(). Throws std::runtime_error that names host and port.
   void start();
   [[nodiscard]] std::uint16_t port() const;
 
-  // From any thread, once. The engine must outlive the server or its stop().
+  // Call once. REQUIRES: the engine outlives the server or stop(). THREADS: any.
   void set_engine(engine::Engine& engine);
 
-  // Instead of those it was made with, from the next request on. Any thread. A server that was made with keys must get some, and one without
-  // none: throws std::invalid_argument.
+  // Replaces the API keys from the next request on. Throws std::invalid_argument for no keys if the
+  // server was created with keys, and for keys if it was created without. THREADS: any.
   void set_api_keys(const std::vector<protocol::ApiKey>& keys);
 
-  // Stops accepting, lets what runs finish for `drain_timeout`, cuts off the rest, joins. Any thread; may be called twice.
+  // Stops accepting, lets running requests finish for `drain_timeout`, cancels the rest, joins. May
+  // be called twice. THREADS: any.
   void stop();
 
  private:

@@ -23,14 +23,14 @@ struct Service {
   const ServerOptions options;
   Cache& cache;
   const std::shared_ptr<sizing::CapacityController> memory;
-  protocol::Tenants tenants;   // the server's thread only
-  const bool local_only;       // loopback without keys: see protocol/origin_check.h
+  protocol::Tenants tenants;   // used by the server's thread only
+  const bool local_only;       // loopback without keys, see protocol/origin_check.h
   Metrics metrics;
   answer::Flights flights;
-  std::atomic<engine::Engine*> engine{nullptr};   // null while the model loads
-  bool draining = false;                          // the server's thread only
-  bool told_of_sampled = false;                   // likewise
-  asio::thread_pool workers{2};                   // see elsewhere.h; last, so that it ends before what its jobs use
+  std::atomic<engine::Engine*> engine{nullptr};   // null while the model is loading
+  bool draining = false;                          // used by the server's thread only
+  bool told_of_sampled = false;                   // used by the server's thread only
+  asio::thread_pool workers{2};                   // see elsewhere.h; last member, so that it ends before its jobs' data is destroyed
 };
 
 }   // namespace tensorcache::server

@@ -46,7 +46,8 @@ Read outcome(const Connection& connection, boost::system::error_code error, cons
   return Read::kRefused;
 }
 
-// The head of a request, from its first byte within request_timeout. kRefused: `problem` says why; nothing more can be read after it.
+// Reads the head of a request within request_timeout of its first byte. kRefused: `problem` has the
+// reason, and the connection cannot be read further.
 Task<Read> read_head(Connection& connection, const Service& service, Parser& parser, std::chrono::milliseconds patience, protocol::Problem& problem) {
   const ServerOptions& options = service.options;
   auto& buffer = connection.buffer();
@@ -65,7 +66,7 @@ Task<Read> read_head(Connection& connection, const Service& service, Parser& par
   co_return outcome(connection, error, options, problem);
 }
 
-// The rest of it, within the same time.
+// Reads the rest of the request within the same time.
 Task<Read> read_body(Connection& connection, const Service& service, Parser& parser, protocol::Problem& problem) {
   if (parser.is_done()) co_return Read::kRequest;
   const auto deadline = connection.deadline();
@@ -95,7 +96,7 @@ void read_head_into(HttpRequest& request, const Parser& parser) {
   request.http_1_0 = message.version() < 11;
 }
 
-// What makes a request none that a handler gets.
+// RETURNS the problem of a request that no handler can serve.
 std::optional<protocol::Problem> misfit(const Exchange& exchange) {
   const HttpRequest& request = exchange.request;
   const protocol::RouteMatch& match = exchange.match;
@@ -117,7 +118,7 @@ protocol::Problem unknown_key(const HttpRequest& request) {
   return {401, message, "", "invalid_api_key", 0};
 }
 
-// Finds out where a request goes and who asks. RETURNS the reply to one that goes nowhere.
+// Finds the handler and the caller. RETURNS a reply if the request is rejected.
 std::optional<Reply> refusal(Exchange& exchange, const Handler** handler) {
   const HttpRequest& request = exchange.request;
   const Service& service = exchange.service;
@@ -127,7 +128,7 @@ std::optional<Reply> refusal(Exchange& exchange, const Handler** handler) {
     if (problem->status == 405) reply.headers += "Allow: " + std::string(exchange.match.allow) + "\r\n";
     return reply;
   }
-  if (!request.store_id.empty() && request.store_id != service.options.store_id) {   // before anybody is asked for a key
+  if (!request.store_id.empty() && request.store_id != service.options.store_id) {   // checked before the API key
     return problem_reply({409, "this server uses another cache directory than the one in TensorCache-Store", "", "other_store", 0});
   }
   *handler = find_handler(exchange.match.route, request.method);
@@ -137,7 +138,7 @@ std::optional<Reply> refusal(Exchange& exchange, const Handler** handler) {
   return std::nullopt;
 }
 
-// A client's own id goes into the reply and the log as it is.
+// RETURNS true if a client's own id may be used in the reply and the log.
 bool is_sane_id(std::string_view id) {
   constexpr std::size_t kMaxBytes = 128;
   const auto sane = [](char c) {
@@ -147,7 +148,7 @@ bool is_sane_id(std::string_view id) {
 }
 
 void tell_log(const Exchange& exchange) {
-  constexpr int kClientLeft = 499;   // as nginx logs it
+  constexpr int kClientLeft = 499;   // as logged by nginx
   if (!exchange.service.options.on_request) return;
   RequestRecord record = exchange.record;
   record.id = exchange.id;
@@ -160,7 +161,7 @@ void tell_log(const Exchange& exchange) {
   call_back(exchange.service.options.on_request, record);
 }
 
-// Reads one request and answers it. False: the connection is to be closed.
+// Reads and answers one request. RETURNS false if the connection must be closed.
 Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& service, std::chrono::milliseconds patience) {
   Parser parser;
   protocol::Problem problem;
@@ -183,7 +184,7 @@ Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& ser
     request.body = std::move(parser.get().body());
     exchange.received = Connection::Clock::now();
   } else if (read == Read::kRequest && !parser.is_done()) {
-    request.keep_alive = false;   // a body that nobody wants, or from nobody known, is not read: what is behind it cannot be either
+    request.keep_alive = false;   // the body was not read, so nothing after it can be
   }
   if (read == Read::kRefused) {
     request.keep_alive = false;
@@ -203,7 +204,7 @@ Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& ser
 }   // namespace
 
 Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
-  std::chrono::milliseconds patience = service.options.request_timeout;   // a new connection has to say something soon
+  std::chrono::milliseconds patience = service.options.request_timeout;   // a new connection must send a request soon
   bool again = true;
   while (again && !service.draining) {
     again = co_await serve_one(connection, service, patience);

@@ -8,10 +8,10 @@
 
 namespace tensorcache::server {
 
-// Serves a connection until it closes. Does not throw but for lack of memory.
+// Serves a connection until it closes. Throws std::bad_alloc only.
 [[nodiscard]] Task<void> serve(std::shared_ptr<Connection> connection, Service& service);
 
-// For a connection too many: 503, then closes.
+// Replies 503 to a connection over the limit, then closes it.
 [[nodiscard]] Task<void> refuse(std::shared_ptr<Connection> connection, Service& service);
 
 }   // namespace tensorcache::server

@@ -43,7 +43,7 @@ struct Waits {
 
 double ms_since(Clock::time_point begin) { return std::chrono::duration<double, std::milli>(Clock::now() - begin).count(); }
 
-// Between the pieces of a stream that arrive.
+// Measures the time between pieces of a stream.
 void follow(std::uint16_t port, const std::string& request, std::atomic<bool>& stop, Waits& waits, std::atomic<bool>& counts) {
   const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
   sockaddr_in address{};
@@ -103,7 +103,7 @@ class Bench {
   Bench(const Bench&) = delete;
   Bench& operator=(const Bench&) = delete;
 
-  // Runs `work` while /health is asked all the time.
+  // Runs `work` while another thread polls /health.
   template <class Work>
   void measure(const char* what, const Work& work) {
     std::atomic<bool> done{false};

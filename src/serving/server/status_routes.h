@@ -5,10 +5,10 @@
 
 namespace tensorcache::server {
 
-// Each sends its reply. True if the connection may serve another request.
+// Each handler sends its reply and returns true if the connection may serve another request.
 [[nodiscard]] Task<bool> show_health(Exchange& exchange);
 [[nodiscard]] Task<bool> list_models(Exchange& exchange);
 [[nodiscard]] Task<bool> show_model(Exchange& exchange);
-[[nodiscard]] Task<bool> show_metrics(Exchange& exchange);   // for an admin
+[[nodiscard]] Task<bool> show_metrics(Exchange& exchange);   // for admins
 
 }   // namespace tensorcache::server
