@@ -14,15 +14,15 @@ namespace {
 
 constexpr std::size_t kMaxTarget = 200;
 
-// A client says what the target is: nothing in it may look like the end of a line, move a
-// terminal's cursor, or be bytes that are no text, which a JSON line cannot hold.
+// Clients choose the target: replaces line breaks, terminal control sequences and ill-formed UTF-8,
+// which a JSON line cannot hold.
 std::string printable(std::string_view text) {
   std::string out(text.substr(0, kMaxTarget));
   std::replace_if(out.begin(), out.end(), [](unsigned char c) { return c <= ' ' || c >= 0x7f; }, '?');
   return out;
 }
 
-// To the millisecond. Not by printf, which takes longer than all the rest of a line.
+// Appends seconds with milliseconds; printf would take longer than the rest of the line.
 void append_seconds(std::string& out, double seconds) {
   const auto ms = static_cast<std::uint64_t>(std::clamp(seconds, 0.0, 1e9) * 1000 + 0.5);
   const std::string below = std::to_string(ms % 1000);

@@ -15,8 +15,8 @@ namespace tensorcache::commands {
 // The same as a JSON object.
 [[nodiscard]] std::string access_json(const server::RequestRecord& record);
 
-// For ServerOptions::on_request: at info, or at debug for what a monitor asks every few seconds.
-// After start_logging().
+// RETURNS the observer for ServerOptions::on_request. Logs at level info, or debug for routes that
+// monitoring polls. REQUIRES: start_logging() was called.
 [[nodiscard]] std::function<void(const server::RequestRecord&)> make_access_log(const std::string& format);
 
 }   // namespace tensorcache::commands

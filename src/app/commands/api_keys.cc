@@ -24,13 +24,13 @@ std::vector<protocol::ApiKey> read_api_key_file(const std::string& path, std::st
   for (int number = 1; std::getline(file, line); ++number) {
     std::istringstream words(line);
     std::vector<std::string> word;
-    for (std::string each; words >> each && each[0] != '#';) word.push_back(each);   // within a key '#' is a character like others
+    for (std::string each; words >> each && each[0] != '#';) word.push_back(each);   // '#' within a key is an ordinary character
     if (word.empty()) continue;
     const std::string place = path + ":" + std::to_string(number) + ": ";
     if (word.size() > 3 || (word.size() == 3 && word[2] != "admin")) {
       throw options::UsageError(place + "expected KEY, TENANT KEY or TENANT KEY admin");
     }
-    // Not a tenant's name and a key that anybody can guess.
+    // Not a tenant name and the guessable key "admin".
     if (word.size() == 2 && word[1] == "admin") throw options::UsageError(place + "expected TENANT KEY admin");
     protocol::ApiKey key;
     key.key = word.size() == 1 ? word[0] : word[1];

@@ -206,7 +206,7 @@ int bench_command(const std::vector<std::string>& arguments) {
   if (config.from_turn > 1 && config.history_path.empty())
     throw options::UsageError("--from-turn: requires --history with the replies to the earlier turns");
   config.run.first_phase = static_cast<std::size_t>(config.from_turn) - 1;
-  Progress progress(Progress::to_terminal());   // what is piped is the result
+  Progress progress(Progress::to_terminal());   // standard output has the result
   const loadgen::Result result = loadgen::run(workload, config.run, [&](const loadgen::ProgressReport& report) {
     const std::string what = report.phase + ": " + std::to_string(report.done) + " of " + std::to_string(report.total) + " requests";
     progress.show(what, report.total == 0 ? 0 : static_cast<double>(report.done) / static_cast<double>(report.total));

@@ -6,12 +6,12 @@
 
 namespace tensorcache::commands {
 
-// Sends a workload and prints what was measured. Returns the exit code: a failure if any request
-// failed. Throws UsageError for wrong options and std::runtime_error where the server or a file
-// cannot be reached.
+// Sends a workload and prints the measurements. RETURNS the exit code: a failure if any request
+// failed. Throws UsageError for invalid options, and std::runtime_error if the server cannot be
+// reached or a file cannot be read.
 int bench_command(const std::vector<std::string>& arguments);
 
-// What `tensorcache bench --help` prints.
+// RETURNS the output of `tensorcache bench --help`.
 [[nodiscard]] std::string bench_help(std::size_t width);
 
 }   // namespace tensorcache::commands

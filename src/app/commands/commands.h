@@ -7,10 +7,10 @@
 namespace tensorcache::commands {
 
 inline constexpr int kExitOk = 0;
-inline constexpr int kExitFailure = 1;   // something went wrong at run time
-inline constexpr int kExitUsage = 2;     // the command line, a variable or the configuration file is wrong
+inline constexpr int kExitFailure = 1;   // a failure at run time
+inline constexpr int kExitUsage = 2;     // invalid command line, environment variable or config file
 
-// The sections a configuration file may have.
+// RETURNS the valid sections of a config file.
 [[nodiscard]] inline const std::vector<std::string>& config_sections() {
   static const std::vector<std::string> sections{"serve", "bench"};
   return sections;

@@ -56,7 +56,7 @@ struct PurgeConfig {
   }
 };
 
-// Without one it is the server's default.
+// Takes the directory out of the arguments; the server's default if there is none.
 std::string take_directory(std::vector<std::string>& arguments, const options::OptionSet& options) {
   std::string directory = options.take_argument(arguments, "directory");
   if (!directory.empty()) return directory;
@@ -105,7 +105,7 @@ Rows rows_of(const Survey& survey) {
   return rows;
 }
 
-// "3d4h": the two largest units are enough to read.
+// Formats an age with its two largest units: "3d4h".
 std::string short_age(std::int64_t since_unix_ms) {
   std::chrono::milliseconds age(std::max<std::int64_t>(0, now_ms() - since_unix_ms));
   using std::chrono::hours;
@@ -189,7 +189,7 @@ void print_json(const std::string& directory, const Survey& survey) {
   std::printf("%s]}\n", out.c_str());
 }
 
-// A misspelt name must not read as "nothing was stored".
+// Rejects unknown names: a misspelt one must not look like an empty result.
 void check_name(const char* option, const char* what, const std::string& name, const std::set<std::string>& there) {
   if (name.empty() || there.contains(name)) return;
   std::string list;
@@ -265,7 +265,7 @@ int verify_command(const std::vector<std::string>& arguments) {
 
 namespace {
 
-// True if another process has the directory.
+// RETURNS true if another process holds the directory's lock.
 bool is_in_use(file::FileSystem& files, const std::string& directory) {
   int error = 0;
   return files.lock(directory + "/LOCK", &error) == nullptr && error == EWOULDBLOCK;
@@ -339,7 +339,7 @@ int purge_command(const std::vector<std::string>& arguments) {
   const bool some = !config.model.empty() || !config.tenant.empty() || config.older_than.count() != 0;
   if (config.all == some) throw options::UsageError("specify what to delete: --model, --tenant or --older-than (combined with AND), or --all");
   const auto files = file::real_file_system();
-  static_cast<void>(look(*files, directory));   // before a tier would make one
+  static_cast<void>(look(*files, directory));   // before a tier would create the directory
   return is_in_use(*files, directory) ? purge_through_server(config, directory) : purge_directory(config, directory, *files);
 }
 

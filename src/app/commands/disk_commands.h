@@ -1,4 +1,4 @@
-// The commands `tensorcache inspect`, `verify` and `purge`, which work on a cache directory.
+// The commands `tensorcache inspect`, `verify` and `purge` for a cache directory.
 #pragma once
 
 #include <string>
@@ -6,10 +6,10 @@
 
 namespace tensorcache::commands {
 
-// Each returns the exit code. Throw UsageError for wrong options, std::runtime_error for a
-// directory that cannot be read.
+// RETURN the exit code. Throw UsageError for invalid options, and std::runtime_error for an
+// unreadable directory.
 int inspect_command(const std::vector<std::string>& arguments);
-int verify_command(const std::vector<std::string>& arguments);   // a failure if anything is damaged
+int verify_command(const std::vector<std::string>& arguments);   // fails if anything is damaged
 int purge_command(const std::vector<std::string>& arguments);
 
 [[nodiscard]] std::string inspect_help(std::size_t width);

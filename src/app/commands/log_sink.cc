@@ -31,7 +31,7 @@ LogSink::LogSink(int file)
       formatter_(std::make_unique<spdlog::pattern_formatter>()),
       writer_([this](const std::stop_token& stop) { write_behind(stop); }) {}
 
-LogSink::~LogSink() { flush(); }   // then the thread is told to stop, which it does at once
+LogSink::~LogSink() { flush(); }   // afterwards the thread stops at once
 
 void LogSink::log(const spdlog::details::log_msg& message) {
   const bool gathers = !terminal_ && message.logger_name == kRequestLogger;
@@ -81,7 +81,7 @@ void LogSink::flush() {
 void LogSink::write_behind(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   while (changed_.wait(lock, stop, [this] { return !waiting_.empty(); })) {
-    // Until there is much, or something that should be seen now, or for a moment.
+    // Waits for more lines, unless there are many or an urgent one.
     changed_.wait_for(lock, stop, kGatherFor, [this] { return urgent_ || waiting_.size() >= kGatherBytes; });
     const std::string text = std::exchange(waiting_, {});
     urgent_ = false;
@@ -95,7 +95,8 @@ void LogSink::write_behind(const std::stop_token& stop) {
   }
 }
 
-// Never blocks where nobody reads: a pipe that is ready takes this much. False: told to stop.
+// Writes without blocking: poll() says that the pipe accepts this much. RETURNS false if told to
+// stop.
 bool LogSink::write_all(std::string_view text, const std::stop_token& stop) const {
   while (!text.empty()) {
     pollfd ready{file_, POLLOUT, 0};
@@ -104,7 +105,7 @@ bool LogSink::write_all(std::string_view text, const std::stop_token& stop) cons
     if (count == 0 || (count < 0 && errno == EINTR)) continue;
     const ssize_t written = ::write(file_, text.data(), std::min<std::size_t>(text.size(), PIPE_BUF));
     if (written < 0 && (errno == EINTR || errno == EAGAIN)) continue;
-    if (written < 0) return true;   // nobody is left to tell
+    if (written < 0) return true;   // the reader is gone
     text.remove_prefix(static_cast<std::size_t>(written));
   }
   return true;

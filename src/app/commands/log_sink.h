@@ -1,7 +1,7 @@
-// An spdlog sink for standard error. A thread of its own writes, so that a slow reader of the log
-// blocks no logging thread. Lines of the logger "request" are batched briefly, because a system
-// call per line would take longer than a cached response; every other line is written at once,
-// after the batched ones.
+// An spdlog sink for standard error. A thread of its own writes, so that a slow reader blocks no
+// logging thread. Lines of the logger "request" are batched briefly, because one system call per
+// line would take longer than a cached response; other lines are written at once, after the batched
+// ones.
 #pragma once
 
 #include <spdlog/sinks/sink.h>
@@ -19,16 +19,16 @@ namespace tensorcache::commands {
 
 inline constexpr const char* kRequestLogger = "request";
 
-// Threads: all members from any thread. Where nobody reads, at most a MiB is kept; lines beyond it
-// are dropped, and a line says how many.
+// THREADS: all members from any thread. If nothing is read, at most 1 MiB is kept; further lines
+// are dropped and counted in a line of their own.
 class LogSink final : public spdlog::sinks::sink {
  public:
   explicit LogSink(int file);
-  // As flush().
+  // Flushes.
   ~LogSink() override;
 
   void log(const spdlog::details::log_msg& message) override;
-  // Until everything so far is written, or a second has passed.
+  // Waits until everything so far is written, for at most one second.
   void flush() override;
   void set_pattern(const std::string& pattern) override;
   void set_formatter(std::unique_ptr<spdlog::formatter> formatter) override;
@@ -41,7 +41,7 @@ class LogSink final : public spdlog::sinks::sink {
 
   const int file_;
   const bool terminal_;
-  std::mutex mutex_;   // guards all below
+  std::mutex mutex_;   // guards all members below
   std::condition_variable_any changed_;
   std::unique_ptr<spdlog::formatter> formatter_;
   std::string waiting_;

@@ -29,7 +29,7 @@ class JsonFormatter final : public spdlog::formatter {
     std::string text = R"({"time":")" + std::string(time) + R"(","level":")" + std::string(level.data(), level.size()) + "\",";
     const std::string_view payload(message.payload.data(), message.payload.size());
     if (payload.starts_with(kJsonMembers)) {
-      text += payload.substr(kJsonMembers.size() + 1);   // without its opening brace
+      text += payload.substr(kJsonMembers.size() + 1);   // without the opening brace
     } else {
       text += "\"message\":";
       json::append_json_string(text, payload);

@@ -1,4 +1,4 @@
-// The log of the process on standard error, as text lines or JSON objects.
+// The process's log on standard error, as text lines or JSON objects.
 #pragma once
 
 #include <string>
@@ -9,14 +9,14 @@ namespace tensorcache::commands {
 
 [[nodiscard]] const std::vector<std::string>& log_levels();   // "trace" ... "off"
 
-// Makes spdlog's default logger one that writes to standard error. `level` is one of log_levels(),
-// `format` "text" or "json".
+// Makes spdlog's default logger write to standard error. `level`: one of log_levels(); `format`:
+// "text" or "json".
 void start_logging(const std::string& level, const std::string& format);
 
-// How a message begins that is a JSON object: with "json" its members become the line's.
+// Prefix of a message that is a JSON object: with "json" its members become members of the line.
 inline constexpr std::string_view kJsonMembers = "\x01";
 
-// Of the logger that start_logging() made.
+// Sets the level of the logger that start_logging() made.
 void set_log_level(const std::string& level);
 
 }   // namespace tensorcache::commands

@@ -15,7 +15,7 @@ constexpr std::chrono::seconds kBetweenLogs{1};
 
 void draw_on_stderr(const std::string& text) { std::fputs(text.c_str(), stderr); }
 
-// "loading m.gguf [######            ]  20 %"
+// RETURNS "loading m.gguf [######            ]  20 %".
 std::string bar(const std::string& what, double share) {
   constexpr std::size_t kWidth = 30;
   const auto done = static_cast<std::size_t>(share * kWidth);

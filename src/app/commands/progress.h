@@ -1,4 +1,4 @@
-// A long task's progress: one moving line on a terminal; elsewhere lines in the log, or nothing.
+// Progress of a long task: one updated line on a terminal; otherwise log lines, or nothing.
 #pragma once
 
 #include <chrono>
@@ -12,15 +12,14 @@ class Progress {
  public:
   using Clock = std::chrono::steady_clock;
   struct Output {
-    bool terminal = false;                          // there is one to draw on
-    std::function<void(const std::string&)> draw;   // onto it
-    std::function<void(const std::string&)> log;    // a line, where there is no terminal; empty: nothing is said
+    bool terminal = false;                          // `draw` writes to a terminal
+    std::function<void(const std::string&)> draw;   // draws on the terminal
+    std::function<void(const std::string&)> log;    // writes a log line if there is no terminal; empty: none
     std::function<Clock::time_point()> now = [] { return Clock::now(); };
   };
-  // Standard error, and the log (at level info, which must be on for either) where that is no
-  // terminal.
+  // Draws on standard error, or logs (level info, which both require) if that is no terminal.
   [[nodiscard]] static Output to_log();
-  // Standard error if it is a terminal, and nothing otherwise.
+  // Draws on standard error if it is a terminal; no output otherwise.
   [[nodiscard]] static Output to_terminal();
 
   explicit Progress(Output output);
@@ -28,10 +27,11 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  // `share` of the task is done, 0 to 1. The line moves ten times a second at most, after the first
-  // half second. The log gets a line for each tenth, one a second at most, after the first second.
+  // Shows that `share` (0 to 1) of the task is done. The line is updated at most ten times per
+  // second, after the first half second. The log gets a line per tenth, at most one per second,
+  // after the first second.
   void show(const std::string& what, double share);
-  // Clears the moving line.
+  // Erases the progress line.
   void done();
 
  private:

@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::array<std::string_view, 6> kAtOnce{"api-key", "api-key-file", "memory", "memory-share", "disk-size", "log-level"};
 
-// Somebody has set it, in this reading or at start.
+// RETURNS true if the option was set by some layer, now or at start.
 bool is_set(const options::OptionSet::Item& before, const options::OptionSet::Item& now) {
   return before.origin != "default" || now.origin != "default";
 }
@@ -79,7 +79,7 @@ Reloaded Reloader::reload() {
   return done;
 }
 
-// False: a server with keys stays one, and one without too.
+// RETURNS false on a change between keys and no keys, which requires a restart.
 bool Reloader::apply_keys(const ServeConfig& config, Reloaded* done) {
   const std::vector<protocol::ApiKey>& keys = config.server.api_keys;
   if (keys == keys_) return true;
@@ -96,7 +96,7 @@ bool Reloader::apply_keys(const ServeConfig& config, Reloaded* done) {
 }
 
 void Reloader::apply(const ServeConfig& config, Reloaded* done) {
-  const bool has_keys = apply_keys(config, done);   // first: it may throw
+  const bool has_keys = apply_keys(config, done);   // first, because it may throw
   done->needs_restart = restart_needed(running_.options, config.options);
   if (!has_keys) done->needs_restart.emplace_back("api-key");
   apply_memory(config, done);

@@ -14,31 +14,31 @@
 namespace tensorcache::commands {
 
 struct Reloaded {
-  std::string error;   // why nothing was changed; empty: it was read
+  std::string error;   // why nothing was changed; empty: success
   std::vector<std::string> warnings;
   std::vector<std::string> changes;         // "memory: 1GiB (was 512MiB)"
-  std::vector<std::string> needs_restart;   // names of options that the running server does not follow
+  std::vector<std::string> needs_restart;   // names of changed options that require a restart
 };
 
-// Threads: one at a time.
+// THREADS: one at a time.
 class Reloader {
  public:
-  // Throws std::invalid_argument for keys that cannot be.
-  using TakeKeys = std::function<void(const ServeConfig&)>;   // their limits too
-  // All but the arguments must outlive this; `running` is what the server was started with.
+  // Throws std::invalid_argument for invalid keys.
+  using TakeKeys = std::function<void(const ServeConfig&)>;   // and the limits that depend on them
+  // REQUIRES: all arguments except `arguments` outlive this object. `running`: the configuration
+  // the server was started with.
   Reloader(const ServeConfig& running, std::vector<std::string> arguments, options::Surroundings surroundings, Cache& cache,
            sizing::CapacityController& memory, TakeKeys take_keys);
 
-  // Reads all layers anew, by the same arguments, with the key file, and applies what is different
-  // from the last reading: API keys, the memory, the disk's size and the log level. What was set by
-  // PUT /cache/config stays where the layers say what they said before. A file that is missing or
-  // wrong changes nothing. Does not throw.
+  // Reads all layers and the key file again, with the same arguments, and applies differences from
+  // the last reading: API keys, memory, disk size and log level. Sizes set by PUT /cache/config
+  // stay unless the layers changed. A missing or invalid file changes nothing. Does not throw.
   [[nodiscard]] Reloaded reload();
 
  private:
   struct Sizes {
     bool memory_set, memory_auto, disk_set;
-    std::uint64_t memory_bytes, disk_bytes;   // 0: no disk
+    std::uint64_t memory_bytes, disk_bytes;   // 0: no disk tier
   };
   [[nodiscard]] static Sizes sizes_of(const ServeConfig& config);
   [[nodiscard]] bool apply_keys(const ServeConfig& config, Reloaded* done);
@@ -54,7 +54,7 @@ class Reloader {
   std::string path_, log_level_;
   int share_percent_;
   std::vector<protocol::ApiKey> keys_;
-  Sizes last_;   // as the layers said
+  Sizes last_;   // according to the layers
 };
 
 }   // namespace tensorcache::commands

@@ -16,7 +16,7 @@
 namespace tensorcache::commands {
 namespace {
 
-constexpr std::chrono::minutes kPatience{10};   // walking over much takes long
+constexpr std::chrono::minutes kPatience{10};   // deleting many entries takes long
 
 std::string note_path(const std::string& directory) { return directory + "/serving"; }
 

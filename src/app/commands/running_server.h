@@ -7,15 +7,14 @@
 
 namespace tensorcache::commands {
 
-// Where a server listens, and the random name of the store it keeps: another server may listen
-// there by now.
+// A server's address and the random id of its store; by now another server may listen there.
 struct Serving {
   std::string url, store_id;
 };
 [[nodiscard]] std::string random_store_id();
 
-// While it lives, a file in the directory says so (0600). Where it cannot be written there is none,
-// and nothing else is lost.
+// Keeps a file in the directory that names the running server (mode 0600). If it cannot be written,
+// it is omitted without an error.
 class ServingNote {
  public:
   ServingNote(const std::string& directory, const Serving& serving);
@@ -27,20 +26,20 @@ class ServingNote {
   std::string directory_;
 };
 
-// What the file says; a server that was killed leaves it behind, until the next process takes the
-// directory. Nothing if there is none.
+// RETURNS the file's contents; nothing if there is none. A killed server leaves the file behind
+// until the next process uses the directory.
 [[nodiscard]] std::optional<Serving> serving_note(const std::string& directory);
 void remove_serving_note(const std::string& directory);
 
 struct Deleted {
   std::uint64_t entries = 0;
-  bool on_disk = true;   // false: the server still works on it
+  bool on_disk = true;   // false: the server has not completed it on disk
 };
-// DELETE /cache?`query` there, if it keeps that store (or any, where store_id is empty). Throws
-// std::runtime_error that says what the server said.
+// Sends DELETE /cache?`query` to the server, which rejects it if it has another store (unless
+// store_id is empty). Throws std::runtime_error with the server's message.
 [[nodiscard]] Deleted delete_through(const Serving& serving, const std::string& api_key, const std::string& query);
 
-// `text` as a value in a query.
+// RETURNS `text` encoded for use in a query.
 [[nodiscard]] std::string percent_encoded(const std::string& text);
 
 }   // namespace tensorcache::commands

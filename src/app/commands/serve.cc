@@ -32,19 +32,19 @@
 namespace tensorcache::commands {
 namespace {
 
-// An engine that is told to end first ends its step, which can take seconds.
+// A cancelled engine completes its current step first, which can take seconds.
 constexpr std::chrono::seconds kLastReplies{5};
 constexpr std::chrono::seconds kLastWrites{20};
 
-// Taken off every thread that starts after this, to be waited for.
+// Signals that are blocked in every later thread, to be waited for.
 struct Signals {
-  sigset_t stop, all;            // SIGINT and SIGTERM; and SIGHUP
-  bool hangup_ignored = false;   // by whoever started this, as nohup does
+  sigset_t stop, all;            // `stop`: SIGINT and SIGTERM; `all`: also SIGHUP
+  bool hangup_ignored = false;   // by the parent, for example nohup
 };
 
 Signals hold_signals() {
   ::signal(SIGPIPE, SIG_IGN);
-  ::signal(SIGXFSZ, SIG_IGN);   // a limit on the size of files is a disk that is full
+  ::signal(SIGXFSZ, SIG_IGN);   // treat a file size limit as a full disk
   Signals signals;
   sigemptyset(&signals.stop);
   sigaddset(&signals.stop, SIGINT);
@@ -64,7 +64,7 @@ int wait_for_signal(const sigset_t& signals) {
   return number;
 }
 
-// 0: none.
+// RETURNS 0 on timeout.
 int signal_within(const sigset_t& signals, std::chrono::milliseconds time) {
   timespec limit{};
   limit.tv_sec = time.count() / 1000;
@@ -78,12 +78,12 @@ bool has_terminal() {
   return terminal >= 0;
 }
 
-// What SIGHUP does.
+// Handles SIGHUP.
 class Hangup {
  public:
   Hangup(Reloader& reloader, bool ignored) : reloader_(reloader), ignored_(ignored) {}
-  // Whether to stop: its terminal was closed, and it was not told to go on then. Otherwise the
-  // configuration is read again.
+  // RETURNS true if the server should stop: its terminal was closed and SIGHUP is not ignored.
+  // Otherwise reloads the configuration.
   [[nodiscard]] bool ends() {
     if (had_terminal_ && !has_terminal()) {
       had_terminal_ = false;
@@ -135,12 +135,12 @@ void announce(const ServeConfig& config, const engine::EngineInfo& info, const C
   spdlog::info("listening on {}", shown_url(config.server.host, port));
 }
 
-// The engine. Throws what loading throws; a signal to stop meanwhile ends the process.
+// Loads the engine. Throws what loading throws; SIGINT or SIGTERM meanwhile ends the process.
 std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup,
                                             trace::Recorder* recorder) {
   const std::string what = "loading " + config.llama.model_path;
   Progress progress(Progress::to_log());
-  engine::FinishedObserver record;   // the recorder outlives the engine
+  engine::FinishedObserver record;   // REQUIRES: the recorder outlives the engine
   if (recorder != nullptr) {
     record = [recorder](const engine::FinishedRequest& request) {
       recorder->add(request.prompt_blocks, request.input_tokens, request.output_tokens);
@@ -152,7 +152,7 @@ std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& ca
   while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     const int number = signal_within(signals.all, std::chrono::milliseconds(20));
     if (number == 0 || (number == SIGHUP && !hangup.ends())) continue;
-    // A load cannot be called off, and nothing that it holds outlives the process.
+    // Loading cannot be cancelled; exiting frees everything it holds.
     spdlog::info("stopped while loading");
     spdlog::default_logger()->flush();
     std::_Exit(kExitOk);
@@ -184,13 +184,13 @@ void stop(const ServeConfig& config, const sigset_t& signals, server::Server& se
     spdlog::default_logger()->flush();
     std::_Exit(kExitOk);
   }).detach();
-  // At the deadline the engine fails what still runs, and the server has a moment more to tell the
-  // clients.
+  // At the deadline the engine fails running requests; then the server has kLastReplies to send the
+  // errors.
   std::thread cutting_off([&] { engine.stop(std::chrono::steady_clock::now() + config.server.drain_timeout); });
   server.stop();
   cutting_off.join();
   spdlog::info("stopped");
-  // The cache now writes what still waits; a disk that hangs must not keep the process.
+  // The cache writes its queue now; a disk that hangs must not block the exit.
   std::thread([] {
     std::this_thread::sleep_for(kLastWrites);
     spdlog::error("the disk does not respond; entries not yet written are lost");
@@ -208,7 +208,7 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
   if (cache_options.disk) cache_options.disk->on_event = [](const std::string& event) { spdlog::warn("{}", event); };
   const std::string directory = cache_options.disk ? cache_options.disk->directory : "";
   Cache cache(std::move(cache_options));
-  if (!directory.empty()) remove_serving_note(directory);   // of a server that was killed
+  if (!directory.empty()) remove_serving_note(directory);   // left behind by a killed server
   const auto memory = std::make_shared<sizing::CapacityController>(cache, keeper_options(config));
   if (config.memory_auto) memory->set_automatic();
   server::ServerOptions server_options = config.server;

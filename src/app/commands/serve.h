@@ -6,11 +6,11 @@
 
 namespace tensorcache::commands {
 
-// Runs until SIGINT or SIGTERM. Returns the exit code; throws UsageError for wrong options and
-// std::runtime_error where it cannot start.
+// Runs until SIGINT or SIGTERM. RETURNS the exit code. Throws UsageError for invalid options, and
+// std::runtime_error if it cannot start.
 int serve_command(const std::vector<std::string>& arguments);
 
-// What `tensorcache serve --help` prints.
+// RETURNS the output of `tensorcache serve --help`.
 [[nodiscard]] std::string serve_help(std::size_t width);
 
 }   // namespace tensorcache::commands

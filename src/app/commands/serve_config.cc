@@ -76,7 +76,7 @@ std::uint64_t default_cache_bytes() {
   constexpr std::uint64_t kMost = std::uint64_t{8} << 30, kMiB = std::uint64_t{1} << 20;
   const auto machine = sizing::make_memory_reader()->read();
   const std::uint64_t available = machine ? std::min(machine->available_bytes, 2 * kMost) : 2 * kMost;
-  return std::max(available / 2 / kMiB, std::uint64_t{64}) * kMiB;   // whole MiB read better
+  return std::max(available / 2 / kMiB, std::uint64_t{64}) * kMiB;   // whole MiB are easier to read
 }
 
 ServeConfig::ServeConfig() : options("serve") {
@@ -190,7 +190,7 @@ void ServeConfig::read_loras() {
   }
 }
 
-// Of the two options the one of the layer that goes first.
+// Uses the one of the two options whose layer has precedence.
 void ServeConfig::read_chat_template() {
   const int text_rank = options::layer_rank(options.find("chat-template")->origin),
             file_rank = options::layer_rank(options.find("chat-template-file")->origin);
@@ -205,8 +205,8 @@ void ServeConfig::read_chat_template() {
   }
 }
 
-// A shell expands ~ only where a word begins with it, and no shell reads the file or the
-// environment.
+// Expands ~, which a shell expands only at the beginning of a word, and not in files or environment
+// variables.
 void ServeConfig::expand_home(const options::Surroundings& surroundings) {
   const std::optional<std::string> home = surroundings.variable("HOME");
   const auto expand = [&](std::string& path) {
@@ -274,13 +274,13 @@ void ServeConfig::prepare() {
   if (!model) throw std::runtime_error("--model: " + llama.model_path + ": cannot be loaded: " + std::strerror(errno));
   if (!cache.disk || !own_disk_folder_) return;
   const int error = file::real_file_system()->make_directory(cache.disk->directory);
-  if (error == 0) return;   // a home that nobody can write to is no reason not to serve
+  if (error == 0) return;   // a home directory that is not writable does not prevent serving
   warnings.push_back("--disk: " + cache.disk->directory + ": " + std::strerror(error) +
                      "; the disk tier is disabled (use --cache-dir to choose another directory)");
   cache.disk.reset();
 }
 
-// What an option that nobody gave a value means here.
+// Records the effective values of options that were not set.
 void ServeConfig::show_effective(const options::Surroundings& surroundings) {
   const auto show = [this](const char* name, std::string text) { options.item(name).effective = std::move(text); };
   const std::string cores = std::to_string(std::max(1U, std::thread::hardware_concurrency()));
@@ -313,7 +313,7 @@ void ServeConfig::check_memory() {
   }
   const auto machine = sizing::make_memory_reader()->read();
   if (!machine || cache.capacity_bytes <= machine->total_bytes) return;
-  // The same file may serve several machines.
+  // Only a warning: the same file may be used on several machines.
   warnings.push_back("--memory: " + format_size(cache.capacity_bytes) + " is more than the " + format_size(machine->total_bytes) +
                      " of this machine; when the cache is full, the system will swap or kill processes");
 }

@@ -23,23 +23,24 @@ struct ServeConfig {
   llama::LlamaOptions llama;
   server::ServerOptions server;
   CacheOptions cache;
-  bool memory_auto = false;        // the cache's size follows the machine
-  int memory_share_percent = 50;   // of what is available
+  bool memory_auto = false;        // the capacity follows available memory
+  int memory_share_percent = 50;   // of available memory
   std::string log_level = "info", log_format = "text";
   bool print_config = false;
-  std::string record_path;   // empty: nothing is recorded
+  std::string record_path;   // empty: no recording
   options::OptionSet options;
-  std::vector<std::string> warnings;   // to be logged once logging has begun
+  std::vector<std::string> warnings;   // logged once logging has started
 
-  // Reads all layers. `arguments` are those of the command line, with llama-server's spellings, and
-  // with the model's file as a bare word or not. Throws UsageError.
+  // Reads all layers. `arguments`: the command line, which may use llama-server's spellings and may
+  // have the model's file without an option. Throws UsageError.
   void read(const std::vector<std::string>& arguments, const options::Surroundings& surroundings);
-  // Every option with where its value came from, and what that comes to here.
+  // RETURNS every option's value, source and effective value.
   [[nodiscard]] std::string config_text(const options::Surroundings& surroundings);
-  // After the layers were read: reads the files the options name, and checks what several options
-  // say together. Throws UsageError.
+  // Reads the files that the options name, and checks options against each other. REQUIRES: read()
+  // was called. Throws UsageError.
   void finish(const options::Surroundings& surroundings);
-  // The last before the start: the model must be there before anything is made on disk. Throws
+  // Final step before the start: checks that the model exists before anything is created on disk.
+  // Throws UsageError and std::runtime_error.
   // UsageError, and std::runtime_error.
   void prepare();
 
@@ -57,7 +58,7 @@ struct ServeConfig {
   void show_effective(const options::Surroundings& surroundings);
 
   bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;
-  bool own_disk_folder_ = false;   // named by nobody
+  bool own_disk_folder_ = false;   // the default folder is used
   DiskOptions disk_;
   std::string disk_sync_ = "segment";
   int port_ = 8080, max_connections_ = 1024, max_queue_per_tenant_ = 0;
@@ -66,12 +67,12 @@ struct ServeConfig {
   std::vector<std::string> loras_, scaled_loras_, api_keys_;
 };
 
-// The library names a wrong setting by its field (FieldError); people know it by its option. RETURNS: "--host" for "host";
-// the field itself where no option sets it.
+// Maps a field of the library's options (FieldError) to the option that sets it. RETURNS: "--host"
+// for "host"; the field itself if there is no such option.
 [[nodiscard]] std::string option_of_field(std::string_view field);
 
-// The smaller of 8GiB and half of the memory that is available now (to this container, if it has a
-// limit).
+// RETURNS the smaller of 8 GiB and half of the memory available now, to this container if it has a
+// limit.
 [[nodiscard]] std::uint64_t default_cache_bytes();
 
 }   // namespace tensorcache::commands

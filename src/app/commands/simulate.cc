@@ -62,7 +62,7 @@ std::vector<std::string> policy_choices() {
   return names;
 }
 
-// "a,b" and "c": a, b, c.
+// Splits "a,b" and "c" into a, b, c.
 void split_commas(std::vector<std::string>* values) {
   std::vector<std::string> all;
   for (const std::string& value : *values) {
@@ -93,7 +93,7 @@ void check_prefixes(const SimulateConfig& config) {
   }
 }
 
-// 0: a share that comes to nothing.
+// RETURNS 0 for a share that is less than one block.
 std::uint64_t size_of(const std::string& text, std::uint64_t block_bytes, const Recording& recording, const std::string& unit) {
   const auto refuse = [&](const std::string& why) -> options::UsageError { return options::UsageError("--size: '" + text + "' " + why); };
   std::uint64_t size = 0;
@@ -116,8 +116,8 @@ std::uint64_t size_of(const std::string& text, std::uint64_t block_bytes, const 
   return size;
 }
 
-// Of a short recording some of the usual shares come to nothing, or to the same: those are left
-// out. One that was asked for is an error.
+// Default shares that are 0 or equal for a short recording are skipped; a requested one is an
+// error.
 void add_findings(const SimulateConfig& config, const Recording& recording, Report* report) {
   const bool asked = config.options.find("size")->origin != "default";
   std::vector<std::uint64_t> done;

@@ -7,7 +7,7 @@
 namespace tensorcache::commands {
 
 [[nodiscard]] std::string simulate_help(std::size_t width);
-// Returns an exit code; throws UsageError, and std::runtime_error for a trace that cannot be read.
+// RETURN an exit code. Throw UsageError, and std::runtime_error for an unreadable trace.
 int simulate_command(const std::vector<std::string>& arguments);
 int policies_command(const std::vector<std::string>& arguments);
 

@@ -26,7 +26,7 @@ std::string under_home(const Surroundings& surroundings, const std::string& xdg_
   return {};
 }
 
-// As one layer's arguments: "--name=value", or two where the value is empty.
+// Appends an item as arguments of a layer: "--name=value", or two arguments for an empty value.
 void append(std::vector<std::string>& arguments, const OptionSet::Item& item, const std::string& value) {
   if (value.empty()) {
     arguments.push_back("--" + item.name);
@@ -36,8 +36,7 @@ void append(std::vector<std::string>& arguments, const OptionSet::Item& item, co
   }
 }
 
-// parse() names options as on the command line; in a file or the environment they are written
-// without the dashes, and in a file the reader knows the line.
+// parse() names options with dashes; in files and environment variables they are written without.
 std::string without_dashes(const std::string& message) { return message.starts_with("--") ? message.substr(2) : message; }
 
 void read_environment(OptionSet& options, const Surroundings& surroundings) {
@@ -65,7 +64,7 @@ void read_environment(OptionSet& options, const Surroundings& surroundings) {
   }
 }
 
-// A TOML scalar as it would be written on the command line. Throws UsageError.
+// RETURNS a TOML scalar as written on the command line. Throws UsageError.
 std::string scalar_text(const toml::node& node) {
   if (const auto* text = node.as_string()) return text->get();
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
@@ -123,7 +122,7 @@ void read_file(OptionSet& options, const std::string& path, const std::vector<st
   std::ifstream file(path, std::ios::binary);
   std::ostringstream text;
   if (!file || std::filesystem::is_directory(path)) throw UsageError(path + ": cannot be read");
-  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();   // copying nothing counts as a failure
+  if (file.peek() != std::ifstream::traits_type::eof()) text << file.rdbuf();   // copying zero bytes would set the fail bit
   toml::table root;
   try {
     root = toml::parse(text.str(), path);
@@ -145,7 +144,7 @@ void read_file(OptionSet& options, const std::string& path, const std::vector<st
   }
 }
 
-// The last --config on the command line, before anything is parsed.
+// RETURNS the last --config of the command line, before parsing.
 std::optional<std::string> config_argument(const std::vector<std::string>& arguments) {
   const std::string option = "--" + std::string(kConfigOption);
   std::optional<std::string> path;

@@ -15,7 +15,7 @@ using Row = std::pair<std::string_view, std::string_view>;
 
 constexpr std::array<Row, 3> kOtherNames{{{"--n-gpu-layers", "--gpu-layers"}, {"--verbose", "--log-level=debug"}, {"-v", "--log-level=debug"}}};
 
-// Flags, and why nothing is lost without them.
+// Ignored flags, and why ignoring them is safe.
 constexpr std::array<Row, 8> kIgnored{{{"--jinja", "chat templates are always Jinja"},
                                        {"--metrics", "/metrics is always enabled"},
                                        {"--cont-batching", "requests are always batched"},

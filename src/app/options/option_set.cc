@@ -25,7 +25,7 @@ std::string number_text(Number value) {
   return {buffer, end};
 }
 
-// The value if it is wholly a number within [low, high]. Throws UsageError.
+// Parses a number in [low, high]. Throws UsageError.
 template <typename Number>
 Number parse_number(const std::string& text, Number low, Number high, const char* kind) {
   Number value{};
@@ -45,7 +45,7 @@ Value value_or_throw(const Parsed<Value>& parsed) {
   return *parsed;
 }
 
-// Words of `text` on lines of at most `width` columns.
+// Wraps `text` into lines of at most `width` columns.
 std::vector<std::string> wrapped(const std::string& text, std::size_t width) {
   std::vector<std::string> lines(1);
   std::size_t at = 0;
@@ -93,7 +93,7 @@ bool parse_switch(const std::string& text) {
 }
 
 OptionSet::OptionSet(std::string command) : command_(std::move(command)), app_(std::make_unique<CLI::App>()) {
-  app_->set_help_flag();   // the subcommands look for --help themselves, before any layer is read
+  app_->set_help_flag();   // subcommands handle --help themselves, before any layer is read
   app_->allow_extras();
   app_->allow_windows_style_options(false);
 }
@@ -125,7 +125,7 @@ OptionSet::Item& OptionSet::add(std::string_view names, std::string meta, std::s
     item->option = app_->add_option(for_cli11)->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   } else {
     item->option = app_->add_option(for_cli11)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
-    item->option->expected(-1)->allow_extra_args(false);   // one value each time, any number of times
+    item->option->expected(-1)->allow_extra_args(false);   // one value per use, any number of uses
   }
   items_.push_back(std::move(item));
   return *items_.back();
@@ -153,7 +153,7 @@ OptionSet::Item& OptionSet::add_real(std::string_view names, std::string meta, d
   item.set = [&target, low, high](const std::vector<std::string>& values) { target = parse_number<double>(values.back(), low, high, "a number"); };
   item.toml = [&target] {
     const std::string text = number_text(target);
-    return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;   // TOML tells 1 from 1.0
+    return text.find_first_of(".e") == std::string::npos ? text + ".0" : text;   // TOML distinguishes 1 and 1.0
   };
   return item;
 }
@@ -249,8 +249,8 @@ std::vector<std::string> OptionSet::option_names() const {
   return names;
 }
 
-// Two-letter short names become long ones, "--name=" becomes "--name" "", and an option in the
-// place of a value is refused.
+// Expands two-letter short names, turns "--name=" into "--name" "", and rejects an option in the
+// place of a value.
 std::vector<std::string> OptionSet::normalised(const std::vector<std::string>& arguments) const {
   std::vector<std::string> out;
   for (std::size_t i = 0; i < arguments.size(); ++i) {
@@ -287,7 +287,7 @@ std::vector<std::string> OptionSet::normalised(const std::vector<std::string>& a
 
 void OptionSet::parse(const std::vector<std::string>& arguments, const std::string& origin) {
   std::vector<std::string> reversed = normalised(arguments);
-  std::reverse(reversed.begin(), reversed.end());   // CLI11 takes them from the back
+  std::reverse(reversed.begin(), reversed.end());   // CLI11 takes arguments from the back
   try {
     app_->parse(reversed);
   } catch (const CLI::ParseError& error) {
@@ -306,7 +306,7 @@ void OptionSet::parse(const std::vector<std::string>& arguments, const std::stri
 }
 
 std::string OptionSet::help(std::size_t width) const {
-  constexpr std::size_t kColumn = 34;   // where the explanations begin
+  constexpr std::size_t kColumn = 34;   // column of the descriptions
   std::string out, title;
   for (const auto& item : items_) {
     if (item->group != title) {

@@ -1,5 +1,5 @@
-// The options of one command: names, targets and help. CLI11 parses the arguments; this adds
-// llama.cpp's two-letter short names, types, and layers (layers.h).
+// The options of one command: names, targets and help. CLI11 parses the arguments; this class adds
+// llama.cpp's two-letter short names, types, and layers (config_layers.h).
 #pragma once
 
 #include <chrono>
@@ -19,8 +19,8 @@ class Option;
 
 namespace tensorcache::options {
 
-// What the user wrote is wrong: exit code 2. The message begins with the option's name and needs
-// nothing more.
+// An error in the user's input: exit code 2. The message begins with the option's name and is
+// complete.
 struct UsageError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
@@ -34,28 +34,28 @@ class OptionSet {
     std::vector<std::string> shorts;   // "-c", "-np"
     std::string group, meta, help;
     std::string default_text;         // shown in the help; empty: not shown
-    std::string origin = "default";   // who set the present value
-    std::string effective = {};       // what that comes to here, for print_config; empty: the value says it
+    std::string origin = "default";   // layer of the present value
+    std::string effective = {};       // effective value for print_config; empty: the same as the value
     Shape shape = Shape::kValue;
     bool secret = false;
-    bool command_line_only = false;                             // neither in a file nor in the environment
+    bool command_line_only = false;                             // not in a file or environment variable
     std::function<void(const std::vector<std::string>&)> set;   // throws UsageError without the name
-    std::function<std::string()> toml;                          // the present value as a TOML literal
+    std::function<std::string()> toml;                          // RETURNS the present value as a TOML literal
     CLI::Option* option = nullptr;
   };
 
-  // `command` is the subcommand's name, and the section of the configuration file.
+  // `command`: name of the subcommand and of the section in the config file.
   explicit OptionSet(std::string command);
   ~OptionSet();
   OptionSet(const OptionSet&) = delete;
   OptionSet& operator=(const OptionSet&) = delete;
 
-  // Options added from here on stand under this title.
+  // Sets the heading of the options that are added next.
   void group(std::string title) { group_ = std::move(title); }
 
-  // `names` is "-c,--ctx-size": any number of short names, one long name. The target's present
-  // value is the default, and the target must outlive this. The Item is returned for what is
-  // special about it, valid for as long as this is.
+  // Adds an option. `names`: any number of short names and one long name, "-c,--ctx-size". The
+  // default is the target's present value. REQUIRES: the target outlives this object. RETURNS the
+  // Item, for further settings; valid as long as this object.
   Item& add_text(std::string_view names, std::string meta, std::string& target, std::string help);
   Item& add_int(std::string_view names, std::string meta, int& target, std::string help, int low = 0, int high = std::numeric_limits<int>::max());
   Item& add_real(std::string_view names, std::string meta, double& target, std::string help, double low, double high);
@@ -66,27 +66,27 @@ class OptionSet {
   Item& add_switch(std::string_view names, bool& target, std::string help);   // --name on|off
   Item& add_list(std::string_view names, std::string meta, std::vector<std::string>& target, std::string help);
 
-  // Parses one layer of arguments over what earlier layers left; a list replaces the earlier
-  // layer's. `origin` names the layer in print_config. Throws UsageError: "--ctx-size: ...".
+  // Parses one layer of arguments over the earlier layers; a list replaces that of the earlier
+  // layer. `origin` names the layer in print_config. Throws UsageError: "--ctx-size: ...".
   void parse(const std::vector<std::string>& arguments, const std::string& origin);
 
   [[nodiscard]] const Item* find(std::string_view name) const;   // by long name, without dashes
   [[nodiscard]] Item& item(std::string_view name) { return const_cast<Item&>(*find(name)); }
-  // Whether the argument is an option whose value is the next one.
+  // RETURNS true if the argument is an option whose value is the next argument.
   [[nodiscard]] bool takes_next(std::string_view argument) const {
     const Item* item = named(argument);
     return item != nullptr && item->shape != Shape::kFlag;
   }
-  // Takes the one argument out that is neither an option nor an option's value, wherever it stands;
-  // empty if there is none. Throws UsageError for a second one, which calls it a `what`.
+  // Removes and RETURNS the one argument that is neither an option nor an option's value; empty if
+  // there is none. Throws UsageError for a second one; `what` names it in the message.
   [[nodiscard]] std::string take_argument(std::vector<std::string>& arguments, std::string_view what) const;
   [[nodiscard]] const std::vector<std::unique_ptr<Item>>& items() const { return items_; }
   [[nodiscard]] const std::string& command() const { return command_; }
   [[nodiscard]] std::vector<std::string> option_names() const;   // "--ctx-size", ...
 
-  // The options in groups, wrapped for `width` columns.
+  // RETURNS the options in groups, wrapped for `width` columns.
   [[nodiscard]] std::string help(std::size_t width) const;
-  // Every option's present value as a TOML section, with where it came from; secrets are masked.
+  // RETURNS every option's present value and its origin as a TOML section; secrets are masked.
   [[nodiscard]] std::string print_config() const;
 
  private:
@@ -99,10 +99,11 @@ class OptionSet {
   std::vector<std::unique_ptr<Item>> items_;
 };
 
-// `text` as a TOML string literal.
+// RETURNS `text` as a TOML string literal.
 [[nodiscard]] std::string toml_string(std::string_view text);
 
-// true for "on", "yes", "true" and "1", false for their opposites; throws UsageError otherwise.
+// RETURNS true for "on", "yes", "true" and "1", false for their opposites; throws UsageError
+// otherwise.
 [[nodiscard]] bool parse_switch(const std::string& text);
 
 }   // namespace tensorcache::options

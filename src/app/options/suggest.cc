@@ -5,7 +5,7 @@
 namespace tensorcache::options {
 namespace {
 
-// Optimal string alignment distance.
+// RETURNS the optimal string alignment distance.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
   std::vector<std::vector<std::size_t>> cost(a.size() + 1, std::vector<std::size_t>(b.size() + 1));
   for (std::size_t i = 0; i <= a.size(); ++i) cost[i][0] = i;
@@ -22,13 +22,13 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 }   // namespace
 
 std::string suggest(std::string_view typed, const std::vector<std::string>& candidates) {
-  constexpr std::size_t kLongestWord = 64;   // nobody mistypes a longer name
+  constexpr std::size_t kLongestWord = 64;   // longer words are not taken for misspelt names
   std::string best;
   const std::size_t letters = typed.size() - std::min(typed.find_first_not_of('-'), typed.size());
   if (letters < 2 || typed.size() > kLongestWord) return best;
   std::size_t best_distance = std::max<std::size_t>(1, letters / 3) + 1;
   for (const std::string& candidate : candidates) {
-    // A word cut short ("--threads-b", "--mem") is nearest of all, however many letters are
+    // A prefix of a name ("--threads-b", "--mem") is the best match, however many letters are
     // missing.
     const bool cut_short = candidate.size() > typed.size() && candidate.starts_with(typed);
     const std::size_t distance = cut_short ? 0 : edit_distance(typed, candidate);

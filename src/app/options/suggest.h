@@ -7,11 +7,11 @@
 
 namespace tensorcache::options {
 
-// The candidate that `typed` was probably meant to be (smallest edit distance; a swap of neighbours
-// is one edit), or "" if none is near enough.
+// RETURNS the candidate that `typed` was probably meant to be (smallest edit distance, where a swap
+// of neighbours is one edit); "" if none is close.
 [[nodiscard]] std::string suggest(std::string_view typed, const std::vector<std::string>& candidates);
 
-// `suggest` as the end of an error message: "; did you mean --parallel?", or "".
+// RETURNS the suggestion as the end of an error message: "; did you mean --parallel?", or "".
 [[nodiscard]] std::string did_you_mean(std::string_view typed, const std::vector<std::string>& candidates);
 
 }   // namespace tensorcache::options
