@@ -78,7 +78,7 @@ class Cache {
   // load a parent that is on disk only.
   // REQUIRES: if the value is on disk already, the new value is equal to it.
   [[nodiscard]] Reservation reserve(const Key& key, std::size_t value_bytes, const PutOptions& options = {});
-  PutStatus commit(Reservation draft);
+  PutStatus commit(Reservation reservation);
 
   // RETURNS the pinned value, or an empty handle. Counts as a use for the policy. A value found on
   // disk is promoted into memory, with the values that it is chained behind. A stored value is
@@ -132,12 +132,11 @@ class Cache {
   [[nodiscard]] std::optional<std::size_t> head(const Key& key, std::span<std::byte> to) const;
 
   // Loads the stored leading run of `chain` from disk into memory asynchronously. `done` is called
-  // once, on a thread of the cache, when the load is complete, failed, or exceeded the timeout
-  // `patience` (it may still complete later); its exceptions are dropped. Set `patience` to the
-  // time that computing the values would take: the load is skipped if it is estimated to take
-  // longer.
+  // once, on a thread of the cache, when the load is complete, failed, or exceeded `timeout` (it
+  // may still complete later); its exceptions are dropped. Set `timeout` to the time that computing
+  // the values would take: the load is skipped if it is estimated to take longer.
   // RETURNS false, without calling `done`, if there is nothing to load.
-  bool load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done);
+  bool load(std::vector<Key> chain, std::chrono::milliseconds timeout, std::function<void()> done);
 
   // Removes a value and its descendants (COST: a scan of the whole index if there are any). RETURNS
   // true if it was stored. Takes effect at once in this process; on disk once flush() returns true.
@@ -160,7 +159,7 @@ class Cache {
 
   // RETURNS the stored value, or the result of `compute`, which is then stored. Single-flight: one
   // thread computes, the others wait. If `compute` throws, its caller gets the exception, nothing
-  // is stored, and one of the waiting threads retries.
+  // is stored, and one of the waiting threads retries with its own `compute`.
   // A value that cannot be stored is returned to all callers (pinned, outside the cache and its
   // budget). `compute` may use the cache. A request for its own key throws std::logic_error. If
   // computations of several threads wait for each other's keys in a cycle, the last thread to join
@@ -173,6 +172,8 @@ class Cache {
   // takes about 0.1 s per GiB of small values. Pages that evicted and remaining values share stay
   // in use.
   void resize(std::uint64_t capacity_bytes);
+  // Changes the disk budget; the oldest segments are deleted asynchronously until the files fit. No
+  // effect without a disk tier.
   void resize_disk(std::uint64_t capacity_bytes);
 
   // Waits until all puts and removals so far are on disk, as durable as DiskSync specifies. RETURNS
@@ -189,7 +190,8 @@ class Cache {
   // are dropped. REQUIRES: `done` does not wait for the cache's disk.
   void when_flushed(std::function<void(bool)> done);
 
-  // Names an `owner` or a `source`, for `tensorcache inspect`.
+  // Names an `owner` or a `source`, for `tensorcache inspect`. Control characters are dropped. No
+  // effect without a disk tier.
   void name_owner(std::uint64_t owner, const std::string& name);
   void name_source(std::uint32_t source, const std::string& name);
   // RETURNS all sources with this name, of this and earlier processes. Empty without a disk tier.
@@ -199,6 +201,7 @@ class Cache {
   // disk budget.
   void account_file(const std::string& name, std::uint64_t bytes);
 
+  // RETURNS the counters since the start and the present sizes. COST: no scan of the index.
   [[nodiscard]] Stats stats() const;
   [[nodiscard]] DiskStats disk_stats() const;
   [[nodiscard]] Stats stats(std::uint64_t owner) const;   // entries and bytes of one owner; COST: a scan of the index

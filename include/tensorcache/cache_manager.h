@@ -37,10 +37,11 @@ class CacheManager {
   // `capacity_entries` takes effect at the first use only. Throws std::invalid_argument for a name
   // longer than 200 bytes.
   [[nodiscard]] TensorCache& cache(const std::string& name, std::uint64_t capacity_entries = 0);
+  // RETURNS the names of the caches created so far, in alphabetical order.
   [[nodiscard]] std::vector<std::string> names() const;
-  std::uint64_t clear();   // all caches; RETURNS the number of removed entries
-  void resize(std::uint64_t capacity_bytes);
-  bool flush(std::chrono::milliseconds time);
+  std::uint64_t clear();                        // all caches; RETURNS the number of removed entries
+  void resize(std::uint64_t capacity_bytes);    // see Cache::resize
+  bool flush(std::chrono::milliseconds time);   // see Cache::flush
   bool close(std::chrono::milliseconds time);   // see Cache::close. REQUIRES: no other call is running
 
  private:

@@ -52,14 +52,15 @@ class Handle {
   [[nodiscard]] std::string_view text() const TENSORCACHE_LIFETIME_BOUND;   // the same bytes as characters
   // RETURNS the time since the value was stored.
   [[nodiscard]] std::chrono::milliseconds age() const;
+  // Releases the pin; the handle is empty afterwards.
   void reset() {
-    if (entry_ != nullptr) let_go();
+    if (entry_ != nullptr) unpin();
   }
 
  private:
   friend class Cache;
   friend class memory::MemoryTier;
-  void let_go();
+  void unpin();
   Handle(memory::MemoryTier* tier, memory::Entry* entry) : tier_(tier), entry_(entry) {}
   memory::MemoryTier* tier_ = nullptr;   // lives as long as any of its values does
   memory::Entry* entry_ = nullptr;

@@ -151,6 +151,7 @@ class Lease {
   ~Lease();
   // RETURNS false once it expired or was released.
   [[nodiscard]] explicit operator bool() const;
+  // Ends the lease now; no effect if it is empty.
   void release();
 
  private:
@@ -233,7 +234,8 @@ class TensorCache {
   using Compute = std::function<std::optional<Tensor>()>;   // RETURNS nothing for "there is nothing"
   [[nodiscard]] Hit get_or_compute(const ItemKey& key, const Compute& compute, const ComputeOptions& options = {});
 
-  // Batches; results are in the order of `keys`. `compute` gets the indices of the keys that are
+  // Batches; results are in the order of `keys`. add_many() throws std::invalid_argument if `keys`
+  // and `values` differ in length. `compute` gets the indices of the keys that are
   // missing and not being computed by another caller, and returns as many tensors. It is called
   // once, or again if another caller's computation failed. Stale values are returned at once and
   // refreshed as above, each by a call with its index. A negative entry counts as missing.
@@ -254,15 +256,15 @@ class TensorCache {
   // RETURNS a version larger than all so far, for AddOptions::as_of.
   [[nodiscard]] std::uint64_t now();
 
-  // Waits up to `patience` for the lease, then holds it for at most `hold`. Advisory: plain add()
+  // Waits up to `timeout` for the lease, then holds it for at most `hold`. Advisory: plain add()
   // calls are not blocked. RETURNS an empty lease on timeout.
-  [[nodiscard]] Lease lease(const ItemKey& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold);
+  [[nodiscard]] Lease lease(const ItemKey& key, std::chrono::milliseconds timeout, std::chrono::milliseconds hold);
   // add() that stores only if the lease is still held. The lease is not given to another holder
   // during the call.
   [[nodiscard]] WriteResult add(const Lease& lease, const TensorView& value, const AddOptions& options = {});
   [[nodiscard]] WriteResult add(const Lease& lease, std::span<const TensorView> parts, std::string_view structure, const AddOptions& options = {});
 
-  void resize(std::uint64_t capacity_bytes);
+  void resize(std::uint64_t capacity_bytes);             // see Cache::resize
   void resize_entries(std::uint64_t capacity_entries);   // 0: no limit
   bool flush(std::chrono::milliseconds time);            // see Cache::flush
   bool close(std::chrono::milliseconds time);            // see Cache::close. REQUIRES: no other call is running

@@ -152,19 +152,20 @@ TC_API tc_status tc_put_if_version(tc_cache* cache, const tc_key* key, uint64_t 
 
 /* A stored value, pinned and read-only until it is released. */
 typedef struct tc_value tc_value;
+/* RETURNS TC_OK and a value to be released; TC_MISS, TC_NOTHING or TC_UNAVAILABLE without one. */
 TC_API tc_status tc_get(tc_cache* cache, const tc_key* key, tc_value** value);
 /* values[i] is null where keys[i] is not stored. */
 TC_API tc_status tc_get_many(tc_cache* cache, const tc_key* keys, size_t count, tc_value** values);
-TC_API void tc_value_release(tc_value* value); /* null: no effect */
-TC_API size_t tc_value_parts(const tc_value* value);
+TC_API void tc_value_release(tc_value* value);       /* null: no effect */
+TC_API size_t tc_value_parts(const tc_value* value); /* number of parts; 0 for null */
 /* Points into the value; data is 64-byte aligned. */
 TC_API tc_status tc_value_tensor(const tc_value* value, size_t part, tc_tensor* tensor);
 /* RETURNS how the parts form a value (docs/format-tensor.md), not zero-terminated. Empty for a
    value of one part. */
 TC_API const char* tc_value_structure(const tc_value* value, size_t* bytes);
 TC_API uint64_t tc_value_version(const tc_value* value); /* 0: computed and not stored */
-TC_API uint64_t tc_value_age_ms(const tc_value* value);
-TC_API int tc_value_is_stale(const tc_value* value);
+TC_API uint64_t tc_value_age_ms(const tc_value* value);  /* since it was stored */
+TC_API int tc_value_is_stale(const tc_value* value);     /* 1: past its time to live when read; else 0 */
 
 /* Callback that computes a missing value: pass a tensor to tc_output_set() and return 0. Return 0
    without calling it for "there is nothing", non-zero for a failure. */
@@ -181,18 +182,19 @@ TC_API tc_status tc_get_or_compute(tc_cache* cache, const tc_key* key, tc_comput
 
 /* RETURNS TC_MISS if nothing was stored. */
 TC_API tc_status tc_remove(tc_cache* cache, const tc_key* key);
-TC_API tc_status tc_clear(tc_cache* cache);
+TC_API tc_status tc_clear(tc_cache* cache); /* removes all entries */
 /* Invalidates all entries stored with this tag before now. TC_ERROR: it could not be persisted and
    applies to this process only. */
 TC_API tc_status tc_invalidate(tc_cache* cache, const char* tag);
 
-/* The exclusive right to write one key: waits up to patience_ms (TC_TIMEOUT), held for at most
+/* The exclusive right to write one key: waits up to timeout_ms (TC_TIMEOUT), held for at most
    hold_ms. */
 typedef struct tc_lease tc_lease;
-TC_API tc_status tc_lease_take(tc_cache* cache, const tc_key* key, uint64_t patience_ms, uint64_t hold_ms, tc_lease** lease);
+TC_API tc_status tc_lease_take(tc_cache* cache, const tc_key* key, uint64_t timeout_ms, uint64_t hold_ms, tc_lease** lease);
 TC_API tc_status tc_lease_add(tc_cache* cache, const tc_lease* lease, const tc_tensor* value, const tc_add_options* options, uint64_t* version);
 TC_API void tc_lease_release(tc_lease* lease); /* null: no effect */
 
+/* Changes the memory budget at once and evicts until the entries fit. */
 TC_API tc_status tc_resize(tc_cache* cache, uint64_t capacity_bytes);
 /* Waits until all writes and removals so far are on disk. TC_TIMEOUT: not within that time, or some
    were dropped. */

@@ -125,13 +125,13 @@ struct DiskStats {
   std::string directory;                              // empty: there is no disk tier
   std::uint64_t capacity_bytes = 0, used_bytes = 0;   // of all files
   std::uint64_t entries = 0, value_bytes = 0, segments = 0;
-  std::uint64_t index_bytes = 0;   // memory of the index; part of Stats::used_bytes
-  std::uint64_t queued_bytes = 0;
-  bool ready = false;                // recovery is complete
-  std::int64_t newest_unix_ms = 0;   // wall time of the last recovered put or removal
-  bool degraded = false;             // the disk cannot be written now
-  std::string reason;                // the reason
-  std::uint64_t hits = 0, read_bytes = 0;
+  std::uint64_t index_bytes = 0;                     // memory of the index; part of Stats::used_bytes
+  std::uint64_t queued_bytes = 0;                    // values in the write-behind queue
+  bool ready = false;                                // recovery is complete
+  std::int64_t newest_unix_ms = 0;                   // wall time of the last recovered put or removal
+  bool degraded = false;                             // the disk cannot be written now
+  std::string reason;                                // why it is degraded; empty if it is not
+  std::uint64_t hits = 0, read_bytes = 0;            // values read from disk
   std::uint64_t skipped_loads = 0, late_loads = 0;   // computing was faster; the load exceeded its timeout
   std::uint64_t puts = 0, accepted_bytes = 0, written_bytes = 0;
   std::uint64_t dropped_puts = 0, too_large_puts = 0;   // queue full or disk failed; larger than a segment
@@ -153,10 +153,10 @@ struct EntryInfo {
   Key key;
   Kind kind = Kind::kOther;
   std::uint64_t owner = 0;
-  std::uint64_t value_bytes = 0;
-  std::uint64_t hits = 0;
-  std::chrono::milliseconds age{0};
-  bool chained = false;   // has a parent
+  std::uint64_t value_bytes = 0;      // size of the stored value
+  std::uint64_t hits = 0;             // lookups that returned it
+  std::chrono::milliseconds age{0};   // since it was stored
+  bool chained = false;               // has a parent
 };
 
 }   // namespace tensorcache

@@ -5,7 +5,7 @@
 
 namespace tensorcache {
 
-void Handle::let_go() { tier_->unpin(std::exchange(entry_, nullptr)); }
+void Handle::unpin() { tier_->unpin(std::exchange(entry_, nullptr)); }
 
 std::span<const std::byte> Handle::bytes() const {
   return entry_ == nullptr ? std::span<const std::byte>() : std::span<const std::byte>(memory::data_of(*entry_), entry_->value_bytes());
