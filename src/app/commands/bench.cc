@@ -4,7 +4,7 @@
 
 #include "app/commands/commands.h"
 #include "app/commands/progress.h"
-#include "app/options/layers.h"
+#include "app/options/config_layers.h"
 #include "app/options/option_set.h"
 #include "app/options/suggest.h"
 #include "tools/loadgen/report.h"
@@ -187,7 +187,7 @@ int bench_command(const std::vector<std::string>& arguments) {
     name = rest[0];
     rest.erase(rest.begin());
   }
-  options::read_layers(config.options, rest, options::Surroundings::of_this_process(), config_sections());
+  options::read_layers(config.options, rest, options::Environment::of_this_process(), config_sections());
   if (config.print_config) {
     std::fputs(config.options.print_config().c_str(), stdout);
     return kExitOk;

@@ -14,7 +14,7 @@
 #include "base/core/text_table.h"
 #include "base/core/units.h"
 #include "app/commands/commands.h"
-#include "app/options/layers.h"
+#include "app/options/config_layers.h"
 #include "app/commands/logging.h"
 #include "app/options/option_set.h"
 #include "app/commands/progress.h"
@@ -26,8 +26,8 @@
 namespace tensorcache::commands {
 namespace {
 
-using disk::Survey;
-using disk::SurveyEntry;
+using disk::DirectoryScan;
+using disk::ScannedEntry;
 
 std::int64_t now_ms() { return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
@@ -60,14 +60,14 @@ struct PurgeConfig {
 std::string take_directory(std::vector<std::string>& arguments, const options::OptionSet& options) {
   std::string directory = options.take_argument(arguments, "directory");
   if (!directory.empty()) return directory;
-  const std::string folder = options::cache_folder(options::Surroundings::of_this_process());
+  const std::string folder = options::cache_folder(options::Environment::of_this_process());
   if (folder.empty()) throw options::UsageError("a directory is missing");
   return folder + "/store";
 }
 
-Survey look(file::FileSystem& files, const std::string& directory) {
-  Survey result;
-  if (const int error = disk::survey(files, directory, &result)) throw std::runtime_error(directory + ": " + std::strerror(error));
+DirectoryScan look(file::FileSystem& files, const std::string& directory) {
+  DirectoryScan result;
+  if (const int error = disk::scan_directory(files, directory, &result)) throw std::runtime_error(directory + ": " + std::strerror(error));
   if (result.segments == 0 && !files.exists(directory + "/LOCK")) throw std::runtime_error(directory + ": is not a cache directory");
   return result;
 }
@@ -90,17 +90,17 @@ struct Row {
 // By source, kind and owner.
 using Rows = std::map<std::tuple<std::uint64_t, Kind, std::uint64_t>, Row>;
 
-Rows rows_of(const Survey& survey) {
+Rows rows_of(const DirectoryScan& scan) {
   Rows rows;
-  for (const auto& [key, entry] : survey.entries) {
+  for (const auto& [key, entry] : scan.entries) {
     const disk::RecordHeader& header = entry.record.header;
     Row& row = rows[{header.source, header.kind, header.owner}];
     ++row.entries;
     row.bytes += header.value_bytes;
     row.oldest_unix_ms = std::min(row.oldest_unix_ms, header.created_unix_ms);
     row.newest_unix_ms = std::max(row.newest_unix_ms, header.created_unix_ms);
-    const auto usage = survey.usage.find(key);
-    if (usage != survey.usage.end()) row.hits += usage->second;
+    const auto usage = scan.usage.find(key);
+    if (usage != scan.usage.end()) row.hits += usage->second;
   }
   return rows;
 }
@@ -119,30 +119,30 @@ std::string short_age(std::int64_t since_unix_ms) {
   return format_duration(age);
 }
 
-void print_table(const std::string& directory, const Survey& survey) {
+void print_table(const std::string& directory, const DirectoryScan& scan) {
   std::vector<TableRow> lines{{"model", "kind", "tenant", "entries", "bytes", "hits", "newest", "oldest"}};
-  for (const auto& [group, row] : rows_of(survey)) {
+  for (const auto& [group, row] : rows_of(scan)) {
     const auto& [source, kind, owner] = group;
-    lines.push_back({name_in(survey.names.sources, source), std::string(kind_name(kind)), name_in(survey.names.owners, owner),
+    lines.push_back({name_in(scan.names.sources, source), std::string(kind_name(kind)), name_in(scan.names.owners, owner),
                      std::to_string(row.entries), format_size(row.bytes), std::to_string(row.hits), short_age(row.newest_unix_ms),
                      short_age(row.oldest_unix_ms)});
   }
-  if (survey.entries.empty()) {
-    std::printf("%s: empty (%llu segments, %s)\n", directory.c_str(), static_cast<unsigned long long>(survey.segments),
-                format_size(survey.file_bytes).c_str());
+  if (scan.entries.empty()) {
+    std::printf("%s: empty (%llu segments, %s)\n", directory.c_str(), static_cast<unsigned long long>(scan.segments),
+                format_size(scan.file_bytes).c_str());
     return;
   }
-  std::printf("%s: %zu values in %llu segments, %s\n\n", directory.c_str(), survey.entries.size(), static_cast<unsigned long long>(survey.segments),
-              format_size(survey.file_bytes).c_str());
+  std::printf("%s: %zu values in %llu segments, %s\n\n", directory.c_str(), scan.entries.size(), static_cast<unsigned long long>(scan.segments),
+              format_size(scan.file_bytes).c_str());
   constexpr std::size_t kNames = 3;
   std::fputs(text_table(lines, kNames).c_str(), stdout);
 }
 
-void print_troubles(const Survey& survey) {
-  for (const std::string& name : survey.damaged) std::printf("%s: damaged; a server drops it\n", name.c_str());
-  for (const std::string& name : survey.unknown) std::printf("%s: written by another version; a server ignores it\n", name.c_str());
-  for (const std::string& name : survey.unreadable) std::printf("%s\n", name.c_str());
-  if (survey.lost_bytes > 0) std::printf("%s lost to damage or truncated by a crash\n", format_size(survey.lost_bytes).c_str());
+void print_troubles(const DirectoryScan& scan) {
+  for (const std::string& name : scan.damaged) std::printf("%s: damaged; a server drops it\n", name.c_str());
+  for (const std::string& name : scan.unknown) std::printf("%s: written by another version; a server ignores it\n", name.c_str());
+  for (const std::string& name : scan.unreadable) std::printf("%s\n", name.c_str());
+  if (scan.lost_bytes > 0) std::printf("%s lost to damage or truncated by a crash\n", format_size(scan.lost_bytes).c_str());
 }
 
 void append_strings(std::string& out, const char* name, const std::vector<std::string>& values) {
@@ -156,29 +156,29 @@ void append_strings(std::string& out, const char* name, const std::vector<std::s
 
 void append_number(std::string& out, const char* name, std::uint64_t value) { out += std::string(",\"") + name + "\":" + std::to_string(value); }
 
-std::string head_json(const std::string& directory, const Survey& survey) {
+std::string head_json(const std::string& directory, const DirectoryScan& scan) {
   std::string out = "{\"directory\":";
   json::append_json_string(out, directory);
-  append_number(out, "segments", survey.segments);
-  append_number(out, "file_bytes", survey.file_bytes);
-  append_number(out, "lost_bytes", survey.lost_bytes);
-  append_strings(out, "damaged_segments", survey.damaged);
-  append_strings(out, "unknown_segments", survey.unknown);
-  append_strings(out, "unreadable_segments", survey.unreadable);
+  append_number(out, "segments", scan.segments);
+  append_number(out, "file_bytes", scan.file_bytes);
+  append_number(out, "lost_bytes", scan.lost_bytes);
+  append_strings(out, "damaged_segments", scan.damaged);
+  append_strings(out, "unknown_segments", scan.unknown);
+  append_strings(out, "unreadable_segments", scan.unreadable);
   return out;
 }
 
-void print_json(const std::string& directory, const Survey& survey) {
-  std::string out = head_json(directory, survey) + ",\"groups\":[";
-  for (const auto& [group, row] : rows_of(survey)) {
+void print_json(const std::string& directory, const DirectoryScan& scan) {
+  std::string out = head_json(directory, scan) + ",\"groups\":[";
+  for (const auto& [group, row] : rows_of(scan)) {
     const auto& [source, kind, owner] = group;
     if (out.back() != '[') out += ',';
     out += "{\"model\":";
-    json::append_json_string(out, name_in(survey.names.sources, source));
+    json::append_json_string(out, name_in(scan.names.sources, source));
     out += ",\"model_number\":\"" + hex(source) + "\",\"kind\":";
     json::append_json_string(out, kind_name(kind));
     out += ",\"tenant\":";
-    json::append_json_string(out, name_in(survey.names.owners, owner));
+    json::append_json_string(out, name_in(scan.names.owners, owner));
     append_number(out, "entries", row.entries);
     append_number(out, "value_bytes", row.bytes);
     append_number(out, "hits", row.hits);
@@ -198,23 +198,23 @@ void check_name(const char* option, const char* what, const std::string& name, c
                             (list.empty() ? "it is empty" : "found: " + list));
 }
 
-void check_names(const PurgeConfig& config, const Survey& survey) {
+void check_names(const PurgeConfig& config, const DirectoryScan& scan) {
   std::set<std::string> models, tenants;
-  for (const auto& [group, row] : rows_of(survey)) {
+  for (const auto& [group, row] : rows_of(scan)) {
     const auto& [source, kind, owner] = group;
-    models.insert(name_in(survey.names.sources, source));
-    tenants.insert(name_in(survey.names.owners, owner));
+    models.insert(name_in(scan.names.sources, source));
+    tenants.insert(name_in(scan.names.owners, owner));
   }
-  const bool number = std::any_of(survey.entries.begin(), survey.entries.end(),
-                                  [&](const auto& item) { return hex(item.second.record.header.source) == config.model; });
+  const bool number =
+      std::any_of(scan.entries.begin(), scan.entries.end(), [&](const auto& item) { return hex(item.second.record.header.source) == config.model; });
   if (!number) check_name("--model", "model", config.model, models);
   check_name("--tenant", "tenant", config.tenant, tenants);
 }
 
-bool selected(const PurgeConfig& config, const Survey& survey, const disk::RecordHeader& header) {
+bool selected(const PurgeConfig& config, const DirectoryScan& scan, const disk::RecordHeader& header) {
   if (config.all) return true;
-  if (!config.model.empty() && name_in(survey.names.sources, header.source) != config.model && hex(header.source) != config.model) return false;
-  if (!config.tenant.empty() && name_in(survey.names.owners, header.owner) != config.tenant) return false;
+  if (!config.model.empty() && name_in(scan.names.sources, header.source) != config.model && hex(header.source) != config.model) return false;
+  if (!config.tenant.empty() && name_in(scan.names.owners, header.owner) != config.tenant) return false;
   return config.older_than.count() == 0 || header.created_unix_ms < now_ms() - config.older_than.count();
 }
 
@@ -226,12 +226,12 @@ int inspect_command(const std::vector<std::string>& arguments) {
   const std::string directory = take_directory(rest, config.options);
   config.options.parse(rest, "command line");
   const auto files = file::real_file_system();
-  const Survey survey = look(*files, directory);
+  const DirectoryScan scan = look(*files, directory);
   if (config.json) {
-    print_json(directory, survey);
+    print_json(directory, scan);
   } else {
-    print_table(directory, survey);
-    print_troubles(survey);
+    print_table(directory, scan);
+    print_troubles(scan);
   }
   return kExitOk;
 }
@@ -243,20 +243,20 @@ int verify_command(const std::vector<std::string>& arguments) {
   config.options.parse(rest, "command line");
   start_logging("info", "text");
   const auto files = file::real_file_system();
-  const Survey survey = look(*files, directory);
+  const DirectoryScan scan = look(*files, directory);
   Progress progress(Progress::to_log());
-  const disk::Verdict verdict = disk::verify(*files, directory, survey, [&](float share) { progress.show("checking " + directory, share); });
+  const disk::Verdict verdict = disk::verify(*files, directory, scan, [&](float share) { progress.show("checking " + directory, share); });
   progress.done();
-  const bool good = verdict.bad.empty() && survey.damaged.empty() && survey.unreadable.empty();
+  const bool good = verdict.bad.empty() && scan.damaged.empty() && scan.unreadable.empty();
   if (config.json) {
-    std::string out = head_json(directory, survey);
+    std::string out = head_json(directory, scan);
     append_number(out, "good_values", verdict.values);
     append_number(out, "good_bytes", verdict.value_bytes);
     append_strings(out, "bad_values", verdict.bad);
     std::printf("%s,\"good\":%s}\n", out.c_str(), good ? "true" : "false");
   } else {
     for (const std::string& bad : verdict.bad) std::printf("%s\n", bad.c_str());
-    print_troubles(survey);
+    print_troubles(scan);
     std::printf("%llu values, %s: %s\n", static_cast<unsigned long long>(verdict.values), format_size(verdict.value_bytes).c_str(),
                 good ? "all good" : "good; the items listed above are damaged and are ignored by a server");
   }
@@ -310,13 +310,13 @@ int purge_directory(const PurgeConfig& config, const std::string& directory, fil
   options.unix_ms = now_ms;
   disk::DiskTier tier(options);
   if (!tier.wait_ready(std::chrono::minutes(10))) throw std::runtime_error(directory + ": cannot be read");
-  const Survey survey = look(files, directory);
-  check_names(config, survey);
+  const DirectoryScan scan = look(files, directory);
+  check_names(config, scan);
   const std::uint64_t before = tier.stats().used_bytes;
   std::uint64_t gone = 0, gone_bytes = 0;
   std::vector<Key> keys;
-  for (const auto& [key, entry] : survey.entries) {
-    if (!selected(config, survey, entry.record.header)) continue;
+  for (const auto& [key, entry] : scan.entries) {
+    if (!selected(config, scan, entry.record.header)) continue;
     keys.push_back(key);
     gone_bytes += entry.record.header.value_bytes;
   }

@@ -35,11 +35,11 @@ std::string was(const std::string& name, const std::string& now, const std::stri
 
 }   // namespace
 
-Reloader::Reloader(const ServeConfig& running, std::vector<std::string> arguments, options::Surroundings surroundings, Cache& cache,
+Reloader::Reloader(const ServeConfig& running, std::vector<std::string> arguments, options::Environment environment, Cache& cache,
                    sizing::CapacityController& memory, TakeKeys take_keys)
     : running_(running),
       arguments_(std::move(arguments)),
-      surroundings_(std::move(surroundings)),
+      surroundings_(std::move(environment)),
       cache_(cache),
       memory_(memory),
       take_keys_(std::move(take_keys)),

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "app/options/layers.h"
+#include "app/options/config_layers.h"
 #include "app/commands/serve_config.h"
 #include "store/sizing/capacity_controller.h"
 #include "tensorcache/cache.h"
@@ -27,7 +27,7 @@ class Reloader {
   using TakeKeys = std::function<void(const ServeConfig&)>;   // and the limits that depend on them
   // REQUIRES: all arguments except `arguments` outlive this object. `running`: the configuration
   // the server was started with.
-  Reloader(const ServeConfig& running, std::vector<std::string> arguments, options::Surroundings surroundings, Cache& cache,
+  Reloader(const ServeConfig& running, std::vector<std::string> arguments, options::Environment environment, Cache& cache,
            sizing::CapacityController& memory, TakeKeys take_keys);
 
   // Reads all layers and the key file again, with the same arguments, and applies differences from
@@ -47,7 +47,7 @@ class Reloader {
 
   const ServeConfig& running_;
   const std::vector<std::string> arguments_;
-  const options::Surroundings surroundings_;
+  const options::Environment surroundings_;
   Cache& cache_;
   sizing::CapacityController& memory_;
   const TakeKeys take_keys_;

@@ -34,15 +34,15 @@ class Reload : public ::testing::Test {
   void write(const std::string& section) const { std::ofstream(path) << "[serve]\n" + section; }
   // What `serve` does with these arguments.
   void start(std::vector<std::string> arguments) {
-    const options::Surroundings surroundings{[this](const std::string& name) -> std::optional<std::string> {
+    const options::Environment environment{[this](const std::string& name) -> std::optional<std::string> {
       const auto found = variables.find(name);
       return found == variables.end() ? std::nullopt : std::optional(found->second);
     }};
-    options::read_layers(running.options, arguments, surroundings, config_sections());
-    running.finish(surroundings);
+    options::read_layers(running.options, arguments, environment, config_sections());
+    running.finish(environment);
     cache.emplace(running.cache);
     memory.emplace(*cache);
-    reloader.emplace(running, arguments, surroundings, *cache, *memory, [this](const ServeConfig& taken) { keys = taken.server.api_keys; });
+    reloader.emplace(running, arguments, environment, *cache, *memory, [this](const ServeConfig& taken) { keys = taken.server.api_keys; });
   }
   bool becomes(std::uint64_t capacity) {
     for (int i = 0; i < 2'000 && cache->stats().capacity_bytes != capacity; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));

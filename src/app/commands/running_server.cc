@@ -16,7 +16,7 @@
 namespace tensorcache::commands {
 namespace {
 
-constexpr std::chrono::minutes kPatience{10};   // deleting many entries takes long
+constexpr std::chrono::minutes kTimeout{10};   // deleting many entries takes long
 
 std::string note_path(const std::string& directory) { return directory + "/serving"; }
 
@@ -63,7 +63,7 @@ Deleted delete_through(const Serving& serving, const std::string& api_key, const
   const std::optional<net::Url> where = net::parse_url(url);
   if (!where) throw std::runtime_error(url + ": is not a server address");
   net::Request request{.method = "DELETE", .target = query.empty() ? "/cache" : "/cache?" + query};
-  request.timeouts = net::Timeouts{.first_byte = kPatience, .between_bytes = kPatience, .total = kPatience};
+  request.timeouts = net::Timeouts{.first_byte = kTimeout, .between_bytes = kTimeout, .total = kTimeout};
   if (!serving.store_id.empty()) request.headers.emplace_back("TensorCache-Store", serving.store_id);
   if (!api_key.empty()) request.headers.emplace_back("Authorization", "Bearer " + api_key);
   const auto response = net::send_blocking(*where, {}, request);

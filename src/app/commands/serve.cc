@@ -79,12 +79,12 @@ bool has_terminal() {
 }
 
 // Handles SIGHUP.
-class Hangup {
+class SighupHandler {
  public:
-  Hangup(Reloader& reloader, bool ignored) : reloader_(reloader), ignored_(ignored) {}
+  SighupHandler(Reloader& reloader, bool ignored) : reloader_(reloader), ignored_(ignored) {}
   // RETURNS true if the server should stop: its terminal was closed and SIGHUP is not ignored.
   // Otherwise reloads the configuration.
-  [[nodiscard]] bool ends() {
+  [[nodiscard]] bool should_stop() {
     if (had_terminal_ && !has_terminal()) {
       had_terminal_ = false;
       return !ignored_;
@@ -136,7 +136,7 @@ void announce(const ServeConfig& config, const engine::EngineInfo& info, const C
 }
 
 // Loads the engine. Throws what loading throws; SIGINT or SIGTERM meanwhile ends the process.
-std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, Hangup& hangup,
+std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& cache, const Signals& signals, SighupHandler& sighup,
                                             trace::Recorder* recorder) {
   const std::string what = "loading " + config.llama.model_path;
   Progress progress(Progress::to_log());
@@ -151,7 +151,7 @@ std::unique_ptr<engine::Engine> load_engine(const ServeConfig& config, Cache& ca
   });
   while (loading.wait_for(std::chrono::seconds(0)) != std::future_status::ready) {
     const int number = signal_within(signals.all, std::chrono::milliseconds(20));
-    if (number == 0 || (number == SIGHUP && !hangup.ends())) continue;
+    if (number == 0 || (number == SIGHUP && !sighup.should_stop())) continue;
     // Loading cannot be cancelled; exiting frees everything it holds.
     spdlog::info("stopped while loading");
     spdlog::default_logger()->flush();
@@ -199,7 +199,7 @@ void stop(const ServeConfig& config, const sigset_t& signals, server::Server& se
   }).detach();
 }
 
-int run(const ServeConfig& config, const std::vector<std::string>& arguments, const options::Surroundings& surroundings, const Signals& signals,
+int run(const ServeConfig& config, const std::vector<std::string>& arguments, const options::Environment& environment, const Signals& signals,
         trace::Recorder* recorder) {
   CacheOptions cache_options = config.cache;
   if (config.memory_auto) {
@@ -223,12 +223,12 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
     name_owners(now.server.api_keys, cache);
     if (engine) engine->limit_tenant(now.llama.max_queue_per_tenant);
   };
-  Reloader reloader(config, arguments, surroundings, cache, *memory, take_keys);
-  Hangup hangup(reloader, signals.hangup_ignored);
+  Reloader reloader(config, arguments, environment, cache, *memory, take_keys);
+  SighupHandler sighup(reloader, signals.hangup_ignored);
   server.start();
   spdlog::debug("health on {}", shown_url(config.server.host, server.port()));
   try {
-    engine = load_engine(config, cache, signals, hangup, recorder);
+    engine = load_engine(config, cache, signals, sighup, recorder);
   } catch (...) {
     server.stop();
     throw;
@@ -240,7 +240,7 @@ int run(const ServeConfig& config, const std::vector<std::string>& arguments, co
   if (const DiskStats disk = cache.disk_stats(); !disk.directory.empty())
     note.emplace(disk.directory, Serving{shown_url(config.server.host, server.port()), server_options.store_id});
   announce(config, engine->info(), cache, memory->state().capacity_bytes, server.port());
-  while (wait_for_signal(signals.all) == SIGHUP && !hangup.ends()) {
+  while (wait_for_signal(signals.all) == SIGHUP && !sighup.should_stop()) {
   }
   stop(config, signals.stop, server, *engine);
   return kExitOk;
@@ -268,18 +268,18 @@ Examples:
 
 int serve_command(const std::vector<std::string>& arguments) {
   ServeConfig config;
-  const options::Surroundings surroundings = options::Surroundings::of_this_process();
-  config.read(arguments, surroundings);
+  const options::Environment environment = options::Environment::of_this_process();
+  config.read(arguments, environment);
   if (config.print_config) {
-    std::fputs(config.config_text(surroundings).c_str(), stdout);
+    std::fputs(config.config_text(environment).c_str(), stdout);
     return kExitOk;
   }
-  config.finish(surroundings);
+  config.finish(environment);
   config.prepare();
   const Signals signals = hold_signals();   // before the first thread
   start_logging(config.log_level, config.log_format);
   for (const std::string& warning : config.warnings) spdlog::warn("{}", warning);
-  for (const std::string& warning : options::unknown_variables(config.options, surroundings)) spdlog::warn("{}", warning);
+  for (const std::string& warning : options::unknown_variables(config.options, environment)) spdlog::warn("{}", warning);
   std::shared_ptr<trace::Recorder> recorder;
   if (!config.record_path.empty()) {
     try {
@@ -289,7 +289,7 @@ int serve_command(const std::vector<std::string>& arguments) {
     }
   }
   try {
-    const int code = run(config, arguments, surroundings, signals, recorder.get());
+    const int code = run(config, arguments, environment, signals, recorder.get());
     if (recorder && recorder->lost() > 0) spdlog::warn("--record: {} requests were not written to {}", recorder->lost(), config.record_path);
     return code;
   } catch (const FieldError& error) {

@@ -73,9 +73,9 @@ std::string option_of_field(std::string_view field) {
 }
 
 std::uint64_t default_cache_bytes() {
-  constexpr std::uint64_t kMost = std::uint64_t{8} << 30, kMiB = std::uint64_t{1} << 20;
+  constexpr std::uint64_t kMaxDefault = std::uint64_t{8} << 30, kMiB = std::uint64_t{1} << 20;
   const auto machine = sizing::make_memory_reader()->read();
-  const std::uint64_t available = machine ? std::min(machine->available_bytes, 2 * kMost) : 2 * kMost;
+  const std::uint64_t available = machine ? std::min(machine->available_bytes, 2 * kMaxDefault) : 2 * kMaxDefault;
   return std::max(available / 2 / kMiB, std::uint64_t{64}) * kMiB;   // whole MiB are easier to read
 }
 
@@ -207,8 +207,8 @@ void ServeConfig::read_chat_template() {
 
 // Expands ~, which a shell expands only at the beginning of a word, and not in files or environment
 // variables.
-void ServeConfig::expand_home(const options::Surroundings& surroundings) {
-  const std::optional<std::string> home = surroundings.variable("HOME");
+void ServeConfig::expand_home(const options::Environment& environment) {
+  const std::optional<std::string> home = environment.variable("HOME");
   const auto expand = [&](std::string& path) {
     if (home && (path == "~" || path.starts_with("~/"))) path.replace(0, 1, *home);
   };
@@ -217,8 +217,8 @@ void ServeConfig::expand_home(const options::Surroundings& surroundings) {
   for (std::string& path : scaled_loras_) expand(path);
 }
 
-void ServeConfig::finish(const options::Surroundings& surroundings) {
-  expand_home(surroundings);
+void ServeConfig::finish(const options::Environment& environment) {
+  expand_home(environment);
   server.port = static_cast<std::uint16_t>(port_);
   server.max_connections = static_cast<std::uint32_t>(max_connections_);
   if (max_header_bytes_ < 1024 || max_header_bytes_ > (1u << 30)) {
@@ -251,19 +251,19 @@ void ServeConfig::finish(const options::Surroundings& surroundings) {
     if (!warning.empty()) warnings.push_back("--api-key-file: " + warning);
   }
   finish_queue();
-  const std::string folder = options::cache_folder(surroundings);
+  const std::string folder = options::cache_folder(environment);
   if (!folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";
   finish_disk(folder);
 }
 
-void ServeConfig::read(const std::vector<std::string>& arguments, const options::Surroundings& surroundings) {
+void ServeConfig::read(const std::vector<std::string>& arguments, const options::Environment& environment) {
   std::vector<std::string> rest = options::from_llama_server(options, arguments, warnings);
   if (const std::string model = options.take_argument(rest, "model"); !model.empty()) {
     const bool named = std::any_of(rest.begin(), rest.end(), [](const std::string& word) { return word == "-m" || word.starts_with("--model"); });
     if (named) throw options::UsageError(model + ": unexpected argument; the model is already set by --model");
     rest.push_back("--model=" + model);
   }
-  options::read_layers(options, rest, surroundings, config_sections());
+  options::read_layers(options, rest, environment, config_sections());
 }
 
 void ServeConfig::prepare() {
@@ -281,7 +281,7 @@ void ServeConfig::prepare() {
 }
 
 // Records the effective values of options that were not set.
-void ServeConfig::show_effective(const options::Surroundings& surroundings) {
+void ServeConfig::show_effective(const options::Environment& environment) {
   const auto show = [this](const char* name, std::string text) { options.item(name).effective = std::move(text); };
   const std::string cores = std::to_string(std::max(1U, std::thread::hardware_concurrency()));
   if (llama.threads == 0) show("threads", cores);
@@ -296,12 +296,12 @@ void ServeConfig::show_effective(const options::Surroundings& surroundings) {
     show("memory", std::to_string(memory_share_percent) + " % of what is available, now " +
                        format_size(sizing::MemoryGovernor({.share = memory_share_percent / 100.0}).first(sizing::make_memory_reader()->read())));
   if (server.answer_time_to_live.count() == 0) show("answer-ttl", "never forgotten for its age");
-  if (disk_.directory.empty()) show("cache-dir", options::cache_folder(surroundings) + "/store");
+  if (disk_.directory.empty()) show("cache-dir", options::cache_folder(environment) + "/store");
 }
 
-std::string ServeConfig::config_text(const options::Surroundings& surroundings) {
-  expand_home(surroundings);
-  show_effective(surroundings);
+std::string ServeConfig::config_text(const options::Environment& environment) {
+  expand_home(environment);
+  show_effective(environment);
   return options.print_config();
 }
 

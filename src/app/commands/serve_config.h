@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "app/options/layers.h"
+#include "app/options/config_layers.h"
 #include "app/options/option_set.h"
 #include "serving/llama/llama_engine.h"
 #include "serving/server/server.h"
@@ -33,12 +33,12 @@ struct ServeConfig {
 
   // Reads all layers. `arguments`: the command line, which may use llama-server's spellings and may
   // have the model's file without an option. Throws UsageError.
-  void read(const std::vector<std::string>& arguments, const options::Surroundings& surroundings);
+  void read(const std::vector<std::string>& arguments, const options::Environment& environment);
   // RETURNS every option's value, source and effective value.
-  [[nodiscard]] std::string config_text(const options::Surroundings& surroundings);
+  [[nodiscard]] std::string config_text(const options::Environment& environment);
   // Reads the files that the options name, and checks options against each other. REQUIRES: read()
   // was called. Throws UsageError.
-  void finish(const options::Surroundings& surroundings);
+  void finish(const options::Environment& environment);
   // Final step before the start: checks that the model exists before anything is created on disk.
   // Throws UsageError and std::runtime_error.
   // UsageError, and std::runtime_error.
@@ -49,13 +49,13 @@ struct ServeConfig {
   void declare_cache();
   void declare_memory();
   void declare_server();
-  void expand_home(const options::Surroundings& surroundings);
+  void expand_home(const options::Environment& environment);
   void read_loras();
   void read_chat_template();
   void check_memory();
   void finish_disk(const std::string& folder);
   void finish_queue();
-  void show_effective(const options::Surroundings& surroundings);
+  void show_effective(const options::Environment& environment);
 
   bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;
   bool own_disk_folder_ = false;   // the default folder is used

@@ -16,7 +16,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Pair;
 
-const options::Surroundings kHome{
+const options::Environment kHome{
     [](const std::string& name) -> std::optional<std::string> { return name == "HOME" ? std::optional<std::string>("/home/me") : std::nullopt; }};
 
 void configure(ServeConfig& config, const std::vector<std::string>& arguments) {
@@ -110,11 +110,11 @@ TEST(ServeConfig, WhatIsPrintedIsWhatHolds) {
 
 TEST(ServeConfig, AModelThatIsNotThereMakesNothingOnDisk) {
   const std::string home = ::testing::TempDir() + "no-model-home";
-  const options::Surroundings surroundings{
+  const options::Environment environment{
       [&](const std::string& name) -> std::optional<std::string> { return name == "HOME" ? std::optional(home) : std::nullopt; }};
   ServeConfig config;
-  config.read({"/nonexistent.gguf"}, surroundings);
-  config.finish(surroundings);
+  config.read({"/nonexistent.gguf"}, environment);
+  config.finish(environment);
   try {
     config.prepare();
     ADD_FAILURE();
@@ -199,12 +199,12 @@ TEST(ServeConfig, TheCommandLineSaysWhichChatTemplate) {
 }
 
 TEST(ServeConfig, AMisspeltVariableIsWarnedOf) {
-  options::Surroundings surroundings = kHome;
-  surroundings.variable_names = [] {
+  options::Environment environment = kHome;
+  environment.variable_names = [] {
     return std::vector<std::string>{
         "PATH", "TENSORCACHE_MEMROY", "TENSORCACHE_MEMORY", "TENSORCACHE_DEPS", "TENSORCACHE_BENCH_URL", "TENSORCACHE_SOMETHING_ELSE"};
   };
-  EXPECT_THAT(options::unknown_variables(ServeConfig().options, surroundings),
+  EXPECT_THAT(options::unknown_variables(ServeConfig().options, environment),
               ElementsAre("environment variable TENSORCACHE_MEMROY is not known and has no effect; did you mean TENSORCACHE_MEMORY?",
                           "environment variable TENSORCACHE_SOMETHING_ELSE is not known and has no effect"));
 }

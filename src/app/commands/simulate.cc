@@ -15,7 +15,7 @@
 #include "base/core/units.h"
 #include "app/commands/commands.h"
 #include "app/commands/progress.h"
-#include "app/options/layers.h"
+#include "app/options/config_layers.h"
 #include "app/options/option_set.h"
 #include "app/options/suggest.h"
 #include "store/policy/policy.h"
@@ -228,7 +228,7 @@ int simulate_command(const std::vector<std::string>& arguments) {
   std::vector<std::string> rest = arguments;
   const std::string trace = config.options.take_argument(rest, "trace");
   if (trace.empty()) throw options::UsageError("a trace is missing");
-  options::read_layers(config.options, rest, options::Surroundings::of_this_process(), config_sections());
+  options::read_layers(config.options, rest, options::Environment::of_this_process(), config_sections());
   split_commas(&config.policies);
   split_commas(&config.sizes);
   check_policies(config);

@@ -9,7 +9,7 @@
 namespace tensorcache {
 
 //   CallbackTarget<Engine*> target(this);
-//   cache.load(keys, patience, [ref = target.ref()] {
+//   cache.load(keys, timeout, [ref = target.ref()] {
 //     ref.call([](Engine* engine) { engine->go_on(); });
 //   });
 //   target.close();   // before the engine is destroyed

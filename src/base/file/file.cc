@@ -130,7 +130,7 @@ class PosixFileSystem final : public FileSystem {
     *bytes = S_ISREG(status.st_mode) ? static_cast<std::uint64_t>(status.st_size) : 0;
     return 0;
   }
-  std::size_t most_open_files() override {
+  std::size_t max_open_files() override {
     struct rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return kMinOpen;
     if (limit.rlim_cur < 2 * kMaxOpen && limit.rlim_cur < limit.rlim_max) {

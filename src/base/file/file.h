@@ -63,7 +63,7 @@ class FileSystem {
   [[nodiscard]] virtual int size_of(const std::string& path, std::uint64_t* bytes) = 0;
   // RETURNS the maximum number of files that one cache may hold open: half of the process's limit,
   // which is raised first as far as needed and allowed.
-  [[nodiscard]] virtual std::size_t most_open_files() = 0;
+  [[nodiscard]] virtual std::size_t max_open_files() = 0;
 };
 
 // RETURNS the system's file system.

@@ -317,10 +317,10 @@ tc_status tc_invalidate(tc_cache* cache, const char* tag) {
   });
 }
 
-tc_status tc_lease_take(tc_cache* cache, const tc_key* key, std::uint64_t patience_ms, std::uint64_t hold_ms, tc_lease** lease) {
+tc_status tc_lease_take(tc_cache* cache, const tc_key* key, std::uint64_t timeout_ms, std::uint64_t hold_ms, tc_lease** lease) {
   return guarded([&] {
     need(lease, "lease");
-    tensorcache::Lease taken = need(cache, "cache").cache.lease(key_of(key), milliseconds(patience_ms), milliseconds(hold_ms));
+    tensorcache::Lease taken = need(cache, "cache").cache.lease(key_of(key), milliseconds(timeout_ms), milliseconds(hold_ms));
     if (!taken) return failed(TC_TIMEOUT, "the lease is held by another caller");
     *lease = new tc_lease{std::move(taken)};
     return TC_OK;

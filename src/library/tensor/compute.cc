@@ -42,7 +42,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
   if (computed) view = computed->view();
   tensor::Encoder encoder(head_of(add, !computed), std::span(&view, computed ? 1 : 0), {});
   const bool stores = computed || options.negative_time_to_live.count() > 0;
-  Reservation draft = stores ? prepare(key, encoder, add) : Reservation();
+  Reservation reservation = stores ? prepare(key, encoder, add) : Reservation();
   ValuePtr result;
   {
     const std::shared_lock whole(clearing);
@@ -53,7 +53,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
     } else if (!result || result->head.version == replaces) {   // otherwise it was written during the computation and is newer
       result = nullptr;
       if (stores && !lead.is_forgotten()) {
-        const WriteResult written = commit_locked(key, std::move(draft), encoder);
+        const WriteResult written = commit_locked(key, std::move(reservation), encoder);
         (written ? counters.writes : counters.rejected_writes).fetch_add(1, std::memory_order_relaxed);
         if (written) result = find(key);
       }

@@ -6,8 +6,8 @@
 
 namespace tensorcache::tensor {
 
-std::uint64_t Leases::take(const Key& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold) {
-  const Clock::time_point deadline = deadline_after(patience);
+std::uint64_t Leases::take(const Key& key, std::chrono::milliseconds timeout, std::chrono::milliseconds hold) {
+  const Clock::time_point deadline = deadline_after(timeout);
   std::unique_lock lock(mutex_);
   State& state = states_[key];
   ++state.waiting;

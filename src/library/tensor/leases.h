@@ -17,8 +17,8 @@ class Leases {
 
  public:
   using Clock = std::chrono::steady_clock;
-  // RETURNS a token; 0 if the lease was held by others until the timeout `patience`.
-  [[nodiscard]] std::uint64_t take(const Key& key, std::chrono::milliseconds patience, std::chrono::milliseconds hold);
+  // RETURNS a token; 0 if the lease was held by others until the timeout.
+  [[nodiscard]] std::uint64_t take(const Key& key, std::chrono::milliseconds timeout, std::chrono::milliseconds hold);
   void release(const Key& key, std::uint64_t token);
   [[nodiscard]] bool holds(const Key& key, std::uint64_t token) const;
 

@@ -37,7 +37,7 @@ Tags::Tags(std::shared_ptr<file::FileSystem> files, const std::string& directory
       directory_(directory),
       path_(directory + "/tags"),
       account_(std::move(account)),
-      most_tags_(std::clamp<std::size_t>(disk_bytes / kDiskShare / (kGenerations + 1) / kRecordBytes, kMinTags, kMaxTags)) {
+      max_tags_(std::clamp<std::size_t>(disk_bytes / kDiskShare / (kGenerations + 1) / kRecordBytes, kMinTags, kMaxTags)) {
   read();
 }
 
@@ -65,7 +65,7 @@ void Tags::note_locked(const TagId& tag, std::uint64_t version) {
   std::uint64_t& epoch = tag == kEveryTag ? floor_ : epochs_[tag];
   epoch = std::max(epoch, version);
   newest_ = std::max(newest_.load(), version);
-  if (epochs_.size() > most_tags_) forget_oldest_locked();
+  if (epochs_.size() > max_tags_) forget_oldest_locked();
 }
 
 void Tags::forget_oldest_locked() {
@@ -99,7 +99,7 @@ std::vector<Tags::Record> Tags::all_records() const {
 }
 
 bool Tags::append(const TagId& tag, std::uint64_t version) {
-  const bool whole = !file_ || file_bytes_ > kGenerations * most_tags_ * kRecordBytes;
+  const bool whole = !file_ || file_bytes_ > kGenerations * max_tags_ * kRecordBytes;
   std::vector<Record> records = whole ? all_records() : std::vector<Record>{{tag, version, 0}};
   for (Record& record : records) record.checksum = record.expected();
   const auto bytes = std::as_bytes(std::span(records));

@@ -67,7 +67,7 @@ class Tags {
   const Account account_;
   // Records per generation of the file; beyond that the older half of the tags is merged. Bounds
   // memory and file size.
-  const std::size_t most_tags_ = kMaxTags;
+  const std::size_t max_tags_ = kMaxTags;
   std::unique_ptr<file::File> file_;   // null: to be rewritten
   std::uint64_t file_bytes_ = 0;
   bool damaged_ = false;

@@ -104,9 +104,9 @@ bool TensorCache::invalidate(std::string_view tag) { return impl_->shared->tags-
 
 std::uint64_t TensorCache::now() { return impl_->shared->next_version(); }
 
-Lease TensorCache::lease(const ItemKey& item, std::chrono::milliseconds patience, std::chrono::milliseconds hold) {
+Lease TensorCache::lease(const ItemKey& item, std::chrono::milliseconds timeout, std::chrono::milliseconds hold) {
   const Key key = impl_->in_store(item.key());
-  const std::uint64_t token = impl_->leases->take(key, patience, hold);
+  const std::uint64_t token = impl_->leases->take(key, timeout, hold);
   return token == 0 ? Lease() : Lease(impl_->leases, key, token);
 }
 

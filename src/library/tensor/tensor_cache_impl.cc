@@ -113,18 +113,18 @@ Hit TensorCache::Impl::get(const Key& key) {
 
 // Reserves space for the value and writes its bytes there.
 Reservation TensorCache::Impl::prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options) {
-  Reservation draft = shared->cache.reserve(key, encoder.bytes(), put_options(owner, options));
-  if (draft) encoder.write(draft.bytes());
-  return draft;
+  Reservation reservation = shared->cache.reserve(key, encoder.bytes(), put_options(owner, options));
+  if (reservation) encoder.write(reservation.bytes());
+  return reservation;
 }
 
-WriteResult TensorCache::Impl::commit_locked(const Key& key, Reservation draft, tensor::Encoder& encoder) {
+WriteResult TensorCache::Impl::commit_locked(const Key& key, Reservation reservation, tensor::Encoder& encoder) {
   const std::uint64_t version = shared->next_version();
-  if (draft) {
+  if (reservation) {
     limit.insert(key);
-    encoder.set_version(version, draft.bytes());
+    encoder.set_version(version, reservation.bytes());
   }
-  const PutStatus status = shared->cache.commit(std::move(draft));
+  const PutStatus status = shared->cache.commit(std::move(reservation));
   if (status == PutStatus::kStored) return {WriteStatus::kStored, version};
   if (!shared->cache.contains(key)) limit.erase(key);
   return {status == PutStatus::kTooLarge ? WriteStatus::kTooLarge : WriteStatus::kNoSpace, 0};
@@ -132,7 +132,7 @@ WriteResult TensorCache::Impl::commit_locked(const Key& key, Reservation draft, 
 
 WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if) {
   WriteResult result;
-  Reservation draft = only_if ? Reservation() : prepare(key, encoder, options);
+  Reservation reservation = only_if ? Reservation() : prepare(key, encoder, options);
   {
     const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
@@ -140,8 +140,8 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
     if (const auto refused = only_if ? conflict(key, *only_if) : std::nullopt) {
       result = *refused;
     } else {
-      if (only_if) draft = prepare(key, encoder, options);
-      result = commit_locked(key, std::move(draft), encoder);
+      if (only_if) reservation = prepare(key, encoder, options);
+      result = commit_locked(key, std::move(reservation), encoder);
     }
   }
   trim_entries();

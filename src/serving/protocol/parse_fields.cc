@@ -55,10 +55,10 @@ MaybeProblem boolean(std::string_view name, const boost::json::value& value, boo
 
 MaybeProblem temperature(RequestDraft& d, std::string_view n, const boost::json::value& v) {
   // Smaller temperatures select the likeliest token, as 0 does; dividing by them would overflow.
-  constexpr float kLeast = 1e-5f;
+  constexpr float kMinTemperature = 1e-5f;
   float& into = d.request().sampling.temperature;
   MaybeProblem problem = number_in(n, v, 0, 2, into);
-  if (into < kLeast) into = 0;
+  if (into < kMinTemperature) into = 0;
   return problem;
 }
 MaybeProblem top_p(RequestDraft& d, std::string_view n, const boost::json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.top_p); }

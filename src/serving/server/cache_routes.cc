@@ -18,7 +18,7 @@ namespace tensorcache::server {
 namespace {
 
 constexpr std::size_t kDefaultLimit = 20, kMaxLimit = 1000;
-constexpr std::chrono::seconds kDiskPatience{5};   // for a client that deletes
+constexpr std::chrono::seconds kDiskTimeout{5};   // for a client that deletes
 
 void member(std::string& out, std::string_view name, std::uint64_t value) {
   if (out.back() != '{') out += ',';
@@ -289,13 +289,13 @@ Task<bool> until_forgotten(Exchange& exchange) {
     state->over.store(true);
     wake();
   });
-  Timer patience(exchange.connection->socket().get_executor(), kDiskPatience);
-  patience.async_wait([connection = exchange.connection, state](boost::system::error_code error) {
+  Timer timeout(exchange.connection->socket().get_executor(), kDiskTimeout);
+  timeout.async_wait([connection = exchange.connection, state](boost::system::error_code error) {
     if (!error) state->over.store(true);
     Connection::wake(connection);
   });
   while (!state->over.load()) co_await exchange.connection->wait();
-  patience.cancel();
+  timeout.cancel();
   co_return state->written.load();
 }
 

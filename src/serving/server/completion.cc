@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::size_t kDeltasAtOnce = 64;
 constexpr std::size_t kFlushBytes = 64 << 10;
-constexpr std::chrono::seconds kDiskPatience{1};           // to load a stored response; computing it takes seconds, too
-constexpr std::chrono::milliseconds kPlacePatience{500};   // to wait for a slot before a stream's headers are sent without the reused tokens
+constexpr std::chrono::seconds kDiskTimeout{1};          // to load a stored response; computing it takes seconds, too
+constexpr std::chrono::milliseconds kSlotTimeout{500};   // to wait for a slot before a stream's headers are sent without the reused tokens
 
 // A completion request in progress: its settings and the kind of its reply.
 struct Completion {
@@ -191,13 +191,13 @@ Task<bool> reply_whole(Completion& completion, answer::Follower& follower) {
 Task<bool> first_events(Completion& completion, answer::Follower& follower, answer::Follower::Events& events) {
   const auto connection = completion.exchange.connection;
   const auto late = std::make_shared<bool>(false);
-  Timer patience(connection->socket().get_executor());
+  Timer timeout(connection->socket().get_executor());
   while (!connection->gone()) {
     const bool came = follower.next(events, kDeltasAtOnce);
     if (events.has_more() || *late) co_return true;
     if (came) {
-      patience.expires_after(kPlacePatience);
-      patience.async_wait([connection, late](boost::system::error_code error) {
+      timeout.expires_after(kSlotTimeout);
+      timeout.async_wait([connection, late](boost::system::error_code error) {
         if (error) return;
         *late = true;
         Connection::wake(connection);
@@ -325,7 +325,7 @@ Task<answer::Flights::Outcome> enter_flight(Exchange& exchange, answer::Flights:
   };
   answer::Flights::Outcome outcome = enter();
   if (!outcome.ask_below) co_return outcome;
-  const auto begin = [&](std::function<void()> done) { return exchange.service.cache.load({order.key}, kDiskPatience, std::move(done)); };
+  const auto begin = [&](std::function<void()> done) { return exchange.service.cache.load({order.key}, kDiskTimeout, std::move(done)); };
   co_await wait_for(exchange.connection, begin);
   order.asked_below = true;
   outcome = enter();

@@ -27,7 +27,7 @@ void Connection::check_deadline(Clock::time_point now) {
 }
 
 Task<bool> Connection::write(std::string_view data) {
-  const auto end = Clock::now() + limits_.write_stall + std::chrono::milliseconds(1000 * data.size() / limits_.least_bytes_per_second);
+  const auto end = Clock::now() + limits_.write_stall + std::chrono::milliseconds(1000 * data.size() / limits_.min_bytes_per_second);
   while (!data.empty() && !gone_) {
     expire_at(std::min(end, Clock::now() + limits_.write_stall));
     const auto [error, count] = co_await socket_.async_write_some(asio::buffer(data.data(), data.size()), kNoThrow);

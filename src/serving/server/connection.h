@@ -37,7 +37,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   struct Limits {
     std::size_t read_ahead_bytes;            // bytes that a client may send ahead of its next request
     std::chrono::milliseconds write_stall;   // maximum time without progress of a write...
-    std::uint64_t least_bytes_per_second;    // ...and minimum rate of a long reply
+    std::uint64_t min_bytes_per_second;      // ...and minimum rate of a long reply
   };
   Connection(Socket socket, const Limits& limits);
 

@@ -48,12 +48,12 @@ Read outcome(const Connection& connection, boost::system::error_code error, cons
 
 // Reads the head of a request within request_timeout of its first byte. kRefused: `problem` has the
 // reason, and the connection cannot be read further.
-Task<Read> read_head(Connection& connection, const Service& service, Parser& parser, std::chrono::milliseconds patience, protocol::Problem& problem) {
+Task<Read> read_head(Connection& connection, const Service& service, Parser& parser, std::chrono::milliseconds timeout, protocol::Problem& problem) {
   const ServerOptions& options = service.options;
   auto& buffer = connection.buffer();
   if (buffer.size() == 0) {
     connection.idle = true;
-    connection.expire_after(patience);
+    connection.expire_after(timeout);
     const auto [error, count] = co_await connection.socket().async_read_some(buffer.prepare(16 << 10), kNoThrow);
     connection.idle = false;
     if (error) co_return Read::kClosed;
@@ -162,10 +162,10 @@ void tell_log(const Exchange& exchange) {
 }
 
 // Reads and answers one request. RETURNS false if the connection must be closed.
-Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& service, std::chrono::milliseconds patience) {
+Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& service, std::chrono::milliseconds timeout) {
   Parser parser;
   protocol::Problem problem;
-  Read read = co_await read_head(*connection, service, parser, patience, problem);
+  Read read = co_await read_head(*connection, service, parser, timeout, problem);
   if (read == Read::kClosed) co_return false;
   HttpRequest request;
   Exchange exchange{connection, service, request};
@@ -204,11 +204,11 @@ Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& ser
 }   // namespace
 
 Task<void> serve(std::shared_ptr<Connection> connection, Service& service) {
-  std::chrono::milliseconds patience = service.options.request_timeout;   // a new connection must send a request soon
+  std::chrono::milliseconds timeout = service.options.request_timeout;   // a new connection must send a request soon
   bool again = true;
   while (again && !service.draining) {
-    again = co_await serve_one(connection, service, patience);
-    patience = service.options.keep_alive_timeout;
+    again = co_await serve_one(connection, service, timeout);
+    timeout = service.options.keep_alive_timeout;
   }
   if (!connection->gone() && !service.draining) co_await connection->linger_and_close();
   connection->close();

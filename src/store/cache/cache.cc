@@ -147,8 +147,8 @@ bool Cache::contains(const Key& key, Tiers tiers) const { return tiers_->contain
 
 std::optional<std::size_t> Cache::head(const Key& key, std::span<std::byte> to) const { return tiers_->head(key, to); }
 
-bool Cache::load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done) {
-  return tiers_->load(std::move(chain), patience, std::move(done));
+bool Cache::load(std::vector<Key> chain, std::chrono::milliseconds timeout, std::function<void()> done) {
+  return tiers_->load(std::move(chain), timeout, std::move(done));
 }
 
 bool Cache::remove(const Key& key) { return tiers_->remove(key); }

@@ -81,17 +81,17 @@ void Loader::stop() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done) {
+bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds timeout, std::function<void()> done) {
   const std::size_t have = memory_.peek(chain);
   const auto missing = std::span<const Key>(chain).subspan(have);
   if (missing.empty()) return false;
   // Right after the start the tiers' contents are unknown.
   const bool ready = are_ready(lower_, std::chrono::milliseconds(0));
   const std::size_t at = tier_with(missing.front());
-  if (ready && (at == lower_.size() || !worth_it(*lower_[at], missing, patience))) return false;
+  if (ready && (at == lower_.size() || !worth_it(*lower_[at], missing, timeout))) return false;
   auto job = std::make_shared<Job>();
   job->chain = std::move(chain);
-  job->deadline = deadline_after(patience);
+  job->deadline = deadline_after(timeout);
   job->done = std::move(done);
   const std::lock_guard lock(mutex_);
   if (stopping_ || active_.size() >= kMaxJobs || waiting_.size() >= kMaxJobs) return false;
@@ -106,10 +106,10 @@ bool Loader::load(std::vector<Key> chain, std::chrono::milliseconds patience, st
   return true;
 }
 
-bool Loader::worth_it(const tier::LowerTier& tier, std::span<const Key> missing, std::chrono::milliseconds patience) {
+bool Loader::worth_it(const tier::LowerTier& tier, std::span<const Key> missing, std::chrono::milliseconds timeout) {
   const auto stored = missing.first(tier.peek(missing));
   const auto seconds = tier.read_seconds(tier.bytes_of(stored));
-  if (!seconds || *seconds < std::chrono::duration<double>(patience).count()) return true;
+  if (!seconds || *seconds < std::chrono::duration<double>(timeout).count()) return true;
   const std::lock_guard lock(mutex_);
   return ++skipped_ % kTryAnywayEvery == 0;
 }

@@ -43,7 +43,7 @@ class Loader {
   // Loads the part of the leading run of `chain` that is in a lower tier only. Waits for the tiers.
   void load_now(std::span<const Key> chain);
   // See Cache::load.
-  bool load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done);
+  bool load(std::vector<Key> chain, std::chrono::milliseconds timeout, std::function<void()> done);
 
   [[nodiscard]] std::uint64_t skipped() const;
   [[nodiscard]] std::uint64_t late() const;
@@ -74,7 +74,7 @@ class Loader {
   void watch_deadlines();
   void finish(const std::shared_ptr<Job>& job, bool late);
   void stop();
-  [[nodiscard]] bool worth_it(const tier::LowerTier& tier, std::span<const Key> missing, std::chrono::milliseconds patience);
+  [[nodiscard]] bool worth_it(const tier::LowerTier& tier, std::span<const Key> missing, std::chrono::milliseconds timeout);
   // Loads until the whole chain is in memory or nothing more can be loaded. `held` pins the last
   // loaded value, and so all before it.
   Outcome load_chain(std::span<const Key> chain, Handle* held);

@@ -152,8 +152,8 @@ void TierStack::load_now(std::span<const Key> chain) {
   if (loader_) loader_->load_now(chain);
 }
 
-bool TierStack::load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done) {
-  return loader_ && loader_->load(std::move(chain), patience, std::move(done));
+bool TierStack::load(std::vector<Key> chain, std::chrono::milliseconds timeout, std::function<void()> done) {
+  return loader_ && loader_->load(std::move(chain), timeout, std::move(done));
 }
 
 void TierStack::wait_for_room() const {

@@ -43,7 +43,7 @@ class TierStack {
   [[nodiscard]] std::optional<std::size_t> head(const Key& key, std::span<std::byte> to);
   // Loads the leading run of the chain that is stored into memory. Waits for the lower tiers.
   void load_now(std::span<const Key> chain);
-  bool load(std::vector<Key> chain, std::chrono::milliseconds patience, std::function<void()> done);
+  bool load(std::vector<Key> chain, std::chrono::milliseconds timeout, std::function<void()> done);
   bool remove(const Key& key);
   std::uint64_t clear(const Selection& what);
   void resize(std::uint64_t capacity_bytes);

@@ -16,14 +16,14 @@ constexpr std::uint64_t kBytesOfRecord = sizeof(Located) + kSummaryEntryBytes;  
 
 }   // namespace
 
-std::size_t SegmentLog::most_records() const {
+std::size_t SegmentLog::max_records() const {
   const MutexLock lock(state_.mutex);
   return std::clamp<std::uint64_t>(state_.index_limit / kShareOfIndex / kBytesOfRecord, kFreeRecords, kMaxRecords);
 }
 
 // Reserves memory for more records in the open segment. RETURNS false if it must be sealed first.
 bool SegmentLog::reserve_records(std::size_t count) {
-  const std::size_t needed = open_.records.size() + count, most = most_records();
+  const std::size_t needed = open_.records.size() + count, most = max_records();
   if (needed > most) return false;
   if (needed <= open_.records.capacity()) return true;
   std::size_t capacity = std::max(kFreeRecords, std::min(2 * needed, most));

@@ -57,9 +57,9 @@ TEST_P(Broken, RemovedValuesStayRemovedAndItDoesNotWait) {
   EXPECT_LT(watch.passed(), seconds(10)) << "there is nothing to wait for";
   tier.stop();
   files->fail_nothing();
-  Survey found;
-  ASSERT_EQ(survey(*files, "cache", &found), 0);
-  EXPECT_FALSE(found.entries.contains(key_of(3))) << "a survey sees what a start would serve";
+  DirectoryScan found;
+  ASSERT_EQ(scan_directory(*files, "cache", &found), 0);
+  EXPECT_FALSE(found.entries.contains(key_of(3))) << "a scan sees what a start would serve";
   tier.start();
   EXPECT_FALSE(tier.has(3));
   EXPECT_FALSE(files->exists("cache/stale"));

@@ -14,7 +14,7 @@ namespace {
 using Children = std::unordered_map<Key, std::vector<Key>>;
 
 // Erases a key and its descendants. COST: one visit per stored version of a key.
-void erase_with_children(Survey* result, Children* children, const Key& key) {
+void erase_with_children(DirectoryScan* result, Children* children, const Key& key) {
   std::vector<Key> doomed{key};
   while (!doomed.empty()) {
     const Key each = doomed.back();
@@ -31,7 +31,7 @@ void erase_with_children(Survey* result, Children* children, const Key& key) {
   }
 }
 
-void replay(std::uint64_t segment, const Located& record, Survey* result, Children* children) {
+void replay(std::uint64_t segment, const Located& record, DirectoryScan* result, Children* children) {
   const RecordHeader& header = record.header;
   switch (header.type) {
     case RecordType::kValue:
@@ -50,7 +50,7 @@ void replay(std::uint64_t segment, const Located& record, Survey* result, Childr
 }
 
 // Drops values whose parent is missing: a server never finds them.
-void drop_unreachable(Survey* result, Children* children) {
+void drop_unreachable(DirectoryScan* result, Children* children) {
   std::vector<Key> missing;
   for (const auto& [parent, behind] : *children) {
     if (!result->entries.contains(parent)) missing.push_back(parent);
@@ -59,7 +59,7 @@ void drop_unreachable(Survey* result, Children* children) {
 }
 
 // Drops deleted values that are not overwritten yet.
-void drop_wiped(const std::vector<Wipe>& wipes, Survey* result, Children* children) {
+void drop_wiped(const std::vector<Wipe>& wipes, DirectoryScan* result, Children* children) {
   std::vector<Key> keys;
   for (const auto& [key, entry] : result->entries) {
     const LogPosition position{entry.segment, entry.record.offset};
@@ -80,7 +80,7 @@ std::map<std::uint64_t, std::string> segments_in(const std::vector<std::string>&
 
 }   // namespace
 
-int survey(file::FileSystem& files, const std::string& directory, Survey* result) {
+int scan_directory(file::FileSystem& files, const std::string& directory, DirectoryScan* result) {
   std::vector<std::string> names;
   if (const int error = files.list(directory, &names)) return error;
   result->names = read_names(files, directory);
@@ -120,14 +120,14 @@ int survey(file::FileSystem& files, const std::string& directory, Survey* result
   return 0;
 }
 
-Verdict verify(file::FileSystem& files, const std::string& directory, const Survey& survey, const std::function<void(float)>& progress) {
-  std::vector<const SurveyEntry*> entries;
+Verdict verify(file::FileSystem& files, const std::string& directory, const DirectoryScan& scan, const std::function<void(float)>& progress) {
+  std::vector<const ScannedEntry*> entries;
   std::uint64_t total = 0, done = 0;
-  for (const auto& [key, entry] : survey.entries) {
+  for (const auto& [key, entry] : scan.entries) {
     entries.push_back(&entry);
     total += entry.record.header.value_bytes;
   }
-  std::sort(entries.begin(), entries.end(), [](const SurveyEntry* a, const SurveyEntry* b) {
+  std::sort(entries.begin(), entries.end(), [](const ScannedEntry* a, const ScannedEntry* b) {
     return a->segment != b->segment ? a->segment < b->segment : a->record.offset < b->record.offset;
   });
   Verdict verdict;
@@ -135,7 +135,7 @@ Verdict verify(file::FileSystem& files, const std::string& directory, const Surv
   std::uint64_t open = 0;
   SegmentHeader segment;
   std::vector<std::byte> bytes;
-  for (const SurveyEntry* entry : entries) {
+  for (const ScannedEntry* entry : entries) {
     const std::string name = segment_name(entry->segment);
     int error = 0;
     if (open != entry->segment) {

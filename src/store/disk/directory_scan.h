@@ -13,13 +13,13 @@
 
 namespace tensorcache::disk {
 
-struct SurveyEntry {
+struct ScannedEntry {
   std::uint64_t segment = 0;
   Located record;
 };
 
-struct Survey {
-  std::unordered_map<Key, SurveyEntry> entries;   // the entries that a server would serve
+struct DirectoryScan {
+  std::unordered_map<Key, ScannedEntry> entries;   // the entries that a server would serve
   Names names;
   Usage usage;
   std::uint64_t segments = 0, file_bytes = 0;
@@ -29,13 +29,14 @@ struct Survey {
 };
 
 // RETURNS an errno of the directory.
-[[nodiscard]] int survey(file::FileSystem& files, const std::string& directory, Survey* result);
+[[nodiscard]] int scan_directory(file::FileSystem& files, const std::string& directory, DirectoryScan* result);
 
 struct Verdict {
   std::uint64_t values = 0, value_bytes = 0;
   std::vector<std::string> bad;   // "seg-....tcs at 12345: REASON"
 };
 // Reads and verifies every value. `progress` is called with the completed fraction, 0 to 1.
-[[nodiscard]] Verdict verify(file::FileSystem& files, const std::string& directory, const Survey& survey, const std::function<void(float)>& progress);
+[[nodiscard]] Verdict verify(file::FileSystem& files, const std::string& directory, const DirectoryScan& scan,
+                             const std::function<void(float)>& progress);
 
 }   // namespace tensorcache::disk

@@ -20,8 +20,8 @@ TEST(DiskDirectory, NamesAndHitsAreKept) {
   ASSERT_TRUE(tier.flush());
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(tier.has(1));
   tier.stop();
-  Survey found;
-  ASSERT_EQ(survey(*files, "cache", &found), 0);
+  DirectoryScan found;
+  ASSERT_EQ(scan_directory(*files, "cache", &found), 0);
   EXPECT_EQ(found.names.owners.at(7), "alice");
   EXPECT_EQ(found.names.sources.at(9), "a model?with a line");
   EXPECT_EQ(found.usage.at(key_of(1)), 3u);
@@ -46,8 +46,8 @@ TEST(DiskDirectory, ASurveySeesWhatAServerWouldServe) {
   tier->remove(key_of(12));
   ASSERT_TRUE(tier.flush());
   const auto check = [&](std::uint64_t bad) {
-    Survey found;
-    ASSERT_EQ(survey(*files, "cache", &found), 0);
+    DirectoryScan found;
+    ASSERT_EQ(scan_directory(*files, "cache", &found), 0);
     for (std::uint64_t i = 0; i < 30; ++i) EXPECT_EQ(found.entries.contains(key_of(i)), i < 12 || i > 14) << i;
     float share = 0;
     const Verdict verdict = verify(*files, "cache", found, [&](float now) { share = now; });

@@ -15,7 +15,7 @@ constexpr Index::Id kSlice = 4096;   // entries visited per hold of the mutex
 
 DiskState::DiskState(DiskTierOptions tier_options, std::uint64_t segment_bytes)
     : options(std::move(tier_options)),
-      open_files(options.files, std::max<std::size_t>(options.files->most_open_files(), 1)),
+      open_files(options.files, std::max<std::size_t>(options.files->max_open_files(), 1)),
       queue(options.queue_bytes),
       health(options.retry_pause),
       capacity(options.capacity_bytes),

@@ -21,12 +21,12 @@ constexpr std::size_t kBufferBytes = 64 << 10;
 constexpr std::string_view kUsageMagic = "TCUSAGE1";
 
 // Reads a file, or the first `most` bytes of a larger one.
-std::vector<std::byte> read_file(file::FileSystem& files, const std::string& path, std::uint64_t most_bytes) {
+std::vector<std::byte> read_file(file::FileSystem& files, const std::string& path, std::uint64_t max_bytes) {
   int error = 0;
   std::uint64_t bytes = 0;
   const auto file = files.open(path, file::Open::kRead, &error);
   if (!file || file->size(&bytes) != 0) return {};
-  std::vector<std::byte> content(std::min(bytes, most_bytes));
+  std::vector<std::byte> content(std::min(bytes, max_bytes));
   return file::read_fully(*file, 0, content) == 0 ? content : std::vector<std::byte>();
 }
 
@@ -91,14 +91,14 @@ Names read_names(file::FileSystem& files, const std::string& directory) {
   return names;
 }
 
-std::string names_text(const Names& names, std::uint64_t most_bytes) {
+std::string names_text(const Names& names, std::uint64_t max_bytes) {
   std::string text;
   const auto add = [&](const char* what, const std::map<std::uint64_t, std::string>& some) {
     for (const auto& [number, name] : some) {
       std::array<char, 16> digits;
       const auto end = std::to_chars(digits.begin(), digits.end(), number, 16).ptr;
       const std::string line = what + std::string(digits.begin(), end) + ' ' + name + '\n';
-      if (text.size() + line.size() > most_bytes) return;
+      if (text.size() + line.size() > max_bytes) return;
       text += line;
     }
   };

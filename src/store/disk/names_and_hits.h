@@ -29,7 +29,7 @@ bool add_name(std::map<std::uint64_t, std::string>& names, std::uint64_t number,
 // names.
 [[nodiscard]] Names read_names(file::FileSystem& files, const std::string& directory);
 // RETURNS as many of these lines as fit.
-[[nodiscard]] std::string names_text(const Names& names, std::uint64_t most_bytes);
+[[nodiscard]] std::string names_text(const Names& names, std::uint64_t max_bytes);
 [[nodiscard]] int write_names(file::FileSystem& files, const std::string& directory, const std::string& text);
 
 // The number of reads of a value.

@@ -195,8 +195,8 @@ TEST(DiskRecovery, ASurveyOfALongChainWithoutItsBeginningIsLinear) {
   put_small(tier, 200'000, 200'010);
   tier.stop();
   ASSERT_EQ(files->remove("cache/" + segment_name(1)), 0);
-  Survey found;
-  ASSERT_EQ(survey(*files, "cache", &found), 0);
+  DirectoryScan found;
+  ASSERT_EQ(scan_directory(*files, "cache", &found), 0);
   EXPECT_EQ(found.entries.size(), 10u);
   tier.start();
   EXPECT_EQ(tier->stats().entries, 10u) << "as a start has it";

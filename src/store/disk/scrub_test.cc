@@ -294,8 +294,8 @@ TEST(DiskScrub, WhatIsNotDoneAtTheEndGoesOnAtTheNextStart) {
   tier.stop();
   EXPECT_GT(planted_in(files->contents()), 0u) << "or it was too fast to be a test";
   files->set_write_delay(std::chrono::milliseconds(0));
-  Survey survey_of;
-  ASSERT_EQ(survey(*files, "cache", &survey_of), 0);
+  DirectoryScan survey_of;
+  ASSERT_EQ(scan_directory(*files, "cache", &survey_of), 0);
   EXPECT_EQ(survey_of.entries.size(), 20u) << "what is deleted is not listed either";
   tier.start();
   for (std::uint64_t i = 0; i < 20; ++i) EXPECT_FALSE(stored(tier, i)) << i;

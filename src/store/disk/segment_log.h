@@ -94,7 +94,7 @@ class SegmentLog {
   [[nodiscard]] std::size_t fitting(std::span<const RecordHeader> headers, std::uint64_t* bytes) const;
   [[nodiscard]] int append_piece(std::span<const RecordHeader> headers, std::span<const std::span<const std::byte>> values,
                                  std::vector<Place>* places);
-  [[nodiscard]] std::size_t most_records() const;
+  [[nodiscard]] std::size_t max_records() const;
   [[nodiscard]] bool reserve_records(std::size_t count);
   void erase_unlisted(std::span<const Place> places);
   [[nodiscard]] bool sync_log();

@@ -26,14 +26,14 @@ void SideFiles::measure_sidecars() {
 // Saves periodically and on close. Write errors are ignored.
 void SideFiles::save_names() {
   std::optional<Names> names;
-  std::uint64_t most_bytes = 0;
+  std::uint64_t max_bytes = 0;
   {
     const MutexLock lock(state_.mutex);
     names = state_.names.take_changed();
     if (!names) return;
-    most_bytes = state_.capacity / kShareOfNames;
+    max_bytes = state_.capacity / kShareOfNames;
   }
-  const std::string text = names_text(*names, most_bytes);
+  const std::string text = names_text(*names, max_bytes);
   state_.account_sidecar("names.next", text.size());   // beside the old file during the write
   while (state_.over_budget() && !state_.late() && log_.evict_oldest(false)) {
   }

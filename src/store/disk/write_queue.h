@@ -25,9 +25,9 @@ class WriteQueue {
  public:
   using Writes = std::list<Write>;
   static constexpr std::size_t kMaxWrites = 65'536;
-  explicit WriteQueue(std::uint64_t most_bytes) : most_bytes_(most_bytes) {}
+  explicit WriteQueue(std::uint64_t max_bytes) : max_bytes_(max_bytes) {}
 
-  [[nodiscard]] bool accepts(std::uint64_t value_bytes) const { return waiting_.size() < kMaxWrites && bytes_ + value_bytes <= most_bytes_; }
+  [[nodiscard]] bool accepts(std::uint64_t value_bytes) const { return waiting_.size() < kMaxWrites && bytes_ + value_bytes <= max_bytes_; }
   // Appends the value of `node`. Calls `number` when nothing else can fail, with true if a value
   // with an expiry time is queued under the key; it returns the write's number. Strong exception
   // guarantee, also if `number` throws.
@@ -74,7 +74,7 @@ class WriteQueue {
   void forget_unused(const Value& value) noexcept;
   void commit(Writes& node, Queued* queued, std::uint32_t* children) noexcept;
 
-  const std::uint64_t most_bytes_;
+  const std::uint64_t max_bytes_;
   Writes waiting_;
   std::uint64_t bytes_ = 0;
   std::unordered_map<Key, Queued> queued_;

@@ -168,7 +168,7 @@ std::uint64_t FaultFiles::peak_bytes() const {
   return peak_;
 }
 
-std::size_t FaultFiles::most_open_files() {
+std::size_t FaultFiles::max_open_files() {
   const std::lock_guard lock(mutex_);
   return most_open_;
 }

@@ -28,7 +28,7 @@ class FaultFiles final : public file::FileSystem, public std::enable_shared_from
   int sync_directory(const std::string& directory) override;
   bool exists(const std::string& path) override;
   int size_of(const std::string& path, std::uint64_t* bytes) override;
-  std::size_t most_open_files() override;
+  std::size_t max_open_files() override;
 
   // The calls of these kinds, counted from now on; the n-th (from 1) fails with `error`, or all from it on with `and_all_after`.
   enum Call : unsigned { kRead = 1, kWrite = 2, kSync = 4, kOpen = 8, kNames = 16, kAny = 31 };

@@ -1,4 +1,4 @@
-#include "app/options/layers.h"
+#include "app/options/config_layers.h"
 
 #define TOML_EXCEPTIONS 1
 #include <toml++/toml.h>
@@ -20,9 +20,9 @@ namespace {
 constexpr std::string_view kConfigOption = "config";
 constexpr const char *kCommandLine = "command line", *kVariableOrigin = "environment variable ";
 
-std::string under_home(const Surroundings& surroundings, const std::string& xdg_variable, const std::string& under_home_folder) {
-  if (const auto folder = surroundings.variable(xdg_variable)) return *folder + "/tensorcache";
-  if (const auto home = surroundings.variable("HOME")) return *home + "/" + under_home_folder + "/tensorcache";
+std::string under_home(const Environment& environment, const std::string& xdg_variable, const std::string& under_home_folder) {
+  if (const auto folder = environment.variable(xdg_variable)) return *folder + "/tensorcache";
+  if (const auto home = environment.variable("HOME")) return *home + "/" + under_home_folder + "/tensorcache";
   return {};
 }
 
@@ -39,11 +39,11 @@ void append(std::vector<std::string>& arguments, const OptionSet::Item& item, co
 // parse() names options with dashes; in files and environment variables they are written without.
 std::string without_dashes(const std::string& message) { return message.starts_with("--") ? message.substr(2) : message; }
 
-void read_environment(OptionSet& options, const Surroundings& surroundings) {
+void read_environment(OptionSet& options, const Environment& environment) {
   for (const auto& item : options.items()) {
     if (item->command_line_only) continue;
     const std::string name = variable_name(options, item->name);
-    const auto value = surroundings.variable(name);
+    const auto value = environment.variable(name);
     if (!value) continue;
     std::vector<std::string> arguments;
     if (item->shape == OptionSet::Shape::kList) {
@@ -157,7 +157,7 @@ std::optional<std::string> config_argument(const std::vector<std::string>& argum
 
 }   // namespace
 
-Surroundings Surroundings::of_this_process() {
+Environment Environment::of_this_process() {
   return {[](const std::string& name) -> std::optional<std::string> {
             const char* value = std::getenv(name.c_str());
             if (value == nullptr || *value == '\0') return std::nullopt;
@@ -177,37 +177,37 @@ std::string variable_name(const OptionSet& options, const std::string& option) {
   return "TENSORCACHE_" + name;
 }
 
-std::string default_config_path(const Surroundings& surroundings) {
-  const std::string folder = under_home(surroundings, "XDG_CONFIG_HOME", ".config");
+std::string default_config_path(const Environment& environment) {
+  const std::string folder = under_home(environment, "XDG_CONFIG_HOME", ".config");
   return folder.empty() ? "" : folder + "/config.toml";
 }
 
-std::string cache_folder(const Surroundings& surroundings) { return under_home(surroundings, "XDG_CACHE_HOME", ".cache"); }
+std::string cache_folder(const Environment& environment) { return under_home(environment, "XDG_CACHE_HOME", ".cache"); }
 
-std::string config_path(const std::vector<std::string>& arguments, const Surroundings& surroundings) {
+std::string config_path(const std::vector<std::string>& arguments, const Environment& environment) {
   if (const auto path = config_argument(arguments)) return *path;
-  if (const auto path = surroundings.variable("TENSORCACHE_CONFIG")) return *path;
-  const std::string usual = default_config_path(surroundings);
+  if (const auto path = environment.variable("TENSORCACHE_CONFIG")) return *path;
+  const std::string usual = default_config_path(environment);
   return !usual.empty() && std::filesystem::exists(usual) ? usual : "";
 }
 
-void read_layers(OptionSet& options, const std::vector<std::string>& arguments, const Surroundings& surroundings,
+void read_layers(OptionSet& options, const std::vector<std::string>& arguments, const Environment& environment,
                  const std::vector<std::string>& sections) {
-  if (const std::string path = config_path(arguments, surroundings); !path.empty()) read_file(options, path, sections);
-  read_environment(options, surroundings);
+  if (const std::string path = config_path(arguments, environment); !path.empty()) read_file(options, path, sections);
+  read_environment(options, environment);
   options.parse(arguments, kCommandLine);
 }
 
 int layer_rank(const std::string& origin) { return origin == kCommandLine ? 2 : origin.starts_with(kVariableOrigin) ? 1 : 0; }
 
-std::vector<std::string> unknown_variables(const OptionSet& options, const Surroundings& surroundings) {
+std::vector<std::string> unknown_variables(const OptionSet& options, const Environment& environment) {
   constexpr std::array<std::string_view, 4> kOthers{"TENSORCACHE_BIN", "TENSORCACHE_DEPS", "TENSORCACHE_NO_INSTALL", "TENSORCACHE_INTEROP"};
   constexpr std::array<std::string_view, 2> kOtherPrefixes{"TENSORCACHE_BENCH_", "TENSORCACHE_TEST_"};
   std::vector<std::string> known{"TENSORCACHE_CONFIG"}, warnings;
   for (const auto& item : options.items()) {
     if (!item->command_line_only) known.push_back(variable_name(options, item->name));
   }
-  for (const std::string& name : surroundings.variable_names()) {
+  for (const std::string& name : environment.variable_names()) {
     const auto begins = [&](std::string_view prefix) { return name.starts_with(prefix); };
     if (!begins("TENSORCACHE_") || std::find(known.begin(), known.end(), name) != known.end()) continue;
     if (std::find(kOthers.begin(), kOthers.end(), name) != kOthers.end() || std::any_of(kOtherPrefixes.begin(), kOtherPrefixes.end(), begins))

@@ -1,4 +1,4 @@
-#include "app/options/layers.h"
+#include "app/options/config_layers.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,11 +30,11 @@ struct LayersTest : ::testing::Test {
     return folder + "/" + name;
   }
   void read(const std::vector<std::string>& arguments) {
-    const Surroundings surroundings{[this](const std::string& name) -> std::optional<std::string> {
+    const Environment environment{[this](const std::string& name) -> std::optional<std::string> {
       const auto found = variables.find(name);
       return found == variables.end() ? std::nullopt : std::optional(found->second);
     }};
-    read_layers(options, arguments, surroundings, {"serve", "bench"});
+    read_layers(options, arguments, environment, {"serve", "bench"});
   }
   std::string error_of_file(const std::string& text) {
     try {
