@@ -82,7 +82,7 @@ def test_what_cannot_be_done_is_said(tmp_path):
         (["simulate", "/no/such/file"], 1, "/no/such/file: No such file"),
         (["simulate", TRACE, "--policy", "lruu"], 2, "--policy: 'lruu' is unknown; did you mean lru?"),
         (["simulate", TRACE, "--policy", "lfu"], 2, "--policy: lfu is for independent keys"),
-        (["simulate", TRACE, "--size", "0%"], 2, "--size: '0%' is not above 0%"),
+        (["simulate", TRACE, "--size", "0%"], 2, "--size: '0%' must be above 0%"),
         (["simulate", TRACE, "--size", "2GiB"], 2, "the trace has no sizes; set --block-bytes"),
         (["simulate", TRACE, "--plot", "x.png"], 2, "--plot: x.png ends neither in .svg nor in .html"),
         (["simulate", str(broken)], 1, "broken.jsonl:2: is not a JSON object"),

@@ -286,16 +286,16 @@ void ServeConfig::show_effective(const options::Environment& environment) {
   const std::string cores = std::to_string(std::max(1U, std::thread::hardware_concurrency()));
   if (llama.threads == 0) show("threads", cores);
   if (llama.threads_batch == 0) show("threads-batch", llama.threads == 0 ? cores : std::to_string(llama.threads));
-  if (llama.ctx_size == 0) show("ctx-size", "what the model was trained for, for each request at once, as far as memory allows");
+  if (llama.ctx_size == 0) show("ctx-size", "the model's training context for each slot, up to 32768 and a quarter of the memory in all");
   if (llama.block_tokens == 0) show("block-size", llama.deterministic ? "64" : "32");
   if (llama.gpu_layers < 0) show("gpu-layers", "as many as fit");
   if (llama.chat_template.empty() && chat_template_file_.empty()) show("chat-template", "the model's own");
   if (llama.alias.empty() && !llama.model_path.empty()) show("alias", std::filesystem::path(llama.model_path).filename().string());
-  if (max_queue_per_tenant_ == 0) show("max-queue-per-tenant", "a quarter of max-queue where there are several tenants");
+  if (max_queue_per_tenant_ == 0) show("max-queue-per-tenant", "a quarter of --max-queue if there are several tenants");
   if (memory_auto)
-    show("memory", std::to_string(memory_share_percent) + " % of what is available, now " +
+    show("memory", std::to_string(memory_share_percent) + " % of available memory, now " +
                        format_size(sizing::MemoryGovernor({.share = memory_share_percent / 100.0}).first(sizing::make_memory_reader()->read())));
-  if (server.answer_time_to_live.count() == 0) show("answer-ttl", "never forgotten for its age");
+  if (server.answer_time_to_live.count() == 0) show("answer-ttl", "unlimited");
   if (disk_.directory.empty()) show("cache-dir", options::cache_folder(environment) + "/store");
 }
 

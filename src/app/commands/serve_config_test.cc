@@ -82,7 +82,7 @@ TEST(ServeConfig, WhatElseLlamaServerTakesIsTakenOrExplained) {
   configure(values, {"--alias", "-v", "--cache-dir", "--jinja-store"});
   EXPECT_EQ(values.log_level, "info") << "a value is nobody's option";
   EXPECT_THAT(error_of({"--api-key", "--port=7522"}), HasSubstr("--api-key: needs a value")) << "an empty $KEY makes no key of the next option";
-  EXPECT_THAT(error_of({"--temp=0"}), HasSubstr("--temp: how to sample is said by each request"));
+  EXPECT_THAT(error_of({"--temp=0"}), HasSubstr("--temp: sampling parameters are set per request"));
 }
 
 TEST(ServeConfig, SeveralTenantsShareTheQueue) {

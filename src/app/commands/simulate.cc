@@ -101,7 +101,7 @@ std::uint64_t size_of(const std::string& text, std::uint64_t block_bytes, const 
   const char* const end = text.data() + text.size();
   const auto [stop, error] = std::from_chars(text.data(), end, number);
   if (error == std::errc() && stop + 1 == end && *stop == '%') {
-    if (!(number > 0 && number <= 100)) throw refuse("is not above 0% and at most 100%");
+    if (!(number > 0 && number <= 100)) throw refuse("must be above 0% and at most 100%");
     size = static_cast<std::uint64_t>(std::llround(number / 100 * static_cast<double>(recording.distinct_bytes())));
   } else if (unit != "bytes" && error == std::errc() && stop == end) {
     if (!(number >= 1 && number < 1e15) || number != std::floor(number)) throw refuse("is not a whole number of " + unit + " of at least 1");
@@ -125,7 +125,7 @@ void add_findings(const SimulateConfig& config, const Recording& recording, Repo
     const std::uint64_t size = size_of(text, report->block_bytes, recording, report->unit);
     if (size == 0 && asked) {
       throw options::UsageError("--size: the trace has " + std::to_string(recording.distinct_bytes()) + " " + report->unit + "; " + text +
-                                " of that is less than one: try --size 50%, or a number of " + report->unit);
+                                " of them is less than one: try --size 50%, or a number of " + report->unit);
     }
     if (size == 0 || (!asked && std::find(done.begin(), done.end(), size) != done.end())) continue;
     done.push_back(size);

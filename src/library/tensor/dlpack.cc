@@ -78,7 +78,7 @@ TensorView from_dlpack(const DLManagedTensor& managed) {
   view.strides = given.strides != nullptr ? Axes(std::span<const std::int64_t>(given.strides, rank)) : row_major(view.shape);
   const std::optional<std::uint64_t> bytes = tensor::bytes_of(view.dtype, view.shape);
   if (!bytes) throw std::invalid_argument("shape: a negative length, or too many elements");
-  if (given.data == nullptr && *bytes > 0) throw std::invalid_argument("data: is null, and the shape has elements");
+  if (given.data == nullptr && *bytes > 0) throw std::invalid_argument("data: must not be null if the shape has elements");
   if (given.data != nullptr) view.data = static_cast<const std::byte*>(given.data) + given.byte_offset;
   return view;
 }

@@ -22,7 +22,7 @@ constexpr DTypeInfo kDTypes[kDTypeCount] = {{"bytes", 1},    {"text", 1},    {"b
 // Throws for an invalid tensor.
 std::size_t checked_count(const TensorView& view) {
   const std::size_t element = dtype_bytes(view.dtype);
-  if (element == 0) throw std::invalid_argument("dtype: " + std::to_string(static_cast<int>(view.dtype)) + " is no DType");
+  if (element == 0) throw std::invalid_argument("dtype: " + std::to_string(static_cast<int>(view.dtype)) + " is not a DType");
   if (view.strides.size() != view.shape.size()) throw std::invalid_argument("strides: there must be one for each axis of the shape");
   for (const std::int64_t length : view.shape) {
     if (length < 0) throw std::invalid_argument("shape: a length must not be negative");
@@ -66,7 +66,7 @@ std::string_view dtype_name(DType dtype) {
 
 Axes::Axes(std::span<const std::int64_t> values) : size_(values.size()) {
   if (values.size() > kMaxRank) {
-    throw std::invalid_argument("shape: " + std::to_string(values.size()) + " axes; there may be " + std::to_string(kMaxRank));
+    throw std::invalid_argument("shape: " + std::to_string(values.size()) + " axes; the maximum is " + std::to_string(kMaxRank));
   }
   std::copy(values.begin(), values.end(), values_.begin());
 }
@@ -83,7 +83,7 @@ Axes row_major(const Axes& shape) {
 
 TensorView TensorView::checked(TensorView view, std::size_t elements) {
   if (checked_count(view) != elements) {
-    throw std::invalid_argument("shape: holds " + std::to_string(view.count()) + " elements, and there are " + std::to_string(elements));
+    throw std::invalid_argument("shape: has " + std::to_string(view.count()) + " elements, but " + std::to_string(elements) + " are given");
   }
   return view;
 }
@@ -139,7 +139,7 @@ Axes dense_strides(const TensorView& view) { return view.is_dense() && view.coun
 
 void pack(const TensorView& view, std::byte* to) {
   if (checked_count(view) == 0) return;
-  if (view.data == nullptr) throw std::invalid_argument("data: is null, and the shape has elements");
+  if (view.data == nullptr) throw std::invalid_argument("data: must not be null if the shape has elements");
   if (view.is_dense()) {
     std::memcpy(to, view.data, view.nbytes());
   } else {

@@ -24,7 +24,7 @@ void require_valid(const AddOptions& options) {
   if (options.time_to_live.count() < 0) throw std::invalid_argument("time_to_live: must not be negative");
   if (options.stale_for.count() < 0) throw std::invalid_argument("stale_for: must not be negative");
   if (options.tags.size() > tensor::kMaxTags)
-    throw std::invalid_argument("tags: there may be " + std::to_string(tensor::kMaxTags) + ", not " + std::to_string(options.tags.size()));
+    throw std::invalid_argument("tags: the maximum is " + std::to_string(tensor::kMaxTags) + ", not " + std::to_string(options.tags.size()));
   if (!(options.cost_seconds >= 0)) throw std::invalid_argument("cost_seconds: must be a number, and not negative");
 }
 

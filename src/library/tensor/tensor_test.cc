@@ -78,7 +78,7 @@ TEST(Tensor, ScalarsAndEmptyOnes) {
 TEST(Tensor, SaysWhatIsWrong) {
   const auto values = counting(6);
   const std::span<const std::int32_t> six(values);
-  EXPECT_NE(message_of([&] { (void)TensorView::of(six, {4, 2}); }).find("holds 8 elements, and there are 6"), std::string::npos);
+  EXPECT_NE(message_of([&] { (void)TensorView::of(six, {4, 2}); }).find("has 8 elements, but 6 are given"), std::string::npos);
   EXPECT_NE(message_of([&] { (void)TensorView::of(six, {-1, -6}); }).find("negative"), std::string::npos);
   EXPECT_NE(message_of([&] { (void)Axes(std::vector<std::int64_t>(17, 1)); }).find("17 axes"), std::string::npos);
   EXPECT_NE(message_of([&] { (void)TensorView::of(six, {6}).elements<float>(); }).find("int32, not float32"), std::string::npos);

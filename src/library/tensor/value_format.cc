@@ -88,8 +88,8 @@ TagId tag_id(std::string_view tag) {
 
 Encoder::Encoder(ValueHead head, std::span<const TensorView> parts, std::string_view structure)
     : head_(std::move(head)), parts_(parts), structure_(structure) {
-  if (head_.tags.size() > kMaxTags) throw std::invalid_argument("tags: there may be " + std::to_string(kMaxTags));
-  if (parts.size() > kMaxParts) throw std::invalid_argument("parts: there may be " + std::to_string(kMaxParts));
+  if (head_.tags.size() > kMaxTags) throw std::invalid_argument("tags: the maximum is " + std::to_string(kMaxTags));
+  if (parts.size() > kMaxParts) throw std::invalid_argument("parts: the maximum is " + std::to_string(kMaxParts));
   if (structure.size() > (std::size_t{1} << 30)) throw std::invalid_argument("structure: too long");
   if (head_.negative != parts.empty()) throw std::invalid_argument("parts: a value has at least one");
   std::uint64_t bytes = sizeof(FixedHead) + head_.tags.size() * sizeof(TagId) + structure.size();

@@ -72,7 +72,7 @@ void check(const Hints& hints) {
 
 void check(const PutOptions& options) {
   check(options.hints);
-  if (static_cast<std::size_t>(options.kind) >= kKindCount) throw std::invalid_argument("kind: is none of Kind's values");
+  if (static_cast<std::size_t>(options.kind) >= kKindCount) throw std::invalid_argument("kind: is not a value of Kind");
   if (!(options.cost_seconds >= 0)) throw std::invalid_argument("cost_seconds: must be a number, and not negative");
 }
 

@@ -140,7 +140,7 @@ class Runner {
       co_return;
     }
     if (Clock::now() >= end_) {
-      sample.error = "not sent: the time for the whole run was over";
+      sample.error = "not sent: the time limit of the run was reached";
       session.failed = true;
       co_return;
     }

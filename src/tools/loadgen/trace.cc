@@ -53,7 +53,7 @@ Workload read_trace(const TraceOptions& options) {
   } catch (const std::runtime_error& error) {
     throw std::runtime_error(options.path + ":" + std::to_string(number) + ": " + error.what());
   }
-  if (turns.empty()) throw std::runtime_error(options.path + ": holds no request that fits");
+  if (turns.empty()) throw std::runtime_error(options.path + ": contains no request within the limits");
   std::stable_sort(turns.begin(), turns.end(), [](const Turn& a, const Turn& b) { return a.start_after < b.start_after; });
   work.system.resize(turns.size());
   return work;

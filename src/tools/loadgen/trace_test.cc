@@ -81,7 +81,7 @@ TEST_F(TraceTest, ErrorsNameFileAndLine) {
   write("{\"timestamp\":1,\"input_length\":-5,\"output_length\":1,\"hash_ids\":[]}\n");
   EXPECT_THAT(error(), HasSubstr(":1: input_length is missing or not a number"));
   write("");
-  EXPECT_THAT(error(), HasSubstr("holds no request"));
+  EXPECT_THAT(error(), HasSubstr("contains no request"));
 }
 
 }   // namespace
