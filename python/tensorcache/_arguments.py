@@ -27,13 +27,13 @@ class AddOptions(TypedDict, total=False):
 
 
 class Options(NamedTuple):
-    """The same in the form that the core takes."""
+    """The same in the form that _core takes."""
 
     ttl: float = 0.0   # seconds; 0: fresh for ever
     stale: float = 0.0
     tags: Tuple[str, ...] = ()
     cost: float = 1.0
-    as_of: int = 0     # 0: as of when it is stored
+    as_of: int = 0     # 0: the time of the write
 
 
 PLAIN = Options()
@@ -41,7 +41,7 @@ _SHOWN = {"ttl": ("Optional[float]", None), "stale": ("float", 0.0), "tags": ("S
 
 
 def shows_options(function: Function) -> Function:
-    """For ``help()`` and editors: where the source has ``**options``, the signature has each of AddOptions with its default."""
+    """For ``help()`` and editors: replaces ``**options`` in the signature by the fields of AddOptions with their defaults."""
     written = inspect.signature(function)
     named = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
              for name, (annotation, default) in _SHOWN.items()]
@@ -51,7 +51,7 @@ def shows_options(function: Function) -> Function:
 
 
 def seconds(value: Any, name: str, positive: bool = False) -> float:
-    """A number of seconds, 0 or more; larger than 0 where ``positive``."""
+    """Returns a number of seconds, at least 0; larger than 0 if ``positive``."""
     number = type(value) in (float, int) or isinstance(value, Real)
     if not number or not (value > 0 or value == 0 and not positive):
         wanted = f"{name} must be a number of seconds{' larger than 0' if positive else ', 0 or more'}; it is {value!r}"
@@ -60,7 +60,7 @@ def seconds(value: Any, name: str, positive: bool = False) -> float:
 
 
 def whole(value: Any, name: str, least: int = 0) -> int:
-    """A whole number from ``least`` to 2**63 - 1."""
+    """Returns a whole number from ``least`` to 2**63 - 1."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -71,7 +71,7 @@ def whole(value: Any, name: str, least: int = 0) -> int:
 
 
 def text(value: Any, name: str) -> str:
-    """A str that UTF-8 can hold."""
+    """Returns a str that can be encoded in UTF-8."""
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a str; it is {value!r}")
     try:
@@ -82,7 +82,7 @@ def text(value: Any, name: str) -> str:
 
 
 def size(value: Any, name: str) -> int:
-    """Bytes, of a number of them or of text like "2GiB"."""
+    """Returns a number of bytes, given as such or as text like "2GiB"."""
     if not isinstance(value, str):
         return whole(value, name)
     try:
@@ -92,7 +92,7 @@ def size(value: Any, name: str) -> int:
 
 
 def entries(value: Any) -> int:
-    """cache_size as a number of entries."""
+    """Returns cache_size as a number of entries."""
     try:
         return whole(value, "cache_size", least=1)
     except (TypeError, ValueError):
@@ -100,7 +100,7 @@ def entries(value: Any) -> int:
 
 
 def limits(cache_size: Union[int, str], memory: Union[int, str, None]) -> Tuple[int, int]:
-    """(entries, bytes); 0 entries: no limit of a number."""
+    """Returns (entries, bytes); 0 entries: no such limit."""
     if not isinstance(cache_size, str):
         return entries(cache_size), _memory_of_machine() // 2 if memory is None else size(memory, "memory")
     if memory is not None:
@@ -109,7 +109,7 @@ def limits(cache_size: Union[int, str], memory: Union[int, str, None]) -> Tuple[
 
 
 def path(value: Union[str, bytes, "os.PathLike[Any]", None]) -> Optional[str]:
-    """A folder's name."""
+    """Returns the path of a directory."""
     if value is None:
         return None
     try:
@@ -119,7 +119,7 @@ def path(value: Union[str, bytes, "os.PathLike[Any]", None]) -> Optional[str]:
 
 
 def tags(value: Any) -> Tuple[str, ...]:
-    """Up to 16 strings."""
+    """Returns up to 16 strings."""
     if isinstance(value, (str, bytes)):
         raise TypeError(f"tags must be several strings; use tags=({value!r},)")
     try:
@@ -132,12 +132,12 @@ def tags(value: Any) -> Tuple[str, ...]:
 
 
 def default_ttl(value: Any) -> Optional[float]:
-    """A cache's ttl."""
+    """Returns a cache's default ttl."""
     return None if value is None else seconds(value, "ttl", positive=True)
 
 
 def options(given: Mapping[str, Any], ttl: Optional[float]) -> Options:
-    """What a value is stored with; ``ttl`` where nothing else is said."""
+    """Returns the options of a write; ``ttl`` is the default."""
     unknown = given.keys() - AddOptions.__annotations__.keys()
     if unknown:
         raise TypeError(f"unknown option {sorted(unknown)[0]!r}; there are {', '.join(AddOptions.__annotations__)}")
@@ -151,7 +151,7 @@ def options(given: Mapping[str, Any], ttl: Optional[float]) -> Options:
 
 
 def _memory_of_machine() -> int:
-    """Bytes this process may use: the machine's memory, or its control group's limit."""
+    """Returns the bytes that this process may use: the machine's memory, or the limit of its cgroup."""
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ._core import Cache, Hit
     from ._core import Lease as CoreLease
 
-_SLICE = 0.1   # seconds for which a wait may ignore Ctrl-C
+_SLICE = 0.1   # seconds between checks for Ctrl-C in a wait
 
 _open_caches: "weakref.WeakSet[TensorCache]" = weakref.WeakSet()
 
@@ -32,7 +32,7 @@ def _close_all() -> None:
 
 
 def _slices(seconds: float) -> Iterator[float]:
-    """How long to wait at a time, at least once, until ``seconds`` are over."""
+    """Yields the durations of waits, at least one, until ``seconds`` are over."""
     deadline = time.monotonic() + seconds
     left = seconds
     while True:
@@ -43,7 +43,7 @@ def _slices(seconds: float) -> Iterator[float]:
 
 
 class _Settings(NamedTuple):
-    """The options that a cache was opened with and uses later."""
+    """Options of a cache that are used after it was opened."""
 
     name: str
     policy: str

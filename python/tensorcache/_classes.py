@@ -1,7 +1,7 @@
-"""Dataclasses and named tuples as values: taken apart by their fields, and made again without running any code of theirs.
+"""Dataclasses and named tuples as values: stored by their fields, and rebuilt without running any of their code.
 
-A stored value names its class by module and qualified name. Only a class that a loaded module has under that name, and that has the same fields,
-is made again: nothing is imported, and neither ``__init__`` nor ``__new__``, ``__post_init__`` or a setter is called. Everything else is a miss.
+A stored value identifies its class by module and qualified name. It is rebuilt only if a loaded module has a class of that name with the same
+fields: nothing is imported, and neither ``__init__`` nor ``__new__``, ``__post_init__`` or a setter is called. Otherwise the lookup is a miss.
 """
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from enum import Enum
 from typing import Any, Callable, Dict, List, Optional
 
 _UNSET = object()
-_NOT_STATE = ("__orig_class__",)   # typing's note on an instance of Box[int]
+_NOT_STATE = ("__orig_class__",)   # set by typing on an instance of Box[int]
 
 
 class Unreadable(LookupError):
-    """The stored value is of a class that is not here, or has other fields now: a miss."""
+    """The class of the stored value is not loaded, or has different fields: a miss."""
 
 
 def find(module: str, qualname: str) -> Optional[type]:
-    """The class that a loaded module has under this name, looked up without running code."""
+    """Returns the class of this name in a loaded module, without running code."""
     holder = sys.modules.get(module)
     if not isinstance(holder, types.ModuleType):
         return None
@@ -35,7 +35,7 @@ def find(module: str, qualname: str) -> Optional[type]:
 
 
 def node(value: Any, encode: Callable[[Any], Any], key: Callable[[Any], Any]) -> Optional[Dict[str, Any]]:
-    """The structure of a dataclass instance or a named tuple; None if it is neither. TypeError if its class cannot be made again."""
+    """Returns the structure of a dataclass instance or a named tuple; None for others. Raises TypeError if it could not be rebuilt."""
     cls = type(value)
     kind = _kind(cls)
     if kind is None:
@@ -57,18 +57,18 @@ def node(value: Any, encode: Callable[[Any], Any], key: Callable[[Any], Any]) ->
         made["more"] = [[attribute, encode(item)] for attribute, item in more.items()]
     mapping = _mapping(cls)
     if mapping is not object:
-        own.update(more)   # most items of a ModelOutput are its attributes: the same objects, stored once
+        own.update(more)   # most items of a ModelOutput are its attributes as well: stored once
         made["items"] = [[key(k)] if type(k) is str and own.get(k, _UNSET) is item else [key(k), encode(item)] for k, item in list(mapping.items(value))]
     return made
 
 
 def build(node: Dict[str, Any], decode: Callable[[Any], Any], key: Callable[[Any], Any]) -> Any:
-    """The instance again. Raises Unreadable."""
+    """Rebuilds the instance. Raises Unreadable."""
     cls = require_readable(node)
     kind = _kind(cls)
     if kind != "dataclass":
         values = [decode(item) for item in node["values"]]
-        return tuple.__new__(cls, values) if kind == "tuple" else cls(values)   # the second is a constructor in C
+        return tuple.__new__(cls, values) if kind == "tuple" else cls(values)   # the second runs a C constructor only
     made = _new(cls)
     own: Dict[str, Any] = {}
     for name, *item in [*node["dataclass"], *node.get("more", ())]:
@@ -83,7 +83,7 @@ def build(node: Dict[str, Any], decode: Callable[[Any], Any], key: Callable[[Any
 
 
 def require_readable(node: Dict[str, Any]) -> type:
-    """The class of a node that can be made again; of its own fields, not of those inside. Raises Unreadable."""
+    """Returns a node's class, checking its own fields, not nested ones. Raises Unreadable."""
     try:
         module, qualname = node["c"]
         cls = find(module, qualname)
@@ -108,7 +108,7 @@ def require_readable(node: Dict[str, Any]) -> type:
     return cls
 
 
-# Of a class.
+# Properties of classes.
 
 def _kind(cls: type) -> Optional[str]:
     if issubclass(cls, Enum):
@@ -134,7 +134,7 @@ def _field_names(cls: Any) -> List[str]:
 
 
 def _mapping(cls: type) -> Any:
-    """What its instances are beside their attributes."""
+    """Returns the built-in base of its instances' contents."""
     return OrderedDict if issubclass(cls, OrderedDict) else dict if issubclass(cls, dict) else object
 
 
@@ -143,7 +143,7 @@ def _new(cls: type) -> Any:
 
 
 def _obstacle(cls: type) -> str:
-    """Why an instance cannot be made from its fields alone; "" if it can."""
+    """Returns why an instance cannot be rebuilt from its fields; "" if it can."""
     if find(cls.__module__, cls.__qualname__) is not cls:
         return f"its class is not found again as {cls.__module__}.{cls.__qualname__}; define it at the top of a module"
     if _in_class(cls, "__del__") is not _UNSET:
@@ -161,17 +161,17 @@ def _obstacle(cls: type) -> str:
 
 
 def _in_class(cls: type, name: str) -> Any:
-    """Its attribute, found without running code of a metaclass or a descriptor."""
+    """Returns its attribute without running code of a metaclass or descriptor."""
     return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), _UNSET)
 
 
 def _may_be_set(cls: type, name: str) -> bool:
-    """Whether an instance may have this attribute: it runs no code and takes the place of no method."""
+    """Returns whether an instance may have this attribute: it runs no code and hides no method."""
     found = _in_class(cls, name)
     return isinstance(found, types.MemberDescriptorType) or _in_class(type(found), "__get__") is _UNSET
 
 
-# Of an instance.
+# Properties of instances.
 
 def _attribute(value: Any, name: str) -> Any:
     try:
@@ -183,12 +183,12 @@ def _attribute(value: Any, name: str) -> Any:
 def _set(made: Any, name: str, item: Any) -> None:
     try:
         object.__setattr__(made, name, item)
-    except (AttributeError, TypeError) as error:   # it has slots, and none of this name
+    except (AttributeError, TypeError) as error:   # it has __slots__, none with this name
         raise Unreadable(str(error)) from None
 
 
 def _other_state(value: Any, fields: List[str]) -> Dict[str, Any]:
-    """Attributes that are no fields, as ``__post_init__`` sets them. What a cached_property keeps is computed again."""
+    """Returns attributes that are not fields, as set by ``__post_init__``, without those of a cached_property."""
     cls = type(value)
     found = _attribute(value, "__dict__")
     state = dict(found) if type(found) is dict else {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ._core import Cache, Hit
 
 T = TypeVar("T")
-ComputeMany = Callable[[List[Any]], Sequence[Any]]   # the missing keys in, as many values out
+ComputeMany = Callable[[List[Any]], Sequence[Any]]   # takes the missing keys, returns as many values
 
 _MISSING = object()
 _NOT_REFRESHED = "a stale value could not be refreshed"
@@ -41,14 +41,14 @@ def _warn_of_type(value: Any, error: Exception) -> None:
 
 
 class Asked(NamedTuple):
-    """How a result is stored."""
+    """Options for storing a result."""
 
     options: _arguments.Options
     negative_ttl: float   # seconds for which a None is stored; 0: not stored
 
 
 class Computing:
-    """The part of TensorCache that computes. TensorCache sets up its attributes."""
+    """The part of TensorCache that computes. TensorCache initialises its attributes."""
 
     _core: Cache
     _build: Callable[..., Any]
@@ -129,16 +129,16 @@ class Computing:
             return _MISSING
 
     def _probe(self, digest: Any) -> Tuple[Optional[Hit], Any]:
-        """What is stored and its value, counted; (None, _MISSING) is for the caller to count, as a miss or a wait."""
+        """Returns the stored hit and its value, and counts the hit. The caller counts (None, _MISSING), as a miss or a wait."""
         hit = self._core.probe(digest)
         value = self._value(hit)
         if hit is not None and value is _MISSING:
-            self._core.count(hits=-1)   # it was taken for one
+            self._core.count(hits=-1)   # undo the count
             return None, _MISSING
         return hit, value
 
     def _own(self, digest: Any, value: Any) -> Any:
-        """A second caller's own object, as a hit gives one: what the first does to his must not reach it. ``value`` itself where it is not stored."""
+        """Returns a waiting caller's own object, as a hit does, so that callers cannot modify each other's; ``value`` itself if it is not stored."""
         if value is None or isinstance(value, (str, bytes, int, float)):
             return value
         hit = self._core.peek(digest)
@@ -146,7 +146,7 @@ class Computing:
         return value if own is _MISSING else own
 
     def _stored_since(self, flight: Flight) -> Any:
-        """What somebody stored since the flight's maker looked; _MISSING if nobody did, or it cannot be read and is to be replaced."""
+        """Returns the value stored since the flight's caller looked; _MISSING if there is none, or it cannot be read and must be replaced."""
         hit = self._core.peek(flight.digest)
         if hit is None or hit.version == flight.replaces:
             return _MISSING
@@ -156,11 +156,11 @@ class Computing:
         return value
 
     def _store(self, flight: Flight, value: Any, asked: Asked, as_of: int) -> Any:
-        """Stores what was computed, unless the key was written or removed meanwhile; the value as all get it."""
+        """Stores a result, unless the key was written or removed meanwhile. Returns the value for all callers."""
         options = asked.options._replace(as_of=as_of)
         try:
             parts, structure = ([], "") if value is None else _values.flatten(value, self._allow_pickle)
-        except Exception as error:   # a to_tree of the program's own may raise anything
+        except Exception as error:   # a registered to_tree may raise anything
             _warn_of_type(value, error)
             return value
         try:
@@ -175,7 +175,7 @@ class Computing:
             found = _MISSING if stored is None or stored.negative else self._value(stored)
             return value if found is _MISSING else found
         except (ValueError, MemoryError, OSError) as error:
-            # No room, not known what is stored, or closed meanwhile: computed all the same.
+            # No space, the stored value cannot be read, or the cache was closed: return the result without storing it.
             if isinstance(error, (_core.TooLarge, MemoryError, OSError)) or self._core.closed:
                 return value
             raise
@@ -204,7 +204,7 @@ class Computing:
                 return self._own(digest, outcome.get())
 
     def _lead_missing(self, keys: Mapping[Any, Any], compute: ComputeMany, asked: Asked) -> Dict[Any, Any]:
-        """Computes those of ``keys`` (by digest) that nobody else computes; their values by digest."""
+        """Computes those of ``keys`` (by digest) that are not being computed. Returns values by digest."""
         mine = {Flight(digest, asked.options.tags): key for digest, key in keys.items()}
         try:
             led = {flight: key for flight, key in mine.items() if self._flights.join(flight) is flight}
@@ -217,7 +217,7 @@ class Computing:
         return {flight.digest: result for flight, result in zip(led, results)}
 
     def _lead(self, flights: Mapping[Flight, Any], compute: ComputeMany, asked: Asked) -> List[Any]:
-        """Lands ``flights`` (each with its key), all computed by one call; their results. Whoever calls lets them fail if it raises."""
+        """Computes all ``flights`` (each with its key) in one call, lands them, and returns the results. If it raises, the caller fails them."""
         for flight in flights:
             flight.led_by()
         results = {flight: self._stored_since(flight) for flight in flights}
@@ -235,10 +235,10 @@ class Computing:
         return list(results.values())
 
     def _refresh(self, stale: Mapping[Flight, Any], compute: ComputeMany, asked: Asked) -> None:
-        """Computes stale keys anew on a thread of their own, those that nobody refreshes yet."""
+        """Refreshes stale keys that are not being refreshed, on a new thread."""
         led: Dict[Flight, Any] = {}
 
-        def failed(error: BaseException) -> None:   # the stale values go on being served; the next who meets them tries again
+        def failed(error: BaseException) -> None:   # stale values are still served; the next lookup retries
             for flight in stale:
                 self._flights.fail(flight, error)
             _log.warning(_NOT_REFRESHED, exc_info=error)
@@ -253,7 +253,7 @@ class Computing:
             led.update((flight, key) for flight, key in stale.items() if self._flights.join(flight) is flight)
             if led:
                 threading.Thread(target=work, name="tensorcache-refresh", daemon=True).start()
-        except RuntimeError as error:   # no thread can be started
+        except RuntimeError as error:   # no more threads
             failed(error)
         except BaseException as error:
             failed(error)
@@ -307,9 +307,9 @@ class Computing:
                 _log.warning(_NOT_REFRESHED, exc_info=error)
 
         task = asyncio.ensure_future(work())
-        self._refreshes.add(task)   # the event loop's own reference is a weak one
+        self._refreshes.add(task)   # the event loop has only a weak reference
         task.add_done_callback(self._refreshes.discard)
 
     async def _aside(self, look: Callable[..., Any], *arguments: Any) -> Any:
-        """On another thread where a disk may be read."""
+        """Runs on another thread if a disk may be read."""
         return await asyncio.to_thread(look, *arguments) if self._core.has_disk else look(*arguments)

@@ -1,4 +1,4 @@
-"""One computation per key at a time, among threads and tasks of one process."""
+"""Single-flight: one computation per key at a time, among the threads and tasks of a process."""
 from __future__ import annotations
 
 import asyncio
@@ -8,7 +8,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Sequence
 
 
 class Outcome(NamedTuple):
-    """How a computation ended: a value, an error for everybody, or neither, and then somebody who waits computes in its place."""
+    """The result of a computation: a value, an error for all callers, or neither (abandoned); then one of the waiters retries."""
 
     value: Any = None
     error: Optional[Exception] = None
@@ -21,25 +21,25 @@ class Outcome(NamedTuple):
 
 
 class Flight:
-    """A key's computation, from before it begins until all who wait have its outcome."""
+    """A key's computation, from before its start until all waiters have its outcome."""
 
     __slots__ = ("digest", "tags", "replaces", "lock", "forgotten", "invalidated", "awaited", "_thread", "_task", "_outcome")
 
     def __init__(self, digest: Any, tags: Sequence[str] = (), replaces: int = 0) -> None:
         self.digest = digest
         self.tags = tags
-        self.replaces = replaces   # the version that its result takes the place of; 0: nothing is stored
-        self.lock = threading.Lock()   # held while its result is stored, and while it is forgotten
-        self.forgotten = False   # the key was removed since it began, or nobody waits for it any more: its result is not stored
-        self.invalidated = False   # one of its tags was, since it began: its result is for its leader alone
+        self.replaces = replaces   # version that its result replaces; 0: nothing is stored
+        self.lock = threading.Lock()   # held while the result is stored or the key is forgotten
+        self.forgotten = False   # the key was removed since the start, or no caller waits: do not store the result
+        self.invalidated = False   # one of its tags was invalidated since the start: only the leader gets the result
         self.awaited = False
         self._thread: Optional[int] = None
         self._task: Optional["asyncio.Task[Any]"] = None
         self._outcome: "Future[Outcome]" = Future()
-        self._outcome.set_running_or_notify_cancel()   # whoever waits cannot cancel it for the others
+        self._outcome.set_running_or_notify_cancel()   # a waiter cannot cancel it for the others
 
     def led_by(self, task: Optional["asyncio.Task[Any]"] = None) -> None:
-        """The calling thread computes, in ``task`` if there is one."""
+        """Makes the calling thread the leader, in ``task`` if given."""
         self._thread, self._task = threading.get_ident(), task
 
     def forget(self) -> None:
@@ -62,7 +62,7 @@ class Flight:
 
 
 class Flights:
-    """The flights of a cache, by key. ``family``: those of all caches that share its tags."""
+    """The flights of a cache, by key. ``family``: the flights of all caches that share its tags."""
 
     def __init__(self, family: "Optional[List[Flights]]" = None) -> None:
         self._lock = threading.Lock()
@@ -74,7 +74,7 @@ class Flights:
         return len(self._flights)
 
     def join(self, mine: Flight) -> Flight:
-        """``mine`` where nobody flies for its key: its maker leads then, and must land it or let it fail. Else the other one, to wait for."""
+        """Returns ``mine`` if its key has no flight: the caller then leads, and must land it or fail it. Otherwise the flight to wait for."""
         with self._lock:
             flight = self._flights.setdefault(mine.digest, mine)
             if flight is not mine:
@@ -86,15 +86,15 @@ class Flights:
         flight.end(Outcome(result))
 
     def fail(self, flight: Flight, error: BaseException) -> None:
-        """Everybody who waits gets the error. One that is no Exception (an interrupt, a cancelled task) concerns the leader alone. Does nothing if
-        it has landed, or was never in the air."""
+        """Gives the error to all waiters; only the leader gets one that is not an Exception (an interrupt, a cancelled task). No effect if the
+        flight has landed or was not started."""
         self._end(flight)
         flight.forget()
-        shared = flight.awaited and isinstance(error, Exception)   # nobody waits: then the error need not be kept
+        shared = flight.awaited and isinstance(error, Exception)   # without waiters the error need not be kept
         flight.end(Outcome(error=error) if shared else Outcome(abandoned=True))   # type: ignore[arg-type]
 
     def forget(self, digest: Any) -> None:
-        """What is being computed for this key is not to be stored. Whoever asks from here on begins anew."""
+        """Marks the running computation of this key as not to be stored; later callers start a new one."""
         with self._lock:
             flight = self._flights.pop(digest, None)
         if flight is not None:
@@ -108,7 +108,7 @@ class Flights:
             flight.forget()
 
     def invalidate(self, tag: str) -> None:
-        """Whoever asks from here on begins anew where a result with this tag is being computed."""
+        """Makes later callers start a new computation of keys whose running one has this tag."""
         for flights in list(self.family):
             with flights._lock:
                 for flight in [flight for flight in flights._flights.values() if tag in flight.tags]:

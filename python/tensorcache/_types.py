@@ -55,7 +55,7 @@ def register_type(cls: Type[T], to_tree: Callable[[T], Any], from_tree: Callable
         if other is not None and f"{other.cls.__module__}.{other.cls.__qualname__}" != own:
             raise ValueError(f"{entry.name!r} is already the name of {other.cls!r}; pass another name for {cls!r}: register_type(..., name=...)")
         earlier = _by_type.get(cls)
-        _by_type[cls] = _by_name[entry.name] = entry   # first, as others look it up without the lock
+        _by_type[cls] = _by_name[entry.name] = entry   # first, because lookups take no lock
         if other is not None and other.cls is not cls:
             _by_type.pop(other.cls, None)
         if earlier is not None and earlier.name != entry.name:
@@ -80,7 +80,7 @@ def build(node: Dict[str, Any], decode: Callable[[Any], Any]) -> Any:
 
 
 def require_readable(node: Dict[str, Any]) -> _Registered:
-    """How a node's type is made again. Raises Unreadable."""
+    """Returns the registered type of a node. Raises Unreadable."""
     name = node["r"]
     entry = _by_name.get(name) if type(name) is str else None
     if entry is None:

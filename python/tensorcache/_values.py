@@ -1,4 +1,4 @@
-"""Values as parts and structure (docs/format-tensor.md), and back. No pickle but where it was asked for."""
+"""Converts values to parts and structure (docs/format-tensor.md), and back. Pickle is used only with allow_pickle."""
 from __future__ import annotations
 
 import json
@@ -15,16 +15,16 @@ from ._classes import Unreadable
 
 MOST_DEPTH = 64
 MOST_PARTS = 65535
-MOST_NODES = 200_000   # beside numbers. Fifty lists that each hold the one before twice are 2**50
-_LONG_LIST = 16   # a list of so many floats, or of so many ints, is stored as an array
+MOST_NODES = 200_000   # without numbers. Fifty lists that each contain the previous one twice have 2**50
+_LONG_LIST = 16   # lists of at least so many floats, or ints, are stored as an array
 ALLOWED = ("A value may be bytes, str, bool, int, float, a NumPy array or scalar, anything with DLPack (torch, JAX) or the buffer protocol, a tuple, "
            "list, dict, dataclass or named tuple of those, or of a type registered with tensorcache.register_type")
 
 
-# In.
+# To parts and structure.
 
 def flatten(value: Any, allow_pickle: bool) -> Tuple[List[Any], str]:
-    """The parts to store and the structure that puts them together again."""
+    """Returns the parts to store, and the structure that combines them."""
     kind = type(value)
     if kind is bytes or kind is str or kind is np.ndarray and not allow_pickle:
         return [value], ""
@@ -36,7 +36,7 @@ def flatten(value: Any, allow_pickle: bool) -> Tuple[List[Any], str]:
 
 
 class _Taken:
-    """A value that is being taken apart."""
+    """The conversion of one value."""
 
     def __init__(self, allow_pickle: bool) -> None:
         self.parts: List[Any] = []
@@ -50,7 +50,7 @@ class _Taken:
             return value
         kind = type(value)
         if kind is int:
-            return {"i": str(value) if value.bit_length() <= 64 else hex(value)}   # Python makes no decimals of long ones
+            return {"i": str(value) if value.bit_length() <= 64 else hex(value)}   # Python limits the decimal conversion of long integers
         if kind is float:
             return {"f": value.hex()}
         self._left -= 1
@@ -67,7 +67,7 @@ class _Taken:
         found = _types.node(value, encode)
         if found is not None:
             return found
-        if self._allow_pickle:   # keeps what the rest would not, as two names for one list
+        if self._allow_pickle:   # preserves, for example, two references to one list
             return self._leaf_or_pickle(value)
         if kind is list:
             return self._list(value, encode)
@@ -110,7 +110,7 @@ def _key(key: Any) -> Any:
 
 
 def _leaf(value: Any) -> Tuple[Any, str]:
-    """What the core stores, and what it was where that says too little."""
+    """Returns the object that _core stores, and its original type if that is not evident."""
     kind = type(value)
     if kind is str or kind is bytes:
         return value, ""
@@ -172,7 +172,7 @@ def _from_jax(array: Any) -> Any:
 def _from_dlpack(value: Any) -> Any:
     try:
         return np.from_dlpack(value)
-    except (BufferError, RuntimeError, TypeError) as error:   # of a device or a dtype that NumPy does not know
+    except (BufferError, RuntimeError, TypeError) as error:   # a device or dtype that NumPy does not support
         raise TypeError(f"a value of type {type(value).__name__} cannot be stored; NumPy does not accept it: {error}") from error
 
 
@@ -191,19 +191,19 @@ def _from_buffer(value: Any) -> Any:
     raise TypeError(f"a buffer of elements {view.format!r} cannot be stored; use bytes(value), or a buffer of numbers")
 
 
-# Out.
+# From parts and structure.
 
 def build(structure: str, parts: List[Any], allow_pickle: bool, share: bool) -> Any:
-    """The value again. ``share``: torch looks at the cache's memory instead of a copy of it. Raises Unreadable."""
+    """Rebuilds the value. ``share``: torch tensors are views of the cache's memory, not copies. Raises Unreadable."""
     try:
         return _build(json.loads(structure), parts, allow_pickle, share)
-    except RecursionError:   # nothing that flatten() makes
+    except RecursionError:   # flatten() never creates such a structure
         raise Unreadable("it is nested too deep") from None
 
 
 def is_readable(structure: str) -> bool:
-    """Whether its classes are here and have the fields they had. Builds nothing."""
-    if '{"c":' not in structure and '{"r":' not in structure:   # within text a quote has a backslash before it
+    """Returns whether its classes are loaded and have the same fields. Builds nothing."""
+    if '{"c":' not in structure and '{"r":' not in structure:   # quotes within texts are escaped
         return True
     try:
         _require_readable(json.loads(structure))
@@ -269,7 +269,7 @@ def _to_torch_bfloat16(part: Any, share: bool) -> Any:
 
 
 def _to_jax(part: Any, share: bool) -> Any:
-    """Without a copy: no JAX array is ever written."""
+    """Returns a JAX array without a copy: JAX arrays are immutable."""
     jnp = import_module("jax.numpy")
     found = jnp.asarray(part)
     if found.dtype != part.dtype:
