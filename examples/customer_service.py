@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Customer service through the server: questions that everybody asks are answered from the cache, and a conversation goes on after a restart at the
-cost of its new words.
+"""Customer service through the server: frequent questions are served from the response cache, and a conversation resumes after a restart by
+prefilling only its new words.
 
-Shows: stored answers, reused prefixes, both after a restart, with a plain HTTP client. Does not show: good advice; the model has 135M parameters."""
+Shows: stored responses and reused prefixes, also after a restart, with a plain HTTP client. Does not show: good advice; the model has 135M
+parameters."""
 import json
 import tempfile
 import urllib.request

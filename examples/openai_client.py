@@ -23,7 +23,7 @@ def main():
         second, warm = seconds(lambda: ask("Name a colour."))
         streamed, stream = seconds(lambda: "".join(part.choices[0].delta.content or "" for part in ask("Name a colour.", stream=True)))
         assert streamed == second.choices[0].message.content == first.choices[0].message.content
-        # Another question behind the same text; and a hint that nobody will go on with this one.
+        # Another question after the same text, with the hint that this conversation ends.
         other, prefix = seconds(lambda: ask("Name a town.", extra_body={"tensorcache": {"end_of_conversation": True}}))
         raw = ask("Name a colour.", client.chat.completions.with_raw_response.create)
     reused = other.usage.prompt_tokens_details.cached_tokens

@@ -127,7 +127,7 @@ class TensorCache(Computing):
     name: caches with different names never see each other's entries, in memory and on disk; at most 200 bytes.
     ttl: default time to live in seconds for ``add``; None: for ever.
     share: torch tensors are returned as views of the cache's memory, without a copy, and must not be written (see ``get``).
-    allow_pickle: pickle values of other types, and load stored pickles. Only for files that nobody else can write.
+    allow_pickle: pickle values of other types, and load stored pickles. Only for files that no other user can write.
 
     Keys are bytes, str, int, float, bool, None, NumPy integer arrays, and tuples of those. Values are bytes, str, numbers, NumPy arrays,
     anything with DLPack or the buffer protocol, and tuples, lists, dicts, dataclasses and named tuples of those; ``register_type`` adds
