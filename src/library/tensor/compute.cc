@@ -47,7 +47,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
   {
     const std::shared_lock whole(clearing);
     const std::lock_guard lock(stripe(key));
-    result = find(key);
+    result = read_unlocked(key);
     if (result == unavailable()) {   // the stored value may be newer than this one
       result = nullptr;
     } else if (!result || result->head.version == replaces) {   // otherwise it was written during the computation and is newer
@@ -55,7 +55,7 @@ TensorCache::Impl::ValuePtr TensorCache::Impl::store_computed(Lead& lead, const 
       if (stores && !lead.is_forgotten()) {
         const WriteResult written = commit_locked(key, std::move(reservation), encoder);
         (written ? counters.writes : counters.rejected_writes).fetch_add(1, std::memory_order_relaxed);
-        if (written) result = find(key);
+        if (written) result = read_unlocked(key);
       }
     }
   }
@@ -92,7 +92,7 @@ void TensorCache::Impl::refresh(const Key& key, const Compute& function, std::ui
   try {
     std::optional<Lead> lead = computations.lead(key);
     if (!lead) return;
-    if (const ValuePtr there = find(key); !there || there->head.version != version) return;
+    if (const ValuePtr there = read_unlocked(key); !there || there->head.version != version) return;
     counters.refreshes.fetch_add(1, std::memory_order_relaxed);
     static_cast<void>(compute(*lead, key, function, version, options));
   } catch (...) {   // NOLINT: compute() counts it; the stale value is served on, and the next to meet it tries again
@@ -114,7 +114,7 @@ Hit TensorCache::get_or_compute(const ItemKey& item, const Compute& compute, con
   if (landed != nullptr) return Hit(std::move(*landed));
   auto& lead = std::get<Impl::Lead>(joined);
   // Another thread may have stored it between this caller's miss and its lead.
-  if (Impl::ValuePtr stored = impl_->look(key); stored && stored != Impl::unavailable()) {
+  if (Impl::ValuePtr stored = impl_->read_or_confirm_miss(key); stored && stored != Impl::unavailable()) {
     lead.land(stored);
     return Hit(std::move(stored));
   }
@@ -133,7 +133,7 @@ struct TensorCache::Impl::Batch {
 
   // A value stored meanwhile is the result; a negative entry is computed again.
   [[nodiscard]] bool is_stored(std::size_t i, Lead& lead) {
-    ValuePtr stored = impl.look(key(i));
+    ValuePtr stored = impl.read_or_confirm_miss(key(i));
     if (!stored || stored == unavailable() || stored->head.negative) return false;
     lead.land(stored);
     hits[i] = Hit(std::move(stored));
@@ -157,7 +157,7 @@ struct TensorCache::Impl::Batch {
     impl.counters.computations.fetch_add(missing.size(), std::memory_order_relaxed);
     const std::vector<Tensor> tensors = computed(compute, missing);
     for (std::size_t i = 0; i < missing.size(); ++i) {
-      const ValuePtr there = impl.find(key(missing[i]));
+      const ValuePtr there = impl.read_unlocked(key(missing[i]));
       const std::uint64_t replaces = there && there->head.negative ? there->head.version : 0;
       hits[missing[i]] = Hit(impl.store_computed(leads[i], key(missing[i]), tensors[i], as_of, replaces, options));
     }

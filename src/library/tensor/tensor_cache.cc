@@ -56,7 +56,7 @@ Hit TensorCache::get(const ItemKey& key) { return impl_->get(impl_->in_store(key
 
 Hit TensorCache::probe(const ItemKey& key) { return impl_->probe(impl_->in_store(key.key())); }
 
-Hit TensorCache::peek(const ItemKey& key) { return Hit(impl_->look(impl_->in_store(key.key()))); }
+Hit TensorCache::peek(const ItemKey& key) { return Hit(impl_->read_or_confirm_miss(impl_->in_store(key.key()))); }
 
 bool TensorCache::contains(const ItemKey& item) {
   const Key key = impl_->in_store(item.key());

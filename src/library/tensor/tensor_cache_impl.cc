@@ -61,7 +61,7 @@ const TensorCache::Impl::ValuePtr& TensorCache::Impl::unavailable() {
   return value;
 }
 
-TensorCache::Impl::Found TensorCache::Impl::find_stored(const Key& key) {
+TensorCache::Impl::Found TensorCache::Impl::find_value(const Key& key) {
   Lookup lookup = shared->cache.look_up(key);
   if (lookup.unavailable) return {unavailable()};
   Handle handle = std::move(lookup.value);
@@ -74,12 +74,12 @@ TensorCache::Impl::Found TensorCache::Impl::find_stored(const Key& key) {
   return {std::make_shared<const tensor::StoredValue>(std::move(*value))};
 }
 
-TensorCache::Impl::ValuePtr TensorCache::Impl::look(const Key& key) {
-  ValuePtr value = find(key);
+TensorCache::Impl::ValuePtr TensorCache::Impl::read_or_confirm_miss(const Key& key) {
+  ValuePtr value = read_unlocked(key);
   if (!value) {
     const std::lock_guard lock(stripe(key));
     Found found;
-    if (shared->cache.contains(key)) found = find_stored(key);
+    if (shared->cache.contains(key)) found = find_value(key);
     if (found.invalidated) shared->cache.remove(key);
     value = std::move(found.value);
     // A value on disk may not fit into memory at the moment.
@@ -98,7 +98,7 @@ std::optional<tensor::ValueHead> TensorCache::Impl::head(const Key& key) const {
 
 Hit TensorCache::Impl::probe(const Key& key) {
   const auto count = [](std::atomic<std::uint64_t>& counter) { counter.fetch_add(1, std::memory_order_relaxed); };
-  ValuePtr value = look(key);
+  ValuePtr value = read_or_confirm_miss(key);
   if (value) count(value == unavailable() ? counters.unavailable : counters.hits);
   if (value && value->stale) count(counters.stale_hits);
   if (value && value->head.negative) count(counters.negative_hits);
@@ -153,7 +153,7 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
 std::optional<WriteResult> TensorCache::Impl::conflict(const Key& key, std::uint64_t only_if) {
   // The head suffices to see a conflict with a large value on disk.
   if (const auto there = head(key); there && there->version != only_if) return WriteResult{WriteStatus::kConflict, there->version};
-  const ValuePtr there = find(key);
+  const ValuePtr there = read_unlocked(key);
   if (there == unavailable()) return WriteResult{WriteStatus::kUnavailable, 0};
   const std::uint64_t version = there ? there->head.version : 0;
   if (version != only_if) return WriteResult{WriteStatus::kConflict, version};

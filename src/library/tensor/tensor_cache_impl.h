@@ -38,14 +38,15 @@ struct TensorCache::Impl {
 
   // RETURNS: the stored value, neither expired nor invalidated; null for nothing; unavailable() if
   // it cannot be read now. Takes no stripe.
-  [[nodiscard]] ValuePtr find(const Key& key) { return find_stored(key).value; }
+  [[nodiscard]] ValuePtr read_unlocked(const Key& key) { return find_value(key).value; }
   struct Found {
     ValuePtr value;
     bool invalidated = false;   // a stored value is invalidated, so `value` is null
   };
-  [[nodiscard]] Found find_stored(const Key& key);
-  // find(), where null is certain; also removes invalidated values.
-  [[nodiscard]] ValuePtr look(const Key& key);
+  [[nodiscard]] Found find_value(const Key& key);
+  // read_unlocked() that looks again under the stripe, so that null is certain. Removes
+  // invalidated values.
+  [[nodiscard]] ValuePtr read_or_confirm_miss(const Key& key);
   // RETURNS the head of a value without reading a whole value from disk, see Cache::head. Under the
   // key's stripe nothing means: not certain.
   [[nodiscard]] std::optional<tensor::ValueHead> head(const Key& key) const;

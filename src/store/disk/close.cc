@@ -107,8 +107,8 @@ bool Writer::unlink_removed() {
   return true;
 }
 
-// RETURNS the segments that may hold removed values; all segments if that is unknown. If one of
-// them holds removals, so are all older segments: they depend on these removals.
+// RETURNS the segments that may hold removed values; all segments if that is unknown. Segments
+// older than one with removals are included, because they depend on these removals.
 std::vector<std::uint32_t> Writer::segments_of_removed() const {
   bool known = state_.recovered;
   std::set<std::uint32_t> ids;
