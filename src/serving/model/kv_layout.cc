@@ -27,7 +27,7 @@ KvEvent KvEvent::of_value(std::span<const std::byte> value) {
   return event;
 }
 
-// Every member function returns false where the events are not as expected.
+// Every member function returns false for unexpected events.
 class KvPlaces::Parser {
  public:
   explicit Parser(std::span<const KvEvent> events) : events_(events) {}
@@ -47,7 +47,7 @@ class KvPlaces::Parser {
   }
 
  private:
-  struct Range {   // of cells, as they are in the tensors
+  struct Range {   // of cells, in the order of the tensors
     std::size_t first_cell, count;
   };
 
@@ -68,7 +68,7 @@ class KvPlaces::Parser {
       std::uint32_t cells = 0;
       if (!read(cells)) return false;
       if (cells == 0) continue;
-      if (found) return false;   // a sequence lives in one stream
+      if (found) return false;   // a sequence is in one stream
       found = true;
       if (!parse_records(cells, format, payload)) return false;
       if (!read(format.v_trans) || !read(format.n_layer) || format.v_trans > 1 || format.n_layer == 0 || format.n_layer > kMaxLayers) return false;
@@ -102,7 +102,7 @@ class KvPlaces::Parser {
     for (std::uint32_t layer = 0; layer < format.n_layer; ++layer) {
       if (!parse_tensor(false, format, payload)) return false;
     }
-    // Not every layer has V; what follows the last one is the next payload or the end.
+    // Not every layer has V; after the last one comes the next payload or the end.
     const bool transposed = format.v_trans == 1;
     const auto another = [&] {
       if (transposed) return is_value(0, 4) && is_value(1, 4) && is_value(2, 4) && is_rows(3);
@@ -146,7 +146,7 @@ class KvPlaces::Parser {
     return true;
   }
 
-  // From the first tensor; all others of the payload have the same.
+  // Learns the ranges from the first tensor; those of the others in the payload are equal.
   [[nodiscard]] bool learn_ranges(const KvTensor& tensor) {
     std::size_t cells = 0;
     for (std::size_t i = at_; i < events_.size() && events_[i].tensor == events_[at_].tensor && cells < positions_.size(); ++i) {
@@ -157,7 +157,7 @@ class KvPlaces::Parser {
     return cells == positions_.size();
   }
 
-  // Joins the cells' positions with the ranges they lie in.
+  // Assigns the cells' positions to the ranges.
   [[nodiscard]] bool place_tokens(const KvPayload& format, Payload& payload) {
     std::vector<std::size_t> cell_of;
     cell_of.reserve(positions_.size());
@@ -175,7 +175,7 @@ class KvPlaces::Parser {
       if (!payload.cells.empty()) {
         Cells& last = payload.cells.back();
         const std::size_t next_token = last.first_token + last.count;
-        if (token < next_token) return false;   // twice
+        if (token < next_token) return false;   // duplicate
         if (token == next_token && cell == last.first_cell + last.count) {
           ++last.count;
           continue;
@@ -209,7 +209,7 @@ std::optional<KvPlaces> parse_kv_events(std::span<const KvEvent> events) {
   return places;
 }
 
-// The last ones that begin at or before the token.
+// RETURNS the last cells that begin at or before the token.
 const KvPlaces::Cells& KvPlaces::cells_of(const Payload& payload, std::size_t token) {
   const auto after = std::upper_bound(payload.cells.begin(), payload.cells.end(), token,
                                       [](std::size_t wanted, const Cells& cells) { return wanted < cells.first_token; });
@@ -244,7 +244,7 @@ std::vector<KvEvent> kv_values(const KvLayout& layout, std::size_t tokens, std::
                                std::size_t block_tokens, std::size_t last_block_tokens) {
   std::vector<KvEvent> values;
   const auto value = [&values](auto number) { values.push_back(KvEvent::of_value(std::as_bytes(std::span(&number, 1)))); };
-  std::size_t token_offset = 0;   // the payload's bytes begin there, times a block's tokens
+  std::size_t token_offset = 0;   // size of one token so far: the payload begins there, times the tokens of a block
   for (const KvPayload& payload : layout.payloads) {
     value(layout.n_stream);
     value(static_cast<std::uint32_t>(tokens));
@@ -257,7 +257,7 @@ std::vector<KvEvent> kv_values(const KvLayout& layout, std::size_t tokens, std::
         values.push_back(
             KvEvent::of_value(blocks[block].subspan(token_offset * in_block + (t % block_tokens) * payload.ext_bytes, payload.ext_bytes)));
       }
-      value(std::int32_t{0});   // llama.cpp takes the sequence that it is asked for
+      value(std::int32_t{0});   // llama.cpp uses the sequence that it was asked for
     }
     value(payload.v_trans);
     value(payload.n_layer);

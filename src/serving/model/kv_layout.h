@@ -1,17 +1,17 @@
-// The layout of a sequence's K/V in a llama.cpp context, and where its rows lie.
+// The layout of a sequence's K/V in a llama.cpp context, and the places of its rows.
 //
-// llama.cpp writes a sequence's state as small values (headers, one record for each cell) and runs of
-// tensor rows, and reads it back in the same order (llama_kv_cache::state_write of v0.5.0). Nothing of
-// this is promised, so nothing is assumed: the calls are recorded as events and parsed, and the engine
-// proves the result by a round trip.
+// llama.cpp writes a sequence's state as small values (headers, one record per cell) and runs of
+// tensor rows, and reads it back in the same order (llama_kv_cache::state_write of v0.5.0). It does
+// not guarantee the format, so nothing is assumed: the calls are recorded as events and parsed, and
+// the engine verifies the result with a round trip.
 //
 //   one payload (base), or two (base, sliding window), each:
 //     u32 n_stream; for each stream: u32 cells, and if there are any:
 //       for each cell: i32 pos; u32 n_seq (1); [ext]; i32 seq
 //       u32 v_trans; u32 n_layer
-//       for each layer:            i32 type; u64 row bytes;                rows of the cells   (K)
-//       for each layer that has V: i32 type; u64 row bytes;                rows of the cells   (V, v_trans 0)
-//                              or: i32 type; u32 element bytes; u32 rows;  rows x the cells    (V, v_trans 1)
+//       for each layer:            i32 type; u64 row bytes; rows of the cells        (K)
+//       for each layer that has V: i32 type; u64 row bytes; rows of the cells        (V, v_trans 0)
+//         or: i32 type; u32 element bytes; u32 rows; rows x the cells                (V, v_trans 1)
 #pragma once
 
 #include <algorithm>
@@ -27,15 +27,15 @@ namespace tensorcache::model {
 
 struct KvTensor {
   std::int32_t type = 0;
-  std::uint32_t rows = 1;       // 1 for K and for V; the width of V where it is transposed
-  std::size_t cell_bytes = 0;   // of one cell in one row
+  std::uint32_t rows = 1;       // 1 for K and V; the width of V if it is transposed
+  std::size_t cell_bytes = 0;   // size of one cell in one row
   bool transposed = false;
 
   friend bool operator==(const KvTensor&, const KvTensor&) = default;
 };
 
 struct KvPayload {
-  std::size_t ext_bytes = 0;   // a cell's extra position data (models with multi-position rope)
+  std::size_t ext_bytes = 0;   // extra position data of a cell (models with multi-position rope)
   std::uint32_t v_trans = 0;
   std::uint32_t n_layer = 0;
   std::vector<KvTensor> tensors;   // all K, then all V
@@ -48,17 +48,17 @@ struct KvLayout {
   std::uint32_t n_stream = 0;
   std::vector<KvPayload> payloads;
 
-  // The bytes of a block of `tokens` tokens: for each payload, the cells' ext data, then the rows of
-  // each tensor.
+  // RETURNS the size of a block of `tokens` tokens: for each payload, the cells' ext data, then
+  // each tensor's rows.
   [[nodiscard]] std::size_t block_bytes(std::size_t tokens) const;
   friend bool operator==(const KvLayout&, const KvLayout&) = default;
 };
 
-// A call of llama.cpp while it writes or reads a state: a small value, or a run of tensor rows.
+// A call by llama.cpp while it writes or reads a state: a small value, or a run of tensor rows.
 struct KvEvent {
   void* tensor = nullptr;   // null: a value
-  std::size_t offset = 0;   // of the rows in the tensor
-  std::size_t bytes = 0;    // of the value or the rows
+  std::size_t offset = 0;   // of the rows within the tensor
+  std::size_t bytes = 0;    // size of the value or the rows
   std::array<std::byte, 16> value{};
 
   static KvEvent of_value(std::span<const std::byte> value);   // REQUIRES: value.size() <= 16
@@ -70,20 +70,20 @@ struct KvEvent {
   }
 };
 
-// Where a sequence's K/V lies. Valid until cells of the sequence are removed or its state is restored;
-// tokens that are added later are not in it.
+// The places of a sequence's K/V. Valid until cells of the sequence are removed or its state is
+// restored; does not include tokens added later.
 class KvPlaces {
  public:
-  // RETURNS whether every payload has cells for tokens [first, first + count).
+  // RETURNS true if every payload has cells for tokens [first, first + count).
   [[nodiscard]] bool holds(std::size_t first, std::size_t count) const;
 
-  // A run of bytes that is contiguous in a tensor and in a block.
+  // A run of bytes that is contiguous both in a tensor and in a block.
   struct Piece {
     void* tensor;
     std::size_t tensor_offset, block_offset, bytes;
   };
-  // Calls `copy` with each piece of the leading `count` tokens of a block that has `block_tokens`
-  // tokens, the first of them `first`. Ext data is no piece.
+  // Calls `copy` with each piece of the first `count` tokens of a block of `block_tokens` tokens,
+  // which begins with token `first`. Ext data is not included.
   // REQUIRES: holds(first, count), count <= block_tokens.
   template <typename Copy>
   void for_each_piece(std::size_t first, std::size_t count, std::size_t block_tokens, const Copy& copy) const;
@@ -95,9 +95,9 @@ class KvPlaces {
 
  private:
   friend std::optional<KvPlaces> parse_kv_events(std::span<const KvEvent> events);
-  struct Cells {   // of tokens that follow each other in cells that do
+  struct Cells {   // consecutive tokens in consecutive cells
     std::size_t first_token, first_cell, count;
-    std::size_t ordinal;   // of the first token among those of the payload
+    std::size_t ordinal;   // index of the first token in the payload
   };
   struct Payload {
     std::vector<Cells> cells;   // in the order of tokens
@@ -112,13 +112,13 @@ class KvPlaces {
   std::vector<Payload> payloads_;
 };
 
-// Parses the calls that wrote or read one sequence's state. None if they are not as above, or the
-// sequence has no cell.
+// Parses the calls that wrote or read one sequence's state. RETURNS nothing if they have another
+// layout, or the sequence has no cell.
 [[nodiscard]] std::optional<KvPlaces> parse_kv_events(std::span<const KvEvent> events);
 
-// The values that llama.cpp has to read to make cells for tokens [0, tokens), in order. `blocks` hold the ext data: each
-// block but the last has `block_tokens` tokens, and the last may have more than are left of `tokens`.
-// `last_block_tokens`: the tokens of the last block.
+// RETURNS the values that llama.cpp must read to create cells for tokens [0, tokens), in order.
+// `blocks`: the source of the ext data; each has `block_tokens` tokens, except the last, which has
+// `last_block_tokens`, possibly more than are left of `tokens`.
 [[nodiscard]] std::vector<KvEvent> kv_values(const KvLayout& layout, std::size_t tokens, std::span<const std::span<const std::byte>> blocks,
                                              std::size_t block_tokens, std::size_t last_block_tokens);
 
