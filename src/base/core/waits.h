@@ -2,6 +2,7 @@
 // detect a cycle of waiting threads before it forms.
 #pragma once
 
+#include <cstddef>
 #include <mutex>
 
 namespace tensorcache {
@@ -20,6 +21,18 @@ struct WaitingThread {
 [[nodiscard]] inline std::mutex& waits_mutex() {
   static std::mutex mutex;
   return mutex;
+}
+
+// How many threads have a Wait now; guarded by waits_mutex().
+[[nodiscard]] inline std::size_t& waits_count() {
+  static std::size_t count = 0;
+  return count;
+}
+
+// RETURNS: how many threads wait for a computation now. For tests.
+[[nodiscard]] inline std::size_t waiting_threads() {
+  const std::lock_guard lock(waits_mutex());
+  return waits_count();
 }
 
 [[nodiscard]] inline WaitingThread& this_waiting_thread() {
@@ -48,6 +61,7 @@ class Wait {
       return;
     }
     thread_.waits_for = &awaited;
+    ++waits_count();
   }
   Wait(const Wait&) = delete;
   Wait& operator=(const Wait&) = delete;
@@ -55,6 +69,7 @@ class Wait {
     if (kind_ != Kind::kFine) return;
     const std::lock_guard lock(waits_mutex());
     thread_.waits_for = nullptr;
+    --waits_count();
   }
   [[nodiscard]] Kind kind() const { return kind_; }
 

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "base/core/waits.h"
+#include "testing/core/eventually.h"
 #include "testing/library/tensor.h"
 #include "tensorcache/cache_manager.h"
 
@@ -95,7 +97,7 @@ TEST(Circle, WhatIsComputedAfterARemovalIsStored) {
   for (int i = 0; i < 3; ++i) {
     waiters.emplace_back([&] { right += text_of(cache.get_or_compute("k", [] { return Tensor::text("v"); })) == "v"; });
   }
-  std::this_thread::sleep_for(50ms);   // they wait by now
+  EXPECT_TRUE(testing::eventually([] { return waiting_threads() == 3; }));
   cache.remove("k");
   go.set_value();
   first.join();

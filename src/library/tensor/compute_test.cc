@@ -6,16 +6,18 @@
 #include <stdexcept>
 #include <thread>
 
+#include "base/core/waits.h"
 #include "testing/store/cache.h"
 #include "testing/library/tensor.h"
 #include "tensorcache/cache_manager.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache {
 namespace {
 
 using namespace std::chrono_literals;
+using testing::eventually;
 using testing::FakeClock;
-using testing::soon;
 using testing::text_of;
 
 TEST(Compute, OneComputesAndAllGetIt) {
@@ -26,7 +28,7 @@ TEST(Compute, OneComputesAndAllGetIt) {
     threads.emplace_back([&] {
       const Hit hit = cache.get_or_compute("k", [&] {
         ++computed;
-        std::this_thread::sleep_for(30ms);
+        EXPECT_TRUE(eventually([] { return waiting_threads() == 7; }));
         return Tensor::text("v");
       });
       right += text_of(hit) == "v" && hit.version() != 0;
@@ -41,27 +43,24 @@ TEST(Compute, WhoWaitsIsCountedApartFromMisses) {
   TensorCache cache({});
   std::promise<void> go;
   const std::shared_future<void> gone = go.get_future().share();
-  std::atomic<int> asked{0};
   std::vector<std::thread> threads;
   for (int i = 0; i < 12; ++i) {
     threads.emplace_back([&, i] {
       const std::string key = "k" + std::to_string(i % 3);
-      ++asked;
       (void)cache.get_or_compute(key, [&] {
         gone.wait();
         return Tensor::text("v");
       });
     });
   }
-  EXPECT_TRUE(soon([&] { return asked == 12 && cache.stats().computations == 3; }));
-  std::this_thread::sleep_for(50ms);   // those that wait are waiting; one that is late finds a hit
+  EXPECT_TRUE(eventually([] { return waiting_threads() == 9; }));
   go.set_value();
   for (auto& thread : threads) thread.join();
   TensorCacheStats stats = cache.stats();
   EXPECT_EQ(stats.misses, 3u);
   EXPECT_EQ(stats.computations, 3u);
-  EXPECT_EQ(stats.hits + stats.waits, 9u);
-  EXPECT_GT(stats.waits, 0u);
+  EXPECT_EQ(stats.hits, 0u);
+  EXPECT_EQ(stats.waits, 9u);
 
   const std::uint64_t lookups = stats.hits + stats.misses + stats.waits;
   const std::vector<ItemKey> keys = {"k0", "new", "new", "other"};
@@ -88,7 +87,7 @@ TEST(Compute, AFailedOneIsHandedOver) {
       try {
         right += text_of(cache.get_or_compute("k", [&] {
                    const int call = ++calls;
-                   std::this_thread::sleep_for(30ms);
+                   EXPECT_TRUE(eventually([&] { return waiting_threads() == 6u - static_cast<unsigned>(call); }));
                    if (call <= 2) throw std::runtime_error("not yet");
                    return Tensor::text("v");
                  })) == "v";
@@ -112,8 +111,8 @@ TEST(Compute, WhereAllFailEachGetsTheExceptionAndNothingIsStored) {
     threads.emplace_back([&] {
       try {
         (void)cache.get_or_compute("k", [&]() -> Tensor {
-          ++calls;
-          std::this_thread::sleep_for(10ms);
+          const int call = ++calls;
+          EXPECT_TRUE(eventually([&] { return waiting_threads() == 6u - static_cast<unsigned>(call); }));
           throw std::runtime_error("no");
         });
       } catch (const std::runtime_error&) {
@@ -206,7 +205,7 @@ TEST(Compute, WhoeverAsksAfterAnInvalidationDoesNotGetWhatBeganBefore) {
   auto third = std::async(std::launch::async, [&] {
     return text_of(cache.get_or_compute_many(keys, [](auto) { return std::vector<Tensor>{Tensor::text("new")}; }, options).front());
   });
-  std::this_thread::sleep_for(50ms);   // both wait for the first by now
+  EXPECT_TRUE(eventually([] { return waiting_threads() == 2; }));
   go.set_value();
   EXPECT_EQ(first.get(), "old");
   EXPECT_EQ(second.get(), "new");
@@ -222,14 +221,14 @@ TEST(Compute, WhatDoesNotFitIsReturnedToAll) {
     threads.emplace_back([&] {
       right += text_of(cache.get_or_compute("k", [&] {
                  ++calls;
-                 std::this_thread::sleep_for(50ms);
+                 EXPECT_TRUE(eventually([] { return waiting_threads() == 3; }));
                  return Tensor::text(std::string(2 << 20, 'x'));
                })).size() == 2 << 20;
     });
   }
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(right, 4);
-  EXPECT_LE(calls, 4);
+  EXPECT_EQ(calls, 1);
   EXPECT_EQ(cache.size(), 0u);
 }
 
@@ -280,7 +279,7 @@ TEST(Compute, ManyAtOnceRefreshWhatIsStale) {
   const auto hits = cache.get_or_compute_many(keys, compute, options);
   EXPECT_EQ(text_of(hits[0]), "new 0");
   EXPECT_EQ(text_of(hits[1]), "old");
-  EXPECT_TRUE(soon([&] { return text_of(cache.get("b")) == "new 1"; }));
+  EXPECT_TRUE(eventually([&] { return text_of(cache.get("b")) == "new 1"; }));
 }
 
 TEST(Compute, WhatIsThereTwiceInABatchIsComputedOnce) {
@@ -305,7 +304,7 @@ TEST(Compute, WhatIsThereTwiceInABatchIsComputedOnce) {
     EXPECT_EQ(hits[1].tensor().count(), large.view().count());
     return calls;
   });
-  std::this_thread::sleep_for(50ms);   // the batch waits for the other by now
+  EXPECT_TRUE(eventually([] { return waiting_threads() == 1; })) << "the batch waits for the other";
   go.set_value();
   EXPECT_TRUE(other.get());
   EXPECT_EQ(batch.get(), 0);
@@ -315,7 +314,7 @@ TEST(Compute, WhatIsThereTwiceInABatchIsComputedOnce) {
 // twice.
 TEST(Compute, OverlappingBatchesDoNotLock) {
   TensorCache cache({});
-  std::atomic<int> computed{0}, right{0};
+  std::atomic<int> computing{0}, computed{0}, right{0};
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&, t] {
@@ -323,7 +322,8 @@ TEST(Compute, OverlappingBatchesDoNotLock) {
       for (int i = 0; i < 50; ++i) keys.emplace_back("k" + std::to_string(t % 2 == 0 ? i : 49 - i));
       const auto hits = cache.get_or_compute_many(keys, [&](std::span<const std::size_t> missing) {
         computed += static_cast<int>(missing.size());
-        std::this_thread::sleep_for(5ms);
+        ++computing;
+        EXPECT_TRUE(eventually([&] { return static_cast<std::size_t>(computing) + waiting_threads() >= 4; })) << "all overlap";
         return std::vector<Tensor>(missing.size(), Tensor::text("v"));
       });
       right += std::all_of(hits.begin(), hits.end(), [](const Hit& hit) { return text_of(hit) == "v"; });

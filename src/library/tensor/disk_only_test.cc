@@ -2,8 +2,10 @@
 // in memory; and what a close promises.
 #include <gtest/gtest.h>
 
+#include <future>
 #include <thread>
 
+#include "testing/core/fake_clock.h"
 #include "testing/store/fault_files.h"
 #include "testing/library/tensor.h"
 #include "tensorcache/tensor_cache.h"
@@ -156,21 +158,23 @@ TEST_F(DiskOnly, TheFileOfTagsIsInTheDisksCapacity) {
 }
 
 TEST_F(DiskOnly, AtMostSoManyRefreshesWait) {
-  cache_ = std::make_unique<TensorCache>(TensorCacheOptions{});
+  testing::FakeClock clock;
+  cache_ = std::make_unique<TensorCache>(TensorCacheOptions{.store = {.clock = clock.function()}});
   constexpr int kKeys = 5000;
   const auto key = [](int i) { return "k" + std::to_string(i); };
   for (int i = 0; i < kKeys; ++i) ASSERT_TRUE(cache_->add(key(i), TensorView::text("v"), {.time_to_live = 1ms, .stale_for = 1h}));
-  std::this_thread::sleep_for(5ms);
-  std::atomic<bool> go{false};
-  const auto refresh = [&] {
-    while (!go) std::this_thread::sleep_for(1ms);
+  clock.advance(1ms);
+  std::promise<void> go;
+  const std::shared_future<void> gone = go.get_future().share();
+  const auto refresh = [gone] {
+    gone.wait();
     return Tensor::text("v");
   };
   for (int i = 0; i < kKeys; ++i) EXPECT_TRUE(cache_->get_or_compute(key(i), refresh).stale());
   const TensorCacheStats stats = cache_->stats();
   EXPECT_LE(stats.waiting_refreshes, 4096u);
   EXPECT_GE(stats.dropped_refreshes, kKeys - 4096u - 1);
-  go = true;
+  go.set_value();
 }
 
 }   // namespace

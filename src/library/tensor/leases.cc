@@ -39,6 +39,12 @@ void Leases::release(const Key& key, std::uint64_t token) {
   free_locked(key, found->second);
 }
 
+std::size_t Leases::waiting(const Key& key) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = states_.find(key);
+  return found == states_.end() ? 0 : found->second.waiting;
+}
+
 bool Leases::holds(const Key& key, std::uint64_t token) const {
   const std::lock_guard lock(mutex_);
   const auto found = states_.find(key);

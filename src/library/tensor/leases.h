@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <unordered_map>
@@ -20,6 +21,8 @@ class Leases {
   // RETURNS a token; 0 if the lease was held by others until the timeout.
   [[nodiscard]] std::uint64_t take(const Key& key, std::chrono::milliseconds timeout, std::chrono::milliseconds hold);
   void release(const Key& key, std::uint64_t token);
+  // RETURNS: how many threads wait for the key's lease now. For tests.
+  [[nodiscard]] std::size_t waiting(const Key& key) const;
   [[nodiscard]] bool holds(const Key& key, std::uint64_t token) const;
 
   // A write under a lease. Until it ends no other caller gets the lease, even if it expires

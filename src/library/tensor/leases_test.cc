@@ -8,10 +8,12 @@
 
 #include "testing/library/tensor.h"
 #include "tensorcache/tensor_cache.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache {
 namespace {
 
+using testing::eventually;
 using testing::text_of;
 using namespace std::chrono_literals;
 
@@ -45,18 +47,16 @@ TEST(Leases, OneRunsOut) {
 // Of several who wait one gets it; the others must not sleep as long as the one before might have
 // held it.
 TEST(Leases, OneThatRunsOutIsGotByTheNextAtOnce) {
-  TensorCache cache({});
-  Lease first = cache.lease("k", 0ms, 60s);
-  const auto wait = [&] {
-    Lease lease = cache.lease("k", 20s, 20ms);
-    return std::pair(std::move(lease), std::chrono::steady_clock::now());
-  };
+  tensor::Leases leases;
+  const Key key = Key::of("k");
+  const std::uint64_t first = leases.take(key, 0ms, 1h);
+  const auto wait = [&] { return leases.take(key, 1h, 20ms); };
   auto one = std::async(std::launch::async, wait), other = std::async(std::launch::async, wait);
-  std::this_thread::sleep_for(50ms);
-  first.release();
-  const auto [lease, at] = one.get();
-  const auto [next, then] = other.get();
-  EXPECT_LT(at < then ? then - at : at - then, 5s);
+  EXPECT_TRUE(eventually([&] { return leases.waiting(key) == 2; }));
+  leases.release(key, first);
+  EXPECT_EQ(one.wait_for(60s), std::future_status::ready);
+  EXPECT_EQ(other.wait_for(60s), std::future_status::ready) << "it sleeps until the first lease would have run out";
+  EXPECT_NE(one.get(), other.get());
 }
 
 // Whoever has the lease sees what was written under the one before.
@@ -67,7 +67,8 @@ TEST(Leases, OneDoesNotRunOutInTheMiddleOfItsWrite) {
     const std::uint64_t token = leases.take(key, 0ms, hold);
     std::optional<tensor::Leases::Write> write(std::in_place, leases, key, token);
     if (!*write) continue;   // this thread was held up for so long
-    std::this_thread::sleep_for(hold);
+    const auto over = tensor::Leases::Clock::now() + hold;
+    EXPECT_TRUE(eventually([&] { return tensor::Leases::Clock::now() >= over; }));
     EXPECT_EQ(leases.take(key, 1ms, 10s), 0u);
     auto next = std::async(std::launch::async, [&] { return leases.take(key, 20s, 10s); });
     write.reset();

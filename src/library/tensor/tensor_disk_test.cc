@@ -18,8 +18,8 @@ using testing::FaultFiles;
 class TensorDisk : public ::testing::Test {
  protected:
   [[nodiscard]] TensorCacheOptions options() const {
-    CacheOptions store{.capacity_bytes = 16 << 20};
-    store.disk = DiskOptions{.directory = "cache", .capacity_bytes = 64 << 20, .on_event = {}, .file_system = files_, .unix_ms = {}};
+    CacheOptions store{.capacity_bytes = 16 << 20, .clock = clock_.function()};
+    store.disk = DiskOptions{.directory = "cache", .capacity_bytes = 64 << 20, .on_event = {}, .file_system = files_, .unix_ms = clock_.unix_ms()};
     return {.store = store};
   }
   void start() {
@@ -36,6 +36,7 @@ class TensorDisk : public ::testing::Test {
   }
   void put(const char* key, const char* value, const AddOptions& add = {}) { ASSERT_TRUE(cache_->add(key, TensorView::text(value), add)); }
 
+  testing::FakeClock clock_;
   std::shared_ptr<FaultFiles> files_ = std::make_shared<FaultFiles>();
   std::unique_ptr<TensorCache> cache_;
 };
@@ -180,7 +181,7 @@ TEST_F(TensorDisk, FreshnessGoesOn) {
   put("a", "1", {.time_to_live = 100ms, .stale_for = 1h});
   put("b", "2", {.time_to_live = 1h});
   restart();
-  std::this_thread::sleep_for(120ms);
+  clock_.advance(100ms);
   EXPECT_TRUE(cache_->get("a").stale());
   EXPECT_FALSE(cache_->get("b").stale());
 }

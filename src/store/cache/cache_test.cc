@@ -122,10 +122,11 @@ TEST(Cache, HandlesKeepWhatIsRemovedClearedAndReplaced) {
 }
 
 TEST(Cache, HandlesAndDraftsOutliveIt) {
+  FakeClock clock;
   Handle small, large;
   Reservation draft;
   {
-    Cache cache({});
+    Cache cache({.clock = clock.function()});
     ASSERT_EQ(cache.put(key_of(1), "still here"), PutStatus::kStored);
     ASSERT_EQ(cache.put(key_of(2), value_of(2, 1 << 20)), PutStatus::kStored);
     small = cache.get(key_of(1));
@@ -134,7 +135,8 @@ TEST(Cache, HandlesAndDraftsOutliveIt) {
   }
   EXPECT_EQ(small.text(), "still here");
   EXPECT_EQ(large.text(), value_of(2, 1 << 20));
-  EXPECT_GE(small.age().count(), 0);
+  clock.advance(milliseconds(5));
+  EXPECT_EQ(small.age(), milliseconds(5));
   EXPECT_EQ(draft.bytes().size(), 100u);
 }
 

@@ -1,9 +1,11 @@
-// Deleting a selection: by owner, source and age, with what is chained behind it, in memory and on disk, while others use the cache.
+// Deleting a selection: by owner, source and age, with what is chained behind it, in memory and on
+// disk, while others use the cache.
 #include <algorithm>
 #include <atomic>
 #include <thread>
 
 #include "testing/store/disk_cache.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::cache {
 namespace {
@@ -47,7 +49,7 @@ class Clear : public DiskCache {
       options.disk = DiskOptions{.directory = "cache", .on_event = {}, .file_system = files_, .unix_ms = [this] { return wall_ms_.load(); }};
     }
     cache_ = std::make_unique<Cache>(std::move(options));
-    for (int i = 0; disk && i < 2000 && !cache_->disk_stats().ready; ++i) std::this_thread::sleep_for(1ms);
+    ASSERT_TRUE(eventually([&] { return !disk || cache_->disk_stats().ready; }));
   }
   void check_selections(bool disk) {
     start_with(disk);
@@ -86,13 +88,14 @@ TEST_F(Clear, SelectsInMemory) { check_selections(false); }
 
 TEST_F(Clear, SelectsOnDiskToo) { check_selections(true); }
 
-// Chains of an owner's grow and are looked up while others, and they, are cleared: no block is left without the one before it, and nothing
-// that was stored before a clear is found after it.
+// Chains of an owner's grow and are looked up while others, and they, are cleared: no block is left
+// without the one before it, and nothing that was stored before a clear is found after it.
 TEST_F(Clear, NoBlockOutlivesTheOneBeforeItWhileOthersChainMore) {
   for (const bool disk : {false, true}) {
     start_with(disk);
     constexpr std::size_t kChains = 40, kBlocks = 30;
     std::atomic<bool> stop{false};
+    std::atomic<int> chained{0};
     std::vector<std::thread> threads;
     for (int t = 0; t < 2; ++t) {
       threads.emplace_back([&, t] {
@@ -103,12 +106,14 @@ TEST_F(Clear, NoBlockOutlivesTheOneBeforeItWhileOthersChainMore) {
             if (cache_->put(keys[i], value_of(i, 100), options) == PutStatus::kParentMissing) break;
           }
           if (t == 1) static_cast<void>(cache_->match(keys));
+          ++chained;
         }
       });
     }
     for (int round = 0; round < 60; ++round) {
+      const int before = chained;
       static_cast<void>(cache_->clear(Selection{.owner = 1}));
-      std::this_thread::sleep_for(1ms);
+      ASSERT_TRUE(eventually([&] { return chained > before; }));
     }
     stop = true;
     for (std::thread& thread : threads) thread.join();

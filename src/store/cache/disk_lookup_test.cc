@@ -1,4 +1,5 @@
-// What a lookup says of values that are on disk only: the same as if they were in memory, or that they cannot be read now.
+// What a lookup says of values that are on disk only: the same as if they were in memory, or that
+// they cannot be read now.
 #include <future>
 #include <thread>
 #include <utility>
@@ -246,7 +247,7 @@ TEST_F(DiskLookup, AValueCommittedOverAnExpiredOneIsOnDiskToo) {
   ASSERT_EQ(cache_->put(key_of(1), "old", {.time_to_live = 20ms}), PutStatus::kStored);
   ASSERT_EQ(cache_->put(key_of(2), "lives", {.time_to_live = 1h}), PutStatus::kStored);
   restart();
-  std::this_thread::sleep_for(30ms);
+  clock_.advance(30ms);
   for (const std::uint64_t number : {1u, 2u}) {
     Reservation draft = cache_->reserve(key_of(number), 3);
     ASSERT_TRUE(draft);
@@ -288,7 +289,8 @@ TEST_F(DiskLookup, CallbacksMayUseTheCacheThatIsClosedAndMayThrow) {
   EXPECT_TRUE(cache_->get(key_of(0)));
 }
 
-// By counts, not by time: a value that is only below is asked for once, read once and checked once, and what is found is what was read.
+// By counts, not by time: a value that is only below is asked for once, read once and checked once,
+// and what is found is what was read.
 TEST(TierLookups, AHitBelowAsksTheTierOnceAndReadsOnce) {
   const auto memory = memory::MemoryTier::make(1 << 20, policy::make_policy("lru"), std::chrono::steady_clock::now);
   const auto now = [] { return std::int64_t{1'700'000'000'000}; };

@@ -3,6 +3,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "base/core/waits.h"
+#include "testing/core/eventually.h"
 #include "testing/store/cache.h"
 #include "tensorcache/cache.h"
 
@@ -50,7 +52,7 @@ TEST(GetOrCompute, OneOfManyThreadsComputes) {
     together.arrive_and_wait();
     const Handle handle = cache.get_or_compute(key_of(1), [&] {
       ++computed;
-      std::this_thread::sleep_for(milliseconds(50));
+      EXPECT_TRUE(eventually([] { return waiting_threads() == 7; }));
       return bytes_of("value");
     });
     EXPECT_EQ(handle.text(), "value");
@@ -88,7 +90,7 @@ TEST(GetOrCompute, AFailedLeaderHandsOverToExactlyOne) {
       const Handle handle = cache.get_or_compute(key_of(1), [&] {
         EXPECT_EQ(++at_once, 1) << "two computed at the same time";
         const int attempt = ++attempts;
-        std::this_thread::sleep_for(milliseconds(20));
+        EXPECT_TRUE(eventually([&] { return waiting_threads() == static_cast<std::size_t>(kThreads - attempt); }));
         --at_once;
         if (attempt <= kFailures) throw std::runtime_error("attempt " + std::to_string(attempt));
         return bytes_of("value");
@@ -121,7 +123,8 @@ TEST(GetOrCompute, ManyFailuresLeaveNothingBehind) {
 }
 
 TEST(GetOrCompute, WhatDoesNotFitIsReturnedAllTheSameToAllWhoWait) {
-  Cache cache({.capacity_bytes = 10'000});
+  FakeClock clock;
+  Cache cache({.capacity_bytes = 10'000, .clock = clock.function()});
   const std::string large = value_of(1, 1 << 20);
   std::atomic<int> computed = 0;
   std::latch together(4);
@@ -129,11 +132,11 @@ TEST(GetOrCompute, WhatDoesNotFitIsReturnedAllTheSameToAllWhoWait) {
     together.arrive_and_wait();
     const Handle handle = cache.get_or_compute(key_of(1), [&] {
       ++computed;
-      std::this_thread::sleep_for(milliseconds(200));   // long enough for the others to come
+      EXPECT_TRUE(eventually([] { return waiting_threads() == 3; }));
       return bytes_of(large);
     });
     EXPECT_EQ(handle.text(), large);
-    EXPECT_GE(handle.age().count(), 0);
+    EXPECT_EQ(handle.age(), milliseconds(0));
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(handle.bytes().data()) % 64, 0u);
   });
   EXPECT_EQ(computed, 1);

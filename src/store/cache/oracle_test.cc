@@ -7,6 +7,7 @@
 #include "testing/store/cache.h"
 #include "testing/store/fault_files.h"
 #include "tensorcache/cache.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::cache {
 namespace {
@@ -74,7 +75,7 @@ struct Oracle {
     pins.clear();
     owned.reset();
     owned = std::make_unique<Cache>(cache_options);
-    for (int i = 0; files && i < 5000 && !cache().disk_stats().ready; ++i) std::this_thread::sleep_for(milliseconds(1));
+    EXPECT_TRUE(eventually([&] { return !files || cache().disk_stats().ready; }));
   }
   Cache& cache() { return *owned; }
   std::uint64_t below(std::uint64_t end) { return random() % end; }
@@ -264,7 +265,8 @@ TEST(Oracle, WithADiskAndRestartsWhatIsServedIsStillRight) {
       if (i % 10 == 0) oracle.check();
       if (oracle.below(20) == 0) {
         const bool flushed = oracle.cache().flush(std::chrono::seconds(20));
-        // With all memory in use, what waits to be written included, the index may have no room for one more.
+        // With all memory in use, what waits to be written included, the index may have no room for
+        // one more.
         const DiskStats stats = oracle.cache().disk_stats();
         ASSERT_TRUE(flushed || stats.dropped_puts + stats.too_large_puts + stats.index_full > 0);
       }

@@ -1,4 +1,5 @@
-// What every tier promises, whatever holds its bytes: one suite over the memory tier, the disk tier, and stacks of two and of three.
+// What every tier promises, whatever holds its bytes: one suite over the memory tier, the disk
+// tier, and stacks of two and of three.
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "testing/store/disk.h"
 #include "store/policy/policy.h"
 #include "store/memory/memory_tier.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::cache {
 namespace {
@@ -28,7 +30,8 @@ struct Put {
   std::chrono::milliseconds time_to_live{0};
 };
 
-// Values are value_of(number, bytes), or `seed`'s to tell a second one of the same key from the first.
+// Values are value_of(number, bytes), or `seed`'s to tell a second one of the same key from the
+// first.
 class AnyTier {
  public:
   virtual ~AnyTier() = default;
@@ -106,8 +109,8 @@ class Disk final : public AnyTier {
   std::uint64_t bytes() override { return tier_->stats().used_bytes; }
   void flush_uses() override {
     EXPECT_TRUE(tier_->flush(std::chrono::seconds(20)));
-    const auto over = [&] { return tier_->stats().used_bytes > tier_->stats().capacity_bytes; };
-    for (int i = 0; over() && i < 20'000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));   // it shrinks on its own thread
+    const auto fits = [&] { return tier_->stats().used_bytes <= tier_->stats().capacity_bytes; };
+    EXPECT_TRUE(testing::eventually(fits)) << "it shrinks on its own thread";
   }
 
  private:
@@ -169,8 +172,8 @@ class Stack final : public AnyTier {
   }
   void flush_uses() override {
     static_cast<void>(tiers_->flush(std::chrono::seconds(20)));   // false where one was dropped: it may be in memory alone
-    const auto over = [](const disk::DiskTier* disk) { return disk->stats().used_bytes > disk->stats().capacity_bytes; };
-    for (int i = 0; std::any_of(disks_.begin(), disks_.end(), over) && i < 20'000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    const auto fits = [](const disk::DiskTier* disk) { return disk->stats().used_bytes <= disk->stats().capacity_bytes; };
+    EXPECT_TRUE(testing::eventually([&] { return std::all_of(disks_.begin(), disks_.end(), fits); }));
   }
 
  private:
@@ -320,7 +323,8 @@ TYPED_TEST(EveryTier, AnyOrderOfCallsGivesTheRightValueOrNone) {
   }
 }
 
-// What only the lowest of three tiers holds is found, brought into memory, and written to the tier above on the way.
+// What only the lowest of three tiers holds is found, brought into memory, and written to the tier
+// above on the way.
 TEST(TierStack, WhatComesFromTheLowestTierIsPromoted) {
   const auto memory = memory::MemoryTier::make(kCapacity, policy::make_policy("lru"), std::chrono::steady_clock::now);
   const auto files = std::make_shared<testing::FaultFiles>();

@@ -1,8 +1,10 @@
-// Clearing one owner: in slices that let others in, with nothing of it served or found again afterwards, and nothing lost that came later.
+// Clearing one owner: in slices that let others in, with nothing of it served or found again
+// afterwards, and nothing lost that came later.
 #include <atomic>
 #include <thread>
 
 #include "testing/store/disk.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -85,17 +87,14 @@ TEST(DiskClear, WhileOthersWriteNothingOlderStaysAndNothingLaterIsLost) {
   });
   std::uint64_t cleared = 0;
   for (std::uint64_t round = 0; round < 30; ++round) {
-    for (int i = 0; i < 1000 && next < cleared + 100; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    ASSERT_TRUE(eventually([&] { return next >= cleared + 100; }));
     const std::uint64_t before = next;
     tier->clear(1);
     for (std::uint64_t i = cleared / 2 * 2; i < before; i += 2) ASSERT_FALSE(tier->contains(key_of(i))) << i;
     cleared = before;
     const std::uint64_t later = 10'000'000 + round;
-    bool stored = false;
-    for (int tries = 0; tries < 1000 && !stored; ++tries) {
-      stored = tier.put(later, 10, [](DiskTier::Value& value) { value.owner = 1; });
-      if (!stored) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+    const auto stores = [&] { return tier.put(later, 10, [](DiskTier::Value& value) { value.owner = 1; }); };
+    ASSERT_TRUE(eventually(stores)) << "the queue stays full";
     static_cast<void>(tier.flush());
     EXPECT_TRUE(tier->contains(key_of(later))) << "it was put after the clearing";
   }

@@ -1,10 +1,12 @@
-// What the tier may take of memory, descriptors and disk: each limit is reached, holds, and nothing stops working.
+// What the tier may take of memory, descriptors and disk: each limit is reached, holds, and nothing
+// stops working.
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
 #include <unistd.h>
 
 #include "testing/store/disk.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -12,13 +14,6 @@ namespace {
 using namespace tensorcache::testing;
 
 constexpr std::uint64_t kIndexBytes = 400'000;   // about 4,000 entries
-
-// Until the writing thread has done what it does by itself.
-template <class Condition>
-bool soon(const Condition& condition) {
-  for (int i = 0; i < 5000 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  return condition();
-}
 
 void put_small(testing::TestTier& tier, std::uint64_t begin, std::uint64_t end) {
   for (std::uint64_t i = begin; i < end; ++i) {
@@ -62,13 +57,13 @@ TEST(DiskLimits, ALowerLimitTakesEffectAndClearingGivesTheMemoryBack) {
   put_small(tier, 0, 20'000);
   EXPECT_GT(tier->stats().index_bytes, 2 * kIndexBytes);
   tier->limit_index(kIndexBytes);
-  EXPECT_TRUE(soon([&] { return tier->stats().index_bytes <= kIndexBytes; })) << tier->stats().index_bytes;
+  EXPECT_TRUE(eventually([&] { return tier->stats().index_bytes <= kIndexBytes; })) << tier->stats().index_bytes;
   EXPECT_TRUE(tier.has(19'999)) << "the newest stay";
   put_small(tier, 30'000, 32'000);
   EXPECT_LE(tier->stats().index_bytes, kIndexBytes);
   tier->clear(std::nullopt);
   ASSERT_TRUE(tier.flush());
-  EXPECT_TRUE(soon([&] { return tier->stats().index_bytes == 0; })) << tier->stats().index_bytes;
+  EXPECT_TRUE(eventually([&] { return tier->stats().index_bytes == 0; })) << tier->stats().index_bytes;
   put_small(tier, 40'000, 40'100);
   EXPECT_TRUE(tier.has(40'050));
   tier.stop();
@@ -120,21 +115,22 @@ TEST(DiskLimits, RecordsOfTheOpenSegmentAreChargedOrTheSegmentEnds) {
   EXPECT_EQ(tier->stats().entries, 12'000u);
 }
 
-// The last close of a file that was removed frees all of its pages: tens of milliseconds for 64 MiB, in which nobody else may wait.
+// The last close of a file that was removed frees all of its pages: tens of milliseconds for 64
+// MiB, in which nobody else may wait.
 TEST(DiskLimits, ASegmentThatGoesHoldsUpNobody) {
   auto files = std::make_shared<testing::FaultFiles>();
   testing::TestTier tier(files, [](DiskTierOptions& options) { options.capacity_bytes = 2 << 20; });
   for (std::uint64_t i = 0; i < 40; ++i) ASSERT_TRUE(tier.put(i, 40'000) && tier.flush());
   files->set_close_delay(std::chrono::milliseconds(300));
   std::atomic<bool> done{false};
-  std::chrono::steady_clock::duration longest{0};
+  int answered_meanwhile = 0;   // while one and the same close went on
   std::thread asking([&] {
     while (!done) {
-      const auto begin = std::chrono::steady_clock::now();
+      const std::uint64_t ended = files->delayed_closes_ended();
+      const bool closing = files->delayed_closes_begun() > ended;
       static_cast<void>(tier->contains(key_of(7)));
       static_cast<void>(tier->stats());
-      longest = std::max(longest, std::chrono::steady_clock::now() - begin);
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      if (closing && files->delayed_closes_ended() == ended) ++answered_meanwhile;
     }
   });
   const std::uint64_t before = tier->stats().evictions;
@@ -142,7 +138,7 @@ TEST(DiskLimits, ASegmentThatGoesHoldsUpNobody) {
   done = true;
   asking.join();
   EXPECT_GT(tier->stats().evictions, before);
-  EXPECT_LT(longest, std::chrono::milliseconds(200));
+  EXPECT_GT(answered_meanwhile, 0);
 }
 
 TEST(DiskLimits, OwnersBeyond65536AreStored) {
@@ -198,7 +194,7 @@ TEST(DiskLimits, NoDescriptorsAtAllCostNoValues) {
     EXPECT_TRUE(starved.stats().degraded);
     EXPECT_EQ(starved.stats().entries, 0u);
     files->set_descriptors(100, 6);
-    EXPECT_TRUE(soon([&] { return starved.stats().entries == 30; }));
+    EXPECT_TRUE(eventually([&] { return starved.stats().entries == 30; }));
   }
   tier.start();
   files->set_descriptors(0, 6);
@@ -214,11 +210,11 @@ TEST(DiskLimits, OtherFilesOfTheDirectoryCount) {
   ASSERT_TRUE(tier.flush());
   const std::uint64_t before = tier->stats().used_bytes;
   tier->account_sidecar("tags", 1 << 20);
-  EXPECT_TRUE(soon([&] { return tier->stats().used_bytes <= 2u << 20; }));
+  EXPECT_TRUE(eventually([&] { return tier->stats().used_bytes <= 2u << 20; }));
   EXPECT_LT(tier->stats().used_bytes - (1 << 20), before) << "the oldest segments gave way";
   EXPECT_EQ(tier->stats().sidecar_bytes, 1u << 20);
   std::ofstream(directory + "/tags") << std::string(500'000, 't');
-  EXPECT_TRUE(soon([&] { return tier->stats().sidecar_bytes == 500'000; })) << "it is measured now and then";
+  EXPECT_TRUE(eventually([&] { return tier->stats().sidecar_bytes == 500'000; })) << "it is measured now and then";
   for (std::uint64_t i = 100; i < 300; ++i) ASSERT_TRUE(tier.put(i, 20'000)), static_cast<void>(i % 20 == 0 && tier.flush());
   ASSERT_TRUE(tier.flush());
   std::uint64_t bytes = 0;
@@ -267,7 +263,8 @@ TEST(DiskLimits, PurgesThatWaitForABrokenDiskDropTheLog) {
   EXPECT_FALSE(tier.has(1));
 }
 
-// Whatever takes the room, a removal that cannot be logged waits for a while and is not tried in a circle.
+// Whatever takes the room, a removal that cannot be logged waits for a while and is not tried in a
+// circle.
 TEST(DiskLimits, APurgeForWhichThereIsNoRoomWaits) {
   const auto files = std::make_shared<testing::FaultFiles>();
   testing::TestTier tier(files, [](DiskTierOptions& options) {
@@ -283,7 +280,7 @@ TEST(DiskLimits, APurgeForWhichThereIsNoRoomWaits) {
   ASSERT_TRUE(tier.put(2, 1000));   // keeps the writing thread busy
   EXPECT_EQ(tier->purge(std::vector<Key>{key_of(1)}), 1u);
   tier->account_sidecar("tags", 2 << 20);
-  EXPECT_TRUE(soon([&] { return tier->stats().degraded; }));
+  EXPECT_TRUE(eventually([&] { return tier->stats().degraded; }));
   EXPECT_FALSE(tier.has(1));
   EXPECT_TRUE(tier->close(std::chrono::seconds(20)));
   tier.options().capacity_bytes = 8 << 20;
@@ -326,7 +323,7 @@ TEST(DiskLimits, ADirectoryThatAnotherCacheTookIsLeftAlone) {
   static_cast<void>(first.flush());
   EXPECT_TRUE(first->stats().degraded);
   EXPECT_EQ(first->stats().entries, 0u);
-  EXPECT_TRUE(soon([&] { return first->stats().reason.find("another process") != std::string::npos; })) << first->stats().reason;
+  EXPECT_TRUE(eventually([&] { return first->stats().reason.find("another process") != std::string::npos; })) << first->stats().reason;
   EXPECT_TRUE(first->close(std::chrono::seconds(20)));
   EXPECT_EQ(files->contents(), before);
   for (std::uint64_t i = 100; i < 150; ++i) EXPECT_TRUE(second->has(i)) << i;
@@ -343,7 +340,7 @@ TEST(DiskLimits, ItComesBackWhenTheOtherCacheGoes) {
     testing::TestTier second(files);
     ASSERT_TRUE(second.put(2, 1000));
     ASSERT_TRUE(second.flush());
-    EXPECT_TRUE(soon([&] { return first->stats().degraded; }));
+    EXPECT_TRUE(eventually([&] { return first->stats().degraded; }));
   }
   EXPECT_TRUE(first.healed());
   EXPECT_FALSE(first.has(1));

@@ -1,9 +1,11 @@
-// What a start makes of a directory: bounded memory for large segments and long lists, and an exact account of what has no entry.
+// What a start makes of a directory: bounded memory for large segments and long lists, and an exact
+// account of what has no entry.
 #include <algorithm>
 #include <cerrno>
 
 #include "testing/store/disk.h"
 #include "store/disk/directory_scan.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -11,12 +13,6 @@ namespace {
 using namespace tensorcache::testing;
 
 using std::chrono::seconds;
-
-template <class Condition>
-bool soon(const Condition& condition) {
-  for (int i = 0; i < 5000 && !condition(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  return condition();
-}
 
 void put_small(testing::TestTier& tier, std::uint64_t begin, std::uint64_t end,
                const std::function<void(DiskTier::Value&, std::uint64_t)>& change = {}) {
@@ -43,7 +39,7 @@ TEST(DiskRecovery, AnEarlierClearDoesNotHideWhatWasStoredSince) {
   ASSERT_TRUE(tier.put(3, 1000));
   ASSERT_TRUE(tier.flush());
   ASSERT_EQ(files->remove("cache/LOCK"), 0);
-  ASSERT_TRUE(soon([&] { return tier->stats().write_errors > 0; }));
+  ASSERT_TRUE(eventually([&] { return tier->stats().write_errors > 0; }));
   ASSERT_TRUE(tier.healed());
   EXPECT_TRUE(tier.has(2));
   EXPECT_TRUE(tier->remove(key_of(2)));
@@ -53,8 +49,8 @@ TEST(DiskRecovery, AnEarlierClearDoesNotHideWhatWasStoredSince) {
   EXPECT_TRUE(tier.has(3));
 }
 
-// A power cut may bring back the segment, whose summary knows nothing of it, without the one that said what was removed: the mark in the
-// place of the value's header is left.
+// A power cut may bring back the segment, whose summary knows nothing of it, without the one that
+// said what was removed: the mark in the place of the value's header is left.
 TEST(DiskRecovery, AValueThatWasErasedWhereItStandsIsGoneAndNotCorrupt) {
   const auto files = std::make_shared<testing::FaultFiles>();
   testing::TestTier tier(files);
@@ -96,7 +92,8 @@ TEST(DiskRecovery, ASegmentOfManyRecordsIsReadInPieces) {
   }
 }
 
-// A parent that was written again comes after its children, which wait for it in memory that is charged.
+// A parent that was written again comes after its children, which wait for it in memory that is
+// charged.
 TEST(DiskRecovery, ChildrenThatWaitForTheirParentAreCharged) {
   const auto files = std::make_shared<testing::FaultFiles>();
   std::uint64_t charged = 0, peak = 0, most = UINT64_MAX;

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "testing/store/disk.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::disk {
 namespace {
@@ -47,7 +48,8 @@ TEST(DiskRemoval, ARemovalCountsForWhatStillWaitsToBeWritten) {
   EXPECT_EQ(tier->stats().entries, 0u);
 }
 
-// While the disk is busy with something else, replacing values costs a sync or two for all of them, and one note for a key.
+// While the disk is busy with something else, replacing values costs a sync or two for all of them,
+// and one note for a key.
 TEST(DiskRemoval, ManyAtOnceAreSyncedTogether) {
   const auto files = std::make_shared<testing::FaultFiles>();
   testing::TestTier tier(files);
@@ -242,7 +244,7 @@ TEST(DiskRemoval, AValueWhoseParentWasEvictedCanStillBeRemoved) {
   ASSERT_TRUE(tier.put_behind(0, 1, 1000));
   ASSERT_TRUE(tier.flush());
   tier->resize(512 << 10);   // evicts without writing again
-  for (int i = 0; i < 2000 && tier->contains(key_of(0)); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  ASSERT_TRUE(eventually([&] { return !tier->contains(key_of(0)); }));
   ASSERT_FALSE(tier->contains(key_of(1)));
   ASSERT_GT(tier->stats().unlisted_records, 0u);
   EXPECT_FALSE(tier->remove(key_of(1)));

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <span>
@@ -11,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "testing/core/fake_clock.h"
 #include "testing/core/values.h"
 #include "tensorcache/cache.h"
 #include "store/memory/layout.h"
@@ -19,18 +19,6 @@
 namespace tensorcache::testing {
 
 using std::chrono::milliseconds;
-
-// Thread-safe; moves only when told.
-class FakeClock {
- public:
-  [[nodiscard]] auto function() const {
-    return [this] { return std::chrono::steady_clock::time_point(milliseconds(now_ms_.load())); };
-  }
-  void advance(milliseconds by) { now_ms_ += by.count(); }
-
- private:
-  std::atomic<std::int64_t> now_ms_{1'000'000};
-};
 
 inline std::string_view text_of(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 

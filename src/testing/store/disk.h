@@ -12,6 +12,7 @@
 #include "testing/core/values.h"
 #include "store/disk/disk_tier.h"
 #include "testing/store/fault_files.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::testing {
 
@@ -82,12 +83,9 @@ class TestTier {
   bool has(std::uint64_t number) { return read({number}) == 1; }
   bool flush() { return tier_->flush(std::chrono::seconds(20)); }
   // Until writing works.
-  bool healed() {
-    for (int i = 0; i < 2000; ++i) {
-      if (!tier_->stats().degraded && put(1'000'000 + healings_, 10) && flush()) return ++healings_, true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return false;
+  [[nodiscard]] bool healed() {
+    const auto writes = [&] { return !tier_->stats().degraded && put(1'000'000 + healings_, 10) && flush(); };
+    return eventually(writes) && ++healings_ > 0;
   }
 
   disk::DiskTier& operator*() { return *tier_; }

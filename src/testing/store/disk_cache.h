@@ -2,10 +2,10 @@
 #pragma once
 
 #include <memory>
-#include <thread>
 
 #include "testing/store/cache.h"
 #include "testing/store/fault_files.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::testing {
 
@@ -18,10 +18,10 @@ class DiskCache : public ::testing::Test {
     CacheOptions options;
     options.capacity_bytes = memory_bytes;
     options.clock = clock_.function();
-    options.disk = DiskOptions{.directory = "cache", .capacity_bytes = disk_bytes, .on_event = {}, .file_system = files_, .unix_ms = {}};
+    options.disk =
+        DiskOptions{.directory = "cache", .capacity_bytes = disk_bytes, .on_event = {}, .file_system = files_, .unix_ms = clock_.unix_ms()};
     cache_ = std::make_unique<Cache>(std::move(options));
-    for (int i = 0; i < 2000 && !cache_->disk_stats().ready; ++i) std::this_thread::sleep_for(1ms);
-    ASSERT_TRUE(cache_->disk_stats().ready);
+    ASSERT_TRUE(eventually([&] { return cache_->disk_stats().ready; }));
   }
   void restart() {
     ASSERT_TRUE(cache_->flush(20s));

@@ -27,12 +27,20 @@ class FaultFiles::Opened final : public file::File {
       if (delay.count() == 0) return;
       for (const auto& [name, node] : files_->names_) named = named || node == node_;
     }
-    if (!named) std::this_thread::sleep_for(delay);
+    if (named) return;
+    ++files_->delayed_closes_begun_;
+    std::this_thread::sleep_for(delay);
+    ++files_->delayed_closes_ended_;
   }
 
   file::Transfer read(std::uint64_t offset, std::span<const std::span<std::byte>> parts) override {
     const file::Transfer transfer = read_now(offset, parts);
-    std::this_thread::sleep_for(std::chrono::milliseconds(files_->read_delay_ms_.load()));   // with what was there before the wait
+    // With what was there before the wait.
+    std::this_thread::sleep_for(std::chrono::milliseconds(files_->read_delay_ms_.load()));
+    std::unique_lock lock(files_->mutex_);
+    ++files_->held_reads_;
+    files_->let_go_on_.wait(lock, [&] { return !files_->hold_reads_; });
+    --files_->held_reads_;
     return transfer;
   }
   file::Transfer read_now(std::uint64_t offset, std::span<const std::span<std::byte>> parts) {
@@ -151,6 +159,17 @@ void FaultFiles::fail_call(unsigned kinds, std::uint64_t n, int error, bool and_
   error_ = error;
   all_after_ = and_all_after;
   calls_ = 0;
+}
+
+void FaultFiles::hold_reads(bool on) {
+  const std::lock_guard lock(mutex_);
+  hold_reads_ = on;
+  let_go_on_.notify_all();
+}
+
+std::size_t FaultFiles::held_reads() const {
+  const std::lock_guard lock(mutex_);
+  return held_reads_;
 }
 
 void FaultFiles::short_transfers(bool on) {

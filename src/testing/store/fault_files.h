@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -30,7 +31,8 @@ class FaultFiles final : public file::FileSystem, public std::enable_shared_from
   int size_of(const std::string& path, std::uint64_t* bytes) override;
   std::size_t max_open_files() override;
 
-  // The calls of these kinds, counted from now on; the n-th (from 1) fails with `error`, or all from it on with `and_all_after`.
+  // The calls of these kinds, counted from now on; the n-th (from 1) fails with `error`, or all
+  // from it on with `and_all_after`.
   enum Call : unsigned { kRead = 1, kWrite = 2, kSync = 4, kOpen = 8, kNames = 16, kAny = 31 };
   void fail_call(unsigned kinds, std::uint64_t n, int error, bool and_all_after = false);
   void fail_nothing() { fail_call(0, 0, 0); }
@@ -38,8 +40,13 @@ class FaultFiles final : public file::FileSystem, public std::enable_shared_from
   [[nodiscard]] std::uint64_t faults() const;   // that really happened
   void short_transfers(bool on);
   void set_read_delay(std::chrono::milliseconds delay) { read_delay_ms_ = delay.count(); }
+  // Reads wait, each with the bytes it has read, until they are let go on.
+  void hold_reads(bool on);
+  [[nodiscard]] std::size_t held_reads() const;
   // Of the last close of a file that has no name any more, which frees its pages.
   void set_close_delay(std::chrono::milliseconds delay) { close_delay_ms_ = delay.count(); }
+  [[nodiscard]] std::uint64_t delayed_closes_begun() const { return delayed_closes_begun_; }
+  [[nodiscard]] std::uint64_t delayed_closes_ended() const { return delayed_closes_ended_; }
   void set_write_delay(std::chrono::milliseconds delay) { write_delay_ms_ = delay.count(); }
   // ENOSPC beyond, in the middle of a write where it falls there. 0: no limit.
   void set_room(std::uint64_t bytes);
@@ -47,8 +54,9 @@ class FaultFiles final : public file::FileSystem, public std::enable_shared_from
   void set_descriptors(std::size_t most, std::size_t of_a_cache);
   [[nodiscard]] std::size_t open_files() const;
 
-  // What is left after the power was cut: what was synced, and of the rest any sectors of 512 bytes, in any order; of files and removals
-  // whose directory was not synced, any. Files of its own, with every lock free.
+  // What is left after the power was cut: what was synced, and of the rest any sectors of 512
+  // bytes, in any order; of files and removals whose directory was not synced, any. Files of its
+  // own, with every lock free.
   [[nodiscard]] std::shared_ptr<FaultFiles> after_power_cut(std::uint64_t seed) const;
   void delete_directory();
   [[nodiscard]] std::uint64_t total_bytes() const;
@@ -82,6 +90,10 @@ class FaultFiles final : public file::FileSystem, public std::enable_shared_from
   int error_ = 0;
   bool all_after_ = false, short_ = false;
   std::atomic<std::int64_t> read_delay_ms_{0}, write_delay_ms_{0}, close_delay_ms_{0};
+  std::atomic<std::uint64_t> delayed_closes_begun_{0}, delayed_closes_ended_{0};
+  std::condition_variable let_go_on_;
+  bool hold_reads_ = false;
+  std::size_t held_reads_ = 0;
   std::mt19937_64 random_{1};
 };
 
