@@ -4,10 +4,11 @@
 #include <chrono>
 #include <stdexcept>
 
+#include "base/core/limits.h"
+
 namespace tensorcache::cache {
 namespace {
 
-constexpr std::uint64_t kMinCapacity = std::uint64_t{1} << 20;
 constexpr std::uint64_t kMaxQueued = std::uint64_t{256} << 20;
 
 std::int64_t system_unix_ms() {
@@ -20,7 +21,7 @@ std::function<std::int64_t()> wall_clock(const DiskOptions& options) { return op
 
 std::unique_ptr<disk::DiskTier> make_disk_tier(const DiskOptions& options, memory::MemoryTier& memory) {
   if (options.directory.empty()) throw std::invalid_argument("disk.directory: must not be empty");
-  if (options.capacity_bytes < kMinCapacity) throw std::invalid_argument("disk.capacity_bytes: must be at least 1 MiB");
+  if (options.capacity_bytes < Limits::kMinDiskBytes) throw std::invalid_argument("disk.capacity_bytes: must be at least 1 MiB");
   const std::uint64_t memory_bytes = memory.stats().capacity_bytes;
   disk::DiskTierOptions tier;
   tier.directory = options.directory;
