@@ -1,10 +1,10 @@
-// The whole metrics page: every name, with its type, once.
+// The whole metrics page: every name, with its type and help, once.
 #include "serving/server/metrics.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
-#include <set>
+#include <ostream>
 #include <sstream>
 
 #include "testing/engine/fake_engine.h"
@@ -12,77 +12,83 @@
 namespace tensorcache::server {
 namespace {
 
-// What dashboards read: to change a row breaks them.
-const std::map<std::string, std::string> kTypes = {
-    {"tensorcache_answer_seconds", "histogram"},
-    {"tensorcache_answers_total", "counter"},
-    {"tensorcache_bypasses_total", "counter"},
-    {"tensorcache_cache_capacity_bytes", "gauge"},
-    {"tensorcache_cache_entries", "gauge"},
-    {"tensorcache_cache_evictions_total", "counter"},
-    {"tensorcache_cache_expirations_total", "counter"},
-    {"tensorcache_cache_hits_total", "counter"},
-    {"tensorcache_cache_misses_total", "counter"},
-    {"tensorcache_cache_peak_bytes", "gauge"},
-    {"tensorcache_cache_puts_total", "counter"},
-    {"tensorcache_cache_rejected_puts_total", "counter"},
-    {"tensorcache_cache_removals_total", "counter"},
-    {"tensorcache_cache_used_bytes", "gauge"},
-    {"tensorcache_cache_value_bytes", "gauge"},
-    {"tensorcache_clients_gone_total", "counter"},
-    {"tensorcache_connections", "gauge"},
-    {"tensorcache_disk_accepted_bytes_total", "counter"},
-    {"tensorcache_disk_capacity_bytes", "gauge"},
-    {"tensorcache_disk_corrupt_records_total", "counter"},
-    {"tensorcache_disk_degraded", "gauge"},
-    {"tensorcache_disk_dropped_puts_total", "counter"},
-    {"tensorcache_disk_entries", "gauge"},
-    {"tensorcache_disk_evictions_total", "counter"},
-    {"tensorcache_disk_hits_total", "counter"},
-    {"tensorcache_disk_index_bytes", "gauge"},
-    {"tensorcache_disk_late_loads_total", "counter"},
-    {"tensorcache_disk_puts_total", "counter"},
-    {"tensorcache_disk_queued_bytes", "gauge"},
-    {"tensorcache_disk_read_bytes_total", "counter"},
-    {"tensorcache_disk_read_errors_total", "counter"},
-    {"tensorcache_disk_ready", "gauge"},
-    {"tensorcache_disk_skipped_loads_total", "counter"},
-    {"tensorcache_disk_used_bytes", "gauge"},
-    {"tensorcache_disk_value_bytes", "gauge"},
-    {"tensorcache_disk_write_errors_total", "counter"},
-    {"tensorcache_disk_written_again_total", "counter"},
-    {"tensorcache_disk_written_bytes_total", "counter"},
-    {"tensorcache_engine_blocks_not_saved_total", "counter"},
-    {"tensorcache_engine_blocks_restored_total", "counter"},
-    {"tensorcache_engine_blocks_saved_total", "counter"},
-    {"tensorcache_engine_cached_tokens_total", "counter"},
-    {"tensorcache_engine_cancelled_total", "counter"},
-    {"tensorcache_engine_decode_seconds_total", "counter"},
-    {"tensorcache_engine_failed_total", "counter"},
-    {"tensorcache_engine_finished_total", "counter"},
-    {"tensorcache_engine_generated_tokens_total", "counter"},
-    {"tensorcache_engine_kv_restored_bytes_total", "counter"},
-    {"tensorcache_engine_kv_saved_bytes_total", "counter"},
-    {"tensorcache_engine_overloaded_total", "counter"},
-    {"tensorcache_engine_prefill_seconds_total", "counter"},
-    {"tensorcache_engine_prefilled_tokens_total", "counter"},
-    {"tensorcache_engine_prefix_waits_total", "counter"},
-    {"tensorcache_engine_prompt_tokens_total", "counter"},
-    {"tensorcache_engine_queued", "gauge"},
-    {"tensorcache_engine_requests_total", "counter"},
-    {"tensorcache_engine_running", "gauge"},
-    {"tensorcache_engine_too_long_total", "counter"},
-    {"tensorcache_first_token_seconds", "histogram"},
-    {"tensorcache_http_replies_total", "counter"},
-    {"tensorcache_memory_automatic", "gauge"},
-    {"tensorcache_memory_available_bytes", "gauge"},
-    {"tensorcache_memory_pressure", "gauge"},
-    {"tensorcache_memory_total_bytes", "gauge"},
-    {"tensorcache_ready", "gauge"},
-    {"tensorcache_refused_connections_total", "counter"},
+struct Family {
+  std::string type, help;
+  friend bool operator==(const Family&, const Family&) = default;
+  friend std::ostream& operator<<(std::ostream& out, const Family& family) { return out << family.type << ": " << family.help; }
 };
 
-TEST(Metrics, ThePageHasEveryNameOnceWithItsType) {
+// What dashboards read: to change a name or a type breaks them.
+const std::map<std::string, Family> kFamilies = {
+    {"tensorcache_answer_seconds", {"histogram", "Time from the request's last byte to the end of the response"}},
+    {"tensorcache_answers_total", {"counter", "Responses by source: stored, collapsed (single-flight) or computed"}},
+    {"tensorcache_bypasses_total", {"counter", "Requests that bypassed the response cache, by reason"}},
+    {"tensorcache_cache_capacity_bytes", {"gauge", "Memory budget of the cache in bytes"}},
+    {"tensorcache_cache_entries", {"gauge", "Entries in memory"}},
+    {"tensorcache_cache_evictions_total", {"counter", "Evicted entries"}},
+    {"tensorcache_cache_expirations_total", {"counter", "Expired entries (TTL)"}},
+    {"tensorcache_cache_hits_total", {"counter", "Lookups that hit in memory"}},
+    {"tensorcache_cache_misses_total", {"counter", "Lookups that missed in memory"}},
+    {"tensorcache_cache_peak_bytes", {"gauge", "Maximum of tensorcache_cache_used_bytes since startup"}},
+    {"tensorcache_cache_puts_total", {"counter", "Entries stored in memory"}},
+    {"tensorcache_cache_rejected_puts_total", {"counter", "Puts rejected: too large, no space or parent missing"}},
+    {"tensorcache_cache_removals_total", {"counter", "Entries removed by a deletion or replaced"}},
+    {"tensorcache_cache_used_bytes", {"gauge", "Bytes charged to the memory budget, including index and headers"}},
+    {"tensorcache_cache_value_bytes", {"gauge", "Bytes of the values in memory"}},
+    {"tensorcache_clients_gone_total", {"counter", "Clients that disconnected before the response"}},
+    {"tensorcache_connections", {"gauge", "Open connections"}},
+    {"tensorcache_disk_accepted_bytes_total", {"counter", "Bytes of the values of entries written to disk"}},
+    {"tensorcache_disk_capacity_bytes", {"gauge", "Disk budget of the disk tier in bytes"}},
+    {"tensorcache_disk_corrupt_records_total", {"counter", "Entries with a checksum error"}},
+    {"tensorcache_disk_degraded", {"gauge", "1 while the disk tier cannot write"}},
+    {"tensorcache_disk_dropped_puts_total", {"counter", "Entries not written because the write-behind queue was full or the disk failed"}},
+    {"tensorcache_disk_entries", {"gauge", "Entries on disk"}},
+    {"tensorcache_disk_evictions_total", {"counter", "Entries evicted from disk"}},
+    {"tensorcache_disk_hits_total", {"counter", "Lookups that hit on disk"}},
+    {"tensorcache_disk_index_bytes", {"gauge", "Memory of the disk tier's index, charged to the memory budget"}},
+    {"tensorcache_disk_late_loads_total", {"counter", "Loads that exceeded their timeout"}},
+    {"tensorcache_disk_puts_total", {"counter", "Entries written to disk"}},
+    {"tensorcache_disk_queued_bytes", {"gauge", "Bytes in the write-behind queue"}},
+    {"tensorcache_disk_read_bytes_total", {"counter", "Bytes read from disk"}},
+    {"tensorcache_disk_read_errors_total", {"counter", "Failed reads"}},
+    {"tensorcache_disk_ready", {"gauge", "1 after recovery of the cache directory"}},
+    {"tensorcache_disk_skipped_loads_total", {"counter", "Loads skipped because computing was estimated to be faster"}},
+    {"tensorcache_disk_used_bytes", {"gauge", "Bytes of all files of the disk tier"}},
+    {"tensorcache_disk_value_bytes", {"gauge", "Bytes of the values on disk"}},
+    {"tensorcache_disk_write_errors_total", {"counter", "Failed writes, fsyncs and other modifying calls"}},
+    {"tensorcache_disk_written_again_total", {"counter", "Entries rewritten because their segment was evicted while they were in use"}},
+    {"tensorcache_disk_written_bytes_total", {"counter", "Bytes written to disk, including headers and rewritten entries"}},
+    {"tensorcache_engine_blocks_not_saved_total", {"counter", "Prefix blocks that the memory budget had no room for"}},
+    {"tensorcache_engine_blocks_restored_total", {"counter", "Prefix blocks restored"}},
+    {"tensorcache_engine_blocks_saved_total", {"counter", "Prefix blocks stored"}},
+    {"tensorcache_engine_cached_tokens_total", {"counter", "Prompt tokens restored from the cache"}},
+    {"tensorcache_engine_cancelled_total", {"counter", "Requests cancelled because their clients disconnected"}},
+    {"tensorcache_engine_decode_seconds_total", {"counter", "Time spent in decode"}},
+    {"tensorcache_engine_failed_total", {"counter", "Requests that failed in the engine"}},
+    {"tensorcache_engine_finished_total", {"counter", "Requests finished by the engine"}},
+    {"tensorcache_engine_generated_tokens_total", {"counter", "Generated tokens"}},
+    {"tensorcache_engine_kv_restored_bytes_total", {"counter", "K/V copied into the context"}},
+    {"tensorcache_engine_kv_saved_bytes_total", {"counter", "K/V copied out of the context"}},
+    {"tensorcache_engine_overloaded_total", {"counter", "Requests rejected because the queue was full"}},
+    {"tensorcache_engine_prefill_seconds_total", {"counter", "Time spent in prefill"}},
+    {"tensorcache_engine_prefilled_tokens_total", {"counter", "Prompt tokens prefilled"}},
+    {"tensorcache_engine_prefix_waits_total", {"counter", "Requests that waited for a prefix that another request was prefilling"}},
+    {"tensorcache_engine_prompt_tokens_total", {"counter", "Prompt tokens"}},
+    {"tensorcache_engine_queued", {"gauge", "Requests queued for a slot"}},
+    {"tensorcache_engine_requests_total", {"counter", "Requests submitted to the engine"}},
+    {"tensorcache_engine_running", {"gauge", "Requests running in a slot"}},
+    {"tensorcache_engine_too_long_total", {"counter", "Requests rejected because the prompt exceeds the context size"}},
+    {"tensorcache_first_token_seconds", {"histogram", "Time from the request's last byte to the first token (TTFT)"}},
+    {"tensorcache_http_replies_total", {"counter", "HTTP replies by route and status"}},
+    {"tensorcache_memory_automatic", {"gauge", "1 if the memory budget follows available memory (--memory auto)"}},
+    {"tensorcache_memory_available_bytes", {"gauge", "Available memory of the machine or container"}},
+    {"tensorcache_memory_pressure", {"gauge", "Memory pressure: share of the last second in which some task was stalled on memory (PSI)"}},
+    {"tensorcache_memory_total_bytes", {"gauge", "Total memory of the machine or container"}},
+    {"tensorcache_ready", {"gauge", "1 once the model is loaded"}},
+    {"tensorcache_refused_connections_total", {"counter", "Connections refused because of --max-connections"}},
+};
+
+TEST(Metrics, ThePageHasEveryNameOnceWithItsTypeAndHelp) {
   Metrics metrics;
   metrics.count_reply(protocol::Route::kChat, 200);
   testing::FakeEngine engine;
@@ -91,18 +97,18 @@ TEST(Metrics, ThePageHasEveryNameOnceWithItsType) {
   sizing::MemoryState memory;
   memory.reading.emplace();
   std::istringstream page(metrics.page({}, memory, disk, &engine));
-  std::map<std::string, std::string> types;
-  std::set<std::string> helped;
+  std::map<std::string, Family> families;
   for (std::string line; std::getline(page, line);) {
     std::istringstream words(line);
-    std::string mark, what, name, type;
-    words >> mark >> what >> name;
+    std::string mark, what, name, text;
+    words >> mark >> what >> name >> std::ws;
     if (mark != "#") continue;
-    const bool first = what == "HELP" ? helped.insert(name).second : (words >> type) && types.emplace(name, type).second;
-    EXPECT_TRUE(first) << what << " of " << name << " comes twice";
+    std::getline(words, text);
+    std::string& known = what == "HELP" ? families[name].help : families[name].type;
+    EXPECT_EQ(known, "") << what << " of " << name << " comes twice";
+    known = text;
   }
-  EXPECT_EQ(types, kTypes);
-  EXPECT_EQ(helped.size(), kTypes.size());
+  EXPECT_EQ(families, kFamilies);
 }
 
 TEST(Metrics, WithoutAnEngineOrADiskTheirFiguresAreLeftOut) {

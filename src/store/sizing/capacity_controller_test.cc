@@ -1,4 +1,5 @@
 #include "store/sizing/capacity_controller.h"
+#include "testing/core/eventually.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,12 +9,15 @@
 namespace tensorcache::sizing {
 namespace {
 
+using testing::eventually;
+
 constexpr std::uint64_t kMiB = std::uint64_t{1} << 20;
 
 class MadeUp final : public MemoryReader {
  public:
-  explicit MadeUp(const std::atomic<std::uint64_t>& available) : available_(available) {}
+  MadeUp(const std::atomic<std::uint64_t>& available, std::atomic<int>& readings) : available_(available), readings_(readings) {}
   std::optional<MemoryReading> read() override {
+    ++readings_;
     const std::uint64_t available = available_;
     if (available == 0) return std::nullopt;
     return MemoryReading{.total_bytes = 2048 * kMiB, .available_bytes = available};
@@ -21,20 +25,17 @@ class MadeUp final : public MemoryReader {
 
  private:
   const std::atomic<std::uint64_t>& available_;
+  std::atomic<int>& readings_;
 };
 
 class Keeper : public ::testing::Test {
  protected:
-  bool eventually(const std::function<bool()>& so) {
-    for (int i = 0; i < 2'000 && !so(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    return so();
-  }
-  bool becomes(std::uint64_t capacity) {
+  [[nodiscard]] bool becomes(std::uint64_t capacity) {
     return eventually([&] { return cache.stats().capacity_bytes == capacity && cache.stats().used_bytes <= capacity; });
   }
   ControllerOptions options() {
     ControllerOptions made{.governor = {.share = 0.5, .floor_bytes = 8 * kMiB}, .period = std::chrono::milliseconds(2)};
-    made.reader = std::make_unique<MadeUp>(available);
+    made.reader = std::make_unique<MadeUp>(available, readings);
     made.on_event = [this](const std::string& event) {
       const std::lock_guard lock(mutex);
       events += event + "\n";
@@ -46,7 +47,13 @@ class Keeper : public ::testing::Test {
     return events;
   }
 
+  // The controller has acted on a reading when it takes the next one.
+  [[nodiscard]] bool reads_twice_more() {
+    return eventually([this, before = readings.load()] { return readings >= before + 2; });
+  }
+
   std::atomic<std::uint64_t> available{1024 * kMiB};
+  std::atomic<int> readings{0};
   std::mutex mutex;
   std::string events;   // guarded by mutex
   Cache cache{{.capacity_bytes = 512 * kMiB}};
@@ -75,8 +82,10 @@ TEST_F(Keeper, FollowsTheMachineUntilItIsGivenANumber) {
   EXPECT_EQ(keeper.state().reading->available_bytes, 1024 * kMiB);
   keeper.set(7 * kMiB);
   ASSERT_TRUE(becomes(7 * kMiB));
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  EXPECT_EQ(cache.stats().capacity_bytes, 7 * kMiB);
+  const int before = readings;
+  keeper.set(9 * kMiB);
+  ASSERT_TRUE(becomes(9 * kMiB));
+  EXPECT_EQ(readings, before) << "it follows the machine no more";
   EXPECT_FALSE(keeper.state().automatic);
 }
 
@@ -93,7 +102,7 @@ TEST_F(Keeper, AMachineThatCannotBeReadChangesNothingAndIsToldOnce) {
   keeper.set_automatic();
   available = 0;
   ASSERT_TRUE(eventually([&] { return log().find("cannot be read") != std::string::npos; }));
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  ASSERT_TRUE(reads_twice_more());
   EXPECT_EQ(cache.stats().capacity_bytes, 512 * kMiB);
   EXPECT_EQ(log().find("cannot be read"), log().rfind("cannot be read"));
 }
