@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "app/commands/log_sink.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::commands {
 namespace {
@@ -59,13 +60,14 @@ struct Pipe {
     const ssize_t count = ::read(ends[0], text.data(), text.size());
     return text.substr(0, static_cast<std::size_t>(std::max<ssize_t>(0, count)));
   }
-  // The next lines, or what came of them in two seconds.
+  // The next lines.
   [[nodiscard]] std::string read_lines(std::ptrdiff_t lines) const {
     std::string text;
-    for (int i = 0; i < 400 && std::count(text.begin(), text.end(), '\n') < lines; ++i) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    const auto are_there = [&] {
       text += read();
-    }
+      return std::count(text.begin(), text.end(), '\n') >= lines;
+    };
+    EXPECT_TRUE(testing::eventually(are_there)) << text;
     return text;
   }
   int ends[2];

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "app/commands/commands.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::commands {
 namespace {
@@ -45,8 +46,7 @@ class Reload : public ::testing::Test {
     reloader.emplace(running, arguments, environment, *cache, *memory, [this](const ServeConfig& taken) { keys = taken.server.api_keys; });
   }
   bool becomes(std::uint64_t capacity) {
-    for (int i = 0; i < 2'000 && cache->stats().capacity_bytes != capacity; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    return cache->stats().capacity_bytes == capacity;
+    return testing::eventually([&] { return cache->stats().capacity_bytes == capacity; });
   }
 
   const std::string folder = ::testing::TempDir() + "reload." + ::testing::UnitTest::GetInstance()->current_test_info()->name();

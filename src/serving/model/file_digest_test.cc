@@ -1,4 +1,5 @@
 #include "serving/model/file_digest.h"
+#include "testing/core/eventually.h"
 
 #include <gtest/gtest.h>
 
@@ -46,7 +47,11 @@ TEST_F(FileDigest, OtherBytesUnderTheOldTimeAreNoticed) {
   write("f", "abc");
   const auto time = std::filesystem::last_write_time(path("f"));
   EXPECT_EQ(file_digest(path("f"), path("memo")), Key::of("abc"));
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));   // file systems' clocks are coarse
+  const auto clock_moved = [&] {   // file systems' clocks are coarse
+    write("probe", "x");
+    return std::filesystem::last_write_time(path("probe")) > time;
+  };
+  ASSERT_TRUE(testing::eventually(clock_moved));
   write("f", "xyz");
   std::filesystem::last_write_time(path("f"), time);
   EXPECT_EQ(file_digest(path("f"), path("memo")), Key::of("xyz"));

@@ -1,8 +1,6 @@
 // What a client sees of stored and shared answers.
 #include <boost/json/parse.hpp>
 
-#include <thread>
-
 #include "testing/server/client.h"
 
 namespace tensorcache::server {
@@ -112,19 +110,20 @@ TEST_F(CacheBehaviour, MaxAge) {
   start({}, testing::FakeEngine::say({"x"}));
   (void)post(testing::chat_body("hi"));
   EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: max-age=60\r\n").header("cache-status"), "TensorCache; hit; detail=answer");
-  std::this_thread::sleep_for(5ms);
+  clock_.advance(1ms);
   EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: max-age=0\r\n").header("cache-status"), "TensorCache; fwd=request; stored; detail=miss");
-  std::this_thread::sleep_for(5ms);
+  clock_.advance(1ms);
   EXPECT_EQ(post(testing::chat_body("hi"), "Cache-Control: foo, max-age=soon\r\n").header("cache-status"),
             "TensorCache; fwd=request; stored; detail=miss");
 }
 
 TEST_F(CacheBehaviour, TimeToLive) {
   ServerOptions options;
-  options.answer_time_to_live = 1ms;
+  options.answer_time_to_live = 60s;
   start(options, testing::FakeEngine::say({"x"}));
   (void)post(testing::chat_body("hi"));
-  std::this_thread::sleep_for(10ms);
+  EXPECT_EQ(post(testing::chat_body("hi")).header("cache-status"), "TensorCache; hit; detail=answer");
+  clock_.advance(60s);
   EXPECT_EQ(post(testing::chat_body("hi")).header("cache-status"), "TensorCache; fwd=miss; stored; detail=miss");
 }
 

@@ -9,13 +9,32 @@
 #include <thread>
 
 #include "testing/server/client.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::server {
 namespace {
 
 using namespace std::chrono_literals;
 
+using testing::eventually;
+
 class Lifecycle : public testing::ServerTest {};
+
+bool connects(const char* address, std::uint16_t port) {
+  const bool v6 = std::string_view(address).find(':') != std::string_view::npos;
+  const int fd = ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  sockaddr_in6 six{};
+  sockaddr_in four{};
+  six.sin6_family = AF_INET6;
+  four.sin_family = AF_INET;
+  six.sin6_port = four.sin_port = htons(port);
+  ::inet_pton(v6 ? AF_INET6 : AF_INET, address, v6 ? static_cast<void*>(&six.sin6_addr) : static_cast<void*>(&four.sin_addr));
+  const int error =
+      v6 ? ::connect(fd, reinterpret_cast<sockaddr*>(&six), sizeof six) : ::connect(fd, reinterpret_cast<sockaddr*>(&four), sizeof four);
+  ::close(fd);
+  return error == 0;
+}
 
 std::string refused(ServerOptions options) {
   Cache cache(CacheOptions{.capacity_bytes = 1 << 20});
@@ -61,14 +80,16 @@ TEST_F(Lifecycle, StopWithoutStartAndTwice) {
 }
 
 TEST_F(Lifecycle, StopClosesIdleConnectionsAtOnce) {
-  start();
+  ServerOptions options;
+  options.drain_timeout = 10min;
+  start(options);
   testing::Client idle = client();
   idle.request("GET", "/health");
   (void)idle.read();
   const auto begin = std::chrono::steady_clock::now();
   server_->stop();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
-  EXPECT_TRUE(idle.closed_within(1s));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2min) << "it waits for the idle connection";
+  EXPECT_TRUE(idle.closed_within(60s));
 }
 
 TEST_F(Lifecycle, StopLetsAStreamFinish) {
@@ -78,14 +99,15 @@ TEST_F(Lifecycle, StopLetsAStreamFinish) {
   const testing::FakeEngine::Job job = engine_->job(0);
   job.begin();
   ASSERT_TRUE(one.read_until("assistant"));
+  const std::uint16_t port = server_->port();
   const auto stopped = std::async(std::launch::async, [&] { server_->stop(); });
-  std::this_thread::sleep_for(50ms);
+  EXPECT_TRUE(eventually([&] { return !connects("127.0.0.1", port); }));
   job.say("x");
   job.finish();
   const testing::ClientReply reply = one.read();
   EXPECT_TRUE(reply.whole);
   EXPECT_EQ(reply.text(), "x");
-  EXPECT_EQ(stopped.wait_for(5s), std::future_status::ready);
+  EXPECT_EQ(stopped.wait_for(60s), std::future_status::ready);
   EXPECT_EQ(engine_->cancelled(), 0u);
 }
 
@@ -99,9 +121,7 @@ TEST_F(Lifecycle, StopCutsOffWhatOutlivesTheDrain) {
   ASSERT_TRUE(streams.read_until("assistant"));
   waits.post(testing::chat_body("b"));
   ASSERT_TRUE(engine_->job(1).request);
-  const auto begin = std::chrono::steady_clock::now();
-  server_->stop();
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 3s);
+  server_->stop();   // returns, though neither of them ever ends
   EXPECT_FALSE(streams.read().whole);
   EXPECT_EQ(engine_->cancelled(), 2u) << "before stop() returns, since the engine may go then";
 }
@@ -113,7 +133,7 @@ TEST_F(Lifecycle, NothingNewIsAcceptedWhileStopping) {
   const testing::FakeEngine::Job job = engine_->job(0);
   const std::uint16_t port = server_->port();
   const auto stopped = std::async(std::launch::async, [&] { server_->stop(); });
-  std::this_thread::sleep_for(50ms);
+  EXPECT_TRUE(eventually([&] { return !connects("127.0.0.1", port); }));
   job.begin();
   job.finish();
   EXPECT_EQ(one.read().header("connection"), "close");
@@ -139,26 +159,10 @@ TEST_F(Lifecycle, StopUnderLoad) {
         ASSERT_EQ(reply.text(), "xy");
       }
     });
-  std::this_thread::sleep_for(200ms);
+  EXPECT_TRUE(eventually([&] { return engine_->submitted() >= 60; }));
   done = true;
   server_->stop();
   for (std::thread& thread : clients) thread.join();
-}
-
-bool connects(const char* address, std::uint16_t port) {
-  const bool v6 = std::string_view(address).find(':') != std::string_view::npos;
-  const int fd = ::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return false;
-  sockaddr_in6 six{};
-  sockaddr_in four{};
-  six.sin6_family = AF_INET6;
-  four.sin_family = AF_INET;
-  six.sin6_port = four.sin_port = htons(port);
-  ::inet_pton(v6 ? AF_INET6 : AF_INET, address, v6 ? static_cast<void*>(&six.sin6_addr) : static_cast<void*>(&four.sin_addr));
-  const int error =
-      v6 ? ::connect(fd, reinterpret_cast<sockaddr*>(&six), sizeof six) : ::connect(fd, reinterpret_cast<sockaddr*>(&four), sizeof four);
-  ::close(fd);
-  return error == 0;
 }
 
 bool has_loopback_v6() {

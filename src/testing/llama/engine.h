@@ -14,6 +14,7 @@
 
 #include "serving/llama/llama_engine.h"
 #include "testing/llama/tiny_models.h"
+#include "testing/core/eventually.h"
 
 namespace tensorcache::testing {
 
@@ -140,11 +141,8 @@ class TestEngine {
 
   // An answer's last event comes a moment before its blocks are stored.
   void settle() {
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
-    while (engine_->stats().running + engine_->stats().queued > 0) {
-      ASSERT_LT(std::chrono::steady_clock::now(), deadline) << "the engine does not become idle";
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    }
+    const auto is_idle = [&] { return engine_->stats().running + engine_->stats().queued == 0; };
+    ASSERT_TRUE(eventually(is_idle)) << "the engine does not become idle";
   }
   engine::Engine& engine() { return *engine_; }
   Cache& cache() { return cache_; }

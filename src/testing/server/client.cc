@@ -117,6 +117,11 @@ bool Client::closed_within(std::chrono::milliseconds time) {
   return false;
 }
 
+bool Client::is_readable() const {
+  pollfd waiting{fd_, POLLIN, 0};
+  return poll(&waiting, 1, 0) > 0;
+}
+
 bool Client::ended_after_reading(std::size_t bytes) const {
   std::string buffer(bytes, '\0');
   const ssize_t count = recv(fd_, buffer.data(), bytes, MSG_DONTWAIT);

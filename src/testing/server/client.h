@@ -1,4 +1,5 @@
-// A plain HTTP client over a raw socket, and a server with an engine that does as it is told. For tests.
+// A plain HTTP client over a raw socket, and a server with an engine that does as it is told. For
+// tests.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,6 +16,7 @@
 
 #include "testing/engine/fake_engine.h"
 #include "serving/server/server.h"
+#include "testing/core/fake_clock.h"
 
 namespace tensorcache::testing {
 
@@ -50,6 +52,8 @@ class Client {
   [[nodiscard]] bool read_until(std::string_view text);
   // True if the server closes within the time.
   [[nodiscard]] bool closed_within(std::chrono::milliseconds time);
+  // RETURNS whether something can be read, or the server has closed.
+  [[nodiscard]] bool is_readable() const;
   // Reads and forgets up to so many bytes, if they are there. True at the end.
   [[nodiscard]] bool ended_after_reading(std::size_t bytes) const;
   void close();
@@ -75,7 +79,8 @@ class ServerTest : public ::testing::Test {
   // The value of a metric's line, or -1.
   [[nodiscard]] double metric(const std::string& line, std::string_view headers = "") const;
 
-  Cache cache_{CacheOptions{.capacity_bytes = 16 << 20}};
+  FakeClock clock_;   // of the cache
+  Cache cache_{CacheOptions{.capacity_bytes = 16 << 20, .clock = clock_.function()}};
   std::unique_ptr<FakeEngine> engine_;   // lives longer than the server
   std::unique_ptr<server::Server> server_;
 };

@@ -10,6 +10,7 @@
 #include <boost/beast/http.hpp>
 #include <boost/json.hpp>
 #include <cstdio>
+#include <future>
 #include <mutex>
 #include <thread>
 
@@ -220,8 +221,10 @@ TEST_F(RunTest, LaterTurnsAloneGoOnFromAHistory) {
 }
 
 TEST_F(RunTest, EveryWaitHasAnEnd) {
-  TestServer server([this](const Request& request) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  std::promise<void> go;
+  const std::shared_future<void> gone = go.get_future().share();
+  TestServer server([this, gone](const Request& request) {
+    gone.wait();
     return record(request);
   });
   options.url = server.url();
@@ -233,6 +236,7 @@ TEST_F(RunTest, EveryWaitHasAnEnd) {
   const Result result = run(conversations(shape), options, {});
   EXPECT_EQ(result.samples[0].error, "timed out");
   EXPECT_THAT(result.samples[1].error, HasSubstr("not sent"));
+  go.set_value();
 }
 
 TEST_F(RunTest, NobodyThereIsSaid) {
