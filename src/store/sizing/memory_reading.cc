@@ -74,7 +74,7 @@ std::vector<Groups> groups_of_this_process(const std::string& root) {
 
 class SystemReader final : public MemoryReader {
  public:
-  explicit SystemReader(std::string root) : root_(std::move(root)) {}
+  SystemReader(std::string root, SteadyClock clock) : root_(std::move(root)), clock_(std::move(clock)) {}
 
   std::optional<MemoryReading> read() override {
     const auto total = line_number(root_ + "/proc/meminfo", "MemTotal:"), available = line_number(root_ + "/proc/meminfo", "MemAvailable:");
@@ -103,7 +103,7 @@ class SystemReader final : public MemoryReader {
   }
 
   void read_pressure(const std::vector<std::string>& paths, bool machine_is_short, MemoryReading* reading) {
-    const auto now = std::chrono::steady_clock::now();
+    const auto now = clock_();
     const double passed_us = std::chrono::duration<double, std::micro>(now - read_at_).count();
     stalled_us_.resize(paths.size());
     for (std::size_t i = 0; i < paths.size(); ++i) {
@@ -118,12 +118,15 @@ class SystemReader final : public MemoryReader {
   }
 
   const std::string root_;
+  const SteadyClock clock_;
   std::vector<std::optional<std::uint64_t>> stalled_us_;   // as last read: the machine's, then this process's cgroups'
   std::chrono::steady_clock::time_point read_at_;
 };
 
 }   // namespace
 
-std::unique_ptr<MemoryReader> make_memory_reader(std::string root) { return std::make_unique<SystemReader>(std::move(root)); }
+std::unique_ptr<MemoryReader> make_memory_reader(std::string root, SteadyClock clock) {
+  return std::make_unique<SystemReader>(std::move(root), std::move(clock));
+}
 
 }   // namespace tensorcache::sizing

@@ -1,7 +1,9 @@
 // Reads the memory of the machine, or of this process's container.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,8 +26,9 @@ class MemoryReader {
   [[nodiscard]] virtual std::optional<MemoryReading> read() = 0;
 };
 
-// Reads /proc and /sys/fs/cgroup (v2 and v1, this process's own cgroup and its parents). `root` is
-// put before these paths, for tests.
-[[nodiscard]] std::unique_ptr<MemoryReader> make_memory_reader(std::string root = "");
+// Reads /proc and /sys/fs/cgroup (v2 and v1, this process's own cgroup and its parents). For tests:
+// `root` is put before these paths, and `clock` gives the time between readings.
+using SteadyClock = std::function<std::chrono::steady_clock::time_point()>;
+[[nodiscard]] std::unique_ptr<MemoryReader> make_memory_reader(std::string root = "", SteadyClock clock = std::chrono::steady_clock::now);
 
 }   // namespace tensorcache::sizing

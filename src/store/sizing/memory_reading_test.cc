@@ -1,10 +1,10 @@
 #include "store/sizing/memory_reading.h"
+#include "testing/core/fake_clock.h"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
-#include <thread>
 
 namespace tensorcache::sizing {
 namespace {
@@ -33,17 +33,18 @@ class Reading : public ::testing::Test {
     EXPECT_TRUE(reading);
     return reading.value_or(MemoryReading{});
   }
-  // The pressure after `stalled_ms` more of it, about.
+  // The pressure after `stalled_ms` more of it in 20 ms.
   double pressure_after(const std::string& path, int stalled_ms) {
     write(path, "some avg10=0.00 avg60=0.00 avg300=0.00 total=5000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=1\n");
     read();
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    clock.advance(std::chrono::milliseconds(20));
     write(path, "some avg10=0.00 avg60=0.00 avg300=0.00 total=" + std::to_string(5000 + 1000 * stalled_ms) + "\n");
     return read().pressure;
   }
 
   const std::string root = ::testing::TempDir() + "reading." + ::testing::UnitTest::GetInstance()->current_test_info()->name();
-  const std::unique_ptr<MemoryReader> reader = make_memory_reader(root);
+  testing::FakeClock clock;
+  const std::unique_ptr<MemoryReader> reader = make_memory_reader(root, clock.function());
 };
 
 TEST_F(Reading, TheMachinesOwn) {
@@ -88,17 +89,17 @@ TEST_F(Reading, VersionOne) {
 
 TEST_F(Reading, PressureOfItsCgroupIsTheShareOfTheTime) {
   write("/proc/self/cgroup", "0::/a\n");
-  const double pressure = pressure_after("/sys/fs/cgroup/a/memory.pressure", 5);
-  EXPECT_GT(pressure, 0.001);
-  EXPECT_LE(pressure, 0.25) << "5 ms in 20 or more";
-  EXPECT_TRUE(read().has_pressure);
-  EXPECT_EQ(read().pressure, 0) << "no more since";
+  EXPECT_DOUBLE_EQ(pressure_after("/sys/fs/cgroup/a/memory.pressure", 5), 0.25);
+  clock.advance(std::chrono::milliseconds(20));
+  const MemoryReading later = read();
+  EXPECT_TRUE(later.has_pressure);
+  EXPECT_EQ(later.pressure, 0) << "no more since";
 }
 
 TEST_F(Reading, PressureOfTheMachineCountsWhereItIsShort) {
   EXPECT_EQ(pressure_after("/proc/pressure/memory", 5), 0) << "half of it is available: somebody else has a limit of his own";
   write("/proc/meminfo", "MemTotal:       16777216 kB\nMemAvailable:    1000000 kB\n");
-  EXPECT_GT(pressure_after("/proc/pressure/memory", 5), 0.001);
+  EXPECT_DOUBLE_EQ(pressure_after("/proc/pressure/memory", 5), 0.25);
 }
 
 TEST_F(Reading, Garbage) {
