@@ -1,4 +1,5 @@
-// Runs a fuzz target without libFuzzer: its seeds, then mutations of them for `--seconds` (1), or the files that are named.
+// Runs a fuzz target without libFuzzer: its seeds, then mutations of them for `--seconds` (1), or
+// the files that are named.
 #include <chrono>
 #include <csignal>
 #include <cstring>

@@ -1,5 +1,5 @@
-// Whatever a client sends as body, Cache-Control and path: no crash, no exception, and what is accepted keeps the promises that the
-// engine and the key rely on.
+// Whatever a client sends as body, Cache-Control and path: no crash, no exception, and what is
+// accepted keeps the promises that the engine and the key rely on.
 #include <cmath>
 #include <string_view>
 #include <variant>

@@ -1,4 +1,5 @@
-// Whatever the bytes, a TensorCache's value decodes to nothing or to parts that lie dense within them and can be stored again.
+// Whatever the bytes, a TensorCache's value decodes to nothing or to parts that lie dense within
+// them and can be stored again.
 #include <cstring>
 #include <string>
 

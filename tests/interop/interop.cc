@@ -1,4 +1,5 @@
-// The C++ side of python/tests/test_interop.py: writes a store that Python reads, and reads one that Python wrote.
+// The C++ side of python/tests/test_interop.py: writes a store that Python reads, and reads one
+// that Python wrote.
 #include <cstdio>
 #include <cstdlib>
 #include <string>

@@ -1,5 +1,6 @@
-// Memory runs out at each allocation of a running answer in turn: of the request's thread and of the engine's. No follower waits for ever, an
-// answer that cannot be stored is given all the same, and the next identical request is answered.
+// Memory runs out at each allocation of a running answer in turn: of the request's thread and of
+// the engine's. No follower waits for ever, an answer that cannot be stored is given all the same,
+// and the next identical request is answered.
 #include <gtest/gtest.h>
 
 #include <new>

@@ -77,7 +77,8 @@ TEST_F(FlightTest, AFollowerReadsFromTheStartAndTheAnswerIsStored) {
   EXPECT_EQ(engine_.submitted(), 1u);
 }
 
-// The context's size is in no key: the default may change with the machine, and most answers have nothing to do with it.
+// The context's size is in no key: the default may change with the machine, and most answers have
+// nothing to do with it.
 TEST_F(FlightTest, AnAnswerIsThereForEveryContextThatHoldsIt) {
   auto wide = order("a");
   wide.context_tokens = 4096;
@@ -305,7 +306,8 @@ TEST(Flights, MayEndBeforeWhatRuns) {
   EXPECT_TRUE(drain(outcome.follower).finished);
 }
 
-// Many threads ask, leave and read while engines' threads play: for the thread sanitizer, and for lost wake-ups.
+// Many threads ask, leave and read while engines' threads play: for the thread sanitizer, and for
+// lost wake-ups.
 TEST(Flights, ManyThreads) {
   Cache cache(CacheOptions{.capacity_bytes = 1 << 20});
   Flights flights(cache);

@@ -18,7 +18,8 @@ struct Shape {
   std::size_t window = 0;   // the second payload holds only the last so many tokens; 0: all
 };
 
-// A sequence's K/V memory as llama.cpp keeps it. Each byte is a function of (payload, tensor, row, token), so that a mix-up shows.
+// A sequence's K/V memory as llama.cpp keeps it. Each byte is a function of (payload, tensor, row,
+// token), so that a mix-up shows.
 class FakeContext {
  public:
   // `cells[i]`: the cell of token `first + i`, in every payload.
@@ -173,7 +174,8 @@ class KvLayoutTest : public ::testing::TestWithParam<std::tuple<std::size_t, boo
     }
     return blocks;
   }
-  // Puts the leading `tokens` of blocks that hold `stored` back into a context that has these cells.
+  // Puts the leading `tokens` of blocks that hold `stored` back into a context that has these
+  // cells.
   static std::optional<KvPlaces> put_back(FakeContext& into, const KvLayout& layout, const std::vector<std::vector<std::byte>>& blocks,
                                           std::size_t tokens, std::size_t stored) {
     const std::vector<std::span<const std::byte>> parts(blocks.begin(), blocks.end());

@@ -1,5 +1,5 @@
-// Fails the n-th allocation for n = 1, 2, ...: the only answers are std::bad_alloc and a PutStatus, the budget stays exact,
-// and the cache goes on.
+// Fails the n-th allocation for n = 1, 2, ...: the only answers are std::bad_alloc and a PutStatus,
+// the budget stays exact, and the cache goes on.
 #include <sys/mman.h>
 
 #include <future>
@@ -68,7 +68,8 @@ void expect_honest(Cache& cache, const Cache& fresh) {
   EXPECT_EQ(cache.stats().used_bytes, fresh.stats().used_bytes) << "no charge is lost";
 }
 
-// Runs `operation` in a filled cache, each time with one allocation more, until it needs no more than it has.
+// Runs `operation` in a filled cache, each time with one allocation more, until it needs no more
+// than it has.
 template <class Operation>
 void fail_each_allocation(const Operation& operation, const char* policy = "lru") {
   int failures = 0;

@@ -188,7 +188,8 @@ TEST(BudgetOf, BuffersKeptForReuseMakeWayForOtherSizes) {
   EXPECT_EQ(cache.stats().used_bytes, 0u);
 }
 
-// Where there are many entries a hit only notes when it was: the order is not exactly that of use, and must be near it.
+// Where there are many entries a hit only notes when it was: the order is not exactly that of use,
+// and must be near it.
 struct NearlyLru : ::testing::TestWithParam<std::size_t> {};
 INSTANTIATE_TEST_SUITE_P(Entries, NearlyLru, ::testing::Values(500, 2000, 10'000));
 
@@ -293,7 +294,8 @@ std::uint64_t resident_bytes() {
   return resident * 4096;
 }
 
-// What aligning a block costs must be in its charge: a block of 200 bytes once took a quarter more than that.
+// What aligning a block costs must be in its charge: a block of 200 bytes once took a quarter more
+// than that.
 TEST(BudgetOf, SmallValuesIsWhatTheProcessTakes) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "their malloc takes more";
@@ -309,7 +311,8 @@ TEST(BudgetOf, SmallValuesIsWhatTheProcessTakes) {
   }
 }
 
-// Small values lie among others in malloc's heaps, which keep what is freed unless they are trimmed.
+// Small values lie among others in malloc's heaps, which keep what is freed unless they are
+// trimmed.
 TEST(Resize, GivesMemoryBackToTheSystem) {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "their malloc does not give memory back";

@@ -1,5 +1,6 @@
-// Counts every byte that the tier really takes - blocks, tables, buffers, with what malloc adds - while it is written to, evicted from and resized.
-// The linker leads the tier's calls to these functions (CMakeLists.txt).
+// Counts every byte that the tier really takes - blocks, tables, buffers, with what malloc adds -
+// while it is written to, evicted from and resized. The linker leads the tier's calls to these
+// functions (CMakeLists.txt).
 #include <malloc.h>
 #include <sys/mman.h>
 

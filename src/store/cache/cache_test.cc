@@ -1,4 +1,5 @@
-// What cache.h promises of single values: storing, finding, forgetting, expiring, owners, lists and counts.
+// What cache.h promises of single values: storing, finding, forgetting, expiring, owners, lists and
+// counts.
 #include "tensorcache/cache.h"
 
 #include <limits>

@@ -349,7 +349,8 @@ TEST(Chain, WhatIsLeftOfAnExpiredChainMakesWay) {
   EXPECT_EQ(cache.stats().used_bytes, 0u) << "the head's memory went with its last child";
 }
 
-// With a walk over the index, as remove() of a block with descendants makes one, this takes half a minute.
+// With a walk over the index, as remove() of a block with descendants makes one, this takes half a
+// minute.
 TEST(Chain, MeetingAnExpiredBlockDoesNotWalkTheIndex) {
   constexpr std::uint64_t kChains = 2000, kOthers = 200'000;
   FakeClock clock;
@@ -376,8 +377,8 @@ TEST(Chain, LongChainsAreFreedWithoutRecursion) {
   EXPECT_EQ(cache.stats().used_bytes, 0u);
 }
 
-// A chain is put in from its first block on, so to an LRU its parents look oldest: a search that walks past them each time
-// would take n * n steps, here some 10^10.
+// A chain is put in from its first block on, so to an LRU its parents look oldest: a search that
+// walks past them each time would take n * n steps, here some 10^10.
 TEST(Chain, EvictionDoesNotSearch) {
   Cache cache({});
   const auto keys = keys_of_chain(1, 150'000);

@@ -1,5 +1,6 @@
-// Memory runs out at each allocation in turn, in a cache with a disk: of what the caller does, and of the threads that load. Afterwards
-// every thread can read, store and remove every key within a deadline.
+// Memory runs out at each allocation in turn, in a cache with a disk: of what the caller does, and
+// of the threads that load. Afterwards every thread can read, store and remove every key within a
+// deadline.
 #include <future>
 
 #include "testing/store/disk_cache.h"

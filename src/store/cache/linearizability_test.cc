@@ -1,5 +1,6 @@
-// What threads see of one key must have an order: every history of puts, gets and removals must be one that a single thread could have seen,
-// each operation taking effect at one instant between its beginning and its end (cache/history.h).
+// What threads see of one key must have an order: every history of puts, gets and removals must be
+// one that a single thread could have seen, each operation taking effect at one instant between its
+// beginning and its end (testing/core/linearizability.h).
 #include <barrier>
 #include <functional>
 #include <random>
@@ -39,7 +40,8 @@ std::vector<Operation> act(Cache& cache, const Key& key, std::mt19937_64& random
   return operations;
 }
 
-// Rounds in which all threads use one key; the number of histories without an order, and how often something was found.
+// Rounds in which all threads use one key; the number of histories without an order, and how often
+// something was found.
 struct Outcome {
   std::uint64_t disorders = 0, hits = 0, overlaps = 0;
 };

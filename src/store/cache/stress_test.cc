@@ -160,7 +160,8 @@ TEST(StressOfHandles, TheLastOneMayGoAfterTheCacheInAnyThread) {
 }
 
 TEST(StressOfEviction, NobodyIsRefusedWhileAnotherThreadIsEvicting) {
-  // One chain fills it, so that only ever one entry may go, its last block; large ones, so that freeing them takes a while.
+  // One chain fills it, so that only ever one entry may go, its last block; large ones, so that
+  // freeing them takes a while.
   constexpr std::uint64_t kCapacity = 33 << 20;
   constexpr std::size_t kBlock = 4 << 20;
   std::atomic<int> refused{0};
@@ -182,8 +183,9 @@ TEST(StressOfEviction, NobodyIsRefusedWhileAnotherThreadIsEvicting) {
   EXPECT_EQ(refused, 0);
 }
 
-// A run whose values stand apart from the policy's order, for their hints, ends all the same. Else a value that is used twice right after it
-// was remembered twice, and forgetting one of the two left the policy with what the other one's memory had become.
+// A run whose values stand apart from the policy's order, for their hints, ends all the same. Else
+// a value that is used twice right after it was remembered twice, and forgetting one of the two
+// left the policy with what the other one's memory had become.
 TEST(StressOfHints, WhatIsUsedAfterARunWithHintsIsRememberedOnce) {
   for (const char* policy : {"adaptive", "auto"}) {
     Cache cache({.capacity_bytes = 256 << 10, .policy = policy});
@@ -223,7 +225,8 @@ TEST(StressOfHints, WhatIsUsedAfterARunWithHintsIsRememberedOnce) {
   }
 }
 
-// Several threads find at once that one shard's table is full, and others empty it meanwhile: every table is charged and given back once.
+// Several threads find at once that one shard's table is full, and others empty it meanwhile: every
+// table is charged and given back once.
 TEST(TableGrowth, KeepsAccount) {
   std::vector<Key> keys;   // of one shard
   for (std::uint64_t i = 0; keys.size() < 40; ++i) {

@@ -1,4 +1,5 @@
-// Memory runs out: on the writing thread at each allocation in turn, and in each member that a caller's thread runs.
+// Memory runs out: on the writing thread at each allocation in turn, and in each member that a
+// caller's thread runs.
 #include <atomic>
 #include <cstdlib>
 #include <new>
@@ -44,7 +45,8 @@ void prepare(testing::TestTier& tier) {
   tier->name_owner(1, "somebody");
 }
 
-// What each of these does on the writing thread is run again and again, and its n-th allocation fails.
+// What each of these does on the writing thread is run again and again, and its n-th allocation
+// fails.
 struct Work {
   const char* name;
   void (*run)(testing::TestTier& tier, testing::FaultFiles& files);

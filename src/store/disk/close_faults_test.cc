@@ -8,7 +8,8 @@ namespace {
 
 using namespace tensorcache::testing;
 
-// Every kind of work with the n-th call failing, once or for ever, until a close. What was removed comes back only if close() said so.
+// Every kind of work with the n-th call failing, once or for ever, until a close. What was removed
+// comes back only if close() said so.
 struct Trouble {
   unsigned calls;
   int error;

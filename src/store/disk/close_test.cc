@@ -1,4 +1,5 @@
-// Closing: what was removed or replaced does not come back at the next start, and closing ends in bounded time.
+// Closing: what was removed or replaced does not come back at the next start, and closing ends in
+// bounded time.
 #include <cerrno>
 #include <chrono>
 

@@ -1,4 +1,5 @@
-// What a directory holds: seen from outside, kept beside the segments, written by older versions, and whose it is.
+// What a directory holds: seen from outside, kept beside the segments, written by older versions,
+// and whose it is.
 #include <filesystem>
 #include <fstream>
 
@@ -65,7 +66,8 @@ TEST(DiskDirectory, ASurveySeesWhatAServerWouldServe) {
 }
 
 TEST(DiskDirectory, AnOldVersionsFilesAreReadable) {
-  // Written by `TENSORCACHE_WRITE_GOLDEN=DIR disk_test` when the format was frozen; never to be written again for this version.
+  // Written by `TENSORCACHE_WRITE_GOLDEN=DIR disk_test` when the format was frozen; never to be
+  // written again for this version.
   const auto build = [](testing::TestTier& tier) {
     for (std::uint64_t i = 0; i < 8; ++i) {
       ASSERT_TRUE(tier.put(i, 10 + 700 * i, [&](DiskTier::Value& value) {

@@ -1,4 +1,5 @@
-// Replaces operator new and posix_memalign of a test program, so that its n-th allocation fails. For one file of a program only.
+// Replaces operator new and posix_memalign of a test program, so that its n-th allocation fails.
+// For one file of a program only.
 #pragma once
 
 #include <malloc.h>

@@ -36,9 +36,10 @@ inline bool applies(const Operation& operation, std::uint64_t* state) {
   return false;
 }
 
-// Searches for an order of all operations that respects real time and that one register could have gone through (Wing and Gong, with
-// what was tried remembered). `threads`: the operations of each thread, in their order. `may_vanish`: what is there may go at any time by
-// itself, as an evicted value does.
+// Searches for an order of all operations that respects real time and that one register could have
+// gone through (Wing and Gong, with what was tried remembered). `threads`: the operations of each
+// thread, in their order. `may_vanish`: what is there may go at any time by itself, as an evicted
+// value does.
 inline bool is_linearizable(const std::vector<std::vector<Operation>>& threads, bool may_vanish = false) {
   using Config = std::pair<std::vector<std::uint32_t>, std::uint64_t>;   // how many of each thread's are done, and what is there then
   std::set<Config> seen;

@@ -1,4 +1,5 @@
-// Tests only: models of a few hundred kilobytes with random weights, which llama.cpp loads as it loads any other.
+// Tests only: models of a few hundred kilobytes with random weights, which llama.cpp loads as it
+// loads any other.
 #pragma once
 
 #include <string>

@@ -1,4 +1,5 @@
-// Tests only: a lower tier that passes every call on to another one, and counts the look-ups and reads.
+// Tests only: a lower tier that passes every call on to another one, and counts the look-ups and
+// reads.
 #pragma once
 
 #include <atomic>
