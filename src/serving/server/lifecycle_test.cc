@@ -48,14 +48,16 @@ std::string refused(ServerOptions options) {
 
 TEST_F(Lifecycle, WrongOptionsAreNamed) {
   EXPECT_EQ(refused({}), "");
-  EXPECT_NE(refused({.host = "0.0.0.0"}).find("host"), std::string::npos);
+  EXPECT_EQ(
+      refused({.host = "0.0.0.0"}),
+      "host: an address that is not loopback requires api_keys (or allow_open_host, if every client on the network may use and see everything)");
   EXPECT_EQ(refused({.host = "0.0.0.0", .allow_open_host = true}), "");
   EXPECT_EQ(refused({.host = "0.0.0.0", .api_keys = {{"k", "t", false}}}), "");
-  EXPECT_NE(refused({.api_keys = {{"k", "a", false}, {"k", "b", false}}}).find("api_keys"), std::string::npos);
-  EXPECT_NE(refused({.api_keys = {{"", "a", false}}}).find("api_keys"), std::string::npos);
-  EXPECT_NE(refused({.max_connections = 0}).find("max_connections"), std::string::npos);
+  EXPECT_EQ(refused({.api_keys = {{"very-secret", "a", false}, {"very-secret", "b", false}}}),
+            "api_keys: the same key is given twice (tenant b)");   // and not which
+  EXPECT_EQ(refused({.api_keys = {{"", "a", false}}}), "api_keys: a key is empty");
+  EXPECT_EQ(refused({.max_connections = 0}), "max_connections: must be above 0");
   for (const char* host : {"localhost", "127.0.0.1", "::1", "[::1]", "127.9.9.9"}) EXPECT_EQ(refused({.host = host}), "") << host;
-  EXPECT_EQ(refused({.api_keys = {{"very-secret", "a", false}, {"very-secret", "b", false}}}).find("very-secret"), std::string::npos);
 }
 
 TEST_F(Lifecycle, ATakenPortIsSaidWithHostAndPort) {
