@@ -1,5 +1,5 @@
 /* The life of one entry in the memory tier (src/store/memory): readers that pin it without a lock, one that evicts, one that removes, one that chains
- * a child behind it. Its state word (src/store/memory/entry_state.h), the sections of Readers, the notes of uses and the policy's and the shard's locks are
+ * a child behind it. Its state word (src/store/memory/entry_state.h), the sections of Epochs, the notes of uses and the policy's and the shard's locks are
  * as in the code. Whether the policy's list holds the entry is a variable of its own, not one of the flags.
  *
  * Checked for every interleaving: the entry is not touched after it was freed, it is freed once, a pinned entry is not freed, nor one that the

@@ -15,7 +15,7 @@
 // retire_if_alone   any in the index -> gone, + pin    shard           refused if entries are chained behind it
 // retire            any in the index -> gone, + pin    shard           its descendants after it (forget_where), or expired
 // leave_policy      gone: clears kLinked and kParked   shard, policy   after Policy::erase if kLinked was set
-// acquire           + pin or + child            section of Readers       refused, and taken back, if gone
+// acquire           + pin or + child            read section            refused, and taken back, if gone
 // pin               + pin                     shard, or a pin          -
 // drop, drop_pin    - pin or - child            none                     a parked entry is relinked before its last reference drops
 // set_mark          + mark                    shard, of it or of a descendant   scratch of the one walk; what it takes out keeps kMarkForget

@@ -32,7 +32,7 @@ Shard::~Shard() {
   if (Table* mine = table(); mine != &own_.table) Table::free(mine);
 }
 
-// The order of these loads and of the stores in link() and unlink() is sequentially consistent with the sections of Readers: either a reader
+// The order of these loads and of the stores in link() and unlink() is sequentially consistent with the sections of Epochs: either a reader
 // sees that an entry was taken out, or who took it out sees the reader.
 Entry* Shard::find_further(const Key& key) const {
   const std::uint64_t hash = hash_of(key), tag = Bucket::tag_of(hash);

@@ -1,7 +1,7 @@
 // Where a key's entry is: a hash table in shards. Found without a lock; each shard's mutex is for those who change it.
 //
 // A bucket is one cache line: seven entries, a byte of each one's hash, and a count of those that found it full and went on to the next.
-// Nothing in a table moves, so a reader meets every entry that was there before it came. A reader must be in a section of Readers, and what
+// Nothing in a table moves, so a reader meets every entry that was there before it came. A reader must be in a section of Epochs, and what
 // it finds may be gone already, which the entry's state tells; what is taken out lives until those sections are over.
 #pragma once
 
@@ -61,7 +61,7 @@ class alignas(64) Shard {
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
-  // For anybody, in a section of Readers. Mostly it is the first that could be it.
+  // For anybody, in a section of Epochs. Mostly it is the first that could be it.
   [[nodiscard]] Entry* find(const Key& key) const {
     const std::uint64_t hash = hash_of(key);
     const Place place = place_of(where_.load());

@@ -245,7 +245,7 @@ Handle MemoryTier::get(const Key& key, Count count) {
   Handle handle;
   bool expired = false, full = false;
   {
-    Readers::Section section(readers_);
+    Epochs::Section section(epochs_);
     Entry* entry = nullptr;
     do {
       entry = find(key);
@@ -318,7 +318,7 @@ PrefixMatch MemoryTier::match(std::span<const Key> chain, std::size_t of) {
   Found found;
   bool full = false;
   {
-    Readers::Section section(readers_);
+    Epochs::Section section(epochs_);
     do {
       found = longest(chain);
     } while (found.last != nullptr && !found.last->state.acquire(kPin));   // it went just now: then what is there before it
@@ -338,7 +338,7 @@ template <class Do>
 void MemoryTier::for_chain(std::span<const Key> chain, bool only_end, std::uint64_t bytes_each, const Do& with) {
   Handle last;
   {
-    const Readers::Section section(readers_);
+    const Epochs::Section section(epochs_);
     const Found found = longest(chain);
     if (found.last == nullptr || !found.last->state.acquire(kPin)) return;
     last = Handle(this, found.last);
@@ -370,12 +370,12 @@ void MemoryTier::advise(std::span<const Key> chain, const Hints& hints) {
 }
 
 std::size_t MemoryTier::peek(std::span<const Key> chain) const {
-  const Readers::Section section(readers_);
+  const Epochs::Section section(epochs_);
   return longest(chain).length;
 }
 
 bool MemoryTier::contains(const Key& key) const {
-  const Readers::Section section(readers_);
+  const Epochs::Section section(epochs_);
   const Entry* entry = find(key);
   return entry != nullptr && !is_expired(*entry);
 }

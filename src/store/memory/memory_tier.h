@@ -1,6 +1,6 @@
 // Values in memory: an index, a policy, and a budget that is never passed.
 //
-// A hit takes no lock: it finds the entry, pins it and notes the use, in a section of Readers. Locks of all others, always taken in this
+// A hit takes no lock: it finds the entry, pins it and notes the use, in a section of Epochs. Locks of all others, always taken in this
 // order, each alone or with those after it:
 //   forgetting                        one walk over the index for what is to go
 //   a shard                           what is stored      link, unlink
@@ -32,7 +32,7 @@
 #include "store/memory/index.h"
 #include "store/memory/layout.h"
 #include "store/memory/policy_account.h"
-#include "store/memory/readers.h"
+#include "store/memory/epochs.h"
 #include "store/memory/spare_blocks.h"
 #include "store/memory/spin_mutex.h"
 
@@ -93,7 +93,7 @@ class MemoryTier {
   // The tier whose value a handle holds.
   [[nodiscard]] static const MemoryTier& tier_of(const Handle& handle) { return *handle.tier_; }
   // Look-ups so far: each read section is one. For tests that count them.
-  [[nodiscard]] std::uint64_t read_sections() const { return readers_.sections(); }
+  [[nodiscard]] std::uint64_t read_sections() const { return epochs_.sections(); }
   [[nodiscard]] static bool replaces(const Reservation& draft) { return draft.entry_ != nullptr && draft.replaces_; }
   // Removed or evicted since the handle was made.
   [[nodiscard]] static bool is_gone(const Handle& handle) { return handle.entry_->has(kGone); }
@@ -185,18 +185,18 @@ class MemoryTier {
   void unpark(Entry& entry);
   [[nodiscard]] Entry* hold_parent(const Key& key);
   [[nodiscard]] Handle pin(Entry& entry);
-  void put_back(Entry& entry);             // a parked one, with policy_mutex_ held
-  void publish_clock_mode();               // likewise
-  void end_kept();                         // likewise: the charge of what the policy no longer keeps goes back
-  void flush_uses(Readers::Slots& left);   // likewise: tells the policy what was used; see Readers::collect
-  void flush_all_uses();                   // likewise, but for uses of who is inside a section just now
-  void flush_own_uses();                   // likewise, of the calling thread
-  void apply_use(const Use& use);          // likewise
-  void touch(Entry& entry);                // likewise
+  void put_back(Entry& entry);            // a parked one, with policy_mutex_ held
+  void publish_clock_mode();              // likewise
+  void end_kept();                        // likewise: the charge of what the policy no longer keeps goes back
+  void flush_uses(Epochs::Slots& left);   // likewise: tells the policy what was used; see Epochs::collect
+  void flush_all_uses();                  // likewise, but for uses of who is inside a section just now
+  void flush_own_uses();                  // likewise, of the calling thread
+  void apply_use(const Use& use);         // likewise
+  void touch(Entry& entry);               // likewise
   void flush_uses_if_free();
-  [[nodiscard]] std::uint32_t next_tick();                                 // likewise
-  static constexpr std::uint32_t kHitsPerMove = 256;                       // of a thread, where only ticks are noted
-  [[nodiscard]] bool note_use(Entry& entry, Readers::Section& section) {   // in a section; true as Section::note()
+  [[nodiscard]] std::uint32_t next_tick();                                // likewise
+  static constexpr std::uint32_t kHitsPerMove = 256;                      // of a thread, where only ticks are noted
+  [[nodiscard]] bool note_use(Entry& entry, Epochs::Section& section) {   // in a section; true as Section::note()
     if (!published_.lazy.load(std::memory_order_relaxed)) return section.note({&entry});
     entry.set_last_use(published_.ticks.load(std::memory_order_relaxed));
     if (section.hits() % kHitsPerMove == 0) published_.ticks.fetch_add(kHitsPerMove, std::memory_order_relaxed);
@@ -224,7 +224,7 @@ class MemoryTier {
   BufferPool pool_{budget_};
   SpareBlocks spares_{budget_};
   Index index_;
-  mutable Readers readers_;
+  mutable Epochs epochs_;
 
   alignas(64) SpinMutex policy_mutex_;
   const std::unique_ptr<policy::Retention> policy_;   // guarded by policy_mutex_

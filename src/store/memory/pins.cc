@@ -72,17 +72,17 @@ void MemoryTier::put_back(Entry& entry) {
   ++linked_;
 }
 
-void MemoryTier::flush_uses(Readers::Slots& left) {
-  readers_.collect([this](const Use& use) { apply_use(use); }, left);
+void MemoryTier::flush_uses(Epochs::Slots& left) {
+  left = epochs_.collect([this](const Use& use) { apply_use(use); }, left);
 }
 
 void MemoryTier::flush_all_uses() {
-  Readers::Slots left = Readers::kAllSlots;
+  Epochs::Slots left = Epochs::kAllSlots;
   flush_uses(left);
 }
 
 void MemoryTier::flush_own_uses() {
-  Readers::Slots left = Readers::own_slot();
+  Epochs::Slots left = Epochs::own_slot();
   flush_uses(left);
 }
 
@@ -113,7 +113,7 @@ void MemoryTier::touch(Entry& entry) {
 }
 
 Entry* MemoryTier::hold_parent(const Key& key) {
-  const Readers::Section section(readers_);
+  const Epochs::Section section(epochs_);
   Entry* parent = find(key);
   if (parent == nullptr || is_expired(*parent) || parent->state.children() >= kMaxChildren) return nullptr;
   return parent->state.acquire(kChild) ? parent : nullptr;
@@ -150,7 +150,7 @@ PrefixMatch MemoryTier::pin(std::span<const Key> chain) {
   PrefixMatch run;
   Found found;
   {
-    const Readers::Section section(readers_);
+    const Epochs::Section section(epochs_);
     do {
       found = longest(chain);
     } while (found.last != nullptr && !found.last->state.acquire(kPin));
@@ -164,7 +164,7 @@ std::optional<std::size_t> MemoryTier::pin_next(PrefixMatch& run, std::span<cons
   Handle next;
   std::size_t at = 0;
   {
-    const Readers::Section section(readers_);
+    const Epochs::Section section(epochs_);
     for (; at < keys.size() && !next; ++at) {
       Entry* entry = find(keys[at]);
       const bool behind = entry != nullptr && (run.empty() ? !entry->has(kChained) : entry->above() == run.last_.entry_);
@@ -183,7 +183,7 @@ void MemoryTier::use(const PrefixMatch& run, std::size_t of) {
   Handle held;
   bool full = false;
   {
-    Readers::Section section(readers_);
+    Epochs::Section section(epochs_);
     Entry* last = run.last_.entry_;
     if (last != nullptr && last->state.acquire(kPin)) held = Handle(this, last);
     section.count(run.size(), of - run.size());

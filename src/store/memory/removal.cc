@@ -69,7 +69,7 @@ bool MemoryTier::take_out(Entry& victim, Garbage& garbage) {
 // When everybody who might have found them has looked away.
 void MemoryTier::sweep(const Garbage& garbage, Spare spare) {
   if (garbage.entries == nullptr && garbage.tables == nullptr) return;
-  for (Readers::Slots left = Readers::kAllSlots;;) {
+  for (Epochs::Slots left = Epochs::kAllSlots;;) {
     {
       const std::lock_guard lock(policy_mutex_);
       flush_uses(left);

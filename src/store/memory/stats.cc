@@ -11,8 +11,8 @@ Stats MemoryTier::stats() const {
   stats.capacity_bytes = budget_.capacity();
   stats.used_bytes = budget_.used();
   stats.peak_bytes = budget_.peak();
-  stats.hits = readers_.hits();
-  stats.misses = readers_.misses();
+  stats.hits = epochs_.hits();
+  stats.misses = epochs_.misses();
   stats.rejected_puts = rejected_puts_.load();
   stats.policy_bytes = policy_account_.bytes();
   stats.idle_bytes = pool_.idle_bytes() + spares_.charged_bytes();

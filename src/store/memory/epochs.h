@@ -1,5 +1,7 @@
-// Who is looking something up just now, and what they found: so that what is taken out of the index is not freed under them, and so that a hit
-// takes no lock. Each use is noted where nobody else writes, and told to the policy later.
+// Epoch-based reclamation, and the log of uses. A lookup takes no lock: it is a read section, which
+// makes the counter of a slot odd while it lasts. Whoever took an entry out of the index frees it
+// only after every slot was seen even once, so never under a reader. Uses are noted in the slot, as
+// nobody else writes there meanwhile, and are told to the policy later, many at once.
 #pragma once
 
 #include <algorithm>
@@ -15,14 +17,14 @@
 
 namespace tensorcache::memory {
 
-// A use of one value, or of a run: `entry` is its last, and null if a chain found nothing.
+// A use of one value, or of a run: `entry` is its last, null if nothing of a chain was found.
 struct Use {
   Entry* entry = nullptr;
   std::uint32_t run = 0, chain = 0;   // values found, of a chain of so many; 0 and 0: a value by itself
 };
 
 // Threads: all members from any thread.
-class Readers {
+class Epochs {
  public:
   static constexpr std::size_t kSlots = 32, kUses = 31;
 
@@ -36,10 +38,11 @@ class Readers {
   };
 
  public:
-  // Between a section's beginning and its end nothing that it finds is freed. Short, and no lock is taken in it. One at a time in a thread.
+  // Nothing that is found in a section is freed before its end. REQUIRES: short, takes no lock, the
+  // only one of its thread.
   class Section {
    public:
-    explicit Section(Readers& readers) : slot_(readers.enter()) {}
+    explicit Section(Epochs& epochs) : slot_(epochs.enter()) {}
     ~Section() { slot_.turn.store(slot_.turn.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
     Section(const Section&) = delete;
     Section& operator=(const Section&) = delete;
@@ -49,7 +52,7 @@ class Readers {
       if (misses != 0) slot_.misses.store(slot_.misses.load(std::memory_order_relaxed) + misses, std::memory_order_relaxed);
     }
     [[nodiscard]] std::uint64_t hits() const { return slot_.hits.load(std::memory_order_relaxed); }   // counted in this slot
-    // True: there is no place for another one; it is time to tell the policy.
+    // RETURNS whether the slot is full: it is time to tell the policy.
     bool note(const Use& use) {
       std::uint32_t used = slot_.used.load(std::memory_order_relaxed);
       if (used < kUses) {
@@ -63,30 +66,31 @@ class Readers {
     Slot& slot_;
   };
 
-  // With the policy's lock held and not in a section: calls `tell` for every use that was noted, but for those of slots that somebody has
-  // just now. Those stay in `left`, a bit for each; once a caller who began with all of them has none left, every section that had begun
-  // before is over and what was noted in it is told.
-  using Slots = std::uint32_t;
+  using Slots = std::uint32_t;   // a bit for each
   static constexpr Slots kAllSlots = ~Slots{0};
+  // Calls `tell` for each use noted in the slots of `left`. RETURNS those slots that somebody has
+  // just now. Once a caller that began with kAllSlots has none left, every section that had begun
+  // before is over, and what was noted in it is told. REQUIRES: the policy's lock, no section.
   template <class Tell>
-  void collect(const Tell& tell, Slots& left) {
+  [[nodiscard]] Slots collect(const Tell& tell, Slots left) {
     const std::size_t count = used_slots_.load();
     if (count < kSlots) left &= (Slots{1} << count) - 1;
     for (Slots rest = left; rest != 0; rest &= rest - 1) {
       const auto i = static_cast<std::size_t>(std::countr_zero(rest));
       if (is_empty(slots_[i]) || collect(slots_[i], tell)) left &= ~(Slots{1} << i);
     }
+    return left;
   }
-  // Where the calling thread notes, unless another one had its slot.
+  // The slot in which the calling thread notes, unless another one had it.
   [[nodiscard]] static Slots own_slot() { return Slots{1} << home(); }
 
   [[nodiscard]] std::uint64_t hits() const { return sum(&Slot::hits); }
   [[nodiscard]] std::uint64_t misses() const { return sum(&Slot::misses); }
-  // Sections that have ended, without those in which uses were collected.
+  // The number of sections that have ended, collect()'s own not counted.
   [[nodiscard]] std::uint64_t sections() const { return sum(&Slot::turn) / 2 - collected_.load(std::memory_order_relaxed); }
 
  private:
-  // What the policy will touch, all at once rather than one wait after the other.
+  // Loads what the policy will touch, all at once rather than one wait after the other.
   static void fetch_ahead(std::span<const Use> uses) {
     for (const Use& use : uses) {
       if (use.entry != nullptr) __builtin_prefetch(&use.entry->prev);
@@ -97,9 +101,9 @@ class Readers {
       __builtin_prefetch(use.entry->next);
     }
   }
-  // Nobody has it, and nothing is noted in it.
+  // Whether nobody has the slot and nothing is noted in it.
   [[nodiscard]] static bool is_empty(const Slot& slot) { return (slot.turn.load() & 1) == 0 && slot.used.load(std::memory_order_relaxed) == 0; }
-  // False: somebody has it.
+  // False: somebody has the slot.
   template <class Tell>
   [[nodiscard]] bool collect(Slot& slot, const Tell& tell) {
     if (!try_take(slot)) return false;

@@ -1,11 +1,11 @@
-#include "store/memory/readers.h"
+#include "store/memory/epochs.h"
 
 #include <thread>
 
 namespace tensorcache::memory {
 
 // The first time in a slot, and where another thread has it just now.
-Readers::Slot& Readers::enter_any(std::size_t at) {
+Epochs::Slot& Epochs::enter_any(std::size_t at) {
   for (std::size_t tries = 1;; ++tries) {
     Slot& slot = slots_[at];
     std::size_t used = used_slots_.load();
