@@ -33,7 +33,7 @@ byte pinned = 0;            /* handles that somebody reads through */
 inline add(n) { d_step { TOUCH_ENTRY; state = state + n } }
 inline clear_flags(f) { d_step { TOUCH_ENTRY; state = (state | (f)) - (f) } }
 
-/* MemoryTier::put_back, with the policy lock held. */
+/* EvictionOrder::put_back_locked, with the policy lock held. */
 inline put_back() {
 #ifdef CLEAR_FIRST
   clear_flags(PARKED);
@@ -77,7 +77,7 @@ inline settle(i) {
   od
 }
 
-/* MemoryTier::drop, and the free that follows where it was the last reference of a gone entry. */
+/* Evictor::drop, and the free that follows where it was the last reference of a gone entry. */
 inline drop(unit, seen, done) {
   done = false;
   d_step { TOUCH_ENTRY; seen = state };

@@ -10,7 +10,8 @@ namespace tensorcache::memory {
 
 namespace {
 
-// Of the capacity, what may lie idle: enough for a burst of drops, small against what a cache is for.
+// Of the capacity, what may lie idle: enough for a burst of drops, small against what a cache is
+// for.
 constexpr std::uint64_t kIdleShare = 16;
 
 constexpr int kSmallestLog2 = std::bit_width(BufferPool::kSmallestBytes) - 1;
@@ -39,7 +40,7 @@ std::size_t BufferPool::size_index(std::size_t buffer_bytes) {
 std::byte* BufferPool::take(std::size_t buffer_bytes) {
   const std::size_t index = size_index(buffer_bytes);
   if (index >= kSizes) return nullptr;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   Idle* idle = idle_[index];
   if (idle == nullptr) return nullptr;
   idle_[index] = idle->next;
@@ -48,7 +49,7 @@ std::byte* BufferPool::take(std::size_t buffer_bytes) {
   return reinterpret_cast<std::byte*>(idle);
 }
 
-void BufferPool::push_idle(std::byte* buffer, std::size_t buffer_bytes) {
+void BufferPool::push_idle_locked(std::byte* buffer, std::size_t buffer_bytes) {
   const std::size_t index = size_index(buffer_bytes);
   idle_[index] = new (buffer) Idle{idle_[index], buffer_bytes};
   idle_bytes_ += buffer_bytes;
@@ -57,17 +58,17 @@ void BufferPool::push_idle(std::byte* buffer, std::size_t buffer_bytes) {
 
 void BufferPool::put(std::byte* buffer, std::size_t buffer_bytes) {
   if (size_index(buffer_bytes) < kSizes) {
-    const std::lock_guard lock(mutex_);
-    // Under the lock: whoever made the budget smaller takes it next, and finds what is idle. One is always kept, so that a small cache of
-    // large values reuses them too.
+    const MutexLock lock(mutex_);
+    // Under the lock: whoever made the budget smaller takes it next, and finds what is idle. One is
+    // always kept, so that a small cache of large values reuses them too.
     if (!budget_.over() && (idle_bytes_ == 0 || idle_bytes_ + buffer_bytes <= budget_.capacity() / kIdleShare)) {
-      push_idle(buffer, buffer_bytes);
+      push_idle_locked(buffer, buffer_bytes);
       return;
     }
   }
   if (give_back(buffer, buffer_bytes)) return;
-  const std::lock_guard lock(mutex_);
-  push_idle(buffer, buffer_bytes);   // still taken, and still charged
+  const MutexLock lock(mutex_);
+  push_idle_locked(buffer, buffer_bytes);   // still taken, and still charged
 }
 
 bool BufferPool::give_back(std::byte* buffer, std::size_t buffer_bytes) {
@@ -78,7 +79,7 @@ bool BufferPool::give_back(std::byte* buffer, std::size_t buffer_bytes) {
 
 bool BufferPool::release(std::uint64_t wanted_bytes) {
   std::uint64_t released = 0;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   for (std::size_t i = kSizes; i-- > 0 && idle_bytes_ > 0 && released < wanted_bytes;) {
     while (idle_[i] != nullptr && released < wanted_bytes) {
       Idle* idle = idle_[i];

@@ -15,8 +15,9 @@
 
 namespace tensorcache::memory {
 
-// When a value was stored and how long it lives, in one word: milliseconds in 40 bits, which reach 17 years either way, and a time to live
-// of 22 bits in milliseconds, seconds, minutes or hours, the finest that can hold it, rounded down.
+// When a value was stored and how long it lives, in one word: milliseconds in 40 bits, which reach
+// 17 years either way, and a time to live of 22 bits in milliseconds, seconds, minutes or hours,
+// the finest that can hold it, rounded down.
 class Lifetime {
  public:
   using Ms = std::chrono::milliseconds;
@@ -54,7 +55,8 @@ class Lifetime {
   std::uint64_t stored_ : 40 = 0, unit_ : 2 = 0, units_ : 22 = 0;
 };
 
-// What finding, pinning and reading a value needs. With the first fields of PolicyNode, which follow, it is one cache line.
+// What finding, pinning and reading a value needs. With the first fields of PolicyNode, which
+// follow, it is one cache line.
 struct EntryHead {
   std::array<std::uint8_t, 24> rest_of_key{};   // behind the eight bytes that are PolicyNode::hash
   EntryState state;
@@ -62,8 +64,9 @@ struct EntryHead {
   std::uint32_t slack_bytes = 0;        // what it takes beside its value
 };
 
-// Everything without a comment is set before the entry is published and constant then. The block of memory: the value, or for a large
-// one the address of its pooled buffer, then the entry, which begins on a cache line.
+// Everything without a comment is set before the entry is published and constant then. The block of
+// memory: the value, or for a large one the address of its pooled buffer, then the entry, which
+// begins on a cache line.
 struct Entry : EntryHead, policy::PolicyNode {
   std::uint64_t owner = 0;
   Lifetime lifetime;

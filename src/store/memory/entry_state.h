@@ -1,27 +1,31 @@
-// The state word of an entry: its references, whether the policy holds it, and whether it is gone. Checked in models/entry_state.pml.
+// The state word of an entry: its references, whether the policy holds it, and whether it is gone.
+// Checked in models/entry_state.pml.
 //
-// State     in the index   in the policy's list   flags      changes to
-// filling   no             no                     -          linked (link), freed (last reference drops)
-// linked    yes            yes                    kLinked    popped (pop), gone (retire, retire_if_alone)
-// popped    yes            no, evictor pins it    -          parked (park_or_retire), gone (park_or_retire, retire, retire_if_alone)
-// parked    yes            no                     kParked    linked (relink), gone (retire, retire_if_alone)
-// gone      no             no                     kGone      freed (last reference drops)
+// State     in the index   in the policy's list   flags     changes to
+// filling   no             no                     -         linked (link), freed (last drop)
+// linked    yes            yes                    kLinked   popped (pop), gone (retire...)
+// popped    yes            no, evictor pins it    -         parked, gone (park_or_retire, ...)
+// parked    yes            no                     kParked   linked (relink), gone (retire...)
+// gone      no             no                     kGone     freed (last drop)
 //
-// Transition        from -> to                lock                     note
-// link              filling -> linked         shard and policy         after Policy::insert
-// pop               linked -> popped, + pin   policy                   after Policy::pop; one step
-// park_or_retire    popped -> parked | gone   shard                    parked if anybody else refers to it
-// relink            parked -> linked          policy                   after Policy::restore; one step
-// retire_if_alone   any in the index -> gone, + pin    shard           refused if entries are chained behind it
-// retire            any in the index -> gone, + pin    shard           its descendants after it (forget_where), or expired
-// leave_policy      gone: clears kLinked and kParked   shard, policy   after Policy::erase if kLinked was set
-// acquire           + pin or + child            read section            refused, and taken back, if gone
-// pin               + pin                     shard, or a pin          -
-// drop, drop_pin    - pin or - child            none                     a parked entry is relinked before its last reference drops
-// set_mark          + mark                    shard, of it or of a descendant   scratch of the one walk; what it takes out keeps kMarkForget
+// Transition        from -> to                        lock           note
+// link              filling -> linked                 shard, policy  after Policy::insert
+// pop               linked -> popped, + pin           policy         after Policy::pop, at once
+// park_or_retire    popped -> parked | gone           shard          parked if others refer to it
+// relink            parked -> linked                  policy         after Policy::restore, at once
+// retire_if_alone   any in the index -> gone, + pin   shard          refused if it has children
+// retire            any in the index -> gone, + pin   shard          descendants follow, or expired
+// leave_policy      gone: clears kLinked, kParked     shard, policy  after Policy::erase if kLinked
+// acquire           + pin or + child                  read section   refused, taken back, if gone
+// pin               + pin                             shard, or a pin
+// drop, drop_pin    - pin or - child                  none           parked: relink before the last
+// set_mark          + mark                            shard, of it or of a descendant
 //
-// Invariant: an entry in the policy's list shows kLinked or kParked to whoever holds no lock, from link() until leave_policy() or pop().
-// Whoever sees neither under the shard's lock may therefore leave the policy alone.
+// A mark is scratch of the one walk over the index; what that takes out keeps kMarkForget.
+//
+// Invariant: an entry in the policy's list shows kLinked or kParked to whoever holds no lock, from
+// link() until leave_policy() or pop(). Whoever sees neither under the shard's lock may therefore
+// leave the policy alone.
 #pragma once
 
 #include <atomic>

@@ -23,7 +23,7 @@ struct Use {
   std::uint32_t run = 0, chain = 0;   // values found, of a chain of so many; 0 and 0: a value by itself
 };
 
-// Threads: all members from any thread.
+// THREADS: all members from any thread.
 class Epochs {
  public:
   static constexpr std::size_t kSlots = 32, kUses = 31;

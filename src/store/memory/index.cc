@@ -32,8 +32,9 @@ Shard::~Shard() {
   if (Table* mine = table(); mine != &own_.table) Table::free(mine);
 }
 
-// The order of these loads and of the stores in link() and unlink() is sequentially consistent with the sections of Epochs: either a reader
-// sees that an entry was taken out, or who took it out sees the reader.
+// The order of these loads and of the stores in link() and unlink() is sequentially consistent with
+// the read sections: either a reader sees that an entry was taken out, or who took it out sees the
+// reader.
 Entry* Shard::find_further(const Key& key) const {
   const std::uint64_t hash = hash_of(key), tag = Bucket::tag_of(hash);
   const Place place = place_of(where_.load());
@@ -93,6 +94,22 @@ void Shard::unlink(Entry& entry) {
     }
     if (went_on(tags) < kMaxWentOn) bucket.tags.store(tags - kWentOn);
   }
+}
+
+void Shard::count_put(const Entry& entry) {
+  KindStats& kind = counts.kinds[static_cast<std::size_t>(entry.kind)];
+  kind.entries += 1;
+  kind.value_bytes += entry.value_bytes();
+  kind.charged_bytes += entry.charge_bytes;
+  counts.puts += 1;
+}
+
+void Shard::count_removal(const Entry& entry, Counter counter) {
+  KindStats& kind = counts.kinds[static_cast<std::size_t>(entry.kind)];
+  kind.entries -= 1;
+  kind.value_bytes -= entry.value_bytes();
+  kind.charged_bytes -= entry.charge_bytes;
+  counts.*counter += 1;
 }
 
 std::uint64_t Shard::wanted_table_bytes() const { return entries_ < buckets() * kEntriesPerBucket ? 0 : next_table_bytes(); }

@@ -1,8 +1,11 @@
-// Where a key's entry is: a hash table in shards. Found without a lock; each shard's mutex is for those who change it.
+// Where a key's entry is: a hash table in shards. Found without a lock; each shard's mutex is for
+// those who change it.
 //
-// A bucket is one cache line: seven entries, a byte of each one's hash, and a count of those that found it full and went on to the next.
-// Nothing in a table moves, so a reader meets every entry that was there before it came. A reader must be in a section of Epochs, and what
-// it finds may be gone already, which the entry's state tells; what is taken out lives until those sections are over.
+// A bucket is one cache line: seven entries, a byte of each one's hash, and a count of those that
+// found it full and went on to the next. Nothing in a table moves, so a reader meets every entry
+// that was there before it came. A reader must be in a read section (Epochs), and what it finds may
+// be gone already, which the entry's state tells; what is taken out lives until those sections are
+// over.
 #pragma once
 
 #include <algorithm>
@@ -11,7 +14,6 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
-#include <mutex>
 
 #include "store/memory/budget.h"
 #include "store/memory/entry.h"
@@ -28,7 +30,8 @@ struct alignas(64) Bucket {
     const std::uint64_t tag = hash >> 56;
     return tag == 0 ? 1 : tag;
   }
-  // A bit for each of the seven bytes of `tags` that is `tag`; those above the lowest may be set wrongly.
+  // A bit for each of the seven bytes of `tags` that is `tag`; those above the lowest may be set
+  // wrongly.
   [[nodiscard]] static std::uint64_t matches(std::uint64_t tags, std::uint64_t tag) {
     constexpr std::uint64_t kOnes = 0x0101010101010101u, kHighs = 0x0080808080808080u;
     const std::uint64_t difference = tags ^ (kOnes * tag);
@@ -48,7 +51,7 @@ struct alignas(64) Table {
   static void free(Table* table);
 };
 
-// What was counted under a shard's mutex.
+// Counted under a shard's mutex.
 struct ShardCounts {
   std::uint64_t puts = 0, evictions = 0, expirations = 0, removals = 0;
   KindStats kinds[kKindCount];
@@ -61,7 +64,7 @@ class alignas(64) Shard {
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
-  // For anybody, in a section of Epochs. Mostly it is the first that could be it.
+  // For anybody, in a read section. Mostly it is the first that could be it.
   [[nodiscard]] Entry* find(const Key& key) const {
     const std::uint64_t hash = hash_of(key);
     const Place place = place_of(where_.load());
@@ -73,36 +76,48 @@ class alignas(64) Shard {
     return find_further(key);
   }
 
-  // All below needs `mutex` held.
   mutable SpinMutex mutex;
-  ShardCounts counts;
+  ShardCounts counts TC_GUARDED_BY(mutex);
+  // An entry that was linked.
+  void count_put(const Entry& entry) TC_REQUIRES(mutex);
+  // An entry that was unlinked, and in `counter` why.
+  using Counter = std::uint64_t ShardCounts::*;
+  void count_removal(const Entry& entry, Counter counter) TC_REQUIRES(mutex);
   // False: there is no place, not even a longer way away.
-  [[nodiscard]] bool link(Entry& entry);
-  void unlink(Entry& entry);
+  [[nodiscard]] bool link(Entry& entry) TC_REQUIRES(mutex);
+  void unlink(Entry& entry) TC_REQUIRES(mutex);
   // The charge of a table fit for one more entry; 0 while this one is.
-  [[nodiscard]] std::uint64_t wanted_table_bytes() const;
-  // Takes a table of another size, and returns the one before it, which readers may still be in; null if it was the shard's own.
-  [[nodiscard]] Table* set_table(Table* other);
-  [[nodiscard]] std::uint64_t table_bytes() const { return table()->charge_bytes; }   // 0: its own, which is part of an empty cache
+  [[nodiscard]] std::uint64_t wanted_table_bytes() const TC_REQUIRES(mutex);
+  // Takes a table of another size, and returns the one before it, which readers may still be in;
+  // null if it was the shard's own.
+  [[nodiscard]] Table* set_table(Table* other) TC_REQUIRES(mutex);
+  [[nodiscard]] std::uint64_t table_bytes() const TC_REQUIRES(mutex) {
+    return table()->charge_bytes;
+  }   // 0: its own, which is part of an empty cache
   // The charge of one twice as large as this one.
-  [[nodiscard]] std::uint64_t next_table_bytes() const { return charge_of_table(2 * buckets()); }
-  // The charge of a smaller table that its entries should have; 0: this one is right. kLoose: when it is less than an eighth full, one with
-  // room for as many again. kTight: when they fit half of it, the smallest, as if they had just been stored.
+  [[nodiscard]] std::uint64_t next_table_bytes() const TC_REQUIRES(mutex) { return charge_of_table(2 * buckets()); }
+  // The charge of a smaller table that its entries should have; 0: this one is right. kLoose: when
+  // it is less than an eighth full, one with room for as many again. kTight: when they fit half of
+  // it, the smallest, as if they had just been stored.
   enum class Fit : bool { kLoose, kTight };
-  [[nodiscard]] std::uint64_t smaller_table_bytes(Fit fit) const;
+  [[nodiscard]] std::uint64_t smaller_table_bytes(Fit fit) const TC_REQUIRES(mutex);
   // False: smaller_table_bytes() is 0. Asked whenever an entry goes.
-  [[nodiscard]] bool may_be_too_large(Fit fit) const { return fit == Fit::kTight || entries_ * kSparse < buckets() * kEntriesPerBucket; }
-  [[nodiscard]] bool is_empty() const { return entries_ == 0; }
+  [[nodiscard]] bool may_be_too_large(Fit fit) const TC_REQUIRES(mutex) {
+    return fit == Fit::kTight || entries_ * kSparse < buckets() * kEntriesPerBucket;
+  }
+  [[nodiscard]] bool is_empty() const TC_REQUIRES(mutex) { return entries_ == 0; }
   // Back to its own small table, of one that is empty. Returns as set_table.
-  [[nodiscard]] Table* drop_table();
+  [[nodiscard]] Table* drop_table() TC_REQUIRES(mutex);
 
+  // A visit that needs the mutex says so by assert_held(): the analysis cannot see the connection.
   template <class Visit>
-  void for_each(const Visit& visit) const {   // `visit` may unlink the entry it gets
+  void for_each(const Visit& visit) const TC_REQUIRES(mutex) {   // `visit` may unlink the entry it gets
     static_cast<void>(for_some(0, SIZE_MAX, visit));
   }
-  // Of so many buckets from `begin` on. False: these were the last. As long as table_number() stays the same an entry stays in its bucket.
+  // Of so many buckets from `begin` on. False: these were the last. As long as table_number() stays
+  // the same an entry stays in its bucket.
   template <class Visit>
-  bool for_some(std::size_t begin, std::size_t count, const Visit& visit) const {
+  bool for_some(std::size_t begin, std::size_t count, const Visit& visit) const TC_REQUIRES(mutex) {
     const Place place = place_of(where_.load(std::memory_order_relaxed));
     const std::size_t all = place.mask + 1, end = begin + std::min(count, all - std::min(begin, all));
     for (std::size_t i = begin; i < end; ++i) {
@@ -112,7 +127,7 @@ class alignas(64) Shard {
     }
     return end < all;
   }
-  [[nodiscard]] std::uint64_t table_number() const { return table_number_; }
+  [[nodiscard]] std::uint64_t table_number() const TC_REQUIRES(mutex) { return table_number_; }
 
  private:
   static constexpr std::size_t kSparse = 8;
@@ -127,7 +142,8 @@ class alignas(64) Shard {
     return hash;
   }
 
-  // The buckets' address, and in the bits that are 0 in it the logarithm of their number: one load tells both.
+  // The buckets' address, and in the bits that are 0 in it the logarithm of their number: one load
+  // tells both.
   struct Place {
     const Bucket* buckets;
     std::size_t mask;
@@ -135,7 +151,7 @@ class alignas(64) Shard {
   [[nodiscard]] static Place place_of(std::uintptr_t where) {
     return {reinterpret_cast<const Bucket*>(where & ~std::uintptr_t{alignof(Bucket) - 1}), (std::size_t{1} << (where & (alignof(Bucket) - 1))) - 1};
   }
-  void publish(Table& table) {
+  void publish(Table& table) TC_REQUIRES(mutex) {
     ++table_number_;
     where_.store(reinterpret_cast<std::uintptr_t>(table.buckets()) | static_cast<std::uintptr_t>(std::countr_one(table.mask)));
   }
@@ -144,8 +160,8 @@ class alignas(64) Shard {
   }
 
   alignas(64) std::atomic<std::uintptr_t> where_;   // readers' own line
-  alignas(64) std::size_t entries_ = 0;
-  std::uint64_t table_number_ = 0;   // of those it has had
+  alignas(64) std::size_t entries_ TC_GUARDED_BY(mutex) = 0;
+  std::uint64_t table_number_ TC_GUARDED_BY(mutex) = 0;   // of those it has had
   // So that a cache without room for a table still works.
   struct {
     Table table;

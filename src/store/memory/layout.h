@@ -25,8 +25,9 @@ class Layout {
   explicit Layout(std::size_t value_bytes) : Layout(value_bytes, value_bytes >= BufferPool::kSmallestBytes) {}
   static Layout of(const Entry& entry) { return Layout(entry.value_bytes(), entry.has(kPooled)); }
 
-  // Null if there is no memory. Goes back with std::free. Room for the first line is asked for here: what glibc's posix_memalign cuts off an
-  // aligned block, 96 bytes in all, stays in its lists of small chunks, and no budget sees it.
+  // Null if there is no memory. Goes back with std::free. Room for the first line is asked for
+  // here: what glibc's posix_memalign cuts off an aligned block, 96 bytes in all, stays in its
+  // lists of small chunks, and no budget sees it.
   [[nodiscard]] void* new_block() const {
     void* block = nullptr;
     return ::posix_memalign(&block, kMallocBytes, block_bytes()) == 0 ? block : nullptr;

@@ -1,5 +1,6 @@
-// The policy's memory, charged to the budget. A policy asks while the owner holds a lock, when nothing can be evicted: what it was refused is
-// noted, room is made for it later, and it gets that when it asks again.
+// The policy's memory, charged to the budget. A policy asks while the owner holds a lock, when
+// nothing can be evicted: what it was refused is noted, room is made for it later, and it gets that
+// when it asks again.
 #pragma once
 
 #include <algorithm>
@@ -44,7 +45,8 @@ class PolicyAccount final : public policy::MemoryAccount {
     wanted_.store(0, std::memory_order_relaxed);
     show();
   }
-  // Of what was refused, how much room to make now: a little at a time, so that no put evicts much for it.
+  // Of what was refused, how much room to make now: a little at a time, so that no put evicts much
+  // for it.
   [[nodiscard]] std::uint64_t take_wanted() {
     const std::uint64_t wanted = wanted_.exchange(0, std::memory_order_relaxed);
     return wanted > room_ ? std::min(wanted - room_, budget_.capacity() / kStepShare + 1) : 0;

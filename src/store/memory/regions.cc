@@ -81,19 +81,20 @@ std::byte* Regions::take_from(Region& region, std::size_t count) {
 std::byte* Regions::take(std::size_t bytes) {
   std::byte* buffer = nullptr;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     for (auto region = regions_.begin(); region != regions_.end() && buffer == nullptr; ++region) {
       buffer = take_from(*region, bytes / granule_bytes_);
     }
     if (buffer == nullptr) {
-      Region* const fresh = reserve(bytes);
+      Region* const fresh = reserve_locked(bytes);
       if (fresh == nullptr) return nullptr;
       buffer = take_from(*fresh, bytes / granule_bytes_);
     }
   }
   unpoison(buffer, bytes);
 #ifdef MADV_POPULATE_WRITE
-  // One call is cheaper than a fault for each page. Advice: before Linux 5.14 the pages come one by one.
+  // One call is cheaper than a fault for each page. Advice: before Linux 5.14 the pages come one by
+  // one.
   if (pages_ == PageSize::kSmall) static_cast<void>(madvise(buffer, bytes, MADV_POPULATE_WRITE));
 #endif
   return buffer;
@@ -101,7 +102,7 @@ std::byte* Regions::take(std::size_t bytes) {
 
 bool Regions::give_back(std::byte* buffer, std::size_t bytes) {
   if (madvise(buffer, bytes, MADV_DONTNEED) != 0) return false;
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   const auto after =
       std::upper_bound(regions_.begin(), regions_.end(), buffer, [](const std::byte* at, const Region& region) { return at < region.begin; });
   Region& region = *(after - 1);
@@ -125,8 +126,9 @@ bool Regions::unmap(Region& region) {
   return munmap(region.mapped, region.mapped_bytes) == 0;
 }
 
-// As large as the cache may become, so that regions are few. Null: no room for its account. That of the first is part of an empty cache.
-Regions::Region* Regions::reserve(std::size_t bytes) {
+// As large as the cache may become, so that regions are few. Null: no room for its account. That of
+// the first is part of an empty cache.
+Regions::Region* Regions::reserve_locked(std::size_t bytes) {
   regions_.reserve(regions_.size() + 1);
   const std::size_t capacity = std::min<std::uint64_t>(budget_.capacity(), most_region_bytes_);
   const std::size_t wanted = std::bit_ceil((capacity + granule_bytes_ - 1) / granule_bytes_) * granule_bytes_;
@@ -157,7 +159,8 @@ Regions::Region Regions::map_region(std::size_t bytes) const {
   void* const mapped = mmap(nullptr, region.mapped_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   region.mapped = static_cast<std::byte*>(mapped);
   if (mapped == MAP_FAILED) return region;
-  // For the whole region: advice for a part would split the mapping. A huge page below a small buffer would take more than it is charged for.
+  // For the whole region: advice for a part would split the mapping. A huge page below a small
+  // buffer would take more than it is charged for.
   static_cast<void>(madvise(mapped, region.mapped_bytes, pages_ == PageSize::kHuge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
   const std::size_t into_page = reinterpret_cast<std::uintptr_t>(mapped) % kHugePageBytes;
   region.begin = region.mapped + (slack_bytes == 0 || into_page == 0 ? 0 : kHugePageBytes - into_page);

@@ -1,32 +1,34 @@
-// Buffers out of a few reserved regions of address space. A mapping for each buffer would reach vm.max_map_count (65,530) in a large cache,
-// from where on munmap() fails. Here a buffer's pages go back with MADV_DONTNEED, which splits no mapping; a region is unmapped once it is empty.
+// Buffers out of a few reserved regions of address space. A mapping for each buffer would reach
+// vm.max_map_count (65,530) in a large cache, from where on munmap() fails. Here a buffer's pages
+// go back with MADV_DONTNEED, which splits no mapping; a region is unmapped once it is empty.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "base/core/mutex.h"
 #include "store/memory/budget.h"
 
 namespace tensorcache::memory {
 
 enum class PageSize : bool { kSmall, kHuge };
 
-// First fit by address; free neighbours are one. Address space may be fragmented, memory is not: a free granule holds no pages. Where no region
-// has room another one is reserved.
-// Threads: all members from any thread.
+// First fit by address; free neighbours are one. Address space may be fragmented, memory is not: a
+// free granule holds no pages. Where no region has room another one is reserved.
+// THREADS: all members from any thread.
 class Regions {
  public:
-  // Sizes are multiples of `granule_bytes`. kSmall: buffers come faulted in. kHuge: huge pages are asked for, which come when they are written.
+  // Sizes are multiples of `granule_bytes`. kSmall: buffers come faulted in. kHuge: huge pages are
+  // asked for, which come when they are written.
   Regions(Budget& budget, std::size_t granule_bytes, std::size_t most_region_bytes, PageSize pages);
   ~Regions();
   Regions(const Regions&) = delete;
   Regions& operator=(const Regions&) = delete;
 
-  // A buffer that the caller has charged. Null: the budget has no room for the account of another region, kAccountBytes for most.
-  // Throws std::bad_alloc where the system has no memory.
+  // A buffer that the caller has charged. Null: the budget has no room for the account of another
+  // region, kAccountBytes for most. Throws std::bad_alloc where the system has no memory.
   [[nodiscard]] std::byte* take(std::size_t bytes);
   // False: the system did not take the pages back, and the buffer stays the caller's.
   [[nodiscard]] bool give_back(std::byte* buffer, std::size_t bytes);
@@ -51,15 +53,15 @@ class Regions {
     void set(std::size_t at, std::size_t count, bool is_taken);
   };
   [[nodiscard]] std::byte* take_from(Region& region, std::size_t count);
-  [[nodiscard]] Region* reserve(std::size_t bytes);
+  [[nodiscard]] Region* reserve_locked(std::size_t bytes) TC_REQUIRES(mutex_);
   [[nodiscard]] Region map_region(std::size_t bytes) const;
   [[nodiscard]] bool unmap(Region& region);
 
   Budget& budget_;
   const std::size_t granule_bytes_, most_region_bytes_;
   const PageSize pages_;
-  std::mutex mutex_;
-  std::vector<Region> regions_;   // by address
+  Mutex mutex_;
+  std::vector<Region> regions_ TC_GUARDED_BY(mutex_);   // by address
 };
 
 }   // namespace tensorcache::memory

@@ -1,4 +1,5 @@
-// The linker leads the tier's system calls to the functions here (CMakeLists.txt), which count them and can make them fail.
+// The linker leads the tier's system calls to the functions here (CMakeLists.txt), which count them
+// and can make them fail.
 #include "store/memory/regions.h"
 
 #include <gtest/gtest.h>

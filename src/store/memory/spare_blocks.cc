@@ -1,7 +1,6 @@
 #include "store/memory/spare_blocks.h"
 
 #include <cstdlib>
-#include <mutex>
 
 #include "store/memory/layout.h"
 #include "store/memory/thread_number.h"
@@ -11,7 +10,7 @@ namespace tensorcache::memory {
 void* SpareBlocks::take(std::size_t block_bytes) {
   Shelf& shelf = own();
   if (shelf.count.load(std::memory_order_relaxed) == 0) return nullptr;
-  const std::lock_guard lock(shelf.mutex);
+  const SpinLock lock(shelf.mutex);
   const std::size_t count = shelf.count.load(std::memory_order_relaxed);
   for (std::size_t i = count; i-- > 0;) {
     const Spare found = shelf.spares[i];
@@ -29,7 +28,7 @@ SpareBlocks::Shelf& SpareBlocks::own() { return shelves_[thread_number() % kShel
 bool SpareBlocks::keep(void* block, std::size_t block_bytes) {
   const std::uint64_t charge = Layout::taken_by(block);
   Shelf& shelf = own();
-  const std::lock_guard lock(shelf.mutex);
+  const SpinLock lock(shelf.mutex);
   const std::size_t count = shelf.count.load(std::memory_order_relaxed);
   // Under the lock: whoever made the budget smaller takes it next, and finds what is kept.
   if (count == kBlocks || budget_.over() || shelf.charged_bytes + charge > budget_.capacity() / kShare) return false;
@@ -50,7 +49,7 @@ bool SpareBlocks::release_all() {
 std::uint64_t SpareBlocks::charged_bytes() const {
   std::uint64_t bytes = 0;
   for (const Shelf& shelf : shelves_) {
-    const std::lock_guard lock(shelf.mutex);
+    const SpinLock lock(shelf.mutex);
     bytes += shelf.charged_bytes;
   }
   return bytes;
@@ -58,7 +57,7 @@ std::uint64_t SpareBlocks::charged_bytes() const {
 
 bool SpareBlocks::release(Shelf& shelf, std::uint64_t wanted_bytes) {
   std::uint64_t released = 0;
-  const std::lock_guard lock(shelf.mutex);
+  const SpinLock lock(shelf.mutex);
   std::size_t count = shelf.count.load(std::memory_order_relaxed);
   while (count > 0 && released < wanted_bytes) {
     void* const block = shelf.spares[--count].block;

@@ -1,5 +1,6 @@
-// Blocks of memory that evicted entries left, for those that are stored next: neither malloc nor the budget is asked, which threads that
-// store at the same time would wait for. They stay charged to the budget.
+// Blocks of memory that evicted entries left, for those that are stored next: neither malloc nor
+// the budget is asked, which threads that store at the same time would wait for. They stay charged
+// to the budget.
 #pragma once
 
 #include <array>
@@ -12,7 +13,7 @@
 
 namespace tensorcache::memory {
 
-// Threads: all members from any thread. A thread mostly finds what it left itself.
+// THREADS: all members from any thread. A thread mostly finds what it left itself.
 class SpareBlocks {
  public:
   explicit SpareBlocks(Budget& budget) : budget_(budget) {}
@@ -24,7 +25,8 @@ class SpareBlocks {
   [[nodiscard]] void* take(std::size_t block_bytes);
   // Keeps a block, its charge with it. False, and it stays the caller's: there are enough.
   [[nodiscard]] bool keep(void* block, std::size_t block_bytes);
-  // Frees the calling thread's until at least `wanted_bytes` went back to the budget. False if there were none.
+  // Frees the calling thread's until at least `wanted_bytes` went back to the budget. False if
+  // there were none.
   bool release_own(std::uint64_t wanted_bytes);
   bool release_all();
   [[nodiscard]] std::uint64_t charged_bytes() const;
@@ -39,8 +41,8 @@ class SpareBlocks {
   struct alignas(64) Shelf {
     mutable SpinMutex mutex;
     std::atomic<std::size_t> count{0};   // written under the mutex
-    std::uint64_t charged_bytes = 0;
-    std::array<Spare, kBlocks> spares;
+    std::uint64_t charged_bytes TC_GUARDED_BY(mutex) = 0;
+    std::array<Spare, kBlocks> spares TC_GUARDED_BY(mutex);
   };
   [[nodiscard]] Shelf& own();
   bool release(Shelf& shelf, std::uint64_t wanted_bytes);

@@ -8,16 +8,16 @@ namespace tensorcache::memory {
 
 Stats MemoryTier::stats() const {
   Stats stats;
-  stats.capacity_bytes = budget_.capacity();
-  stats.used_bytes = budget_.used();
-  stats.peak_bytes = budget_.peak();
-  stats.hits = epochs_.hits();
-  stats.misses = epochs_.misses();
-  stats.rejected_puts = rejected_puts_.load();
-  stats.policy_bytes = policy_account_.bytes();
-  stats.idle_bytes = pool_.idle_bytes() + spares_.charged_bytes();
-  for (const Shard& shard : index_.shards()) {
-    const std::lock_guard lock(shard.mutex);
+  stats.capacity_bytes = state_.budget.capacity();
+  stats.used_bytes = state_.budget.used();
+  stats.peak_bytes = state_.budget.peak();
+  stats.hits = state_.epochs.hits();
+  stats.misses = state_.epochs.misses();
+  stats.rejected_puts = state_.rejected_puts.load();
+  stats.policy_bytes = state_.order.policy_bytes();
+  stats.idle_bytes = state_.memory.idle_bytes();
+  for (const Shard& shard : state_.index.shards()) {
+    const SpinLock lock(shard.mutex);
     const ShardCounts& counts = shard.counts;
     stats.table_bytes += shard.table_bytes();
     stats.puts += counts.puts;
@@ -35,11 +35,11 @@ Stats MemoryTier::stats() const {
 
 Stats MemoryTier::stats(std::uint64_t owner) const {
   Stats stats;
-  stats.capacity_bytes = budget_.capacity();
-  for (const Shard& shard : index_.shards()) {
-    const std::lock_guard lock(shard.mutex);
+  stats.capacity_bytes = state_.budget.capacity();
+  for (const Shard& shard : state_.index.shards()) {
+    const SpinLock lock(shard.mutex);
     shard.for_each([&](const Entry& entry) {
-      if (entry.owner != owner || is_expired(entry)) return;
+      if (entry.owner != owner || state_.is_expired(entry)) return;
       KindStats& kind = stats.kinds[static_cast<std::size_t>(entry.kind)];
       kind.entries += 1;
       kind.value_bytes += entry.value_bytes();
@@ -54,15 +54,10 @@ std::vector<EntryInfo> MemoryTier::list(std::optional<std::uint64_t> owner, std:
   using Listed = std::pair<std::uint32_t, EntryInfo>;   // uses since it was used, which is right when the counter wraps around
   const auto newer = [](const Listed& a, const Listed& b) { return a.first < b.first; };
   std::vector<Listed> newest;   // a heap, the oldest on top, never longer than `limit`
-  const auto now = clock_();
-  std::uint32_t ticks = 0;
-  {
-    const std::lock_guard lock(policy_mutex_);
-    flush_all_uses();
-    ticks = published_.ticks.load(std::memory_order_relaxed);
-  }
-  for (const Shard& shard : index_.shards()) {
-    const std::lock_guard lock(shard.mutex);
+  const auto now = state_.clock();
+  const std::uint32_t ticks = state_.order.flush_all();
+  for (const Shard& shard : state_.index.shards()) {
+    const SpinLock lock(shard.mutex);
     shard.for_each([&](const Entry& entry) {
       if (limit == 0 || (owner && entry.owner != *owner) || (entry.has(kExpires) && entry.lifetime.over(now))) return;
       std::uint32_t ago = ticks - entry.last_use();

@@ -1,4 +1,5 @@
-// Every transition of an entry's state (entry_state.h) while others make theirs on the same few keys.
+// Every transition of an entry's state (entry_state.h) while others make theirs on the same few
+// keys.
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -53,8 +54,9 @@ class Watchdog {
   std::thread thread_;
 };
 
-// What a policy was handed and has not handed back. Every call must be about a node that it holds, or does not; restoring takes a while, as
-// it may in a policy with much to order, so that other threads get in between.
+// What a policy was handed and has not handed back. Every call must be about a node that it holds,
+// or does not; restoring takes a while, as it may in a policy with much to order, so that other
+// threads get in between.
 struct Held {
   std::unordered_set<const policy::PolicyNode*> nodes;
   std::atomic<std::size_t> count{0};
@@ -208,7 +210,8 @@ TEST_F(Transitions, EveryPairAtOnce) {
   EXPECT_EQ(held_->count, 0u);
 }
 
-// A pinned entry was chosen for eviction. Its pin is let go of while another thread takes its key out, as the policy takes it back.
+// A pinned entry was chosen for eviction. Its pin is let go of while another thread takes its key
+// out, as the policy takes it back.
 class WhilePutBack : public Transitions, public ::testing::WithParamInterface<int> {
  protected:
   void take_out(const Key& key) {
