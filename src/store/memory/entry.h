@@ -89,6 +89,6 @@ struct Entry : EntryHead, policy::PolicyNode {
   [[nodiscard]] bool has(std::uint64_t flags) const { return state.has(flags); }
   [[nodiscard]] Entry* above() const { return static_cast<Entry*>(parent); }   // holds a child reference, until this entry is freed
 };
-static_assert(sizeof(EntryHead) == 40 && offsetof(policy::PolicyNode, prev) == 24 && sizeof(Entry) == 120);
+static_assert(sizeof(EntryHead) == 40 && offsetof(policy::PolicyNode, parent) == 24 && sizeof(Entry) == 120);
 
 }   // namespace tensorcache::memory

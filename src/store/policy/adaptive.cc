@@ -40,7 +40,7 @@ class Adaptive final : public Policy {
   }
   void begin(const RequestTraits& request) override {
     close_run();
-    flush_uses();
+    end_request();
     request_ = request;
     touches_left_ = known_ = request.hits;
     inserts_left_ = request.values - std::min(request.values, request.hits);
@@ -62,9 +62,9 @@ class Adaptive final : public Policy {
     if (inserts_left_ == 0) go_beyond(node);
     mean_charge_ += (charge(node) - mean_charge_) / std::min<double>(++inserted_, 1024);
     if (std::has_single_bit(inserted_)) choose_share();
-    node.uses = std::min(use_next(node).uses, 255u);
-    node.queue = ReuseModel::kPresent;
-    node.used_at = now_;
+    use_count(node) = std::min(use_next(node).uses, 255u);
+    value_class(node) = ReuseModel::kPresent;
+    used_by(node) = now_;
     order_.put_first(node);
   }
   [[nodiscard]] bool is_selective() const override { return true; }
@@ -84,12 +84,12 @@ class Adaptive final : public Policy {
   void touch(PolicyNode& node) override {
     if (touches_left_ == 0) begin({.values = 1, .hits = 1});   // a value by itself
     ++uses_;
-    if (touches_left_ == request_.hits) note_known({.used_at = node.used_at}, request_.hits);   // the run's last
+    if (touches_left_ == request_.hits) note_known({.used_at = used_by(node)}, request_.hits);   // the run's last
     if (is_in_history(node.hash)) note(node);
     order_.take(node);
-    node.uses = std::min<std::uint32_t>(node.uses + 1, 255);
-    node.queue = ReuseModel::kPresent;
-    node.used_at = now_;
+    use_count(node) = std::min<std::uint32_t>(use_count(node) + 1, 255);
+    value_class(node) = ReuseModel::kPresent;
+    used_by(node) = now_;
     order_.put_last(node);
     if (--touches_left_ == 0) close_run();
   }
@@ -102,12 +102,13 @@ class Adaptive final : public Policy {
     return node;
   }
   void restore(PolicyNode& node) override {
-    if (node.queue == ReuseModel::kPresent && node.used_at != now_) node.queue = ReuseModel::class_of({.uses = node.uses});   // its request is over
+    if (value_class(node) == ReuseModel::kPresent && used_by(node) != now_)
+      value_class(node) = ReuseModel::class_of({.uses = use_count(node)});   // its request is over
     order_.put_first(node);
   }
   void demote(PolicyNode& node) override {
     order_.take(node);
-    node.queue = ReuseModel::kOver;
+    value_class(node) = ReuseModel::kOver;
     order_.put_first(node);
     if (is_in_history(node.hash)) history_->demote(node.hash);
   }
@@ -155,7 +156,7 @@ class Adaptive final : public Policy {
   }
   // There is more than the request said, or it is a value by itself.
   void go_beyond(const PolicyNode& node) {
-    if (node.parent == nullptr || node.parent->used_at != now_) begin({});
+    if (node.parent == nullptr || used_by(*node.parent) != now_) begin({});
     ++request_.values;
     ++inserts_left_;
     traits_are_of_now_ = false;
@@ -202,7 +203,7 @@ class Adaptive final : public Policy {
     if (lead_ <= -much) follow_learned_ = false;
   }
   // The request is over, as far as it is known: its values get their classes.
-  void flush_uses() {
+  void end_request() {
     ReuseTraits traits = this->traits();
     usual_answer_ += 0.01 * traits.answer;
     usual_fresh_ += 0.01 * traits.fresh;
@@ -215,11 +216,11 @@ class Adaptive final : public Policy {
       order_.take(*node);
       // Whoever used a value used what it is chained behind: so is known how often a value was used
       // that is not in the history.
-      if (node == above) node->uses = std::max(node->uses, traits.uses);
+      if (node == above) use_count(*node) = std::max(use_count(*node), traits.uses);
       above = node->parent;
-      traits.uses = node->uses;
-      node->queue = ReuseModel::class_of(traits);
-      order_.end_present_spare(node->queue);   // else it could go back to where it was taken from, for ever
+      traits.uses = use_count(*node);
+      value_class(*node) = ReuseModel::class_of(traits);
+      order_.end_present_spare(value_class(*node));   // else it could go back to where it was taken from, for ever
       order_.put_last(*node);
       traits.last = false;
     }

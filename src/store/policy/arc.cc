@@ -12,6 +12,8 @@ namespace tensorcache::policy {
 namespace {
 
 class Arc final : public Policy {
+  static auto& queue(auto& node) { return node.tag; }
+
  public:
   void use_memory(MemoryAccount& account) override {
     gone_once_.use_memory(account);
@@ -72,9 +74,9 @@ class Arc final : public Policy {
 
  private:
   static constexpr std::uint8_t kOnce = 0, kAgain = 1;
-  NodeList& list(const PolicyNode& node) { return node.queue == kOnce ? once_ : again_; }
-  void push(PolicyNode& node, std::uint8_t queue) {
-    node.queue = queue;
+  NodeList& list(const PolicyNode& node) { return queue(node) == kOnce ? once_ : again_; }
+  void push(PolicyNode& node, std::uint8_t to) {
+    queue(node) = to;
     list(node).push_front(node);
   }
   [[nodiscard]] std::uint64_t all() const { return once_.bytes() + again_.bytes() + gone_once_.bytes() + gone_again_.bytes(); }

@@ -37,26 +37,26 @@ void ExpectedValueOrder::take(PolicyNode& node) noexcept {
 
 ExpectedValueOrder::Batch& ExpectedValueOrder::batch_of(const PolicyNode& node) noexcept {
   ++puts_;
-  Batch* batch = newest_[node.queue];
-  if (batch != nullptr && batch->used_at == node.used_at) return *batch;
+  Batch* batch = newest_[value_class(node)];
+  if (batch != nullptr && used_by(*batch) == used_by(node)) return *batch;
   batch = pool_.take();
   if (batch == nullptr) {
     batch = &spare_;
     if (batch->next != nullptr) return *batch;
   }
   batch->prev = batch->next = batch;
-  batch->queue = node.queue;
-  batch->used_at = node.used_at;
-  const std::size_t age = model_.age_of(now_ - node.used_at);
-  batch->age = static_cast<std::uint8_t>(age);
+  value_class(*batch) = value_class(node);
+  used_by(*batch) = used_by(node);
+  const std::size_t age = model_.age_of(now_ - used_by(node));
+  batch_age(*batch) = static_cast<std::uint8_t>(age);
   link(*batch, age == 0);
-  newest_[node.queue] = batch;
+  newest_[value_class(node)] = batch;
   return *batch;
 }
 
 void ExpectedValueOrder::release(Batch& batch) noexcept {
   unlink(batch);
-  if (newest_[batch.queue] == &batch) newest_[batch.queue] = nullptr;
+  if (newest_[value_class(batch)] == &batch) newest_[value_class(batch)] = nullptr;
   if (&batch == &spare_) {
     spare_ = Batch();
   } else {
@@ -69,7 +69,7 @@ void ExpectedValueOrder::link(Batch& batch, bool is_last) noexcept {
   if (batches.first == nullptr) {
     batch.sooner = batch.later = nullptr;
     batches.first = batches.last = &batch;
-    mark(batch.queue, batch.age);
+    mark(value_class(batch), batch_age(batch));
   } else if (is_last) {
     batch.sooner = batches.last;
     batch.later = nullptr;
@@ -86,11 +86,11 @@ void ExpectedValueOrder::unlink(Batch& batch) noexcept {
   (batch.sooner != nullptr ? batch.sooner->later : batches.first) = batch.later;
   (batch.later != nullptr ? batch.later->sooner : batches.last) = batch.sooner;
   if (batches.first != nullptr) return;
-  auto& classes = classes_[batch.age];
-  classes[batch.queue / 64] &= ~(std::uint64_t{1} << batch.queue % 64);
-  if (std::all_of(classes.begin(), classes.end(), [](std::uint64_t word) { return word == 0; })) ages_ &= ~(std::uint64_t{1} << batch.age);
-  if (batch.queue == ReuseModel::kOver) ages_over_ &= ~(std::uint64_t{1} << batch.age);
-  const std::size_t place = model_.place_of(batch.queue, batch.age);
+  auto& classes = classes_[batch_age(batch)];
+  classes[value_class(batch) / 64] &= ~(std::uint64_t{1} << value_class(batch) % 64);
+  if (std::all_of(classes.begin(), classes.end(), [](std::uint64_t word) { return word == 0; })) ages_ &= ~(std::uint64_t{1} << batch_age(batch));
+  if (value_class(batch) == ReuseModel::kOver) ages_over_ &= ~(std::uint64_t{1} << batch_age(batch));
+  const std::size_t place = model_.place_of(value_class(batch), batch_age(batch));
   places_[place / 64] &= ~(std::uint64_t{1} << place % 64);
 }
 
@@ -122,11 +122,11 @@ PolicyNode* ExpectedValueOrder::least_worth() {
   return lists_[model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])))].first->next;
 }
 
-bool ExpectedValueOrder::is_worth_least(std::uint8_t value_class) {
+bool ExpectedValueOrder::is_worth_least(std::uint8_t of_class) {
   const std::size_t word = first_word();
   if (word == places_.size()) return false;
   const std::size_t pair = model_.pair_at(word * 64 + static_cast<std::size_t>(std::countr_zero(places_[word])));
-  return pair / kAges != ReuseModel::kPresent && model_.worth(value_class, 0) < model_.worth(pair / kAges, pair % kAges);
+  return pair / kAges != ReuseModel::kPresent && model_.worth(of_class, 0) < model_.worth(pair / kAges, pair % kAges);
 }
 
 PolicyNode* ExpectedValueOrder::oldest() {
@@ -137,7 +137,7 @@ PolicyNode* ExpectedValueOrder::oldest() {
   const Batch* found = nullptr;
   for_classes(age, [&](std::size_t c) {
     const Batch* const batch = lists_[slot(c, age)].first;
-    if (found == nullptr || batch->used_at < found->used_at) found = batch;
+    if (found == nullptr || used_by(*batch) < used_by(*found)) found = batch;
   });
   return found->next;
 }
@@ -147,11 +147,11 @@ PolicyNode* ExpectedValueOrder::present() {
   return batch != nullptr ? batch->next : nullptr;
 }
 
-void ExpectedValueOrder::end_present_spare(std::uint8_t value_class) noexcept {
-  if (spare_.next == nullptr || spare_.queue != ReuseModel::kPresent) return;
+void ExpectedValueOrder::end_present_spare(std::uint8_t to) noexcept {
+  if (spare_.next == nullptr || value_class(spare_) != ReuseModel::kPresent) return;
   unlink(spare_);
-  if (newest_[spare_.queue] == &spare_) newest_[spare_.queue] = nullptr;
-  spare_.queue = value_class;
+  if (newest_[value_class(spare_)] == &spare_) newest_[value_class(spare_)] = nullptr;
+  value_class(spare_) = to;
   link(spare_, false);
 }
 
@@ -167,10 +167,10 @@ void ExpectedValueOrder::advance_to(std::uint32_t now) {
     for_classes(age, [&](std::size_t c) {
       const List& batches = lists_[slot(c, age)];
       while (Batch* batch = batches.first) {
-        const std::size_t fits = model_.age_of(now - batch->used_at);
+        const std::size_t fits = model_.age_of(now - used_by(*batch));
         if (fits <= age) break;
         unlink(*batch);
-        batch->age = static_cast<std::uint8_t>(fits);
+        batch_age(*batch) = static_cast<std::uint8_t>(fits);
         link(*batch, true);
       }
     });

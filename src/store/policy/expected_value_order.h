@@ -12,10 +12,16 @@
 
 namespace tensorcache::policy {
 
+// What the order and its users note in a node, beside its links.
+[[nodiscard]] inline auto& value_class(auto& node) { return node.tag; }   // of ReuseModel
+[[nodiscard]] inline auto& used_by(auto& node) { return node.stamp; }     // the request that used it last
+[[nodiscard]] inline auto& use_count(auto& node) { return node.count; }   // the users' own
+
 // Values of a class that one request used last grow old together: they are a batch, and only
-// batches are moved as time goes by. Uses of a node: its links, `queue` (the class) and `used_at`
-// (the request that used it last).
+// batches are moved as time goes by.
 class ExpectedValueOrder {
+  [[nodiscard]] static auto& batch_age(auto& batch) { return batch.side; }
+
  public:
   explicit ExpectedValueOrder(const ReuseModel& model) : model_(model), lists_(kClasses * kAges) {}
   ExpectedValueOrder(const ExpectedValueOrder&) = delete;
@@ -31,14 +37,14 @@ class ExpectedValueOrder {
   // Null if there is none. It stays.
   [[nodiscard]] PolicyNode* least_worth();
   // Whether one of this class that is used now is worth less than every one here.
-  [[nodiscard]] bool is_worth_least(std::uint8_t value_class);
+  [[nodiscard]] bool is_worth_least(std::uint8_t of_class);
   // By the last use, those that are over before all others.
   [[nodiscard]] PolicyNode* oldest();
   // Of those of the request at hand, the first to go; null if there is none.
   [[nodiscard]] PolicyNode* present();
   // Those of the request at hand that had no batch of their own join this class: there may be no
   // memory to part them.
-  void end_present_spare(std::uint8_t value_class) noexcept;
+  void end_present_spare(std::uint8_t to) noexcept;
   // It is request `now` from here on.
   void advance_to(std::uint32_t now);
   // The model has learned.
@@ -54,7 +60,7 @@ class ExpectedValueOrder {
     Batch *first = nullptr, *last = nullptr;   // to go
   };
   [[nodiscard]] static std::size_t slot(std::size_t c, std::size_t age) { return c * kAges + age; }
-  List& list(const Batch& batch) { return lists_[slot(batch.queue, batch.age)]; }
+  List& list(const Batch& batch) { return lists_[slot(value_class(batch), batch_age(batch))]; }
   Batch& batch_of(const PolicyNode& node) noexcept;
   void link(Batch& batch, bool is_last) noexcept;
   void unlink(Batch& batch) noexcept;

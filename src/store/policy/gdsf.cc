@@ -10,15 +10,17 @@ namespace tensorcache::policy {
 namespace {
 
 class Gdsf final : public Policy {
+  static auto& uses(auto& node) { return node.count; }
+
  public:
   void use_memory(MemoryAccount& account) override { nodes_.use_memory(account); }
   void shed() override { nodes_.shed(); }
   void insert(PolicyNode& node) override {
-    node.uses = 1;
+    uses(node) = 1;
     nodes_.push(node, worth(node));
   }
   void touch(PolicyNode& node) override {
-    ++node.uses;
+    ++uses(node);
     nodes_.change(node, worth(node));
   }
   void erase(PolicyNode& node) override { nodes_.erase(node); }
@@ -31,7 +33,7 @@ class Gdsf final : public Policy {
  private:
   [[nodiscard]] double worth(const PolicyNode& node) const {
     const auto bytes = static_cast<double>(std::max<std::uint64_t>(1, node.charge_bytes));
-    return age_ + static_cast<double>(node.uses) * static_cast<double>(node.cost_seconds) / bytes;
+    return age_ + static_cast<double>(uses(node)) * static_cast<double>(node.cost_seconds) / bytes;
   }
 
   NodeHeap nodes_;

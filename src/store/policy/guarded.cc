@@ -32,6 +32,9 @@ std::vector<std::unique_ptr<Policy>> make_all() {
 }
 
 class Guarded final : public Policy {
+  static auto& side(auto& node) { return node.side; }    // which of the two orders holds it
+  static auto& uses(auto& node) { return node.count; }   // while lru does
+
  public:
   void use_memory(MemoryAccount& account) override {
     account_ = &account;
@@ -51,21 +54,21 @@ class Guarded final : public Policy {
   }
   void insert(PolicyNode& node) override {
     compare(node);
-    node.uses = 0;
+    uses(node) = 0;
     add(node, now_);
   }
   void touch(PolicyNode& node) override {
-    if (followed_ == kLru && node.uses < kMaxUsesCarried) ++node.uses;   // lru itself does not count them
-    orders_[node.age]->touch(node);
+    if (followed_ == kLru && uses(node) < kMaxUsesCarried) ++uses(node);   // lru itself does not count them
+    orders_[side(node)]->touch(node);
     compare(node);
   }
-  void erase(PolicyNode& node) override { orders_[node.age]->erase(node); }
+  void erase(PolicyNode& node) override { orders_[side(node)]->erase(node); }
   PolicyNode* pop() override {
     PolicyNode* node = order().pop();
     return node == nullptr && moving_ ? other()->pop() : node;
   }
   void restore(PolicyNode& node) override {
-    node.age = now_;
+    side(node) = now_;
     order().restore(node);
   }
 
@@ -74,9 +77,9 @@ class Guarded final : public Policy {
 
   [[nodiscard]] Policy& order() { return *orders_[now_]; }
   [[nodiscard]] std::unique_ptr<Policy>& other() { return orders_[1 - now_]; }
-  void add(PolicyNode& node, std::uint8_t side) {
-    node.age = side;
-    orders_[side]->insert(node);
+  void add(PolicyNode& node, std::uint8_t to) {
+    side(node) = to;
+    orders_[to]->insert(node);
   }
 
   void compare(const PolicyNode& node) {
@@ -115,10 +118,10 @@ class Guarded final : public Policy {
         ghosts_ = capacity_;
         break;
       }
-      const std::uint32_t uses = std::min<std::uint32_t>(node->uses, kMaxUsesCarried);
-      node->uses = 0;
+      const std::uint32_t carried = std::min<std::uint32_t>(uses(*node), kMaxUsesCarried);
+      uses(*node) = 0;
       add(*node, 1 - now_);
-      for (std::uint32_t use = 0; use < uses; ++use) other()->touch(*node);
+      for (std::uint32_t use = 0; use < carried; ++use) other()->touch(*node);
     }
     if (moving_) return;
     ghosts_ -= std::min(ghosts_, capacity_ / kFarewells + 1);
@@ -127,13 +130,13 @@ class Guarded final : public Policy {
   }
 
   ShadowSample sample_{make_all()};
-  std::array<double, kMakers.size()> saved_{};                           // seconds, lately
-  double asked_ = 0;                                                     // seconds it would all have cost
-  std::uint64_t compared_ = 0;                                           // uses since the last change
-  std::array<std::unique_ptr<Policy>, 2> orders_{make_lru(), nullptr};   // node.age says which one holds it
-  std::uint8_t now_ = 0;                                                 // the one that decides
-  bool moving_ = false;                                                  // to the other one
-  std::size_t followed_ = kLru;                                          // the last one moved to, or moving to
+  std::array<double, kMakers.size()> saved_{};   // seconds, lately
+  double asked_ = 0;                             // seconds it would all have cost
+  std::uint64_t compared_ = 0;                   // uses since the last change
+  std::array<std::unique_ptr<Policy>, 2> orders_{make_lru(), nullptr};
+  std::uint8_t now_ = 0;          // the one that decides
+  bool moving_ = false;           // to the other one
+  std::size_t followed_ = kLru;   // the last one moved to, or moving to
   std::uint64_t capacity_ = 0, ghosts_ = 0;
   MemoryAccount* account_ = nullptr;   // of the orders; the sample is bounded
 };

@@ -11,9 +11,11 @@
 
 namespace tensorcache::policy {
 
-// Uses PolicyNode::place. Of equal ranks the one that was set first goes first. A node that there
-// is no memory for goes before all others.
+// Uses a node's `place` and `tag`. Of equal ranks the one that was set first goes first. A node
+// that there is no memory for goes before all others.
 class NodeHeap {
+  static auto& is_unranked(auto& node) { return node.tag; }
+
  public:
   void use_memory(MemoryAccount& account) { slots_.use_memory(account); }   // before anything is pushed
   void shed() noexcept { slots_.shed(); }
@@ -22,30 +24,30 @@ class NodeHeap {
 
   void push(PolicyNode& node, double rank) noexcept {
     if (!slots_.grow()) {
-      node.queue = kUnranked;
+      is_unranked(node) = true;
       unranked_.push_front(node);
       return;
     }
-    node.queue = kRanked;
+    is_unranked(node) = false;
     node.place = slots_.size() - 1;
     slots_[node.place] = {rank, order_++, &node};
     up(node.place);
   }
   void change(PolicyNode& node, double rank) {
-    if (node.queue == kUnranked) return;
+    if (is_unranked(node) != 0) return;
     slots_[node.place].rank = rank;
     slots_[node.place].order = order_++;
-    flush_uses(node.place);
+    sift(node.place);
   }
   void erase(PolicyNode& node) {
-    if (node.queue == kUnranked) {
+    if (is_unranked(node) != 0) {
       unranked_.unlink(node);
       return;
     }
     const std::size_t place = node.place;
     swap(place, slots_.size() - 1);
     slots_.pop_back();
-    if (place < slots_.size()) flush_uses(place);
+    if (place < slots_.size()) sift(place);
   }
   [[nodiscard]] PolicyNode* pop() {
     if (PolicyNode* node = unranked_.pop_back()) return node;
@@ -56,7 +58,6 @@ class NodeHeap {
   }
 
  private:
-  static constexpr std::uint8_t kRanked = 0, kUnranked = 1;
   struct Slot {
     double rank = 0;
     std::uint64_t order = 0;
@@ -70,7 +71,7 @@ class NodeHeap {
     slots_[a].node->place = a;
     slots_[b].node->place = b;
   }
-  void flush_uses(std::size_t i) { down(up(i)); }
+  void sift(std::size_t i) { down(up(i)); }
   std::size_t up(std::size_t i) {
     for (; i > 0 && before(i, (i - 1) / 2); i = (i - 1) / 2) swap(i, (i - 1) / 2);
     return i;

@@ -1,4 +1,5 @@
-// The list of policies, one file each. Code other than policies.cc finds them by name: make_policy().
+// The list of policies, one file each. Code other than policies.cc finds them by name:
+// make_policy().
 #pragma once
 
 #include <memory>

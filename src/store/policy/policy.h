@@ -30,26 +30,30 @@ inline constexpr std::size_t kMaxChances = 2048;
 // An entry as seen by a policy. Part of the owner's entry.
 // REQUIRES: its address does not change while a policy holds it.
 struct PolicyNode {
+  // The owner's part: constant while a policy holds the node, but for `tick`. The fields up to
+  // `parent` share a cache line with the owner's: see store/memory/entry.h.
   std::uint64_t hash = 0;   // of its key: how a policy knows again what it gave up
   std::uint64_t charge_bytes = 0;
-  std::uint32_t tick = 0;      // by the owner's clock, of its last use; the owner's too, and first for its sake: see store/memory/entry.h
-  std::uint32_t used_at = 0;   // the policy's own, down to `age`
+  std::uint32_t tick = 0;         // by the owner's clock, of its last use
+  float cost_seconds = 1;         // of computing it again
+  PolicyNode* parent = nullptr;   // what it is chained behind, which lives as long as it does; null: nothing
+  std::uint32_t source = 0;       // no policy's business
+  Kind kind : 4 = Kind::kOther;
+  std::uint8_t shift : 4 = 0;   // see store/memory/layout.h
+
+  // The policy's part: scratch of the one that holds the node, which names each field that it uses
+  // by an accessor. A policy that holds nodes of others has fields of its own: Retention `band`,
+  // Guarded `side`.
+  std::uint8_t band = 0, side = 0, tag = 0;
   union {
     PolicyNode* prev = nullptr;
-    std::int64_t until;   // Retention's, of a node that it keeps; then `place` is its own too
+    std::int64_t until;   // Retention's, of a node that it keeps
   };
   union {
     PolicyNode* next = nullptr;
     std::uint64_t place;
   };
-  std::uint32_t uses = 0;
-  std::uint8_t queue = 0, age = 0;
-  std::uint8_t band = 0;          // Retention's
-  Kind kind : 4 = Kind::kOther;   // the owner's, from here on
-  std::uint8_t shift : 4 = 0;     // see store/memory/layout.h
-  float cost_seconds = 1;         // of computing it again
-  std::uint32_t source = 0;       // no policy's business
-  PolicyNode* parent = nullptr;   // what it is chained behind, which lives as long as it does; null: nothing
+  std::uint32_t stamp = 0, count = 0;
 
   // `tick` may be written while a policy reads it.
   [[nodiscard]] std::uint32_t last_use() const { return std::atomic_ref(const_cast<std::uint32_t&>(tick)).load(std::memory_order_relaxed); }
@@ -79,8 +83,9 @@ class Policy {
   // Called only if wants_reservations().
   [[nodiscard]] virtual bool wants_reservations() const { return false; }
   virtual void on_reserve(const PolicyNode& node) { static_cast<void>(node); }
-  // Admission control, called only if is_selective(). RETURNS whether a new node has a higher expected
-  // value than its victim. A rejected node counts as used, and its children cannot be stored.
+  // Admission control, called only if is_selective(). RETURNS whether a new node has a higher
+  // expected value than its victim. A rejected node counts as used, and its children cannot be
+  // stored.
   [[nodiscard]] virtual bool is_selective() const { return false; }
   [[nodiscard]] virtual bool admits(const PolicyNode& node) {
     static_cast<void>(node);

@@ -155,7 +155,7 @@ TEST_F(Order, OnePopPassesOverABoundedNumberOfUsedNodes) {
     ASSERT_NE(policy_->pop(), nullptr);
     std::size_t passed = 0;
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
-      passed += nodes_[i].used_at != before[i].used_at || nodes_[i].uses != before[i].uses || nodes_[i].queue != before[i].queue ? 1 : 0;
+      passed += nodes_[i].stamp != before[i].stamp || nodes_[i].count != before[i].count || nodes_[i].tag != before[i].tag ? 1 : 0;
     }
     EXPECT_LE(passed, kMaxChances + 2);
   }

@@ -58,7 +58,7 @@ class Retention final : public Policy {
   [[nodiscard]] std::uint64_t take_back() { return std::exchange(allowed_bytes_, 0); }
 
  private:
-  // PolicyNode::band: in the order, or of which priority (and one), or kept.
+  // `band`: in the order, or of which priority (and one), or kept.
   static constexpr std::uint8_t kOrdered = 0, kUsual = Hints::kUsualPriority + 1, kKept = 255;
   // Where a kept node stands; noted in its own fields `until` and `place`.
   struct Until {

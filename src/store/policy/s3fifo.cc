@@ -14,6 +14,9 @@ constexpr std::uint32_t kMaxUses = 3, kUsesForMain = 2;
 constexpr std::uint64_t kSmallShare = 10;   // one part in so many
 
 class S3Fifo final : public Policy {
+  static auto& queue(auto& node) { return node.tag; }
+  static auto& uses(auto& node) { return node.count; }
+
  public:
   void use_memory(MemoryAccount& account) override { ghosts_.use_memory(account); }
   void shed() override { ghosts_.shed(); }
@@ -23,45 +26,45 @@ class S3Fifo final : public Policy {
     ghosts_.keep_at_most(main_capacity_);
   }
   void insert(PolicyNode& node) override {
-    node.uses = 0;
+    uses(node) = 0;
     const bool came_back = ghosts_.forget(node.hash);
     const bool filling = !popped_ && small_.bytes() >= small_capacity_;   // at first there is room in the main queue
     push(node, came_back || filling ? kMain : kSmall);
   }
-  void touch(PolicyNode& node) override { node.uses = std::min(node.uses + 1, kMaxUses); }
+  void touch(PolicyNode& node) override { uses(node) = std::min(uses(node) + 1, kMaxUses); }
   void erase(PolicyNode& node) override { list(node).unlink(node); }
   PolicyNode* pop() override {
     popped_ = true;
     std::size_t chances = 0;   // given in this call
     if (main_.bytes() <= main_capacity_ || main_.empty()) {
       while (PolicyNode* node = small_.pop_back()) {
-        if (node->uses < kUsesForMain || chances++ == kMaxChances) {
+        if (uses(*node) < kUsesForMain || chances++ == kMaxChances) {
           ghosts_.remember(*node);
           ghosts_.keep_at_most(main_capacity_);
           return node;
         }
-        node->uses = 0;
+        uses(*node) = 0;
         push(*node, kMain);
       }
     }
     while (PolicyNode* node = main_.pop_back()) {
-      if (node->uses == 0 || chances++ >= kMaxChances) return node;
-      --node->uses;
+      if (uses(*node) == 0 || chances++ >= kMaxChances) return node;
+      --uses(*node);
       main_.push_front(*node);
     }
     return small_.pop_back();
   }
   void restore(PolicyNode& node) override {
     ghosts_.forget(node.hash);
-    node.uses = 0;
+    uses(node) = 0;
     list(node).push_back(node);
   }
 
  private:
   static constexpr std::uint8_t kSmall = 0, kMain = 1;
-  NodeList& list(const PolicyNode& node) { return node.queue == kSmall ? small_ : main_; }
-  void push(PolicyNode& node, std::uint8_t queue) {
-    node.queue = queue;
+  NodeList& list(const PolicyNode& node) { return queue(node) == kSmall ? small_ : main_; }
+  void push(PolicyNode& node, std::uint8_t to) {
+    queue(node) = to;
     list(node).push_front(node);
   }
 

@@ -8,13 +8,16 @@ namespace tensorcache::policy {
 namespace {
 
 class Sieve final : public Policy {
+  // The tick up to which uses do not count.
+  static auto& counted_until(auto& node) { return node.stamp; }
+
  public:
   [[nodiscard]] bool reads_ticks() const override { return true; }
   void insert(PolicyNode& node) override {
     spare_no_more(node);
     nodes_.push_front(node);
   }
-  void touch(PolicyNode& node) override { node.used_at = node.last_use() - 1; }
+  void touch(PolicyNode& node) override { counted_until(node) = node.last_use() - 1; }
   void erase(PolicyNode& node) override {
     if (hand_ == &node) hand_ = nodes_.newer(node);
     nodes_.unlink(node);
@@ -42,9 +45,8 @@ class Sieve final : public Policy {
   }
 
  private:
-  // `used_at`: the tick up to which uses do not count.
-  static bool was_used(const PolicyNode& node) { return node.last_use() != node.used_at; }
-  static void spare_no_more(PolicyNode& node) { node.used_at = node.last_use(); }
+  static bool was_used(const PolicyNode& node) { return node.last_use() != counted_until(node); }
+  static void spare_no_more(PolicyNode& node) { counted_until(node) = node.last_use(); }
 
   NodeList nodes_;
   PolicyNode* hand_ = nullptr;   // whose turn it is next; null: the oldest

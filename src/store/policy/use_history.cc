@@ -72,7 +72,7 @@ void History::use_run(std::span<const Use> run, const ReuseTraits& traits) {
 
 Before History::before(std::uint64_t hash) const {
   const Known* value = known_.find(hash);
-  return value != nullptr && value->is_used ? Before{value->uses + 1, value->used_at} : Before{};
+  return value != nullptr && value->is_used ? Before{use_count(*value) + 1, used_by(*value)} : Before{};
 }
 
 Before History::use(const Use& use, const ReuseTraits& traits) {
@@ -80,7 +80,7 @@ Before History::use(const Use& use, const ReuseTraits& traits) {
   Known* above = value != nullptr ? value->above : use.parent_hash != 0 ? known_.find(use.parent_hash) : nullptr;
   if (value == nullptr) value = create(use, above);
   if (value == nullptr) return {};
-  const Before before{value->is_used ? value->uses + 1 : 0, value->used_at};
+  const Before before{value->is_used ? use_count(*value) + 1 : 0, used_by(*value)};
   note_use(*value);
   enter_lru(*value, above);
   trim_lru();
@@ -100,23 +100,23 @@ Before History::use(const Use& use, const ReuseTraits& traits) {
 // Its uses are counted from 0.
 void History::note_use(Known& value) {
   if (value.is_used) {
-    model_.reused(value.queue, model_.age_of(now_ - value.used_at));
-    value.uses = std::min(value.uses + 1, 255u);
+    model_.reused(value_class(value), model_.age_of(now_ - used_by(value)));
+    use_count(value) = std::min(use_count(value) + 1, 255u);
     lead_ += (value.in_shadow ? value.bytes() : 0) - (value.in_lru ? value.bytes() : 0);
   }
   if (value.in_shadow && !value.parked) order_.take(value);
   value.is_used = true;
-  value.queue = ReuseModel::kPresent;
-  value.used_at = now_;
+  value_class(value) = ReuseModel::kPresent;
+  used_by(value) = now_;
 }
 
 void History::end(ReuseTraits traits) {
   const auto settle = [&](Known& value) {
-    if (value.queue != ReuseModel::kPresent) return;
-    traits.uses = value.uses;
+    if (value_class(value) != ReuseModel::kPresent) return;
+    traits.uses = use_count(value);
     const bool is_listed = value.in_shadow && !value.parked;
     if (is_listed) order_.take(value);
-    value.queue = ReuseModel::class_of(traits);
+    value_class(value) = ReuseModel::class_of(traits);
     if (is_listed) order_.put_last(value);
   };
   for (std::size_t i = present_.size(); i-- > run_;) {
@@ -134,7 +134,7 @@ void History::demote(std::uint64_t hash) {
   if (value == nullptr) return;
   const bool is_listed = value->in_shadow && !value->parked;
   if (is_listed) order_.take(*value);
-  value->queue = ReuseModel::kOver;
+  value_class(*value) = ReuseModel::kOver;
   if (is_listed) order_.put_first(*value);
   if (!value->in_lru || value == lru_last_) return;
   unlink(*value);
@@ -149,7 +149,7 @@ void History::learn(double values_per_request) noexcept {
     looked_at_ = (looked_at_ + 1) % stride;
     for (std::size_t i = looked_at_; i < pool_.size(); i += stride) {
       const Known& value = pool_[i];
-      if (value.is_used) waiting[value.queue][model_.age_of(now_ - value.used_at)] += static_cast<double>(stride);
+      if (value.is_used) waiting[value_class(value)][model_.age_of(now_ - used_by(value))] += static_cast<double>(stride);
     }
     model_.learn(waiting, values_per_request);
   } catch (const std::bad_alloc&) {   // another time
@@ -174,7 +174,7 @@ History::Known* History::create(const Use& use, Known* above) noexcept {
 
 void History::forget_old() noexcept {
   int passed_over = 0;
-  while (known_bytes_ > (1 + kRemembered) * capacity_ && oldest_ != nullptr && oldest_ != lru_last_ && oldest_->used_at != now_) {
+  while (known_bytes_ > (1 + kRemembered) * capacity_ && oldest_ != nullptr && oldest_ != lru_last_ && used_by(*oldest_) != now_) {
     Known& value = *oldest_;
     unlink(value);
     if (value.in_shadow || value.children > 0) {   // it stays as long as it is there
@@ -183,7 +183,7 @@ void History::forget_old() noexcept {
       continue;
     }
     passed_over = 0;
-    if (value.is_used) model_.forgotten(value.queue, model_.age_of(now_ - value.used_at));
+    if (value.is_used) model_.forgotten(value_class(value), model_.age_of(now_ - used_by(value)));
     known_bytes_ -= value.bytes();
     known_.erase(value.hash);
     if (value.above != nullptr) --value.above->children;
@@ -238,7 +238,7 @@ void History::touch_shadow(Known& value) {
 
 void History::enter_shadow(Known& value, ReuseTraits traits) {
   Known* const above = value.above;
-  traits.uses = value.uses;
+  traits.uses = use_count(value);
   if (selects_ && shadow_bytes_ + value.bytes() > capacity_ && order_.is_worth_least(ReuseModel::class_of(traits))) return;
   if (above != nullptr) {
     if (!above->in_shadow) return;

@@ -16,6 +16,8 @@ constexpr std::uint64_t kWindowShare = 100;   // one part in so many
 constexpr std::size_t kSegments = 4;          // of the main space
 
 class WTinyLfu final : public Policy {
+  static auto& segment(auto& node) { return node.tag; }
+
  public:
   void use_memory(MemoryAccount& account) override { seen_.use_memory(account); }
   void shed() override {
@@ -38,11 +40,11 @@ class WTinyLfu final : public Policy {
   void touch(PolicyNode& node) override {
     seen_.add(node.hash);
     list(node).unlink(node);
-    if (node.queue == kWindow) {
+    if (segment(node) == kWindow) {
       push(node, kWindow);
       return;
     }
-    push(node, std::min<std::size_t>(node.queue + 1u, kSegments - 1));
+    push(node, std::min<std::size_t>(segment(node) + 1u, kSegments - 1));
     // What a segment has too much goes down to the next.
     for (std::size_t i = kSegments - 1; i > 0; --i) {
       while (segments_[i].bytes() > main_capacity_ / kSegments) push(*segments_[i].pop_back(), i - 1);
@@ -55,8 +57,8 @@ class WTinyLfu final : public Policy {
   PolicyNode* pop() override {
     PolicyNode* candidate = window_.back();
     PolicyNode* victim = nullptr;
-    for (NodeList& segment : segments_) {
-      if (victim == nullptr) victim = segment.back();
+    for (NodeList& nodes : segments_) {
+      if (victim == nullptr) victim = nodes.back();
     }
     const bool window_full = candidate != nullptr && window_.bytes() + candidate->charge_bytes > window_capacity_;
     PolicyNode* node = victim;
@@ -76,14 +78,14 @@ class WTinyLfu final : public Policy {
 
  private:
   static constexpr std::size_t kWindow = kSegments;
-  NodeList& list(const PolicyNode& node) { return node.queue == kWindow ? window_ : segments_[node.queue]; }
-  void push(PolicyNode& node, std::size_t queue) {
-    node.queue = static_cast<std::uint8_t>(queue);
+  NodeList& list(const PolicyNode& node) { return segment(node) == kWindow ? window_ : segments_[segment(node)]; }
+  void push(PolicyNode& node, std::size_t to) {
+    segment(node) = static_cast<std::uint8_t>(to);
     list(node).push_front(node);
   }
   [[nodiscard]] std::uint64_t main_bytes() const {
     std::uint64_t bytes = 0;
-    for (const NodeList& segment : segments_) bytes += segment.bytes();
+    for (const NodeList& nodes : segments_) bytes += nodes.bytes();
     return bytes;
   }
 
