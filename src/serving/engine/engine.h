@@ -115,8 +115,9 @@ struct EngineStats {
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, prefilled_tokens = 0, generated_tokens = 0;
   std::uint64_t prefix_waits = 0;   // requests that waited for another's prefill of their prefix
   std::uint64_t blocks_saved = 0, blocks_restored = 0;
-  std::uint64_t blocks_not_saved = 0;                          // no room in memory
-  std::uint64_t kv_saved_bytes = 0, kv_restored_bytes = 0;     // copied out of the context, and into it
+  std::uint64_t blocks_not_saved = 0;                        // no room in memory
+  std::uint64_t kv_saved_bytes = 0, kv_restored_bytes = 0;   // copied out of the context, and into it
+  double kv_save_seconds = 0, kv_restore_seconds = 0;        // of copying, with finding or making the cells
   double prefill_seconds = 0, decode_seconds = 0;
   std::int32_t queued = 0, running = 0;
 };

@@ -7,6 +7,7 @@
 
 #include "serving/llama/batch.h"
 #include "serving/llama/kv_transfer.h"
+#include "serving/llama/timer.h"
 
 namespace tensorcache::llama {
 namespace {
@@ -87,6 +88,7 @@ PrefixSave PrefixStore::located(llama_seq_id sequence, std::vector<PrefixPiece> 
   PrefixSave save;
   save.owner = owner;
   if (pieces.empty()) return save;
+  const Timer timer(&counters_.save_seconds);
   auto places = locate(model_.context(), sequence);
   if (!places || places->layout() != layout_) {
     spdlog::error("the layout of a sequence's state changed; its prefix is not stored");
@@ -141,6 +143,7 @@ PrefixSave PrefixStore::begin_save_rest(llama_seq_id sequence, const prefix::Blo
 }
 
 bool PrefixStore::advance(PrefixSave& save, TransferClock::time_point until) {
+  const Timer timer(&counters_.save_seconds);
   const std::size_t before = save.next;
   bool complete = save.next == save.pieces.size();
   try {
@@ -263,6 +266,7 @@ std::size_t PrefixStore::block_tokens_of(const StoredPrefix& prefix, std::size_t
 }
 
 std::optional<PrefixRestore> PrefixStore::begin_restore(llama_seq_id sequence, StoredPrefix prefix, std::size_t tokens) {
+  const Timer timer(&counters_.restore_seconds);
   try {
     const std::size_t count = (tokens + block_tokens_ - 1) / block_tokens_;
     std::vector<std::span<const std::byte>> blocks = prefix.pinned.blocks();
@@ -282,6 +286,7 @@ std::optional<PrefixRestore> PrefixStore::begin_restore(llama_seq_id sequence, S
 }
 
 bool PrefixStore::advance(PrefixRestore& restore, TransferClock::time_point until) {
+  const Timer timer(&counters_.restore_seconds);
   while (restore.done < restore.tokens) {
     const std::size_t block = restore.done / block_tokens_;
     const std::size_t count = std::min(block_tokens_, restore.tokens - restore.done);

@@ -70,6 +70,7 @@ class PrefixStore {
   struct Counters {
     std::uint64_t blocks_saved = 0, blocks_not_saved = 0;   // not saved: no room in memory
     std::uint64_t bytes_saved = 0, bytes_restored = 0;      // copied out of the context, and into it
+    double save_seconds = 0, restore_seconds = 0;
   };
   [[nodiscard]] const Counters& counters() const { return counters_; }
 

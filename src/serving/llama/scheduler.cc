@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <limits>
 
+#include "serving/llama/timer.h"
+
 namespace tensorcache::llama {
 namespace {
 
@@ -15,19 +17,8 @@ constexpr std::size_t kSaveEveryTokens = 2048;
 // The shortest prompt goes first, but nobody is passed over more often than this.
 constexpr int kMaxPassedOver = 8;
 
-using std::chrono::duration;
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
-
-class Timer {
- public:
-  explicit Timer(double* seconds) : seconds_(seconds) {}
-  ~Timer() { *seconds_ += duration<double>(Sequence::Clock::now() - begin_).count(); }
-
- private:
-  double* seconds_;
-  Sequence::Clock::time_point begin_ = Sequence::Clock::now();
-};
 
 engine::Failure decode_failure(const char* what, int result) {
   constexpr int kAborted = 2;   // by the engine's stop()
@@ -69,6 +60,8 @@ engine::EngineStats Scheduler::stats() const {
   stats.blocks_not_saved = copied.blocks_not_saved;
   stats.kv_saved_bytes = copied.bytes_saved;
   stats.kv_restored_bytes = copied.bytes_restored;
+  stats.kv_save_seconds = copied.save_seconds;
+  stats.kv_restore_seconds = copied.restore_seconds;
   return stats;
 }
 

@@ -117,6 +117,8 @@ void add_engine(Page& page, const engine::EngineStats& stats) {
   page.counter("tensorcache_engine_blocks_not_saved_total", "Prefix blocks that the memory budget had no room for", number(stats.blocks_not_saved));
   page.counter("tensorcache_engine_kv_saved_bytes_total", "K/V copied out of the context", number(stats.kv_saved_bytes));
   page.counter("tensorcache_engine_kv_restored_bytes_total", "K/V copied into the context", number(stats.kv_restored_bytes));
+  page.counter("tensorcache_engine_kv_save_seconds_total", "Time of copying K/V out of the context", stats.kv_save_seconds);
+  page.counter("tensorcache_engine_kv_restore_seconds_total", "Time of copying K/V into the context", stats.kv_restore_seconds);
   page.counter("tensorcache_engine_prefill_seconds_total", "Time spent in prefill", stats.prefill_seconds);
   page.counter("tensorcache_engine_decode_seconds_total", "Time spent in decode", stats.decode_seconds);
   page.gauge("tensorcache_engine_queued", "Requests queued for a slot", stats.queued);
