@@ -80,6 +80,8 @@ void add_disk(Page& page, const DiskStats& stats) {
   page.gauge("tensorcache_disk_value_bytes", "Bytes of the values on disk", number(stats.value_bytes));
   page.gauge("tensorcache_disk_index_bytes", "Memory of the disk tier's index, charged to the memory budget", number(stats.index_bytes));
   page.gauge("tensorcache_disk_queued_bytes", "Bytes in the write-behind queue", number(stats.queued_bytes));
+  page.gauge("tensorcache_disk_pending_bytes", "Entries that are not on disk yet: in the write-behind queue, or waiting for room in it",
+             number(stats.pending_bytes));
   page.gauge("tensorcache_disk_ready", "1 after recovery of the cache directory", stats.ready ? 1 : 0);
   page.gauge("tensorcache_disk_degraded", "1 while the disk tier cannot write", stats.degraded ? 1 : 0);
   page.counter("tensorcache_disk_hits_total", "Lookups that hit on disk", number(stats.hits));
@@ -89,7 +91,7 @@ void add_disk(Page& page, const DiskStats& stats) {
   page.counter("tensorcache_disk_puts_total", "Entries written to disk", number(stats.puts));
   page.counter("tensorcache_disk_accepted_bytes_total", "Bytes of the values of entries written to disk", number(stats.accepted_bytes));
   page.counter("tensorcache_disk_written_bytes_total", "Bytes written to disk, including headers and rewritten entries", number(stats.written_bytes));
-  page.counter("tensorcache_disk_dropped_puts_total", "Entries not written because the write-behind queue was full or the disk failed",
+  page.counter("tensorcache_disk_dropped_puts_total", "Entries not written because memory evicted them first or the disk failed",
                number(stats.dropped_puts));
   page.counter("tensorcache_disk_evictions_total", "Entries evicted from disk", number(stats.evictions));
   page.counter("tensorcache_disk_written_again_total", "Entries rewritten because their segment was evicted while they were in use",

@@ -87,7 +87,7 @@ Cache::Cache(CacheOptions options) : flights_(std::make_unique<Flights>()) {
     disk_ = tier.get();
     lower.push_back(std::move(tier));
   }
-  tiers_ = std::make_unique<cache::TierStack>(tier_, std::move(lower), disk ? cache::wall_clock(*disk) : nullptr);
+  tiers_ = std::make_unique<cache::TierStack>(tier_, std::move(lower), disk ? cache::wall_clock(*disk) : nullptr, disk ? disk->on_event : nullptr);
 }
 
 // Callbacks of when_flushed() may use the cache: all members still exist here.
@@ -207,10 +207,12 @@ Stats Cache::stats(std::uint64_t owner) const { return tier_->stats(owner); }
 DiskStats Cache::disk_stats() const {
   if (disk_ == nullptr) return {};
   DiskStats stats = disk_->stats();
-  const cache::TierStack::LoadStats loads = tiers_->load_stats();
-  stats.skipped_loads = loads.skipped;
-  stats.late_loads = loads.late;
-  stats.unavailable_lookups = loads.unavailable;
+  const cache::TierStack::TransferStats transfers = tiers_->transfer_stats();
+  stats.skipped_loads = transfers.skipped;
+  stats.late_loads = transfers.late;
+  stats.unavailable_lookups = transfers.unavailable;
+  stats.pending_bytes = stats.queued_bytes + transfers.waiting_bytes;
+  stats.dropped_puts += transfers.lost_writes;
   return stats;
 }
 

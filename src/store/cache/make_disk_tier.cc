@@ -9,7 +9,7 @@
 namespace tensorcache::cache {
 namespace {
 
-constexpr std::uint64_t kMaxQueued = std::uint64_t{256} << 20;
+constexpr std::uint64_t kQueueShare = 2;   // of the memory
 
 std::int64_t system_unix_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -27,7 +27,7 @@ std::unique_ptr<disk::DiskTier> make_disk_tier(const DiskOptions& options, memor
   tier.directory = options.directory;
   tier.capacity_bytes = options.capacity_bytes;
   tier.sync = options.sync;
-  tier.queue_bytes = options.queue_bytes > 0 ? options.queue_bytes : std::min(kMaxQueued, memory_bytes / 8);
+  tier.queue_bytes = options.queue_bytes > 0 ? options.queue_bytes : memory_bytes / kQueueShare;
   tier.segment_bytes = options.segment_bytes;
   tier.index_bytes_limit = memory_bytes / disk::DiskTier::kIndexShare;
   if (options.file_system) tier.files = options.file_system;

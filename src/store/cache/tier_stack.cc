@@ -5,7 +5,6 @@
 #include <new>
 #include <utility>
 
-#include "base/core/call_back.h"
 #include "base/core/deadline.h"
 
 namespace tensorcache::cache {
@@ -18,10 +17,12 @@ constexpr std::chrono::seconds kWaitForRemovals{1};   // of a caller, while a ti
 
 }   // namespace
 
-TierStack::TierStack(std::shared_ptr<memory::MemoryTier> memory, LowerTiers lower, std::function<std::int64_t()> unix_ms)
-    : memory_(std::move(memory)), unix_ms_(std::move(unix_ms)), lower_(std::move(lower)) {
+TierStack::TierStack(std::shared_ptr<memory::MemoryTier> memory, LowerTiers lower, std::function<std::int64_t()> unix_ms,
+                     WriteBehind::OnEvent on_event)
+    : memory_(std::move(memory)), lower_(std::move(lower)), write_behind_(*memory_, lower_, changes_, unix_ms, std::move(on_event)) {
   if (lower_.empty()) return;
-  loader_ = std::make_unique<Loader>(*memory_, lower_, changes_, unix_ms_, [this](const Handle& loaded, std::size_t from) { write(loaded, from); });
+  loader_ = std::make_unique<Loader>(*memory_, lower_, changes_, std::move(unix_ms),
+                                     [this](const Handle& loaded, std::size_t from) { write_behind_.write(loaded, from); });
 }
 
 // A lower tier may hold an expired value: only reading it tells. Values are immutable otherwise.
@@ -45,7 +46,7 @@ PutStatus TierStack::store(const Key& key, std::span<const std::byte> value, con
   if (lower_.empty()) return memory_->put(key, value, options, pinned);
   Handle stored;
   const PutStatus status = memory_->put(key, value, options, &stored);
-  if (status == PutStatus::kStored) write(stored, lower_.size());
+  if (status == PutStatus::kStored) write_behind_.write(stored, lower_.size());
   if (pinned != nullptr) *pinned = std::move(stored);
   return status;
 }
@@ -55,7 +56,7 @@ PutStatus TierStack::commit(Reservation reservation, Handle* pinned) {
   Handle stored;
   const bool replaces = memory::MemoryTier::replaces(reservation);
   const PutStatus status = replaces ? replace(std::move(reservation), &stored) : memory_->commit(std::move(reservation), &stored);
-  if (status == PutStatus::kStored) write(stored, lower_.size());
+  if (status == PutStatus::kStored) write_behind_.write(stored, lower_.size());
   if (pinned != nullptr) *pinned = std::move(stored);
   return status;
 }
@@ -167,6 +168,7 @@ PutStatus TierStack::replace(Reservation reservation, Handle* stored) {
     if (has_children_below(key)) return PutStatus::kAlreadyStored;
     const PutStatus status = memory_->commit(std::move(reservation), stored);
     if (status != PutStatus::kStored) return status;
+    write_behind_.forget(key);
     try {
       for (const auto& tier : lower_) static_cast<void>(tier->remove(key));
     } catch (...) {   // otherwise the old value is found again once the new one is evicted from memory
@@ -182,6 +184,7 @@ bool TierStack::remove(const Key& key) {
   wait_for_room();
   return changes_.changing([&] {
     bool removed = false;
+    write_behind_.forget(key);
     for (const auto& tier : lower_) removed = tier->remove(key) || removed;
     return memory_->remove(key) || removed;
   });
@@ -190,6 +193,7 @@ bool TierStack::remove(const Key& key) {
 std::uint64_t TierStack::clear(const Selection& what) {
   std::uint64_t in_memory = 0;
   const std::uint64_t below = clear_from(0, what, &in_memory);
+  write_behind_.forget_cleared();
   return std::max(below, in_memory);   // nearly all entries in memory are also below
 }
 
@@ -215,83 +219,10 @@ void TierStack::resize(std::uint64_t capacity_bytes) {
   for (const auto& tier : lower_) tier->follow_memory(capacity_bytes);
 }
 
-// A value that cannot be queued, even for lack of memory, is dropped: it is stored in memory.
-void TierStack::write(const Handle& stored, std::size_t count) {
-  try {
-    for (std::size_t i = 0; i < count; ++i) write_with_parents(*lower_[i], stored);
-  } catch (const std::bad_alloc&) {
-    dropped_ = true;
-  }
-}
-
-// A parent may be in memory only: its write was dropped, or the tier evicted it.
-void TierStack::write_with_parents(tier::LowerTier& tier, const Handle& stored) {
-  std::vector<Handle> missing;
-  const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
-  const bool accepts = tier.accepts(stored.bytes().size());   // if not, a search for parents would be useless
-  while (accepts && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
-    Handle parent = memory_->get(entry->above()->key(), Count::kNo);
-    if (!parent) break;
-    entry = &memory::MemoryTier::entry_of(parent);
-    missing.push_back(std::move(parent));
-  }
-  for (auto handle = missing.rbegin(); handle != missing.rend(); ++handle) {
-    if (!write_one(tier, *handle)) return;
-  }
-  static_cast<void>(write_one(tier, stored));
-}
-
-bool TierStack::write_one(tier::LowerTier& tier, const Handle& handle) {
-  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
-  tier::Value value;
-  value.key = entry.key();
-  value.bytes = handle.bytes();
-  value.holder = std::make_shared<Handle>(memory_->share(handle));
-  value.kind = entry.kind;
-  value.owner = entry.owner;
-  value.source = entry.source;
-  if (entry.parent != nullptr) value.parent = entry.above()->key();
-  value.created_unix_ms = unix_ms_() - handle.age().count();
-  if (const auto time_to_live = entry.lifetime.time_to_live(); time_to_live.count() != 0) {
-    value.expires_unix_ms = value.created_unix_ms + time_to_live.count();
-  }
-  // Does not write values removed meanwhile.
-  const bool queued = changes_.unchanged([&] { return memory::MemoryTier::is_gone(handle) || tier.put(std::move(value)); });
-  if (!queued) dropped_ = true;
-  return queued;
-}
-
-bool TierStack::flush(std::chrono::milliseconds time) {
-  bool written = !dropped_.exchange(false);
-  const auto deadline = deadline_after(time);
-  for (const auto& tier : lower_) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
-    written = tier->flush(std::max(left, std::chrono::milliseconds(0))) && written;
-  }
-  return written;
-}
-
-void TierStack::when_flushed(std::function<void(bool)> done) {
-  if (lower_.empty()) return call_back(done, true);
-  if (lower_.size() == 1) return lower_.front()->when_written(std::move(done));
-  struct Count {   // tiers that have not answered yet
-    std::atomic<std::size_t> left;
-    std::atomic<bool> written{true};
-    std::function<void(bool)> done;
-    Count(std::size_t tiers, std::function<void(bool)> callback) : left(tiers), done(std::move(callback)) {}
-  };
-  const auto count = std::make_shared<Count>(lower_.size(), std::move(done));
-  for (const auto& tier : lower_) {
-    tier->when_written([count](bool written) {
-      if (!written) count->written = false;
-      if (--count->left == 0) call_back(count->done, count->written.load());
-    });
-  }
-}
-
 bool TierStack::close(std::chrono::milliseconds time) {
   bool nothing_comes_back = true;
   const auto deadline = deadline_after(time);
+  write_behind_.stop(time / 2);
   for (const auto& tier : lower_) {
     const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     nothing_comes_back = tier->close(std::max(left, std::chrono::milliseconds(0))) && nothing_comes_back;
@@ -301,10 +232,12 @@ bool TierStack::close(std::chrono::milliseconds time) {
   return nothing_comes_back;
 }
 
-TierStack::LoadStats TierStack::load_stats() const {
-  LoadStats stats;
-  if (loader_) stats = {loader_->skipped(), loader_->late(), 0};
+TierStack::TransferStats TierStack::transfer_stats() const {
+  TransferStats stats;
+  if (loader_) stats = {.skipped = loader_->skipped(), .late = loader_->late()};
   stats.unavailable = unavailable_.load(std::memory_order_relaxed);
+  stats.waiting_bytes = write_behind_.waiting_bytes();
+  stats.lost_writes = write_behind_.lost();
   return stats;
 }
 

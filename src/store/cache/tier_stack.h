@@ -18,6 +18,7 @@
 
 #include "store/cache/change_lock.h"
 #include "store/cache/loader.h"
+#include "store/cache/write_behind.h"
 #include "store/memory/memory_tier.h"
 #include "store/tier/lower_tier.h"
 
@@ -27,7 +28,8 @@ namespace tensorcache::cache {
 class TierStack {
  public:
   // `unix_ms`: the current wall time, with which copies in lower tiers are stamped.
-  TierStack(std::shared_ptr<memory::MemoryTier> memory, LowerTiers lower, std::function<std::int64_t()> unix_ms);
+  // `on_event`: receives log messages; may be empty.
+  TierStack(std::shared_ptr<memory::MemoryTier> memory, LowerTiers lower, std::function<std::int64_t()> unix_ms, WriteBehind::OnEvent on_event = {});
 
   [[nodiscard]] bool has_lower_tiers() const { return !lower_.empty(); }
 
@@ -48,17 +50,19 @@ class TierStack {
   std::uint64_t clear(const Selection& what);
   void resize(std::uint64_t capacity_bytes);
 
-  bool flush(std::chrono::milliseconds time);
-  void when_flushed(std::function<void(bool)> done);
+  bool flush(std::chrono::milliseconds time) { return write_behind_.flush(time); }
+  void when_flushed(std::function<void(bool)> done) { write_behind_.when_flushed(std::move(done)); }
   // Closes the lower tiers. RETURNS false if a removed or replaced value may reappear at the next
   // start.
   bool close(std::chrono::milliseconds time);
 
-  struct LoadStats {
+  struct TransferStats {
     std::uint64_t skipped = 0, late = 0;   // computing was faster; the load exceeded its timeout
     std::uint64_t unavailable = 0;         // lookups of stored values that could not be read
+    std::uint64_t waiting_bytes = 0;       // values that wait for room in a write-behind queue
+    std::uint64_t lost_writes = 0;         // values that left memory before there was room
   };
-  [[nodiscard]] LoadStats load_stats() const;
+  [[nodiscard]] TransferStats transfer_stats() const;
 
  private:
   // Looks up lower tiers after a miss in memory that began when changes_.count() was `changes`.
@@ -69,16 +73,11 @@ class TierStack {
   [[nodiscard]] PutStatus replace(Reservation reservation, Handle* stored);
   void wait_for_room() const;
   std::uint64_t clear_from(std::size_t tier, const Selection& what, std::uint64_t* in_memory);
-  // Queues the value in the first `count` lower tiers.
-  void write(const Handle& stored, std::size_t count);
-  void write_with_parents(tier::LowerTier& tier, const Handle& stored);
-  bool write_one(tier::LowerTier& tier, const Handle& handle);
 
   const std::shared_ptr<memory::MemoryTier> memory_;
-  const std::function<std::int64_t()> unix_ms_;
   ChangeLock changes_;
   LowerTiers lower_;
-  std::atomic<bool> dropped_{false};   // a value could not be queued since the last flush()
+  WriteBehind write_behind_;
   std::atomic<std::uint64_t> unavailable_{0};
   std::unique_ptr<Loader> loader_;   // null without lower tiers. Declared after them: it stops reading before they are destroyed
 };

@@ -63,6 +63,10 @@ bool DiskState::over_budget_locked() const {
   return catalog.segments().file_bytes() + sidecars.bytes() > capacity && !catalog.segments().empty() && !health.broken();
 }
 
+bool DiskState::fits_segment(std::uint64_t value_bytes) const {
+  return record_bytes(value_bytes) + kSegmentHeaderBytes + summary_bytes(1) <= target_segment_bytes;
+}
+
 bool DiskState::over_budget() const {
   const MutexLock lock(mutex);
   return over_budget_locked();

@@ -66,6 +66,8 @@ struct DiskState {
   void give_back(std::uint64_t bytes) const;
   void account_sidecar(const std::string& name, std::uint64_t bytes);
 
+  // RETURNS true if a segment can hold a value of that size.
+  [[nodiscard]] bool fits_segment(std::uint64_t value_bytes) const TC_REQUIRES(mutex);
   [[nodiscard]] bool broken() const;
   [[nodiscard]] bool over_budget() const;
   [[nodiscard]] bool over_budget_locked() const TC_REQUIRES(mutex);

@@ -61,7 +61,7 @@ class DiskTier final : public tier::LowerTier {
   // broken, or value too large.
   bool put(Value value) override;
   // RETURNS true if a put() of that size would be queued now.
-  [[nodiscard]] bool accepts(std::uint64_t value_bytes) const override;
+  [[nodiscard]] tier::Room room(std::uint64_t value_bytes) const override;
 
   [[nodiscard]] Presence presence(const Key& key) const override;   // kUnknown: recovery is in progress
   // RETURNS true if the value is stored or queued.

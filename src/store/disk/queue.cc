@@ -8,9 +8,11 @@
 
 namespace tensorcache::disk {
 
-bool DiskTier::accepts(std::uint64_t value_bytes) const {
+tier::Room DiskTier::room(std::uint64_t value_bytes) const {
   const MutexLock lock(state_.mutex);
-  return !state_.closing && !state_.health.broken() && state_.queue.accepts(value_bytes);
+  if (state_.closing || state_.health.broken()) return tier::Room::kNever;
+  if (!state_.fits_segment(value_bytes) || value_bytes > state_.queue.max_bytes()) return tier::Room::kNever;
+  return state_.queue.accepts(value_bytes) ? tier::Room::kFree : tier::Room::kFull;
 }
 
 bool DiskTier::put(Value value) {
@@ -18,7 +20,7 @@ bool DiskTier::put(Value value) {
   std::list<Removal> removal(1);
   const MutexLock lock(state_.mutex);
   const std::uint64_t bytes = value.bytes.size();
-  const bool fits = record_bytes(bytes) + kSegmentHeaderBytes + summary_bytes(1) <= state_.target_segment_bytes;
+  const bool fits = state_.fits_segment(bytes);
   if (state_.closing || state_.health.broken() || !fits || !state_.queue.accepts(bytes)) {
     ++(fits ? state_.counters.dropped_puts : state_.counters.too_large_puts);
     return false;

@@ -52,6 +52,7 @@ class WriteQueue {
   // RETURNS: the number of the key's last value; 0 if there is none.
   [[nodiscard]] std::uint64_t last_number(const Key& key) const;
   [[nodiscard]] std::uint64_t bytes() const { return bytes_; }
+  [[nodiscard]] std::uint64_t max_bytes() const { return max_bytes_; }
 
   [[nodiscard]] bool empty() const { return waiting_.empty(); }
   // REQUIRES: the queue is not empty.

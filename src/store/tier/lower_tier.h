@@ -73,6 +73,10 @@ struct ReadResult {
   ReadEnd end = ReadEnd::kAll;
 };
 
+// kFull: the queue is full, and empties with time. kNever: the device is broken or the value is too
+// large for the tier.
+enum class Room : std::uint8_t { kFree, kFull, kNever };
+
 class LowerTier {
  public:
   LowerTier() = default;
@@ -108,8 +112,8 @@ class LowerTier {
   // Queues a value; never waits. RETURNS false if it was dropped and counted: queue full, device
   // broken, or value too large.
   virtual bool put(Value value) = 0;
-  // RETURNS true if a put() of that size would be queued now.
-  [[nodiscard]] virtual bool accepts(std::uint64_t value_bytes) const = 0;
+  // RETURNS what a put() of that size would do now.
+  [[nodiscard]] virtual Room room(std::uint64_t value_bytes) const = 0;
   // Forgets the value and its descendants at once.
   virtual bool remove(const Key& key) = 0;
   // Back-pressure for remove(): waits while too many removals are queued and the device works.

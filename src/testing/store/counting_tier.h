@@ -33,7 +33,7 @@ class CountingTier final : public tier::LowerTier {
     return counted_->read_head(key, head);
   }
   bool put(tier::Value value) override { return counted_->put(std::move(value)); }
-  [[nodiscard]] bool accepts(std::uint64_t value_bytes) const override { return counted_->accepts(value_bytes); }
+  [[nodiscard]] tier::Room room(std::uint64_t value_bytes) const override { return counted_->room(value_bytes); }
   bool remove(const Key& key) override { return counted_->remove(key); }
   bool wait_for_room(std::chrono::milliseconds time) const override { return counted_->wait_for_room(time); }
   std::uint64_t clear(const Selection& what, const std::function<void()>& meanwhile) override { return counted_->clear(what, meanwhile); }

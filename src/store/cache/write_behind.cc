@@ -1,0 +1,217 @@
+#include "store/cache/write_behind.h"
+
+#include <algorithm>
+#include <new>
+#include <optional>
+#include <utility>
+
+#include "base/core/call_back.h"
+#include "base/core/deadline.h"
+
+namespace tensorcache::cache {
+namespace {
+
+using Count = memory::MemoryTier::Count;
+
+std::chrono::milliseconds left_until(std::chrono::steady_clock::time_point deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+  return std::max(left, std::chrono::milliseconds(0));
+}
+
+}   // namespace
+
+WriteBehind::WriteBehind(memory::MemoryTier& memory, const LowerTiers& lower, ChangeLock& changes, std::function<std::int64_t()> unix_ms,
+                         OnEvent on_event)
+    : memory_(memory), lower_(lower), changes_(changes), unix_ms_(std::move(unix_ms)), on_event_(std::move(on_event)) {
+  for (std::size_t i = 0; i < lower.size(); ++i) tiers_.push_back(std::make_unique<Tier>());
+}
+
+// A value that cannot be queued, even for lack of memory, is dropped: it is stored in memory.
+void WriteBehind::write(const Handle& stored, std::size_t count) {
+  try {
+    for (std::size_t i = 0; i < count; ++i) write_with_parents(i, stored);
+  } catch (const std::bad_alloc&) {
+    dropped_ = true;
+  }
+}
+
+void WriteBehind::forget(const Key& key) {
+  for (const auto& tier : tiers_) tier->backlog.erase(key);
+}
+
+void WriteBehind::forget_cleared() {
+  for (const auto& tier : tiers_) {
+    tier->backlog.erase_if([this](const Key& key) { return !memory_.contains(key); });
+  }
+}
+
+// A parent may be in memory only: its write was dropped, or the tier evicted it.
+void WriteBehind::write_with_parents(std::size_t i, const Handle& stored) {
+  tier::LowerTier& tier = *lower_[i];
+  std::vector<Handle> missing;
+  const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
+  const bool free = tier.room(stored.bytes().size()) == tier::Room::kFree;   // if not, a search for parents would be useless
+  while (free && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
+    Handle parent = memory_.get(entry->above()->key(), Count::kNo);
+    if (!parent) break;
+    entry = &memory::MemoryTier::entry_of(parent);
+    missing.push_back(std::move(parent));
+  }
+  for (auto handle = missing.rbegin(); handle != missing.rend(); ++handle) {
+    if (!write_one(i, *handle)) break;   // if the parent waits, so does this one
+  }
+  static_cast<void>(write_one(i, stored));
+}
+
+// RETURNS false if the value is not queued: it waits for room, or was dropped.
+bool WriteBehind::write_one(std::size_t i, const Handle& handle) {
+  tier::LowerTier& tier = *lower_[i];
+  tier::Value value = value_of(handle);
+  const std::uint64_t bytes = value.bytes.size();
+  enum class Result : std::uint8_t { kQueued, kWaits, kNoPlace, kDropped };
+  // Does not write values removed meanwhile.
+  const Result result = changes_.unchanged([&] {
+    if (memory::MemoryTier::is_gone(handle)) return Result::kQueued;
+    if (tier.room(bytes) == tier::Room::kFull) return tiers_[i]->backlog.push(value.key, bytes) ? Result::kWaits : Result::kNoPlace;
+    return tier.put(std::move(value)) ? Result::kQueued : Result::kDropped;
+  });
+  if (result == Result::kWaits) ask(i);
+  if (result == Result::kNoPlace) lose(1);
+  if (result == Result::kDropped) dropped_ = true;
+  return result == Result::kQueued;
+}
+
+tier::Value WriteBehind::value_of(const Handle& handle) const {
+  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
+  tier::Value value;
+  value.key = entry.key();
+  value.bytes = handle.bytes();
+  value.holder = std::make_shared<Handle>(memory_.share(handle));
+  value.kind = entry.kind;
+  value.owner = entry.owner;
+  value.source = entry.source;
+  if (entry.parent != nullptr) value.parent = entry.above()->key();
+  value.created_unix_ms = unix_ms_() - handle.age().count();
+  if (const auto time_to_live = entry.lifetime.time_to_live(); time_to_live.count() != 0) {
+    value.expires_unix_ms = value.created_unix_ms + time_to_live.count();
+  }
+  return value;
+}
+
+void WriteBehind::lose(std::uint64_t values) {
+  constexpr std::int64_t kPauseMs = 60'000;
+  dropped_ = true;
+  const std::uint64_t lost = lost_.fetch_add(values, std::memory_order_relaxed) + values;
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  const std::int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  std::int64_t next_ms = next_note_ms_.load(std::memory_order_relaxed);
+  if (!on_event_ || now_ms < next_ms || !next_note_ms_.compare_exchange_strong(next_ms, now_ms + kPauseMs)) return;
+  on_event_("the disk is slower than new values arrive: " + std::to_string(lost) + " values left memory before they were written");
+}
+
+void WriteBehind::ask(std::size_t i) {
+  if (tiers_[i]->asked.exchange(true)) return;
+  lower_[i]->when_written([ref = written_.ref(), i](bool written) { ref.call([&](WriteBehind* self) { self->on_written(i, written); }); });
+}
+
+// A tier that failed is asked again when the next value has to wait.
+void WriteBehind::on_written(std::size_t i, bool written) {
+  tiers_[i]->asked = false;
+  drain(i);
+  if (written && !tiers_[i]->backlog.empty()) ask(i);
+}
+
+void WriteBehind::drain(std::size_t i) {
+  tier::LowerTier& tier = *lower_[i];
+  try {
+    while (const auto item = tiers_[i]->backlog.pop()) {
+      const Handle handle = memory_.get(item->key, Count::kNo);
+      if (tier.knows(item->key)) continue;
+      if (!handle) {
+        lose(1);
+        continue;
+      }
+      if (tier.room(handle.bytes().size()) == tier::Room::kFull) return tiers_[i]->backlog.restore(*item);
+      write_with_parents(i, handle);
+    }
+  } catch (const std::bad_alloc&) {
+    dropped_ = true;
+  }
+}
+
+bool WriteBehind::flush(std::chrono::milliseconds time) {
+  bool written = true, waited = true;
+  const auto deadline = deadline_after(time);
+  while (waited) {
+    waited = is_waiting();
+    for (const auto& tier : lower_) written = tier->flush(left_until(deadline)) && written;
+    for (std::size_t i = 0; waited && i < lower_.size(); ++i) drain(i);
+    if (waited && left_until(deadline).count() == 0) break;
+  }
+  return !dropped_.exchange(false) && written && !waited;
+}
+
+// One when_flushed(): values that waited for room when it began are queued first.
+struct WriteBehind::Flush {
+  std::vector<std::uint64_t> last;   // the latest push of each tier when it began
+  std::atomic<std::size_t> tiers_left;
+  std::atomic<bool> written{true};
+  std::function<void(bool)> done;
+  Flush(std::vector<std::uint64_t> pushes, std::function<void(bool)> callback)
+      : last(std::move(pushes)), tiers_left(last.size()), done(std::move(callback)) {}
+};
+
+void WriteBehind::when_flushed(std::function<void(bool)> done) {
+  if (lower_.empty()) return call_back(done, true);
+  std::vector<std::uint64_t> last;
+  for (const auto& tier : tiers_) last.push_back(tier->backlog.last_number());
+  advance(std::make_shared<Flush>(std::move(last), std::move(done)));
+}
+
+void WriteBehind::advance(const std::shared_ptr<Flush>& flush) {
+  for (std::size_t i = 0; i < lower_.size(); ++i) {
+    const auto oldest = tiers_[i]->backlog.oldest_number();
+    if (oldest && *oldest <= flush->last[i]) return advance_backlog(i, flush);
+  }
+  for (const auto& tier : lower_) {
+    tier->when_written([flush](bool written) {
+      if (!written) flush->written = false;
+      if (--flush->tiers_left == 0) call_back(flush->done, flush->written.load());
+    });
+  }
+}
+
+void WriteBehind::advance_backlog(std::size_t i, const std::shared_ptr<Flush>& flush) {
+  lower_[i]->when_written([ref = written_.ref(), i, flush](bool written) {
+    bool goes_on = false;
+    ref.call([&](WriteBehind* self) {
+      self->drain(i);
+      goes_on = written;
+      if (goes_on) self->advance(flush);
+    });
+    if (!goes_on) call_back(flush->done, false);
+  });
+}
+
+void WriteBehind::stop(std::chrono::milliseconds time) {
+  const auto deadline = deadline_after(time);
+  while (is_waiting() && left_until(deadline).count() > 0) {
+    bool written = true;
+    for (const auto& tier : lower_) written = tier->flush(left_until(deadline)) && written;
+    for (std::size_t i = 0; i < lower_.size(); ++i) drain(i);
+    if (!written) break;
+  }
+  written_.close();
+}
+
+bool WriteBehind::is_waiting() const {
+  return std::any_of(tiers_.begin(), tiers_.end(), [](const auto& tier) { return !tier->backlog.empty(); });
+}
+
+std::uint64_t WriteBehind::waiting_bytes() const {
+  std::uint64_t bytes = 0;
+  for (const auto& tier : tiers_) bytes += tier->backlog.bytes();
+  return bytes;
+}
+
+}   // namespace tensorcache::cache

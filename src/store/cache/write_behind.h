@@ -1,0 +1,81 @@
+// Write-behind: what is stored in memory is queued in each lower tier, missing parents first. Where
+// a tier's queue is full, the value waits in memory, and is queued when the tier has written.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/core/callback_target.h"
+#include "store/cache/change_lock.h"
+#include "store/cache/loader.h"
+#include "store/cache/write_backlog.h"
+#include "store/memory/memory_tier.h"
+#include "store/tier/lower_tier.h"
+
+namespace tensorcache::cache {
+
+// THREADS: all members from any thread, but stop().
+class WriteBehind {
+ public:
+  using OnEvent = std::function<void(const std::string&)>;
+  // `unix_ms`: wall time now, which the lower tiers' copies are stamped with. `on_event` receives a
+  // log message when values are lost, at most one a minute; may be empty. The others must outlive
+  // this object.
+  WriteBehind(memory::MemoryTier& memory, const LowerTiers& lower, ChangeLock& changes, std::function<std::int64_t()> unix_ms, OnEvent on_event);
+
+  // Queues the value in the first `count` lower tiers. Never waits for a tier.
+  void write(const Handle& stored, std::size_t count);
+  // The value was removed: it does not wait any more.
+  void forget(const Key& key);
+  // Likewise for everything that is not in memory any more.
+  void forget_cleared();
+
+  // As Cache's.
+  bool flush(std::chrono::milliseconds time);
+  void when_flushed(std::function<void(bool)> done);
+  // Queues waiting values as long as the time allows. Afterwards no callback of a tier arrives here.
+  void stop(std::chrono::milliseconds time);
+
+  // RETURNS the size of the values that wait for room in a tier's queue.
+  [[nodiscard]] std::uint64_t waiting_bytes() const;
+  // RETURNS the number of values that no tier got: they left memory before there was room, or too
+  // many waited.
+  [[nodiscard]] std::uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
+
+ private:
+  struct Tier {
+    WriteBacklog backlog;
+    std::atomic<bool> asked{false};   // to be told when the tier has written
+  };
+  struct Flush;   // a when_flushed() that waits
+
+  void write_with_parents(std::size_t i, const Handle& stored);
+  bool write_one(std::size_t i, const Handle& handle);
+  [[nodiscard]] tier::Value value_of(const Handle& handle) const;
+  [[nodiscard]] bool is_waiting() const;
+  void lose(std::uint64_t values);
+  void ask(std::size_t i);
+  void on_written(std::size_t i, bool written);
+  void drain(std::size_t i);
+  void advance(const std::shared_ptr<Flush>& flush);
+  void advance_backlog(std::size_t i, const std::shared_ptr<Flush>& flush);
+
+  memory::MemoryTier& memory_;
+  const LowerTiers& lower_;
+  ChangeLock& changes_;
+  const std::function<std::int64_t()> unix_ms_;
+  const OnEvent on_event_;
+  std::vector<std::unique_ptr<Tier>> tiers_;   // one for each lower tier
+  std::atomic<bool> dropped_{false};           // a value could not be queued since the last flush()
+  std::atomic<std::uint64_t> lost_{0};
+  std::atomic<std::int64_t> next_note_ms_{0};   // steady clock; when the next message may be logged
+  CallbackTarget<WriteBehind*> written_{this};
+};
+
+}   // namespace tensorcache::cache

@@ -1,0 +1,170 @@
+// Write-behind beyond the queue of the disk tier: what does not fit waits in memory.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "testing/store/disk_cache.h"
+
+namespace tensorcache {
+namespace {
+
+using namespace std::chrono_literals;
+using testing::eventually, testing::key_of, testing::value_of;
+
+constexpr std::size_t kValueBytes = 10'000, kQueueBytes = 100'000, kValues = 100;
+
+class WriteBehindTest : public testing::DiskCache {
+ protected:
+  void start(std::uint64_t memory_bytes = 16 << 20, std::uint64_t queue_bytes = kQueueBytes) {
+    cache_.reset();
+    CacheOptions options;
+    options.capacity_bytes = memory_bytes;
+    options.disk = DiskOptions{.directory = "cache",
+                               .queue_bytes = queue_bytes,
+                               .on_event =
+                                   [this](const std::string& event) {
+                                     const std::lock_guard lock(mutex_);
+                                     events_.push_back(event);
+                                   },
+                               .file_system = files_,
+                               .unix_ms = {}};
+    cache_ = std::make_unique<Cache>(std::move(options));
+    ASSERT_TRUE(eventually([&] { return cache_->disk_stats().ready; }));
+  }
+  // Faster than the disk writes.
+  void put_all(std::size_t values = kValues, bool chained = false) {
+    files_->set_write_delay(20ms);
+    for (std::size_t i = 0; i < values; ++i) {
+      const auto parent = chained && i > 0 ? std::optional(key_of(i - 1)) : std::nullopt;
+      ASSERT_EQ(cache_->put(key_of(i), value_of(i, kValueBytes), {.parent = parent}), PutStatus::kStored);
+    }
+  }
+  [[nodiscard]] std::size_t values_after_restart() {
+    cache_.reset();
+    files_->set_write_delay(0ms);
+    start();
+    std::size_t found = 0;
+    for (std::size_t i = 0; i < kValues; ++i) found += holds(i, kValueBytes);
+    return found;
+  }
+  [[nodiscard]] std::size_t events_about_slowness() {
+    const std::lock_guard lock(mutex_);
+    return static_cast<std::size_t>(
+        std::count_if(events_.begin(), events_.end(), [](const std::string& event) { return event.find("slower") != std::string::npos; }));
+  }
+
+  std::mutex mutex_;
+  std::vector<std::string> events_;
+};
+
+TEST_F(WriteBehindTest, WhatDoesNotFitTheQueueIsWrittenLaterWithoutAnotherCall) {
+  start();
+  put_all();
+  EXPECT_GT(cache_->disk_stats().pending_bytes, kQueueBytes) << "the test was to be faster than the disk";
+  EXPECT_LE(cache_->disk_stats().queued_bytes, kQueueBytes);
+  ASSERT_TRUE(eventually([&] { return cache_->disk_stats().pending_bytes == 0; }));
+  EXPECT_EQ(cache_->disk_stats().dropped_puts, 0u);
+  EXPECT_EQ(cache_->disk_stats().entries, kValues);
+  EXPECT_EQ(values_after_restart(), kValues);
+}
+
+TEST_F(WriteBehindTest, FlushWaitsForIt) {
+  start();
+  put_all();
+  EXPECT_TRUE(cache_->flush(20s));
+  EXPECT_EQ(cache_->disk_stats().entries, kValues);
+}
+
+TEST_F(WriteBehindTest, WhenFlushedWaitsForIt) {
+  start();
+  put_all();
+  std::atomic<int> answer{-1};
+  std::atomic<std::uint64_t> entries{0};
+  cache_->when_flushed([&](bool written) {
+    entries = cache_->disk_stats().entries;
+    answer = written ? 1 : 0;
+  });
+  ASSERT_TRUE(eventually([&] { return answer >= 0; }));
+  EXPECT_EQ(answer, 1);
+  EXPECT_EQ(entries, kValues);
+}
+
+TEST_F(WriteBehindTest, ClosingWritesIt) {
+  start();
+  put_all();
+  EXPECT_EQ(values_after_restart(), kValues);
+}
+
+TEST_F(WriteBehindTest, OfAChainEachValueFollowsItsParent) {
+  start();
+  put_all(kValues, true);
+  ASSERT_TRUE(cache_->flush(20s));
+  EXPECT_EQ(cache_->disk_stats().dropped_puts, 0u);
+  EXPECT_EQ(values_after_restart(), kValues);
+}
+
+TEST_F(WriteBehindTest, ARemovedValueIsNotWritten) {
+  start();
+  put_all();
+  for (std::size_t i = 1; i < kValues; i += 2) EXPECT_TRUE(cache_->remove(key_of(i)));
+  EXPECT_TRUE(cache_->flush(20s));
+  EXPECT_EQ(cache_->disk_stats().dropped_puts, 0u);
+  EXPECT_EQ(values_after_restart(), kValues / 2);
+}
+
+TEST_F(WriteBehindTest, AReplacedValueIsWrittenAsItIsNow) {
+  start();
+  put_all();
+  for (std::size_t i = 0; i < kValues; ++i) {
+    ASSERT_EQ(cache_->put(key_of(i), value_of(i + 1000, kValueBytes), {.replaces = true}), PutStatus::kStored);
+  }
+  EXPECT_TRUE(cache_->flush(20s));
+  cache_.reset();
+  files_->set_write_delay(0ms);
+  start();
+  for (std::size_t i = 0; i < kValues; ++i) EXPECT_EQ(cache_->get(key_of(i)).text(), value_of(i + 1000, kValueBytes));
+}
+
+TEST_F(WriteBehindTest, ClearForgetsWhatWaits) {
+  start();
+  put_all();
+  cache_->clear(Selection{});
+  EXPECT_EQ(cache_->disk_stats().pending_bytes - cache_->disk_stats().queued_bytes, 0u);
+  EXPECT_TRUE(cache_->flush(20s));
+  EXPECT_EQ(values_after_restart(), 0u);
+}
+
+TEST_F(WriteBehindTest, WhatMemoryEvictsFirstIsCountedAndSaidOnce) {
+  start(1 << 20);
+  put_all(600);   // 6 MB through 1 MiB
+  EXPECT_FALSE(cache_->flush(20s));
+  EXPECT_GT(cache_->disk_stats().dropped_puts, 0u);
+  EXPECT_EQ(cache_->disk_stats().pending_bytes, 0u);
+  EXPECT_EQ(events_about_slowness(), 1u);
+  EXPECT_TRUE(cache_->flush(20s)) << "it was said already";
+}
+
+TEST_F(WriteBehindTest, ADiskThatFailsMeanwhileIsNotWaitedFor) {
+  start();
+  put_all();
+  files_->fail_call(testing::FaultFiles::kWrite, 1, EIO, true);
+  EXPECT_FALSE(cache_->flush(20s));
+  EXPECT_EQ(cache_->disk_stats().pending_bytes, 0u);
+  for (std::size_t i = 0; i < kValues; ++i) EXPECT_TRUE(holds(i, kValueBytes));
+  EXPECT_GT(cache_->disk_stats().dropped_puts, 0u);
+  files_->fail_nothing();
+}
+
+TEST_F(WriteBehindTest, ByDefaultHalfOfTheMemoryMayWait) {
+  start(4 << 20, 0);
+  put_all();   // 1 MB
+  EXPECT_EQ(cache_->disk_stats().pending_bytes, cache_->disk_stats().queued_bytes);
+  EXPECT_TRUE(cache_->flush(20s));
+}
+
+}   // namespace
+}   // namespace tensorcache
