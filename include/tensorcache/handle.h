@@ -79,6 +79,13 @@ struct Lookup {
 class PrefixMatch {
  public:
   PrefixMatch() = default;
+  // The source is empty afterwards.
+  PrefixMatch(PrefixMatch&& other) noexcept : last_(std::move(other.last_)), size_(std::exchange(other.size_, 0)) {}
+  PrefixMatch& operator=(PrefixMatch&& other) noexcept {
+    last_ = std::move(other.last_);
+    size_ = std::exchange(other.size_, 0);
+    return *this;
+  }
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] bool empty() const { return size_ == 0; }
   // RETURNS the blocks in the order of the chain, 64-byte aligned, valid as long as this object.

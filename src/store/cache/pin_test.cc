@@ -64,5 +64,17 @@ TEST_F(Pinned, EachHalfIsOneLookUp) {
   EXPECT_EQ(lookups.count(), 3u) << "statistics and collected uses are none";
 }
 
+TEST(Pin, AMatchThatWasMovedFromIsEmpty) {
+  Cache cache({.capacity_bytes = 1 << 20});
+  const Key key = testing::key_of(1);
+  ASSERT_EQ(cache.put(key, testing::value_of(1, 100)), PutStatus::kStored);
+  PrefixMatch match = cache.pin(std::span(&key, 1));
+  ASSERT_EQ(match.size(), 1u);
+  const PrefixMatch other = std::move(match);
+  EXPECT_TRUE(match.empty());   // NOLINT(bugprone-use-after-move): what it is afterwards is promised
+  EXPECT_TRUE(match.blocks().empty());
+  EXPECT_EQ(other.blocks().size(), 1u);
+}
+
 }   // namespace
 }   // namespace tensorcache::cache
