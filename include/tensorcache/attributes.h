@@ -1,4 +1,9 @@
 // Compiler attributes of the public headers.
+//
+//   struct Text {
+//     std::string value;
+//     std::string_view view() const TENSORCACHE_LIFETIME_BOUND { return value; }
+//   };
 #pragma once
 
 // Marks a function whose result is valid only as long as the object it is called on. Clang warns of
