@@ -125,6 +125,12 @@ class Bench:
                 raise CannotRun((Path(self.folder) / "server.log").read_text()[-2000:])
             time.sleep(0.1)
 
+    def idle_metrics(self, url):
+        """When everything is stored: that ends after the reply."""
+        while (found := metrics(url))["tensorcache_engine_running"]:
+            time.sleep(0.05)
+        return found
+
     def row(self, work, figure, compared, ratio, goal, holds):
         say(f"  {work}: {figure}, {compared}, {ratio} ({goal}: {'yes' if holds else 'NO'})")
         self.rows.append((work, figure, compared, ratio, goal, holds))
@@ -138,9 +144,9 @@ class Bench:
             at_start = status_bytes(process, "VmRSS")
             prompt = text(self.words - 600, 1)
             first = stream(url, prompt + " first", 4)
-            before = metrics(url)
+            before = self.idle_metrics(url)
             again = stream(url, prompt + " second question", 4)
-            after = metrics(url)
+            after = self.idle_metrics(url)
             tokens, cached = again["usage"]["prompt_tokens"], again["usage"]["prompt_tokens_details"]["cached_tokens"]
             evicted = after["tensorcache_cache_evictions_total"] - before["tensorcache_cache_evictions_total"]
             self.row(f"{tokens:,} tokens again, with another question", f"{cached / tokens:.2%} reused", f"TTFT {first['times'][0]:.1f} s cold, "
@@ -153,9 +159,9 @@ class Bench:
                      seconds <= 1.25 * memcpy)
             turn = prompt + " second question" + text(200, 2)
             stream(url, turn, 4)
-            last = metrics(url)
+            last = self.idle_metrics(url)
             saved = last["tensorcache_engine_kv_saved_bytes_total"] - after["tensorcache_engine_kv_saved_bytes_total"]
-            new = 204 * TOKEN_BYTES
+            new = (last["tensorcache_engine_prefilled_tokens_total"] - after["tensorcache_engine_prefilled_tokens_total"] + 4) * TOKEN_BYTES
             self.row(f"saving a turn of {tokens:,} old and 200 new tokens", f"{saved / 2**20:.1f} MiB copied", f"{new / 2**20:.1f} MiB new",
                      f"{saved / new:.2f}", "≤ 1.1 + one block", saved <= 1.1 * new + 32 * TOKEN_BYTES)
             beside = status_bytes(process, "VmHWM") - at_start - last["tensorcache_cache_peak_bytes"] - self.context_growth(tokens)
@@ -173,17 +179,21 @@ class Bench:
             self.ready(url, process)
             prompt = text(tokens - 600, 3)
             stream(url, prompt, 2)
-            longest = lambda result, begin=0.0, end=1e9: max(b - a for a, b in zip(result["times"], result["times"][1:]) if begin <= b and a <= end) * 1000
+            longest = lambda result, begin=0.0, end=1e9: max(b - a for a, b in zip(result["times"], result["times"][1:]) if begin <= b <= end) * 1000
+            self.idle_metrics(url)
             alone = stream(url, "A short question", 300)
             result = {}
             beside = threading.Thread(target=lambda: result.update(stream(url, "Another short question", 600)))
             beside.start()
             time.sleep(1)
+            before = metrics(url)
             restored = stream(url, prompt + " and then", 1)
             beside.join()
+            spent = self.idle_metrics(url)
             offset = restored["begin"] - result["begin"]
-            # The step that computes the new tokens behind the prefix is no copying: it comes after the restore, right before the first token.
-            during = longest(result, offset, offset + restored["times"][0] * 0.9)
+            # The step that computes the new tokens behind the prefix is no copying. It comes after the restore, right before the first token.
+            prefill = spent["tensorcache_engine_prefill_seconds_total"] - before["tensorcache_engine_prefill_seconds_total"]
+            during = longest(result, offset, offset + restored["times"][0] - prefill - 0.02)
             self.row(f"longest gap between tokens while {tokens:,} tokens are restored", f"{during:.1f} ms", f"alone {longest(alone):.1f} ms",
                      f"{during - longest(alone):+.1f} ms", "+ ≤ 10 ms", during - longest(alone) <= SLICE_GOAL_MS)
 

@@ -112,6 +112,20 @@ std::string shown_url(const std::string& host, std::uint16_t port) {
   return "http://" + (bare_ipv6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
 
+// Says in tokens of the model what the budgets hold.
+void announce_tokens(const engine::EngineInfo& info, std::uint64_t memory_bytes, const DiskStats& disk) {
+  if (info.block_bytes == 0) return;
+  const auto tokens = [&](std::uint64_t bytes) { return bytes / info.block_bytes * static_cast<std::uint64_t>(info.block_tokens); };
+  const std::uint64_t token_bytes = info.block_bytes / static_cast<std::uint64_t>(info.block_tokens);
+  const std::string on_disk = disk.directory.empty() ? "" : ", about " + std::to_string(tokens(disk.capacity_bytes)) + " on disk";
+  spdlog::info("K/V of one token is {:.1f} KiB: about {} tokens fit in memory{}", static_cast<double>(token_bytes) / 1024, tokens(memory_bytes),
+               on_disk);
+  if (tokens(memory_bytes) < static_cast<std::uint64_t>(info.context_tokens)) {
+    spdlog::warn("the memory holds fewer tokens than the context of one request, {}: longer prompts are not cached whole (--memory)",
+                 info.context_tokens);
+  }
+}
+
 void announce_disk(const DiskStats& disk) {
   if (disk.directory.empty()) return;
   const std::string found = !disk.ready         ? "recovery in progress"
@@ -132,6 +146,7 @@ void announce(const ServeConfig& config, const engine::EngineInfo& info, const C
                  info.prefix_reuse_note.empty() ? "disabled by option" : info.prefix_reuse_note, memory, config.server.cache_answers ? "on" : "off");
   }
   announce_disk(cache.disk_stats());
+  announce_tokens(info, memory_bytes, cache.disk_stats());
   spdlog::info("listening on {}", shown_url(config.server.host, port));
 }
 

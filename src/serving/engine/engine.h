@@ -105,6 +105,7 @@ struct EngineInfo {
   std::int32_t vocab_tokens = 0;
   std::int32_t threads = 0;        // for decode
   std::uint64_t block_bytes = 0;   // of a prefix block; 0: no prefix caching
+  std::int32_t block_tokens = 0;   // of a prefix block
   bool prefix_reuse = false;
   std::string prefix_reuse_note;   // the reason if it is off
 };

@@ -9,6 +9,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "serving/llama/stream_copy.h"
+
 namespace tensorcache::llama {
 namespace {
 
@@ -56,6 +58,15 @@ class Dictation final : public llama_io_read_i {
   std::size_t next_ = 0, bytes_ = 0;
 };
 
+// The address of the tensor's data if the CPU can copy from and to it; else null.
+std::byte* host_data(const ggml_tensor* tensor) {
+  const ggml_backend_buffer_t buffer = tensor->view_src != nullptr ? tensor->view_src->buffer : tensor->buffer;
+  return buffer != nullptr && ggml_backend_buffer_is_host(buffer) ? static_cast<std::byte*>(tensor->data) : nullptr;
+}
+
+// Blocks of so many bytes belong to prompts whose K/V is larger than the CPU's caches.
+constexpr std::size_t kStreamedBlockBytes = 1 << 20;
+
 }   // namespace
 
 std::optional<model::KvPlaces> locate(llama_context* context, llama_seq_id sequence) {
@@ -98,16 +109,34 @@ std::optional<model::KvPlaces> make_cells(llama_context* context, llama_seq_id s
 bool copy_out(const model::KvPlaces& from, std::size_t first, std::size_t count, std::span<std::byte> block) {
   if (!from.holds(first, count)) return false;
   from.write_ext(first, count, block);
+  const bool streamed = block.size() >= kStreamedBlockBytes;
   from.for_each_piece(first, count, count, [&](const model::KvPlaces::Piece& piece) {
-    ggml_backend_tensor_get(static_cast<const ggml_tensor*>(piece.tensor), block.data() + piece.block_offset, piece.tensor_offset, piece.bytes);
+    const auto* const tensor = static_cast<const ggml_tensor*>(piece.tensor);
+    std::byte* const to = block.data() + piece.block_offset;
+    const std::byte* const data = streamed ? host_data(tensor) : nullptr;
+    if (data != nullptr) {
+      stream_copy(to, data + piece.tensor_offset, piece.bytes);
+    } else {
+      ggml_backend_tensor_get(tensor, to, piece.tensor_offset, piece.bytes);
+    }
   });
+  if (streamed) finish_stream_copies();
   return true;
 }
 
 void copy_in(const model::KvPlaces& to, std::size_t first, std::size_t count, std::span<const std::byte> block, std::size_t block_tokens) {
+  const bool streamed = block.size() >= kStreamedBlockBytes;
   to.for_each_piece(first, count, block_tokens, [&](const model::KvPlaces::Piece& piece) {
-    ggml_backend_tensor_set(static_cast<ggml_tensor*>(piece.tensor), block.data() + piece.block_offset, piece.tensor_offset, piece.bytes);
+    auto* const tensor = static_cast<ggml_tensor*>(piece.tensor);
+    const std::byte* const from = block.data() + piece.block_offset;
+    std::byte* const data = streamed ? host_data(tensor) : nullptr;
+    if (data != nullptr) {
+      stream_copy(data + piece.tensor_offset, from, piece.bytes);
+    } else {
+      ggml_backend_tensor_set(tensor, from, piece.tensor_offset, piece.bytes);
+    }
   });
+  if (streamed) finish_stream_copies();
 }
 
 }   // namespace tensorcache::llama

@@ -108,6 +108,7 @@ void LlamaEngine::fill_info() {
   info_.source = model_.source();
   info_.threads = llama_n_threads(model_.context());
   info_.prefix_reuse = options_.prefix_cache && store_.usable();
+  info_.block_tokens = block_tokens(options_);
   if (info_.prefix_reuse) info_.block_bytes = store_.block_bytes();
   info_.prefix_reuse_note = options_.prefix_cache ? store_.note() : "switched off";
 }
