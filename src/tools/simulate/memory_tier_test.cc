@@ -52,8 +52,6 @@ Key key_of(std::uint64_t number) {
 // and holds the last block meanwhile.
 std::uint64_t misses_of_tier(const std::vector<std::vector<std::uint64_t>>& requests, const std::string& policy) {
   const auto tier = MemoryTier::make(kCapacity, policy::make_policy(policy), std::chrono::steady_clock::now, MemoryTier::Admission::kSelective);
-  // The simulator tells `auto` of no kind, and so simulates it for other values only.
-  const Kind kind = policy == "auto" ? Kind::kOther : Kind::kPrefixBlock;
   std::unordered_map<std::uint64_t, std::uint64_t> numbers;
   for (const auto& request : requests) {
     std::vector<Key> chain;
@@ -61,7 +59,7 @@ std::uint64_t misses_of_tier(const std::vector<std::vector<std::uint64_t>>& requ
     const PrefixMatch run = tier->match(chain, chain.size());
     Handle last;
     for (std::size_t i = run.size(); i < chain.size(); ++i) {
-      PutOptions options{.kind = kind};
+      PutOptions options{.kind = Kind::kPrefixBlock};
       if (i > 0) options.parent = chain[i - 1];
       Handle stored;
       const PutStatus status = tier->commit(tier->reserve(chain[i], kValueBytes, options), &stored);
@@ -81,8 +79,8 @@ std::uint64_t misses_of_simulator(const std::vector<std::vector<std::uint64_t>>&
 
 // How far the two may be apart. Where nothing is said they are the same.
 double tolerance(const std::string& policy) {
-  if (policy == "lru" || policy == "guarded" || policy == "auto") return 0.005;   // lru's spans follow the tier's clock of uses
-  if (policy == "adaptive") return 0.03;   // the simulator also tells it of the blocks behind one that is not admitted
+  if (policy == "lru" || policy == "guarded") return 0.005;    // lru's spans follow the tier's clock of uses
+  if (policy == "adaptive" || policy == "auto") return 0.03;   // the simulator also tells it of the blocks behind one that is not admitted
   return 0;
 }
 

@@ -26,6 +26,7 @@ class Store {
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
       nodes_[i].hash = mixed(i);
       nodes_[i].charge_bytes = recording.bytes()[i];
+      if (recording.chained()) nodes_[i].kind = Kind::kPrefixBlock;   // `auto` orders them apart from other values
     }
   }
 
