@@ -1,4 +1,6 @@
 // K/V on its way between the context and the cache: in slices, beside others, cancelled, and larger than half of the memory.
+#include <algorithm>
+
 #include "testing/llama/engine.h"
 
 namespace tensorcache::llama {
@@ -19,6 +21,17 @@ struct Variant {
   const char* kv_type;
 };
 
+// The most likely token alone tells little: with other K/V it is often the same, and nearly certain.
+void expect_near(const engine::TokenLogprob& expected, const engine::TokenLogprob& found) {
+  constexpr std::size_t kCompared = 15;   // of 20: the last ones may have changed places
+  ASSERT_EQ(expected.top.size(), 20u);
+  for (std::size_t i = 0; i < kCompared; ++i) {
+    const auto same = std::find_if(found.top.begin(), found.top.end(), [&](const auto& candidate) { return candidate.id == expected.top[i].id; });
+    ASSERT_NE(same, found.top.end()) << "candidate " << i;
+    EXPECT_NEAR(expected.top[i].logprob, same->logprob, 0.05) << "candidate " << i;
+  }
+}
+
 class EngineTransfer : public ::testing::TestWithParam<Variant> {
  protected:
   static std::function<void(LlamaOptions&)> options(bool prefix_cache) {
@@ -37,11 +50,12 @@ TEST_P(EngineTransfer, ARestoredPrefixAnswersAsAComputedOne) {
   warm.ask(shared, 1);
   for (unsigned i = 0; i < 3; ++i) {
     const testing::Tokens prompt = testing::joined(shared, testing::random_tokens(10 + i, 90));
-    const auto expected = cold.ask(prompt, 4), reused = warm.ask(prompt, 4);
+    engine::Request request = testing::TestEngine::request(prompt, 4);
+    request.top_logprobs = 20;
+    const auto expected = cold.ask(request), reused = warm.ask(request);
     EXPECT_EQ(reused->cached(), 700);
     ASSERT_FALSE(expected->logprobs().empty() || reused->logprobs().empty());
-    EXPECT_EQ(expected->logprobs().front().token.id, reused->logprobs().front().token.id);
-    EXPECT_NEAR(expected->logprobs().front().token.logprob, reused->logprobs().front().token.logprob, 0.05);
+    expect_near(expected->logprobs().front(), reused->logprobs().front());
   }
 }
 

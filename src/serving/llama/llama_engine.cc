@@ -70,6 +70,7 @@ class LlamaEngine final : public engine::Engine {
   [[nodiscard]] std::chrono::milliseconds time_to_compute(std::size_t tokens) const;
   void hand_over(SequencePtr sequence);
   void compute_loop();
+  void end_all_after(const std::exception& error) noexcept;
   void warm_up(const std::stop_token& stop);
   void forget(const Sequence& sequence);
 
@@ -307,11 +308,20 @@ void LlamaEngine::compute_loop() {
     try {
       scheduler_.step();
     } catch (const std::exception& error) {   // out of memory, say: these requests' loss, not the server's
-      spdlog::error("the engine failed a step: {}", error.what());
-      scheduler_.end_all({engine::Failure::Code::kInternal, std::string("the engine failed: ") + error.what(), ""});
+      end_all_after(error);
     }
   }
   scheduler_.end_all({engine::Failure::Code::kShuttingDown, "the server is shutting down", ""});
+}
+
+// Without memory even for this, the next step ends them.
+void LlamaEngine::end_all_after(const std::exception& error) noexcept {
+  try {
+    spdlog::error("the engine failed a step: {}", error.what());
+    scheduler_.end_all({engine::Failure::Code::kInternal, std::string("the engine failed: ") + error.what(), ""});
+  } catch (const std::exception&) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 // Behind everything else: the first requests are being computed meanwhile.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <new>
 
 #include "serving/llama/timer.h"
 
@@ -389,10 +390,15 @@ void Scheduler::save_as_it_goes(Sequence& s) {
 void Scheduler::release(Sequence& s) {
   s.ended = true;
   if (!can_save(s)) return leave(s);
-  const std::size_t tokens = storable_tokens(s);
-  s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
-  s.saving = store_.begin_save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
-  if (s.saving->pieces.empty()) leave(s);
+  s.saving.reset();
+  try {
+    const std::size_t tokens = storable_tokens(s);
+    s.chain->extend(std::span(s.tokens).first(std::max(tokens, std::min(s.computed, s.prompt_tokens))));
+    s.saving = store_.begin_save_rest(s.slot, *s.chain, std::span(s.tokens).first(tokens), s.owner);
+  } catch (const std::bad_alloc&) {   // its end is not stored
+    spdlog::error("no memory to store a prefix");
+  }
+  if (!s.saving || s.saving->pieces.empty()) leave(s);
 }
 
 void Scheduler::leave(Sequence& s) {

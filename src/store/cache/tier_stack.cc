@@ -184,9 +184,10 @@ bool TierStack::remove(const Key& key) {
   wait_for_room();
   return changes_.changing([&] {
     bool removed = false;
-    write_behind_.forget(key);
     for (const auto& tier : lower_) removed = tier->remove(key) || removed;
-    return memory_->remove(key) || removed;
+    removed = memory_->remove(key) || removed;
+    write_behind_.forget(key);
+    return removed;
   });
 }
 

@@ -14,23 +14,28 @@ bool WriteBacklog::push(const Key& key, std::uint64_t value_bytes) {
   return true;
 }
 
-std::optional<WriteBacklog::Item> WriteBacklog::pop() {
+std::optional<WriteBacklog::Item> WriteBacklog::front() const {
   const MutexLock lock(mutex_);
   if (items_.empty()) return std::nullopt;
-  const Item item = items_.front();
-  places_.erase(item.key);
-  bytes_ -= item.value_bytes;
-  items_.pop_front();
-  return item;
+  return items_.front();
 }
 
-void WriteBacklog::restore(const Item& item) {
-  std::list<Item> node(1, item);
+void WriteBacklog::erase(const Item& item) {
   const MutexLock lock(mutex_);
-  if (places_.contains(item.key)) return;
-  places_.emplace(item.key, node.begin());
-  bytes_ += item.value_bytes;
-  items_.splice(items_.begin(), node);
+  const auto place = places_.find(item.key);
+  if (place == places_.end() || place->second->number != item.number) return;
+  bytes_ -= place->second->value_bytes;
+  items_.erase(place->second);
+  places_.erase(place);
+}
+
+std::size_t WriteBacklog::clear() {
+  const MutexLock lock(mutex_);
+  const std::size_t keys = places_.size();
+  places_.clear();
+  items_.clear();
+  bytes_ = 0;
+  return keys;
 }
 
 void WriteBacklog::erase(const Key& key) {

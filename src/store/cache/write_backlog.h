@@ -26,11 +26,13 @@ class WriteBacklog {
 
   // RETURNS false if the backlog is full. A key that is in it already keeps its place.
   [[nodiscard]] bool push(const Key& key, std::uint64_t value_bytes);
-  // Removes and RETURNS the oldest item.
-  [[nodiscard]] std::optional<Item> pop();
-  // Puts a popped item back as the oldest one.
-  void restore(const Item& item);
+  // RETURNS the oldest item, which stays: a value waits until it is queued.
+  [[nodiscard]] std::optional<Item> front() const;
+  // Erases this push of the key, not a later one.
+  void erase(const Item& item);
   void erase(const Key& key);
+  // RETURNS the number of erased keys.
+  std::size_t clear();
   // Erases the keys for which `is_gone`. REQUIRES: it does not use this object.
   void erase_if(const std::function<bool(const Key&)>& is_gone);
 

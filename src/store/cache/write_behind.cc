@@ -45,40 +45,50 @@ void WriteBehind::forget_cleared() {
   }
 }
 
-// A parent may be in memory only: its write was dropped, or the tier evicted it.
-void WriteBehind::write_with_parents(std::size_t i, const Handle& stored) {
+// A parent may be in memory only: its write was dropped, or the tier evicted it. A value whose
+// parent waits waits too: a tier drops a value without its parent.
+WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle& stored) {
   tier::LowerTier& tier = *lower_[i];
+  const tier::Room room = tier.room(stored.bytes().size());
+  if (room == tier::Room::kFull) return wait_for_room(i, stored);
   std::vector<Handle> missing;
   const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
-  const bool free = tier.room(stored.bytes().size()) == tier::Room::kFree;   // if not, a search for parents would be useless
-  while (free && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
+  while (room == tier::Room::kFree && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
     Handle parent = memory_.get(entry->above()->key(), Count::kNo);
     if (!parent) break;
     entry = &memory::MemoryTier::entry_of(parent);
     missing.push_back(std::move(parent));
   }
   for (auto handle = missing.rbegin(); handle != missing.rend(); ++handle) {
-    if (!write_one(i, *handle)) break;   // if the parent waits, so does this one
+    if (write_one(i, *handle) == Result::kWaits) return wait_for_room(i, stored);
   }
-  static_cast<void>(write_one(i, stored));
+  return write_one(i, stored);
 }
 
-// RETURNS false if the value is not queued: it waits for room, or was dropped.
-bool WriteBehind::write_one(std::size_t i, const Handle& handle) {
+WriteBehind::Result WriteBehind::write_one(std::size_t i, const Handle& handle) {
   tier::LowerTier& tier = *lower_[i];
   tier::Value value = value_of(handle);
-  const std::uint64_t bytes = value.bytes.size();
-  enum class Result : std::uint8_t { kQueued, kWaits, kNoPlace, kDropped };
   // Does not write values removed meanwhile.
   const Result result = changes_.unchanged([&] {
-    if (memory::MemoryTier::is_gone(handle)) return Result::kQueued;
-    if (tier.room(bytes) == tier::Room::kFull) return tiers_[i]->backlog.push(value.key, bytes) ? Result::kWaits : Result::kNoPlace;
+    if (memory::MemoryTier::is_gone(handle)) return Result::kGone;
+    if (tier.room(value.bytes.size()) == tier::Room::kFull) return Result::kWaits;
     return tier.put(std::move(value)) ? Result::kQueued : Result::kDropped;
   });
-  if (result == Result::kWaits) ask(i);
-  if (result == Result::kNoPlace) lose(1);
+  if (result == Result::kWaits) return wait_for_room(i, handle);
   if (result == Result::kDropped) dropped_ = true;
-  return result == Result::kQueued;
+  return result;
+}
+
+// A value that waits already keeps its place.
+WriteBehind::Result WriteBehind::wait_for_room(std::size_t i, const Handle& handle) {
+  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
+  const Result result = changes_.unchanged([&] {
+    if (memory::MemoryTier::is_gone(handle)) return Result::kGone;
+    return tiers_[i]->backlog.push(entry.key(), entry.value_bytes()) ? Result::kWaits : Result::kDropped;
+  });
+  if (result == Result::kWaits) ask(i);
+  if (result == Result::kDropped) lose(1);
+  return result;
 }
 
 tier::Value WriteBehind::value_of(const Handle& handle) const {
@@ -106,49 +116,78 @@ void WriteBehind::lose(std::uint64_t values) {
   const std::int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
   std::int64_t next_ms = next_note_ms_.load(std::memory_order_relaxed);
   if (!on_event_ || now_ms < next_ms || !next_note_ms_.compare_exchange_strong(next_ms, now_ms + kPauseMs)) return;
-  on_event_("the disk is slower than new values arrive: " + std::to_string(lost) + " values left memory before they were written");
+  try {
+    on_event_("the disk is slower than new values arrive: " + std::to_string(lost) + " values left memory before they were written");
+  } catch (...) {   // a log message must not fail a put
+  }
 }
 
 void WriteBehind::ask(std::size_t i) {
   if (tiers_[i]->asked.exchange(true)) return;
-  lower_[i]->when_written([ref = written_.ref(), i](bool written) { ref.call([&](WriteBehind* self) { self->on_written(i, written); }); });
-}
-
-// A tier that failed is asked again when the next value has to wait.
-void WriteBehind::on_written(std::size_t i, bool written) {
-  tiers_[i]->asked = false;
-  drain(i);
-  if (written && !tiers_[i]->backlog.empty()) ask(i);
-}
-
-void WriteBehind::drain(std::size_t i) {
-  tier::LowerTier& tier = *lower_[i];
   try {
-    while (const auto item = tiers_[i]->backlog.pop()) {
-      const Handle handle = memory_.get(item->key, Count::kNo);
-      if (tier.knows(item->key)) continue;
-      if (!handle) {
-        lose(1);
-        continue;
-      }
-      if (tier.room(handle.bytes().size()) == tier::Room::kFull) return tiers_[i]->backlog.restore(*item);
-      write_with_parents(i, handle);
-    }
-  } catch (const std::bad_alloc&) {
+    lower_[i]->when_written([ref = written_.ref(), i](bool) { ref.call([&](WriteBehind* self) { self->on_written(i); }); });
+  } catch (...) {
+    tiers_[i]->asked = false;
+    throw;
+  }
+}
+
+// What still waits after drain() waits for a tier that works: of a broken one all was dropped.
+void WriteBehind::on_written(std::size_t i) {
+  tiers_[i]->asked = false;
+  try {
+    drain(i);
+    if (!tiers_[i]->backlog.empty()) ask(i);
+  } catch (const std::bad_alloc&) {   // the next value that waits asks again
     dropped_ = true;
   }
 }
 
+void WriteBehind::drain(std::size_t i) {
+  Tier& waiting = *tiers_[i];
+  const MutexLock lock(waiting.draining);
+  while (const auto item = waiting.backlog.front()) {
+    const Handle handle = memory_.get(item->key, Count::kNo);
+    Result result = Result::kGone;
+    if (handle) {
+      result = write_with_parents(i, handle);
+      if (result == Result::kWaits) return;
+      if (result == Result::kGone) continue;   // another value may have taken its place
+    } else if (!lower_[i]->knows(item->key)) {
+      lose(1);
+    }
+    waiting.backlog.erase(*item);
+  }
+}
+
+std::vector<std::uint64_t> WriteBehind::last_numbers() const {
+  std::vector<std::uint64_t> last;
+  for (const auto& tier : tiers_) last.push_back(tier->backlog.last_number());
+  return last;
+}
+
+std::optional<std::size_t> WriteBehind::behind(const std::vector<std::uint64_t>& numbers) const {
+  for (std::size_t i = 0; i < tiers_.size(); ++i) {
+    const auto oldest = tiers_[i]->backlog.oldest_number();
+    if (oldest && *oldest <= numbers[i]) return i;
+  }
+  return std::nullopt;
+}
+
 bool WriteBehind::flush(std::chrono::milliseconds time) {
-  bool written = true, waited = true;
   const auto deadline = deadline_after(time);
-  while (waited) {
-    waited = is_waiting();
+  const std::vector<std::uint64_t> last = last_numbers();
+  bool written = true;
+  for (bool waited = true; waited;) {
+    waited = behind(last).has_value();
     for (const auto& tier : lower_) written = tier->flush(left_until(deadline)) && written;
     for (std::size_t i = 0; waited && i < lower_.size(); ++i) drain(i);
-    if (waited && left_until(deadline).count() == 0) break;
+    if (waited && left_until(deadline).count() == 0) {
+      written = false;
+      break;
+    }
   }
-  return !dropped_.exchange(false) && written && !waited;
+  return !dropped_.exchange(false) && written;
 }
 
 // One when_flushed(): values that waited for room when it began are queued first.
@@ -163,16 +202,11 @@ struct WriteBehind::Flush {
 
 void WriteBehind::when_flushed(std::function<void(bool)> done) {
   if (lower_.empty()) return call_back(done, true);
-  std::vector<std::uint64_t> last;
-  for (const auto& tier : tiers_) last.push_back(tier->backlog.last_number());
-  advance(std::make_shared<Flush>(std::move(last), std::move(done)));
+  advance(std::make_shared<Flush>(last_numbers(), std::move(done)));
 }
 
 void WriteBehind::advance(const std::shared_ptr<Flush>& flush) {
-  for (std::size_t i = 0; i < lower_.size(); ++i) {
-    const auto oldest = tiers_[i]->backlog.oldest_number();
-    if (oldest && *oldest <= flush->last[i]) return advance_backlog(i, flush);
-  }
+  if (const auto i = behind(flush->last)) return advance_backlog(*i, flush);
   for (const auto& tier : lower_) {
     tier->when_written([flush](bool written) {
       if (!written) flush->written = false;
@@ -184,28 +218,28 @@ void WriteBehind::advance(const std::shared_ptr<Flush>& flush) {
 void WriteBehind::advance_backlog(std::size_t i, const std::shared_ptr<Flush>& flush) {
   lower_[i]->when_written([ref = written_.ref(), i, flush](bool written) {
     bool goes_on = false;
-    ref.call([&](WriteBehind* self) {
-      self->drain(i);
-      goes_on = written;
-      if (goes_on) self->advance(flush);
-    });
+    try {
+      ref.call([&](WriteBehind* self) {
+        self->drain(i);
+        if (!written) flush->written = false;
+        self->advance(flush);
+        goes_on = true;
+      });
+    } catch (const std::bad_alloc&) {   // answered below
+    }
     if (!goes_on) call_back(flush->done, false);
   });
 }
 
 void WriteBehind::stop(std::chrono::milliseconds time) {
   const auto deadline = deadline_after(time);
-  while (is_waiting() && left_until(deadline).count() > 0) {
-    bool written = true;
-    for (const auto& tier : lower_) written = tier->flush(left_until(deadline)) && written;
+  const std::vector<std::uint64_t> last = last_numbers();
+  while (behind(last) && left_until(deadline).count() > 0) {
+    for (const auto& tier : lower_) static_cast<void>(tier->flush(left_until(deadline)));
     for (std::size_t i = 0; i < lower_.size(); ++i) drain(i);
-    if (!written) break;
   }
   written_.close();
-}
-
-bool WriteBehind::is_waiting() const {
-  return std::any_of(tiers_.begin(), tiers_.end(), [](const auto& tier) { return !tier->backlog.empty(); });
+  for (const auto& tier : tiers_) lost_.fetch_add(tier->backlog.clear(), std::memory_order_relaxed);
 }
 
 std::uint64_t WriteBehind::waiting_bytes() const {

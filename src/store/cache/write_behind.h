@@ -8,10 +8,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/core/callback_target.h"
+#include "base/core/mutex.h"
 #include "store/cache/change_lock.h"
 #include "store/cache/loader.h"
 #include "store/cache/write_backlog.h"
@@ -49,19 +51,24 @@ class WriteBehind {
   [[nodiscard]] std::uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
 
  private:
+  enum class Result : std::uint8_t { kQueued, kWaits, kDropped, kGone };   // kGone: not in memory any more
   struct Tier {
     WriteBacklog backlog;
+    Mutex draining;                   // queues the oldest values first
     std::atomic<bool> asked{false};   // to be told when the tier has written
   };
   struct Flush;   // a when_flushed() that waits
 
-  void write_with_parents(std::size_t i, const Handle& stored);
-  bool write_one(std::size_t i, const Handle& handle);
+  Result write_with_parents(std::size_t i, const Handle& stored);
+  Result write_one(std::size_t i, const Handle& handle);
+  Result wait_for_room(std::size_t i, const Handle& handle);
   [[nodiscard]] tier::Value value_of(const Handle& handle) const;
-  [[nodiscard]] bool is_waiting() const;
+  [[nodiscard]] std::vector<std::uint64_t> last_numbers() const;
+  // RETURNS the first tier with a waiting value up to these numbers.
+  [[nodiscard]] std::optional<std::size_t> behind(const std::vector<std::uint64_t>& numbers) const;
   void lose(std::uint64_t values);
   void ask(std::size_t i);
-  void on_written(std::size_t i, bool written);
+  void on_written(std::size_t i);
   void drain(std::size_t i);
   void advance(const std::shared_ptr<Flush>& flush);
   void advance_backlog(std::size_t i, const std::shared_ptr<Flush>& flush);

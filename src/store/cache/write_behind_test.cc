@@ -166,5 +166,58 @@ TEST_F(WriteBehindTest, ByDefaultHalfOfTheMemoryMayWait) {
   EXPECT_TRUE(cache_->flush(20s));
 }
 
+// The queue has room for the child, but not for its parent.
+TEST_F(WriteBehindTest, ASmallChildDoesNotOvertakeItsWaitingParent) {
+  start();
+  files_->set_write_delay(20ms);
+  for (std::size_t i = 0; i < 9; ++i) ASSERT_EQ(cache_->put(key_of(1000 + i), value_of(i, kValueBytes), {}), PutStatus::kStored);
+  for (std::size_t i = 0; i < 20; i += 2) {
+    ASSERT_EQ(cache_->put(key_of(i), value_of(i, 2 * kValueBytes), {}), PutStatus::kStored);
+    ASSERT_EQ(cache_->put(key_of(i + 1), value_of(i + 1, 10), {.parent = key_of(i)}), PutStatus::kStored);
+  }
+  EXPECT_TRUE(cache_->flush(20s));
+  EXPECT_EQ(cache_->disk_stats().dropped_puts, 0u);
+  cache_.reset();
+  files_->set_write_delay(0ms);
+  start();
+  for (std::size_t i = 0; i < 20; i += 2) {
+    EXPECT_TRUE(holds(i, 2 * kValueBytes)) << i;
+    EXPECT_TRUE(holds(i + 1, 10)) << i + 1;
+  }
+}
+
+TEST_F(WriteBehindTest, AValueThatIsReplacedWhileItsOldOneIsQueuedIsWritten) {
+  start();
+  files_->set_write_delay(20ms);
+  for (std::size_t i = 0; i < 30; ++i) {
+    ASSERT_EQ(cache_->put(key_of(i), value_of(i, kValueBytes), {}), PutStatus::kStored);
+    ASSERT_EQ(cache_->put(key_of(i), value_of(i + 1000, kValueBytes), {.replaces = true}), PutStatus::kStored);
+  }
+  EXPECT_TRUE(cache_->flush(20s));
+  cache_.reset();
+  files_->set_write_delay(0ms);
+  start();
+  for (std::size_t i = 0; i < 30; ++i) EXPECT_EQ(cache_->get(key_of(i)).text(), value_of(i + 1000, kValueBytes)) << i;
+}
+
+// One value that cannot be written is no reason to leave the others.
+TEST_F(WriteBehindTest, AFailedWriteDoesNotStopTheOthers) {
+  start();
+  files_->set_write_delay(5ms);
+  files_->fail_call(testing::FaultFiles::kWrite, 3, EIO);
+  put_all();
+  EXPECT_TRUE(eventually([&] { return cache_->disk_stats().pending_bytes == 0; }));
+}
+
+TEST_F(WriteBehindTest, AfterCloseAFlushReturnsAtOnce) {
+  start();
+  put_all(600);
+  static_cast<void>(cache_->close(0ms));
+  const auto begin = std::chrono::steady_clock::now();
+  static_cast<void>(cache_->flush(60s));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, 30s);
+  EXPECT_EQ(cache_->stats().puts, 600u) << "memory goes on";
+}
+
 }   // namespace
 }   // namespace tensorcache
