@@ -132,14 +132,23 @@ void WriteBehind::ask(std::size_t i) {
   }
 }
 
+// Without memory even for this, the next value that waits asks.
+void WriteBehind::ask_again(std::size_t i) noexcept {
+  try {
+    ask(i);
+  } catch (...) {
+  }
+}
+
 // What still waits after drain() waits for a tier that works: of a broken one all was dropped.
 void WriteBehind::on_written(std::size_t i) {
   tiers_[i]->asked = false;
   try {
     drain(i);
     if (!tiers_[i]->backlog.empty()) ask(i);
-  } catch (const std::bad_alloc&) {   // the next value that waits asks again
+  } catch (const std::bad_alloc&) {
     dropped_ = true;
+    ask_again(i);
   }
 }
 

@@ -68,6 +68,7 @@ class WriteBehind {
   [[nodiscard]] std::optional<std::size_t> behind(const std::vector<std::uint64_t>& numbers) const;
   void lose(std::uint64_t values);
   void ask(std::size_t i);
+  void ask_again(std::size_t i) noexcept;
   void on_written(std::size_t i);
   void drain(std::size_t i);
   void advance(const std::shared_ptr<Flush>& flush);
