@@ -1,5 +1,6 @@
 // K/V on its way between the context and the cache: in slices, beside others, cancelled, and larger than half of the memory.
 #include <algorithm>
+#include <ostream>
 
 #include "testing/llama/engine.h"
 
@@ -20,6 +21,9 @@ struct Variant {
   const char* flash_attn;
   const char* kv_type;
 };
+std::ostream& operator<<(std::ostream& out, const Variant& v) {
+  return out << (v.model == testing::TinyModel::kAttention ? "attention" : "window") << "-flash-" << v.flash_attn << '-' << v.kv_type;
+}
 
 // The most likely token alone tells little: with other K/V it is often the same, and nearly certain.
 void expect_near(const engine::TokenLogprob& expected, const engine::TokenLogprob& found) {
