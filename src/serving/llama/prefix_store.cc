@@ -149,7 +149,7 @@ bool PrefixStore::advance(PrefixSave& save, TransferClock::time_point until) {
   try {
     while (!complete) {
       const PrefixPiece& piece = save.pieces[save.next];
-      if (!save_piece(save, piece)) {   // what is chained behind it cannot be stored either
+      if (!save_piece(save, piece)) {   // its descendants cannot be stored either
         counters_.blocks_not_saved += save.pieces.size() - save.next;
         complete = true;
         break;

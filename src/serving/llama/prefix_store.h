@@ -59,7 +59,7 @@ class PrefixStore {
   // REQUIRES: `prefix` is what find() returned. THREADS: any.
   [[nodiscard]] std::vector<Key> missing(const StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
 
-  // Looks the partial block up, and tells the policy what is used of the prefix. RETURNS the tokens that can be restored.
+  // Looks up the partial block and reports the use of the prefix to the policy. RETURNS the number of tokens that can be restored.
   std::size_t complete(StoredPrefix& prefix, const prefix::BlockChain& chain, std::span<const llama_token> tokens) const;
   // Replaces a sequence by cells for the leading `tokens` tokens of the prefix, 0 < `tokens` <= prefix.tokens. RETURNS none, and leaves the
   // sequence empty, if that is not possible.
