@@ -84,9 +84,10 @@ main() {
     cp -f "$source"/LICENSE "$prefix/"
     touch "$prefix/.libraries"
   fi
-  if [ ! -d "$prefix/include/llama-internal" ]; then   # for src/serving/llama/kv_transfer.cc
+  if [ ! -f "$prefix/include/llama-internal/ggml-backend-impl.h" ]; then   # for kv_transfer.cc and context_memory.cc
     local headers="$prefix/include/llama-internal.$$"
-    mkdir -p "$headers"; cp -f "$source"/src/*.h "$headers/"; mv -T "$headers" "$prefix/include/llama-internal"
+    mkdir -p "$headers"; cp -f "$source"/src/*.h "$source"/ggml/src/ggml-backend-impl.h "$headers/"
+    rm -rf "$prefix/include/llama-internal"; mv -T "$headers" "$prefix/include/llama-internal"
   fi
   if [ $want_server = yes ] && [ ! -x "$prefix/bin/llama-server" ]; then
     say "building llama-server, which the benchmarks compare with (once; about 5 minutes)"

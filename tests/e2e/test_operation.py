@@ -21,7 +21,7 @@ def test_the_start_says_what_holds(tmp_path):
     store = str(tmp_path / "store")
     with serving(tmp_path, "--cache-dir", store) as server:
         log = server.log()
-        assert re.search(r"4 slots, 2048 tokens of context each, 2 threads", log)
+        assert re.search(r"4 slots, context of 8192 tokens, up to 8192 for one request, 2 threads", log)
         assert re.search(r"policy auto", log) and f"disk cache {store}: empty, limit 20GiB" in log
         assert "written there unencrypted" in log
         assert server.chat("Remember me.").status == 200

@@ -137,8 +137,8 @@ void announce_disk(const DiskStats& disk) {
 
 void announce(const ServeConfig& config, const engine::EngineInfo& info, const Cache& cache, std::uint64_t memory_bytes, std::uint16_t port) {
   const std::string memory = format_size(memory_bytes) + " of memory" + (config.memory_auto ? " (auto)" : "") + ", policy " + config.cache.policy;
-  spdlog::info("model {}, {} slots, {} tokens of context each, {} threads", info.model_name, config.llama.parallel, info.context_tokens,
-               info.threads);
+  spdlog::info("model {}, {} slots, context of {} tokens, up to {} for one request, {} threads", info.model_name, config.llama.parallel,
+               info.total_context_tokens, info.context_tokens, info.threads);
   if (info.prefix_reuse) {
     spdlog::info("cache {}, prefix caching on, response cache {}", memory, config.server.cache_answers ? "on" : "off");
   } else {

@@ -91,8 +91,8 @@ void ServeConfig::declare_model() {
   options.group("Model");
   options.add_text("-m,--model", "FILE", llama.model_path, "GGUF model to serve (required)");
   options.add_text("-a,--alias", "NAME", llama.alias, "model name in the API").default_text = "the file name";
-  options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context size in tokens, divided among the --parallel slots").default_text =
-      "the model's training context for each slot, up to 32768 and a quarter of the memory in all";
+  options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context size in tokens, of all --parallel slots together").default_text =
+      "the model's training context for each slot, up to 32768, within a quarter of the memory";
   options.add_list("--lora", "FILE", loras_, "LoRA adapter; may be repeated");
   options.add_list("--lora-scaled", "FILE:SCALE", scaled_loras_, "LoRA adapter with a scale; may be repeated");
   options.add_text("--chat-template", "JINJA|NAME", llama.chat_template, "chat template, or the name of one built into llama.cpp").default_text =
@@ -286,7 +286,7 @@ void ServeConfig::show_effective(const options::Environment& environment) {
   const std::string cores = std::to_string(std::max(1U, std::thread::hardware_concurrency()));
   if (llama.threads == 0) show("threads", cores);
   if (llama.threads_batch == 0) show("threads-batch", llama.threads == 0 ? cores : std::to_string(llama.threads));
-  if (llama.ctx_size == 0) show("ctx-size", "the model's training context for each slot, up to 32768 and a quarter of the memory in all");
+  if (llama.ctx_size == 0) show("ctx-size", "the model's training context for each slot, up to 32768, within a quarter of the memory");
   if (llama.block_tokens == 0) show("block-size", llama.deterministic ? "64" : "32");
   if (llama.gpu_layers < 0) show("gpu-layers", "as many as fit");
   if (llama.chat_template.empty() && chat_template_file_.empty()) show("chat-template", "the model's own");

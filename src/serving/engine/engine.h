@@ -97,11 +97,12 @@ class Sink {
 };
 
 struct EngineInfo {
-  std::string model_name;            // shown as the model's id
-  Key answer_fingerprint;            // everything about model, build and settings that can change a response
-  std::uint32_t source = 0;          // PutOptions::source of its entries: this model with these settings
-  std::int64_t created_unix_s = 0;   // of the model file
-  std::int32_t context_tokens = 0;   // per request: prompt and completion
+  std::string model_name;                  // shown as the model's id
+  Key answer_fingerprint;                  // everything about model, build and settings that can change a response
+  std::uint32_t source = 0;                // PutOptions::source of its entries: this model with these settings
+  std::int64_t created_unix_s = 0;         // of the model file
+  std::int32_t context_tokens = 0;         // per request, at most: prompt and completion
+  std::int32_t total_context_tokens = 0;   // of all running requests together
   std::int32_t vocab_tokens = 0;
   std::int32_t threads = 0;        // for decode
   std::uint64_t block_bytes = 0;   // of a prefix block; 0: no prefix caching
@@ -115,6 +116,7 @@ struct EngineStats {
   std::uint64_t too_long = 0, overloaded = 0;   // rejected: prompt too long, queue full
   std::uint64_t prompt_tokens = 0, cached_tokens = 0, prefilled_tokens = 0, generated_tokens = 0;
   std::uint64_t prefix_waits = 0;   // requests that waited for another's prefill of their prefix
+  std::uint64_t preemptions = 0;    // requests that left their slot for others, and went on later
   std::uint64_t blocks_saved = 0, blocks_restored = 0;
   std::uint64_t blocks_not_saved = 0;                        // no room in memory
   std::uint64_t kv_saved_bytes = 0, kv_restored_bytes = 0;   // copied out of the context, and into it

@@ -22,6 +22,8 @@ class FairQueue {
   using Pointer = std::shared_ptr<Sequence>;
 
   void push(Pointer sequence) { waiting_.push_back(std::move(sequence)); }
+  // Before all others of its tenant.
+  void push_front(Pointer sequence) { waiting_.push_front(std::move(sequence)); }
   [[nodiscard]] bool empty() const { return waiting_.empty(); }
   [[nodiscard]] std::size_t size() const { return waiting_.size(); }
 

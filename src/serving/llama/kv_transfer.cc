@@ -1,4 +1,4 @@
-// The one file that includes llama.cpp's internal headers.
+// Includes llama.cpp's internal headers, as only context_memory.cc does besides (ggml's).
 #include "serving/llama/kv_transfer.h"
 
 #include <ggml-backend.h>

@@ -23,6 +23,12 @@ namespace {
 
 using SequencePtr = std::shared_ptr<Sequence>;
 
+// Tokens of the context that one request may have. An equal part where memory that one has used cannot be given to others.
+std::size_t request_tokens(const LlamaModel& model, const PrefixStore& store) {
+  const model::ContextSize size = model.context_size();
+  return store.pages() ? size.sequence_tokens : std::min(size.sequence_tokens, size.total_tokens / llama_n_seq_max(model.context()));
+}
+
 // submit() → preparing thread (template, tokens, keys) → context thread (Scheduler). Each hand-over is a queue under `mutex_`.
 class LlamaEngine final : public engine::Engine {
  public:
@@ -31,7 +37,7 @@ class LlamaEngine final : public engine::Engine {
         model_(options, progress),
         cache_(cache),
         store_(model_, cache, block_tokens(options), !options.deterministic),
-        scheduler_(model_, store_, scheduler_options(options, model_, std::move(on_finished)), [this](const Sequence& s) { forget(s); }),
+        scheduler_(model_, store_, scheduler_options(std::move(on_finished)), [this](const Sequence& s) { forget(s); }),
         tenant_limit_(options.max_queue_per_tenant) {
     fill_info();
     preparing_ = std::thread([this] { prepare_loop(); });
@@ -51,15 +57,7 @@ class LlamaEngine final : public engine::Engine {
   void stop(std::chrono::steady_clock::time_point deadline) override;
 
  private:
-  static SchedulerOptions scheduler_options(const LlamaOptions& options, const LlamaModel& model, engine::FinishedObserver on_finished) {
-    return {.block_tokens = static_cast<std::size_t>(block_tokens(options)),
-            .batch_tokens = std::min(static_cast<std::size_t>(options.batch_size), model.batch_tokens()),
-            .parallel = options.parallel,
-            .deterministic = options.deterministic,
-            .attention_in_tiles = !llama_supports_gpu_offload() && options.flash_attn != "off",
-            .transfer_slice = options.transfer_slice,
-            .on_finished = std::move(on_finished)};
-  }
+  [[nodiscard]] SchedulerOptions scheduler_options(engine::FinishedObserver on_finished) const;
   void fill_info();
   [[nodiscard]] std::optional<engine::Failure> refusal(const std::string& tenant) const;
   void prepare_loop();
@@ -99,12 +97,25 @@ class LlamaEngine final : public engine::Engine {
   std::jthread warming_;
 };
 
+SchedulerOptions LlamaEngine::scheduler_options(engine::FinishedObserver on_finished) const {
+  return {.block_tokens = static_cast<std::size_t>(block_tokens(options_)),
+          .batch_tokens = std::min(static_cast<std::size_t>(options_.batch_size), model_.batch_tokens()),
+          .context_tokens = model_.context_size().total_tokens,
+          .request_tokens = request_tokens(model_, store_),
+          .parallel = options_.parallel,
+          .deterministic = options_.deterministic,
+          .attention_in_tiles = !llama_supports_gpu_offload() && options_.flash_attn != "off",
+          .transfer_slice = options_.transfer_slice,
+          .on_finished = std::move(on_finished)};
+}
+
 void LlamaEngine::fill_info() {
   struct stat status{};
   info_.model_name = options_.alias.empty() ? std::filesystem::path(options_.model_path).filename().string() : options_.alias;
   info_.answer_fingerprint = model_.answer_fingerprint();
   if (::stat(options_.model_path.c_str(), &status) == 0) info_.created_unix_s = status.st_mtim.tv_sec;
-  info_.context_tokens = static_cast<std::int32_t>(llama_n_ctx_seq(model_.context()));
+  info_.context_tokens = static_cast<std::int32_t>(request_tokens(model_, store_));
+  info_.total_context_tokens = static_cast<std::int32_t>(model_.context_size().total_tokens);
   info_.vocab_tokens = model_.vocab_tokens();
   info_.source = model_.source();
   info_.threads = llama_n_threads(model_.context());
@@ -280,10 +291,10 @@ bool LlamaEngine::prepare(Sequence& s) {
   if (s.tokens.size() >= static_cast<std::size_t>(info_.context_tokens)) {
     return refuse({engine::Failure::Code::kContextOverflow,
                    "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " + context +
-                       " with at least one for the answer (--ctx-size is shared by --parallel requests)",
+                       " with at least one for the answer (--ctx-size)",
                    param});
   }
-  s.prompt_tokens = s.tokens.size();
+  s.prompt_tokens = s.prefill_tokens = s.tokens.size();
   if (info_.prefix_reuse && (s.request->use_prefix_cache || s.request->store_prefix)) {
     s.chain.emplace(model_.kv_fingerprint(), s.request->tenant, static_cast<std::size_t>(block_tokens(options_)));
     s.chain->extend(s.tokens);

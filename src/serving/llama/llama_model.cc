@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "serving/llama/context_memory.h"
 #include "serving/model/file_digest.h"
 #include "store/sizing/memory_reading.h"
 
@@ -90,38 +91,24 @@ std::string builtin_template_names() {
   return all;
 }
 
-// As llama.cpp rounds up the context of each sequence. A context that is no such multiple gets larger than the batch that was cut to fit it,
-// and then a prompt between the two ends the process.
-std::uint32_t whole_context(std::uint32_t tokens, std::uint32_t sequences) {
-  constexpr std::uint32_t kGrain = 256;
-  const std::uint32_t each = (tokens + sequences - 1) / sequences;
-  return (each + kGrain - 1) / kGrain * kGrain * sequences;
+// Approximate: f16, all layers with the same heads.
+std::uint64_t kv_token_bytes(const llama_model* model) {
+  const auto heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model)));
+  return 4ULL * static_cast<std::uint64_t>(llama_model_n_layer(model)) * static_cast<std::uint64_t>(llama_model_n_embd(model)) *
+         static_cast<std::uint64_t>(llama_model_n_head_kv(model)) / heads;
 }
 
-// Tokens of context for one request where none were asked for: the model's own, as far as a quarter of the machine's memory goes (or the
-// container's). Not of what is free just now: the same command must have the same context after each start.
-int default_context(const llama_model* model, int parallel, std::uint64_t memory_bytes) {
-  constexpr int kMost = 32768, kLeast = 2048;
-  const std::uint64_t heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model)));
-  const std::uint64_t token_bytes = 4ULL * static_cast<std::uint64_t>(llama_model_n_layer(model)) *
-                                    static_cast<std::uint64_t>(llama_model_n_embd(model)) * static_cast<std::uint64_t>(llama_model_n_head_kv(model)) /
-                                    heads;
-  int context = std::min(kMost, llama_model_n_ctx_train(model));
-  while (context > kLeast && static_cast<std::uint64_t>(context) * static_cast<std::uint64_t>(parallel) * token_bytes > memory_bytes / 4) {
-    context /= 2;
-  }
-  return context;
-}
-
-int chosen_context(const llama_model* model, int parallel) {
+// Of the machine, or of the container. Not of what is free just now: the same command must have the same context after each start.
+std::uint64_t machine_memory_bytes() {
   const auto memory = sizing::make_memory_reader()->read();
-  const int context = default_context(model, parallel, memory ? memory->total_bytes : UINT64_MAX);
-  if (context < llama_model_n_ctx_train(model)) {
-    spdlog::info(
-        "context of {} tokens for each request, of the model's {}: what a quarter of the memory holds for {} at once, 32768 at most (--ctx-size)",
-        context, llama_model_n_ctx_train(model), parallel);
-  }
-  return context;
+  return memory ? memory->total_bytes : UINT64_MAX;
+}
+
+// Whether each sequence may have as many cells as all of them together: where the memory of cells that are not in use can be given back,
+// and where no result depends on which other requests there are.
+bool can_share_context(const llama_model* model, const LlamaOptions& options) {
+  const bool on_device = llama_supports_gpu_offload() && options.gpu_layers != 0;
+  return !options.deterministic && !on_device && !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model);
 }
 
 // All files of a model that is split as name-00001-of-00003.gguf, else the one.
@@ -243,8 +230,17 @@ void LlamaModel::make_context(const LlamaOptions& options) {
     throw std::runtime_error("--batch-size: must be at least the block size, " + std::to_string(block));
   }
   llama_context_params params = llama_context_default_params();
-  const int tokens = options.ctx_size > 0 ? options.ctx_size : chosen_context(model_.get(), options.parallel) * options.parallel;
-  params.n_ctx = whole_context(static_cast<std::uint32_t>(tokens), static_cast<std::uint32_t>(options.parallel));
+  context_size_ = model::context_size({.asked_tokens = static_cast<std::uint32_t>(options.ctx_size),
+                                       .trained_tokens = static_cast<std::uint32_t>(llama_model_n_ctx_train(model_.get())),
+                                       .sequences = static_cast<std::uint32_t>(options.parallel),
+                                       .shared = can_share_context(model_.get(), options),
+                                       .token_bytes = kv_token_bytes(model_.get()),
+                                       .memory_bytes = machine_memory_bytes()});
+  if (options.ctx_size == 0 && context_size_.sequence_tokens < static_cast<std::uint32_t>(llama_model_n_ctx_train(model_.get()))) {
+    spdlog::info("context of {} tokens for one request, of the model's {}: a quarter of the memory, and 32768 at most (--ctx-size)",
+                 context_size_.sequence_tokens, llama_model_n_ctx_train(model_.get()));
+  }
+  params.n_ctx = context_size_.sequence_tokens * static_cast<std::uint32_t>(options.parallel);
   params.n_batch = static_cast<std::uint32_t>(std::max(options.batch_size, options.parallel));
   params.n_ubatch = params.n_batch;
   params.n_seq_max = static_cast<std::uint32_t>(options.parallel);
@@ -255,11 +251,14 @@ void LlamaModel::make_context(const LlamaOptions& options) {
   params.type_k = kv_type("--cache-type-k", options.cache_type_k);
   params.type_v = kv_type("--cache-type-v", options.cache_type_v);
   params.swa_full = true;      // a prefix may be taken up again at any block
-  params.kv_unified = false;   // one stream for each request: idle cells cost nothing, and bits do not depend on neighbours
+  params.kv_unified = false;   // cells of its own for each request: others' cost nothing, and bits do not depend on neighbours
   params.no_perf = true;
   params.abort_callback = [](void* data) { return static_cast<const std::atomic<bool>*>(data)->load(std::memory_order_relaxed); };
   params.abort_callback_data = &abort_;
-  context_.reset(llama_init_from_model(model_.get(), params));
+  {
+    const UntouchedBuffers untouched;
+    context_.reset(llama_init_from_model(model_.get(), params));
+  }
   if (!context_) {
     throw std::runtime_error("--ctx-size: no context of " + std::to_string(params.n_ctx) + " tokens: " + take_llama_error());
   }

@@ -13,6 +13,7 @@
 
 #include "serving/engine/request.h"
 #include "serving/llama/llama_options.h"
+#include "serving/model/context_size.h"
 #include "serving/model/template_time.h"
 #include "tensorcache/key.h"
 
@@ -56,6 +57,8 @@ class LlamaModel {
   // "" or the time, for a chat template that prints it: part of what such an answer depends on.
   [[nodiscard]] std::string answer_salt() const;
 
+  // Tokens of all requests, and of each.
+  [[nodiscard]] const model::ContextSize& context_size() const { return context_size_; }
   // Prompt tokens that one llama_decode takes at most.
   [[nodiscard]] std::size_t batch_tokens() const { return llama_n_batch(context_.get()); }
 
@@ -82,6 +85,7 @@ class LlamaModel {
   bool builtin_template_ = false;   // template_source_ is llama.cpp's name of one
   model::TemplateTime template_time_ = model::TemplateTime::kNone;
   std::size_t longest_token_bytes_ = 1;
+  model::ContextSize context_size_;
   std::atomic<bool> abort_{false};
   Key kv_fingerprint_;
   std::int32_t rows_per_decode_ = 0, prefill_step_ = 0;   // with `deterministic`, which makes them part of an answer

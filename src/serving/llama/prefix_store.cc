@@ -68,6 +68,7 @@ std::string PrefixStore::prove_layout() {
   const auto computed = locate(context, from);
   if (!computed) return "the layout of llama.cpp's sequence state is not known";
   layout_ = computed->layout();
+  pages_ = SequencePages::of(*computed, llama_n_seq_max(context));
   const std::vector<std::vector<std::byte>> blocks = cut(computed);
   if (blocks.empty()) return "a test sequence's state cannot be cut";
   llama_memory_clear(llama_get_memory(context), true);
@@ -77,6 +78,15 @@ std::string PrefixStore::prove_layout() {
   for (std::size_t i = 0; i < 2; ++i) copy_in(*made, i * block_tokens_, block_tokens_, blocks[i], block_tokens_);
   if (cut(locate(context, to)) != blocks) return "a joined state reads back differently";
   return {};
+}
+
+std::optional<std::size_t> PrefixStore::end_cell(llama_seq_id sequence) const {
+  try {
+    const auto places = locate(model_.context(), sequence);
+    if (places) return places->end_cell();
+  } catch (const std::bad_alloc&) {   // then it stays unknown
+  }
+  return std::nullopt;
 }
 
 PrefixPiece PrefixStore::block(std::span<const Key> chain, std::size_t i) const {

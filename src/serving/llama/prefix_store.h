@@ -6,11 +6,13 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
 #include <vector>
 
+#include "serving/llama/context_memory.h"
 #include "serving/llama/llama_model.h"
 #include "serving/llama/prefix_transfer.h"
 #include "serving/model/kv_layout.h"
@@ -34,6 +36,10 @@ class PrefixStore {
   // Blocks of a sliding-window model can only be cut while they are within this many tokens of the end; 0: at any time.
   [[nodiscard]] int window_tokens() const { return window_tokens_; }
   [[nodiscard]] std::size_t block_bytes() const { return layout_.block_bytes(block_tokens_); }
+  // The memory of each sequence's cells; none if it cannot be given back.
+  [[nodiscard]] const std::optional<SequencePages>& pages() const { return pages_; }
+  // RETURNS the end of a sequence's cells within its part of the KV cache; none if that is not known.
+  [[nodiscard]] std::optional<std::size_t> end_cell(llama_seq_id sequence) const;
 
   // Begins to store the blocks [first, last) of a sequence whose cells for them are in the context. RETURNS none if all are stored.
   [[nodiscard]] std::optional<PrefixSave> begin_save(llama_seq_id sequence, std::span<const Key> chain, std::size_t first, std::size_t last,
@@ -96,6 +102,7 @@ class PrefixStore {
   bool partial_blocks_;
   int window_tokens_ = 0;
   model::KvLayout layout_;
+  std::optional<SequencePages> pages_;
   Counters counters_;
   std::string note_;
   std::atomic<std::uint64_t> changes_{1};   // one more after blocks were stored

@@ -36,7 +36,8 @@ Scheduler::Scheduler(const LlamaModel& model, PrefixStore& store, const Schedule
       options_(options),
       cost_(size_of(model.model()), options.attention_in_tiles && !options.deterministic),
       on_end_(std::move(on_end)),
-      context_tokens_(llama_n_ctx_seq(model.context())),
+      room_(options.context_tokens, static_cast<std::size_t>(options.parallel),
+            [this](std::size_t slot, std::size_t first_cell) { give_back(slot, first_cell); }),
       save_at_once_(store.window_tokens() > 0),
       save_every_tokens_(save_at_once_ ? static_cast<std::size_t>(store.window_tokens()) / 2 : kSaveEveryTokens),
       batch_(static_cast<int>(std::max<std::size_t>(options.batch_tokens, static_cast<std::size_t>(options.parallel)))),
@@ -67,6 +68,7 @@ void Scheduler::step() {
   admit();
   transfer_step();
   prefill_step();
+  make_room();
   decode_step();
 }
 
@@ -91,8 +93,17 @@ void Scheduler::admit() {
   for (;;) {
     const auto free_slot = std::find(slots_.begin(), slots_.end(), nullptr);
     if (free_slot == slots_.end() || waiting_.empty()) return;
-    auto sequence = waiting_.take(slots_, [this](Sequence& next) { return !prefix_is_coming(next); });
+    Sequence* too_large = nullptr;   // the first that does not fit now: it is passed by, but not for ever
+    auto sequence = waiting_.take(slots_, [&](Sequence& next) {
+      if (too_large != nullptr && too_large->passed_by >= kMaxPassedOver) return false;
+      if (!fits(next)) {
+        if (too_large == nullptr) too_large = &next;
+        return false;
+      }
+      return !prefix_is_coming(next);
+    });
     if (!sequence) return;
+    if (too_large != nullptr) ++too_large->passed_by;
     start(std::move(sequence), static_cast<llama_seq_id>(free_slot - slots_.begin()));
   }
 }
@@ -110,9 +121,9 @@ bool Scheduler::prefix_is_coming(Sequence& sequence) {
     if (!other || !other->chain || !other->request->store_prefix) continue;
     const std::size_t common = prefix::common_blocks(wanted, other->chain->keys());
     if (other->saving) in_transfer = std::max(in_transfer, std::min(common, other->saving->end_token() / options_.block_tokens));
-    if (other->ended) continue;
-    if (other->computed < other->prompt_tokens && !other->cancelled.load(std::memory_order_relaxed)) {
-      coming = std::max(coming, std::min(common, other->prompt_tokens / options_.block_tokens));
+    if (!other->running()) continue;
+    if (other->computed < other->prefill_tokens && !other->cancelled.load(std::memory_order_relaxed)) {
+      coming = std::max(coming, std::min(common, other->prefill_tokens / options_.block_tokens));
     }
     if (other->restoring) continue;
     const std::size_t now = std::min(common, std::min(other->computed, storable_tokens(*other)) / options_.block_tokens);
@@ -142,15 +153,22 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
   Sequence& s = *sequence;
   slots_[static_cast<std::size_t>(slot)] = std::move(sequence);
   s.slot = slot;
+  s.started_as = ++starts_;
+  touch(s, s.prefill_tokens);
+  s.computed = begin_restore(s);
+  s.saved_blocks = s.computed / options_.block_tokens;
+  stats_.blocks_restored += s.saved_blocks;
+  if (!s.begun) begin(s);
+}
+
+void Scheduler::begin(Sequence& s) {
+  s.begun = true;
   s.started = Sequence::Clock::now();
   s.sampler.emplace(model_, *s.request, s.tokens);
-  s.computed = s.cached = begin_restore(s);
-  const std::size_t blocks = s.cached / options_.block_tokens;
-  s.saved_blocks = blocks;
+  s.cached = s.computed;
   ++stats_.requests;
   stats_.prompt_tokens += s.prompt_tokens;
   stats_.cached_tokens += s.cached;
-  stats_.blocks_restored += blocks;
   const engine::Fidelity fidelity = s.cached == 0            ? engine::Fidelity::kComputed
                                     : options_.deterministic ? engine::Fidelity::kExactKv
                                                              : engine::Fidelity::kKv;
@@ -162,7 +180,7 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
 std::tuple<std::size_t, bool, std::size_t> Scheduler::prefill_order(const Sequence& sequence) const {
   const auto decoding = [&](std::size_t slot) { return slot < slots_.size() && slots_[slot] && slots_[slot]->decoding(); };
   const auto slot = static_cast<std::size_t>(sequence.slot);
-  const std::size_t left = sequence.prompt_tokens - sequence.computed;
+  const std::size_t left = sequence.prefill_tokens - sequence.computed;
   return {left / options_.batch_tokens, !decoding(slot + 1) && !decoding(slot - 1), left};
 }
 
@@ -194,7 +212,7 @@ std::size_t Scheduler::prefill_end(const Sequence& sequence) const {
     grid = std::min(grid, save_every_tokens_);
     grid = std::max(options_.block_tokens, grid / options_.block_tokens * options_.block_tokens);
   }
-  return std::min(sequence.prompt_tokens, (sequence.computed / grid + 1) * grid);
+  return std::min(sequence.prefill_tokens, (sequence.computed / grid + 1) * grid);
 }
 
 void Scheduler::prefill_step() {
@@ -203,7 +221,7 @@ void Scheduler::prefill_step() {
   const std::size_t end = prefill_end(*sequence);
   batch_.clear();
   for (std::size_t i = sequence->computed; i < end; ++i) {
-    batch_.add(sequence->tokens[i], static_cast<llama_pos>(i), sequence->slot, i + 1 == sequence->prompt_tokens);
+    batch_.add(sequence->tokens[i], static_cast<llama_pos>(i), sequence->slot, i + 1 == sequence->prefill_tokens);
   }
   int result;
   {
@@ -218,7 +236,7 @@ void Scheduler::prefill_step() {
   sequence->computed = end;
   save_as_it_goes(*sequence);
   if (!sequence->prefilling()) {
-    sequence->first_token = Sequence::Clock::now();
+    if (sequence->generated == 0) sequence->first_token = Sequence::Clock::now();
     accept(*sequence, llama_get_logits_ith(model_.context(), -1));
   }
 }
@@ -291,7 +309,7 @@ void Scheduler::accept(Sequence& s, const float* row) {
   }
   s.tokens.push_back(token);
   const bool enough = s.request->max_tokens > 0 && s.generated >= s.request->max_tokens;
-  if (enough || s.computed >= context_tokens_) finish(s, engine::FinishReason::kLength);
+  if (enough || s.computed >= options_.request_tokens) finish(s, engine::FinishReason::kLength);
 }
 
 void Scheduler::finish(Sequence& s, engine::FinishReason reason) {

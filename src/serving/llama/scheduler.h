@@ -8,6 +8,7 @@
 
 #include "serving/engine/observer.h"
 #include "serving/llama/batch.h"
+#include "serving/llama/context_room.h"
 #include "serving/llama/fair_queue.h"
 #include "serving/llama/prefill_cost.h"
 #include "serving/llama/prefix_store.h"
@@ -18,6 +19,8 @@ namespace tensorcache::llama {
 struct SchedulerOptions {
   std::size_t block_tokens = 32;
   std::size_t batch_tokens = 512;   // the longest prefill step
+  std::size_t context_tokens = 0;   // of all sequences together
+  std::size_t request_tokens = 0;   // of one, at most
   int parallel = 1;
   bool deterministic = false;
   bool attention_in_tiles = false;               // see PrefillCost
@@ -36,7 +39,8 @@ class Scheduler {
   [[nodiscard]] bool idle() const { return waiting_.empty() && running_count() == 0; }
 
   // One round: drops cancelled requests, fills free slots, copies one slice of K/V, computes one prefill step and one token for each
-  // decoding request.
+  // decoding request. Where the context does not hold the next tokens of all, the request that started last leaves its slot to the others:
+  // its K/V is stored, and it goes on when there is room.
   void step();
 
   // Ends everything with `failure`.
@@ -52,7 +56,17 @@ class Scheduler {
   [[nodiscard]] bool prefix_is_coming(Sequence& sequence);
   [[nodiscard]] bool ask_holder(Sequence& waiting, Sequence& holder, std::size_t stored, std::size_t held);
   void start(std::shared_ptr<Sequence> sequence, llama_seq_id slot);
+  void begin(Sequence& sequence);
   [[nodiscard]] std::size_t begin_restore(Sequence& sequence);
+
+  [[nodiscard]] static std::size_t cells(const Sequence* sequence);
+  [[nodiscard]] std::size_t running_cells() const;
+  [[nodiscard]] bool fits(const Sequence& sequence) const;
+  void make_room();
+  void touch(const Sequence& sequence, std::size_t tokens);
+  void give_back(std::size_t slot, std::size_t first_cell);
+  void preempt(Sequence& sequence);
+  void wait_again(Sequence& sequence);
 
   [[nodiscard]] Sequence* next_to_transfer();
   void transfer_step();
@@ -73,6 +87,7 @@ class Scheduler {
   [[nodiscard]] bool can_save(const Sequence& sequence) const;
   void save_as_it_goes(Sequence& sequence);
   void release(Sequence& sequence);
+  void begin_save_rest(Sequence& sequence);
   void leave(Sequence& sequence);
 
   const LlamaModel& model_;
@@ -80,7 +95,8 @@ class Scheduler {
   SchedulerOptions options_;
   PrefillCost cost_;
   OnEnd on_end_;
-  std::size_t context_tokens_;
+  ContextRoom room_;
+  std::uint64_t starts_ = 0;
   bool save_at_once_ = false;       // a sliding window: cells that leave it are used again
   std::size_t save_every_tokens_;   // of a sequence that is being computed
   Batch batch_;

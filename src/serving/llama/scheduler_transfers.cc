@@ -15,7 +15,7 @@ std::size_t Scheduler::begin_restore(Sequence& s) {
   if (tokens.empty()) return 0;
   store_.refresh(s.prefix, *s.chain, tokens);
   const std::size_t stored = store_.complete(s.prefix, *s.chain, tokens);
-  const std::size_t taken = stored == 0 ? 0 : cost_.worth_taking_over(stored, s.prompt_tokens);
+  const std::size_t taken = stored == 0 ? 0 : cost_.worth_taking_over(stored, s.prefill_tokens);
   if (taken > 0) s.restoring = store_.begin_restore(s.slot, std::move(s.prefix), taken);
   s.prefix = {};
   return s.restoring ? taken : 0;
@@ -45,6 +45,8 @@ void Scheduler::transfer(Sequence& s, TransferClock::time_point until) {
   if (!s.saving || !store_.advance(*s.saving, until)) return;
   if (s.ended) {
     leave(s);
+  } else if (s.preempted) {
+    wait_again(s);
   } else {
     s.saving.reset();
   }
@@ -70,7 +72,12 @@ void Scheduler::save_as_it_goes(Sequence& s) {
 // The client has its last event. The request keeps its slot until its K/V is stored.
 void Scheduler::release(Sequence& s) {
   s.ended = true;
-  if (!can_save(s)) return leave(s);
+  begin_save_rest(s);
+  if (!s.saving || s.saving->pieces.empty()) leave(s);
+}
+
+void Scheduler::begin_save_rest(Sequence& s) {
+  if (!can_save(s)) return;
   s.saving.reset();
   try {
     const std::size_t tokens = storable_tokens(s);
@@ -79,7 +86,6 @@ void Scheduler::release(Sequence& s) {
   } catch (const std::bad_alloc&) {   // its end is not stored
     spdlog::error("no memory to store a prefix");
   }
-  if (!s.saving || s.saving->pieces.empty()) leave(s);
 }
 
 void Scheduler::leave(Sequence& s) {

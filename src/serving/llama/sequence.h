@@ -30,6 +30,7 @@ struct Sequence {
 
   std::vector<llama_token> tokens;   // of the prompt, then of the answer
   std::size_t prompt_tokens = 0;
+  std::size_t prefill_tokens = 0;   // leading ones to compute before the next token: the prompt, or all that there were when it was preempted
   std::optional<prefix::BlockChain> chain;   // none: this request neither reuses nor leaves a prefix
   StoredPrefix prefix;                       // of the prompt: found when it is prepared, consumed when it gets its slot
   std::uint64_t owner = 0;
@@ -40,10 +41,14 @@ struct Sequence {
   std::size_t saved_blocks = 0;   // leading ones that it has begun to store
   std::optional<PrefixRestore> restoring;
   std::optional<PrefixSave> saving;
-  bool ended = false;          // its client has the answer; the slot is kept until `saving` is complete
-  bool waited = false;         // for a prefix that another was computing
-  bool asked_holder = false;   // another began to store the prefix for it
-  int passed_over = 0;         // prefill steps that went to others in a row
+  bool ended = false;             // its client has the answer; the slot is kept until `saving` is complete
+  bool preempted = false;         // it leaves its slot to others when `saving` is complete, and waits for one again
+  bool begun = false;             // its client has been told
+  std::uint64_t started_as = 0;   // its number among those that got a slot
+  int passed_by = 0;              // requests that started while it did not fit into the context
+  bool waited = false;            // for a prefix that another was computing
+  bool asked_holder = false;      // another began to store the prefix for it
+  int passed_over = 0;            // prefill steps that went to others in a row
 
   std::optional<Sampler> sampler;
   model::TextStream text;
@@ -51,17 +56,18 @@ struct Sequence {
 
   Clock::time_point submitted = Clock::now(), started{}, first_token{};
 
-  [[nodiscard]] bool prefilling() const { return !ended && !restoring && computed < prompt_tokens; }
-  [[nodiscard]] bool decoding() const { return !ended && !restoring && computed >= prompt_tokens; }
-  // The prompt's blocks that may be restored: its last token is always computed, for its logits.
+  [[nodiscard]] bool running() const { return !ended && !preempted; }
+  [[nodiscard]] bool prefilling() const { return running() && !restoring && computed < prefill_tokens; }
+  [[nodiscard]] bool decoding() const { return running() && !restoring && computed >= prefill_tokens; }
+  // The blocks that may be restored: the last token is always computed, for its logits.
   [[nodiscard]] std::span<const Key> reusable() const {
     if (!chain || !request->use_prefix_cache) return {};
     const auto keys = chain->keys();
-    return keys.first(std::min(keys.size(), (prompt_tokens - 1) / chain->block_tokens()));
+    return keys.first(std::min(keys.size(), (prefill_tokens - 1) / chain->block_tokens()));
   }
   [[nodiscard]] std::span<const llama_token> reusable_tokens() const {
     if (!chain || !request->use_prefix_cache) return {};
-    return std::span(tokens).first(prompt_tokens - 1);
+    return std::span(tokens).first(prefill_tokens - 1);
   }
 };
 

@@ -227,6 +227,14 @@ bool KvPlaces::holds(std::size_t first, std::size_t count) const {
   });
 }
 
+std::size_t KvPlaces::end_cell() const {
+  std::size_t end = 0;
+  for (const Payload& payload : payloads_) {
+    for (const Cells& cells : payload.cells) end = std::max(end, cells.first_cell + cells.count);
+  }
+  return end;
+}
+
 void KvPlaces::write_ext(std::size_t first, std::size_t count, std::span<std::byte> block) const {
   std::size_t offset = 0;
   for (std::size_t p = 0; p < payloads_.size(); ++p) {

@@ -91,6 +91,16 @@ class KvPlaces {
   // REQUIRES: holds(first, count), block.size() == block_bytes(count).
   void write_ext(std::size_t first, std::size_t count, std::span<std::byte> block) const;
 
+  // Calls `visit(tensor, format)` with each tensor.
+  template <typename Visit>
+  void for_each_tensor(const Visit& visit) const {
+    for (std::size_t p = 0; p < payloads_.size(); ++p) {
+      for (std::size_t t = 0; t < payloads_[p].tensors.size(); ++t) visit(payloads_[p].tensors[t], layout_.payloads[p].tensors[t]);
+    }
+  }
+  // RETURNS the end of the cells that the sequence has, in the order of the tensors.
+  [[nodiscard]] std::size_t end_cell() const;
+
   [[nodiscard]] const KvLayout& layout() const { return layout_; }
 
  private:

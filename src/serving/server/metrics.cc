@@ -114,6 +114,8 @@ void add_engine(Page& page, const engine::EngineStats& stats) {
   page.counter("tensorcache_engine_generated_tokens_total", "Generated tokens", number(stats.generated_tokens));
   page.counter("tensorcache_engine_prefix_waits_total", "Requests that waited for a prefix that another request was prefilling",
                number(stats.prefix_waits));
+  page.counter("tensorcache_engine_preemptions_total", "Times that a running request waited again because the context was full",
+               number(stats.preemptions));
   page.counter("tensorcache_engine_blocks_saved_total", "Prefix blocks stored", number(stats.blocks_saved));
   page.counter("tensorcache_engine_blocks_restored_total", "Prefix blocks restored", number(stats.blocks_restored));
   page.counter("tensorcache_engine_blocks_not_saved_total", "Prefix blocks that the memory budget had no room for", number(stats.blocks_not_saved));

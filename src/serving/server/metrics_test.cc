@@ -77,6 +77,7 @@ const std::map<std::string, Family> kFamilies = {
     {"tensorcache_engine_overloaded_total", {"counter", "Requests rejected because the queue was full"}},
     {"tensorcache_engine_prefill_seconds_total", {"counter", "Time spent in prefill"}},
     {"tensorcache_engine_prefilled_tokens_total", {"counter", "Prompt tokens prefilled"}},
+    {"tensorcache_engine_preemptions_total", {"counter", "Times that a running request waited again because the context was full"}},
     {"tensorcache_engine_prefix_waits_total", {"counter", "Requests that waited for a prefix that another request was prefilling"}},
     {"tensorcache_engine_prompt_tokens_total", {"counter", "Prompt tokens"}},
     {"tensorcache_engine_queued", {"gauge", "Requests queued for a slot"}},

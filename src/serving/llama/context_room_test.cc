@@ -1,0 +1,45 @@
+#include "serving/llama/context_room.h"
+
+#include <gmock/gmock.h>
+
+#include <utility>
+
+namespace tensorcache::llama {
+namespace {
+
+using Given = std::vector<std::pair<std::size_t, std::size_t>>;
+
+struct Room : ::testing::Test {
+  Given given;
+  ContextRoom room{1000, 3, [this](std::size_t slot, std::size_t first) { given.emplace_back(slot, first); }};
+  void touch(std::size_t slot, std::size_t tokens, std::vector<std::size_t> in_use) { room.touch(slot, tokens, in_use); }
+};
+
+TEST_F(Room, KeepsMemoryThatIsNotNeededElsewhere) {
+  touch(0, 400, {0, 0, 0});
+  touch(1, 600, {0, 0, 0});
+  touch(0, 300, {0, 0, 0});
+  EXPECT_TRUE(given.empty());
+  EXPECT_EQ(room.touched_tokens(), 1000u);
+}
+
+TEST_F(Room, TakesItFromIdleSlotsFirst) {
+  touch(0, 500, {0, 0, 0});
+  touch(1, 500, {100, 0, 0});
+  touch(2, 100, {100, 0, 0});
+  EXPECT_EQ(given, (Given{{1, 0}}));
+  EXPECT_EQ(room.touched_tokens(), 600u);
+}
+
+TEST_F(Room, ThenBeyondWhatOthersUse) {
+  touch(0, 500, {0, 0, 0});
+  touch(1, 500, {100, 200, 0});
+  touch(2, 200, {100, 200, 0});
+  EXPECT_EQ(given, (Given{{0, 100}})) << "no more than needed";
+  touch(2, 700, {100, 200, 200});
+  EXPECT_EQ(given, (Given{{0, 100}, {1, 200}}));
+  EXPECT_EQ(room.touched_tokens(), 1000u);
+}
+
+}   // namespace
+}   // namespace tensorcache::llama
