@@ -84,7 +84,7 @@ struct Failure {
 // Receives one response: on_accepted, on_begin, any number of on_delta, then exactly one of
 // on_finish and on_failure (on_failure may come at any point).
 // THREADS: called on the engine's threads, one call at a time.
-// REQUIRES: members do not block and do not call the engine.
+// REQUIRES: members do not block, and call no member of the engine but info() and answer_salt().
 class Sink {
  public:
   virtual ~Sink() = default;

@@ -66,7 +66,8 @@ class LlamaEngine final : public engine::Engine {
   [[nodiscard]] bool find_prefix(const SequencePtr& sequence);
   void take_loaded(const SequencePtr& sequence);
   [[nodiscard]] std::chrono::milliseconds time_to_compute(std::size_t tokens) const;
-  void hand_over(SequencePtr sequence);
+  void hand_over(SequencePtr sequence) noexcept;
+  void enqueue_prepared() noexcept;
   void compute_loop();
   void end_all_after(const std::exception& error) noexcept;
   void warm_up(const std::stop_token& stop);
@@ -85,7 +86,7 @@ class LlamaEngine final : public engine::Engine {
   std::unordered_map<std::string, int> active_by_tenant_;
   int tenant_limit_;   // LlamaOptions::max_queue_per_tenant
   FairQueue unprepared_;
-  std::vector<SequencePtr> prepared_;
+  std::vector<SequencePtr> prepared_;   // has room for all of `active_`
   engine::EngineStats stats_;   // the scheduler's, as of its last step
   Id next_id_ = 1;
   std::uint64_t refused_ = 0, too_long_ = 0, overloaded_ = 0;
@@ -133,6 +134,7 @@ engine::Engine::Id LlamaEngine::submit(std::shared_ptr<const engine::Request> re
     if (!refused) {
       const Id id = next_id_++;
       auto sequence = std::make_shared<Sequence>(id, std::move(request), std::move(sink));
+      prepared_.reserve(active_.size() + 1);   // so that hand_over() cannot fail
       int& own = active_by_tenant_[sequence->request->tenant];
       unprepared_.push(sequence);
       try {
@@ -213,10 +215,24 @@ void LlamaEngine::limit_tenant(int waiting) {
   tenant_limit_ = waiting;
 }
 
-void LlamaEngine::hand_over(SequencePtr sequence) {
+void LlamaEngine::hand_over(SequencePtr sequence) noexcept {
   const std::lock_guard lock(mutex_);
   prepared_.push_back(std::move(sequence));
   changed_.notify_all();
+}
+
+// What there is no memory for stays: for the next round, or for stop(). REQUIRES: mutex_ is held.
+void LlamaEngine::enqueue_prepared() noexcept {
+  std::ptrdiff_t done = 0;
+  try {
+    for (const SequencePtr& sequence : prepared_) {
+      scheduler_.enqueue(sequence);
+      ++done;
+    }
+    while (cutting_off_ && !unprepared_.empty()) scheduler_.enqueue(unprepared_.take_if([](const Sequence&) { return true; }));
+  } catch (const std::bad_alloc&) {   // NOLINT: see above
+  }
+  prepared_.erase(prepared_.begin(), prepared_.begin() + done);
 }
 
 // Extends the sequence's prefix by what was loaded. The load may have ended early: then the prefix is looked up once more in its turn.
@@ -309,12 +325,8 @@ void LlamaEngine::compute_loop() {
       std::unique_lock lock(mutex_);
       stats_ = scheduler_.stats();
       changed_.wait(lock, [this] { return cutting_off_ || !prepared_.empty() || !scheduler_.idle(); });
-      for (auto& sequence : prepared_) scheduler_.enqueue(std::move(sequence));
-      prepared_.clear();
-      if (cutting_off_) {
-        while (auto sequence = unprepared_.take_if([](const Sequence&) { return true; })) scheduler_.enqueue(std::move(sequence));
-        break;
-      }
+      enqueue_prepared();
+      if (cutting_off_) break;
     }
     try {
       scheduler_.step();

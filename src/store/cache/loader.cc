@@ -152,7 +152,7 @@ void Loader::watch_deadlines() {
       const Clock::time_point deadline = (*first)->deadline;   // a copy: the job may be freed meanwhile
       changed_.wait_until(lock, deadline);
     } else {
-      const std::shared_ptr<Job> job = *first;
+      auto job = std::shared_ptr<Job>(*first);
       lock.unlock();
       finish(job, true);
       lock.lock();
