@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -11,6 +12,7 @@ namespace tensorcache::llama {
 namespace {
 
 constexpr std::size_t kSmallBufferBytes = 1 << 20;
+const auto kPage = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
 
 std::mutex hook_mutex;
 decltype(ggml_backend_buffer_type_i::alloc_buffer) ggml_alloc = nullptr;   // with hook_mutex held
@@ -63,15 +65,29 @@ std::optional<SequencePages> SequencePages::of(const model::KvPlaces& places, st
 }
 
 void SequencePages::give_back(llama_seq_id sequence, std::size_t first_cell) const {
-  static const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
   for (const Tensor& tensor : tensors_) {
     if (tensor.transposed && first_cell > 0) continue;
     const auto data = reinterpret_cast<std::uintptr_t>(tensor.data) + static_cast<std::size_t>(sequence) * tensor.sequence_bytes;
-    const std::uintptr_t begin = (data + first_cell * tensor.cell_bytes + page - 1) / page * page;
-    const std::uintptr_t end = (data + tensor.sequence_bytes) / page * page;
+    const std::uintptr_t begin = (data + first_cell * tensor.cell_bytes + kPage - 1) / kPage * kPage;
+    const std::uintptr_t end = (data + tensor.sequence_bytes) / kPage * kPage;
     // A failure leaves the bytes where they are.
     if (begin < end) static_cast<void>(::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED));
   }
+}
+
+void SequencePages::make_ready(llama_seq_id sequence, std::size_t cells, const std::function<bool()>& stop) const {
+#ifdef MADV_POPULATE_WRITE
+  constexpr std::size_t kAtOnceBytes = 1 << 20;
+  for (const Tensor& tensor : tensors_) {
+    if (tensor.transposed) continue;   // its rows are as long as the context: what is not used must not be touched
+    const auto data = reinterpret_cast<std::uintptr_t>(tensor.data) + static_cast<std::size_t>(sequence) * tensor.sequence_bytes;
+    std::uintptr_t begin = data / kPage * kPage;
+    const std::uintptr_t end = (data + cells * tensor.cell_bytes + kPage - 1) / kPage * kPage;
+    for (; begin < end && !stop(); begin += std::min(kAtOnceBytes, end - begin)) {
+      if (::madvise(reinterpret_cast<void*>(begin), std::min(kAtOnceBytes, end - begin), MADV_POPULATE_WRITE) != 0) return;
+    }
+  }
+#endif
 }
 
 }   // namespace tensorcache::llama

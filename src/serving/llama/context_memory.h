@@ -4,6 +4,7 @@
 #include <llama.h>
 
 #include <cstddef>
+#include <functional>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -36,6 +37,10 @@ class SequencePages {
   // for `first_cell` 0 only. Cost: a system call for each tensor.
   // REQUIRES: the sequence has no cell there.
   void give_back(llama_seq_id sequence, std::size_t first_cell) const;
+
+  // Has the system provide the memory of the first `cells` cells; their contents stay. Seconds; ends early when `stop` says so.
+  // THREADS: any.
+  void make_ready(llama_seq_id sequence, std::size_t cells, const std::function<bool()>& stop) const;
 
  private:
   struct Tensor {

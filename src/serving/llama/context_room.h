@@ -15,8 +15,9 @@ class ContextRoom {
   // Gives the memory of a slot's cells from this one on back.
   using GiveBack = std::function<void(std::size_t slot, std::size_t first_cell)>;
 
+  // Each slot's equal part counts as touched: it is made ready at start.
   ContextRoom(std::size_t total_tokens, std::size_t slots, GiveBack give_back)
-      : total_tokens_(total_tokens), touched_(slots, 0), give_back_(std::move(give_back)) {}
+      : total_tokens_(total_tokens), touched_(slots, total_tokens / slots), give_back_(std::move(give_back)) {}
 
   [[nodiscard]] std::size_t total_tokens() const { return total_tokens_; }
   [[nodiscard]] std::size_t touched_tokens() const;

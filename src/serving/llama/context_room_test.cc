@@ -11,34 +11,37 @@ using Given = std::vector<std::pair<std::size_t, std::size_t>>;
 
 struct Room : ::testing::Test {
   Given given;
-  ContextRoom room{1000, 3, [this](std::size_t slot, std::size_t first) { given.emplace_back(slot, first); }};
+  ContextRoom room{900, 3, [this](std::size_t slot, std::size_t first) { given.emplace_back(slot, first); }};
   void touch(std::size_t slot, std::size_t tokens, std::vector<std::size_t> in_use) { room.touch(slot, tokens, in_use); }
 };
 
-TEST_F(Room, KeepsMemoryThatIsNotNeededElsewhere) {
-  touch(0, 400, {0, 0, 0});
-  touch(1, 600, {0, 0, 0});
-  touch(0, 300, {0, 0, 0});
+TEST_F(Room, EachSlotHasAnEqualPartAtFirst) {
+  for (std::size_t slot = 0; slot < 3; ++slot) touch(slot, 300, {0, 0, 0});
   EXPECT_TRUE(given.empty());
-  EXPECT_EQ(room.touched_tokens(), 1000u);
+  EXPECT_EQ(room.touched_tokens(), 900u);
+}
+
+TEST_F(Room, KeepsMemoryThatIsNotNeededElsewhere) {
+  touch(0, 600, {0, 0, 0});
+  EXPECT_EQ(given, (Given{{1, 0}})) << "an idle slot's, and no more than is needed";
+  touch(0, 500, {0, 0, 0});
+  touch(2, 300, {0, 0, 0});
+  EXPECT_EQ(given.size(), 1u);
+  EXPECT_EQ(room.touched_tokens(), 900u);
 }
 
 TEST_F(Room, TakesItFromIdleSlotsFirst) {
-  touch(0, 500, {0, 0, 0});
-  touch(1, 500, {100, 0, 0});
-  touch(2, 100, {100, 0, 0});
-  EXPECT_EQ(given, (Given{{1, 0}}));
-  EXPECT_EQ(room.touched_tokens(), 600u);
+  touch(0, 500, {0, 100, 0});
+  EXPECT_EQ(given, (Given{{2, 0}}));
+  EXPECT_EQ(room.touched_tokens(), 800u);
 }
 
 TEST_F(Room, ThenBeyondWhatOthersUse) {
-  touch(0, 500, {0, 0, 0});
-  touch(1, 500, {100, 200, 0});
-  touch(2, 200, {100, 200, 0});
+  touch(2, 500, {100, 200, 0});
   EXPECT_EQ(given, (Given{{0, 100}})) << "no more than needed";
-  touch(2, 700, {100, 200, 200});
+  touch(2, 600, {100, 200, 500});
   EXPECT_EQ(given, (Given{{0, 100}, {1, 200}}));
-  EXPECT_EQ(room.touched_tokens(), 1000u);
+  EXPECT_EQ(room.touched_tokens(), 900u);
 }
 
 }   // namespace

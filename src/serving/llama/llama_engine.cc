@@ -87,7 +87,7 @@ class LlamaEngine final : public engine::Engine {
   int tenant_limit_;   // LlamaOptions::max_queue_per_tenant
   FairQueue unprepared_;
   std::vector<SequencePtr> prepared_;   // has room for all of `active_`
-  engine::EngineStats stats_;   // the scheduler's, as of its last step
+  engine::EngineStats stats_;           // the scheduler's, as of its last step
   Id next_id_ = 1;
   std::uint64_t refused_ = 0, too_long_ = 0, overloaded_ = 0;
   bool refusing_ = false;                       // stop() has begun
@@ -351,7 +351,12 @@ void LlamaEngine::end_all_after(const std::exception& error) noexcept {
 void LlamaEngine::warm_up(const std::stop_token& stop) {
   constexpr int kLowestPriority = 19;
   static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowestPriority));
-  store_.warm_up(stop);
+  const std::size_t slots = static_cast<std::size_t>(options_.parallel), part = model_.context_size().total_tokens / slots;
+  const auto enough = [&] { return stop.stop_requested() || scheduler_.gave_memory_back(); };
+  for (std::size_t slot = 0; slot < slots && store_.pages(); ++slot) {
+    store_.pages()->make_ready(static_cast<llama_seq_id>(slot), part, enough);
+    if (slot == 0) store_.warm_up(stop);
+  }
 }
 
 engine::EngineStats LlamaEngine::stats() const {
