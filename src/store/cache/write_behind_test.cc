@@ -1,13 +1,9 @@
 // Write-behind beyond the queue of the disk tier: what does not fit waits in memory.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <mutex>
-#include <string>
-#include <vector>
 
-#include "testing/store/disk_cache.h"
+#include "testing/store/write_behind.h"
 
 namespace tensorcache {
 namespace {
@@ -15,51 +11,7 @@ namespace {
 using namespace std::chrono_literals;
 using testing::eventually, testing::key_of, testing::value_of;
 
-constexpr std::size_t kValueBytes = 10'000, kQueueBytes = 100'000, kValues = 100;
-
-class WriteBehindTest : public testing::DiskCache {
- protected:
-  void start(std::uint64_t memory_bytes = 16 << 20, std::uint64_t queue_bytes = kQueueBytes) {
-    cache_.reset();
-    CacheOptions options;
-    options.capacity_bytes = memory_bytes;
-    options.disk = DiskOptions{.directory = "cache",
-                               .queue_bytes = queue_bytes,
-                               .on_event =
-                                   [this](const std::string& event) {
-                                     const std::lock_guard lock(mutex_);
-                                     events_.push_back(event);
-                                   },
-                               .file_system = files_,
-                               .unix_ms = {}};
-    cache_ = std::make_unique<Cache>(std::move(options));
-    ASSERT_TRUE(eventually([&] { return cache_->disk_stats().ready; }));
-  }
-  // Faster than the disk writes.
-  void put_all(std::size_t values = kValues, bool chained = false) {
-    files_->set_write_delay(20ms);
-    for (std::size_t i = 0; i < values; ++i) {
-      const auto parent = chained && i > 0 ? std::optional(key_of(i - 1)) : std::nullopt;
-      ASSERT_EQ(cache_->put(key_of(i), value_of(i, kValueBytes), {.parent = parent}), PutStatus::kStored);
-    }
-  }
-  [[nodiscard]] std::size_t values_after_restart() {
-    cache_.reset();
-    files_->set_write_delay(0ms);
-    start();
-    std::size_t found = 0;
-    for (std::size_t i = 0; i < kValues; ++i) found += holds(i, kValueBytes);
-    return found;
-  }
-  [[nodiscard]] std::size_t events_about_slowness() {
-    const std::lock_guard lock(mutex_);
-    return static_cast<std::size_t>(
-        std::count_if(events_.begin(), events_.end(), [](const std::string& event) { return event.find("slower") != std::string::npos; }));
-  }
-
-  std::mutex mutex_;
-  std::vector<std::string> events_;
-};
+class WriteBehindTest : public testing::WriteBehind {};
 
 TEST_F(WriteBehindTest, WhatDoesNotFitTheQueueIsWrittenLaterWithoutAnotherCall) {
   start();

@@ -59,7 +59,10 @@ class FaultFiles::Opened final : public file::File {
 
   file::Transfer write(std::uint64_t offset, std::span<const std::span<const std::byte>> parts) override {
     std::this_thread::sleep_for(std::chrono::milliseconds(files_->write_delay_ms_.load()));
-    const std::lock_guard lock(files_->mutex_);
+    std::unique_lock lock(files_->mutex_);
+    ++files_->held_writes_;
+    files_->let_go_on_.wait(lock, [&] { return !files_->hold_writes_; });
+    --files_->held_writes_;
     if (const int error = files_->fault(kWrite)) return {0, error};
     std::vector<std::byte> bytes;
     for (const auto& part : parts) bytes.insert(bytes.end(), part.begin(), part.end());
@@ -170,6 +173,17 @@ void FaultFiles::hold_reads(bool on) {
 std::size_t FaultFiles::held_reads() const {
   const std::lock_guard lock(mutex_);
   return held_reads_;
+}
+
+void FaultFiles::hold_writes(bool on) {
+  const std::lock_guard lock(mutex_);
+  hold_writes_ = on;
+  let_go_on_.notify_all();
+}
+
+std::size_t FaultFiles::held_writes() const {
+  const std::lock_guard lock(mutex_);
+  return held_writes_;
 }
 
 void FaultFiles::short_transfers(bool on) {

@@ -43,6 +43,9 @@ class FaultFiles final : public file::FileSystem, public std::enable_shared_from
   // Reads wait, each with the bytes it has read, until they are let go on.
   void hold_reads(bool on);
   [[nodiscard]] std::size_t held_reads() const;
+  // Writes wait, before they do anything, until they are let go on.
+  void hold_writes(bool on);
+  [[nodiscard]] std::size_t held_writes() const;
   // Of the last close of a file that has no name any more, which frees its pages.
   void set_close_delay(std::chrono::milliseconds delay) { close_delay_ms_ = delay.count(); }
   [[nodiscard]] std::uint64_t delayed_closes_begun() const { return delayed_closes_begun_; }
@@ -92,8 +95,8 @@ class FaultFiles final : public file::FileSystem, public std::enable_shared_from
   std::atomic<std::int64_t> read_delay_ms_{0}, write_delay_ms_{0}, close_delay_ms_{0};
   std::atomic<std::uint64_t> delayed_closes_begun_{0}, delayed_closes_ended_{0};
   std::condition_variable let_go_on_;
-  bool hold_reads_ = false;
-  std::size_t held_reads_ = 0;
+  bool hold_reads_ = false, hold_writes_ = false;
+  std::size_t held_reads_ = 0, held_writes_ = 0;
   std::mt19937_64 random_{1};
 };
 
