@@ -177,7 +177,8 @@ class Cache {
   void resize_disk(std::uint64_t capacity_bytes);
 
   // Waits until all puts and removals so far are on disk, as durable as DiskSync specifies. RETURNS
-  // false on timeout, or if some were dropped (the disk failed or was too slow), which is reported
+  // false on timeout, at once if the disk does not work now (what is still in memory is written when
+  // it does), or if some puts were dropped (evicted before the disk got them), which is reported
   // once. RETURNS true without a disk tier.
   bool flush(std::chrono::milliseconds time);
   // Closes the disk tier: writes the queue, removals first, within `time`. The cache is memory only

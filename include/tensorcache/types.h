@@ -42,7 +42,8 @@ struct DiskOptions {
   std::uint64_t capacity_bytes = std::uint64_t{20} << 30;   // hard limit on all files together
   DiskSync sync = DiskSync::kSegment;
   // Limit of the write-behind queue. Its values stay in memory until they are written; further ones
-  // are queued when there is room, if they are still in memory then. 0: half of the memory budget.
+  // are queued when there is room, if they are still in memory then. While the disk does not work,
+  // all values wait like this. 0: half of the memory budget.
   std::uint64_t queue_bytes = 0;
   std::uint64_t segment_bytes = 0;                    // approximate file size; 0: derived from the capacity, at least 64 MiB
   std::function<void(const std::string&)> on_event;   // receives a log message when the disk fails or works again; any thread
@@ -127,7 +128,7 @@ struct DiskStats {
   std::uint64_t entries = 0, value_bytes = 0, segments = 0;
   std::uint64_t index_bytes = 0;                     // memory of the index; part of Stats::used_bytes
   std::uint64_t queued_bytes = 0;                    // values in the write-behind queue
-  std::uint64_t pending_bytes = 0;                   // these, and values that wait for room in the queue
+  std::uint64_t pending_bytes = 0;                   // these, and values that wait for room in the queue or for the disk
   bool ready = false;                                // recovery is complete
   std::int64_t newest_unix_ms = 0;                   // wall time of the last recovered put or removal
   bool degraded = false;                             // the disk cannot be written now
@@ -135,7 +136,7 @@ struct DiskStats {
   std::uint64_t hits = 0, read_bytes = 0;            // values read from disk
   std::uint64_t skipped_loads = 0, late_loads = 0;   // computing was faster; the load exceeded its timeout
   std::uint64_t puts = 0, accepted_bytes = 0, written_bytes = 0;
-  std::uint64_t dropped_puts = 0, too_large_puts = 0;   // not written: evicted first, or disk failed; larger than a segment
+  std::uint64_t dropped_puts = 0, too_large_puts = 0;   // not written: evicted first, or could not wait; larger than a segment
   std::uint64_t index_full = 0;                         // no memory for another index entry
   std::uint64_t evictions = 0, expirations = 0, written_again = 0, written_again_bytes = 0;
   std::uint64_t corrupt_records = 0, lost_bytes = 0, damaged_segments = 0, unknown_segments = 0;

@@ -185,28 +185,29 @@ bool TierStack::remove(const Key& key) {
   return changes_.changing([&] {
     bool removed = false;
     for (const auto& tier : lower_) removed = tier->remove(key) || removed;
-    removed = memory_->remove(key) || removed;
+    removed = memory_->remove(key, [this](const Key& gone) { write_behind_.forget(gone); }) || removed;
     write_behind_.forget(key);
     return removed;
   });
 }
 
 std::uint64_t TierStack::clear(const Selection& what) {
-  std::uint64_t in_memory = 0;
-  const std::uint64_t below = clear_from(0, what, &in_memory);
-  write_behind_.forget_cleared();
-  return std::max(below, in_memory);   // nearly all entries in memory are also below
+  if (lower_.empty()) return memory_->clear(what);
+  return changes_.clearing([&] {
+    std::uint64_t in_memory = 0;
+    const std::uint64_t below = clear_from(0, what, &in_memory);
+    return std::max(below, in_memory);   // nearly all entries in memory are also below
+  });
 }
 
 // Clears from the lowest tier up to memory without excluding changes all the time. Once a tier is
 // cleared, only promotions that had started come from it; once memory is cleared, only writes that
 // had started go down, and each tier, whose clear() has not returned, clears these as well.
 std::uint64_t TierStack::clear_from(std::size_t tier, const Selection& what, std::uint64_t* in_memory) {
-  if (lower_.empty()) return *in_memory = memory_->clear(what);
   const auto let_pass = [this] { changes_.unchanged([] {}); };
   if (tier == lower_.size()) {
     let_pass();
-    *in_memory = memory_->clear(what);
+    *in_memory = memory_->clear(what, [this](const Key& gone) { write_behind_.forget(gone); });
     let_pass();
     return *in_memory;
   }

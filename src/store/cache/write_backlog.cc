@@ -2,16 +2,23 @@
 
 namespace tensorcache::cache {
 
-bool WriteBacklog::push(const Key& key, std::uint64_t value_bytes) {
-  std::list<Item> node(1, Item{key, value_bytes, 0});   // allocates before the lock
+std::optional<WriteBacklog::Item> WriteBacklog::push(const Key& key, std::uint64_t value_bytes, const memory::Lifetime& lifetime) {
+  std::list<Item> node(1, Item{key, value_bytes, lifetime});   // allocates before the lock
   const MutexLock lock(mutex_);
-  if (places_.contains(key)) return true;
-  if (places_.size() >= kMaxKeys) return false;
+  if (const auto place = places_.find(key); place != places_.end()) {
+    Item& item = *place->second;
+    bytes_ += value_bytes - item.value_bytes;
+    item.value_bytes = value_bytes;
+    item.lifetime = lifetime;
+    item.latest = ++pushes_;
+    return item;
+  }
+  if (places_.size() >= kMaxKeys) return std::nullopt;
   places_.emplace(key, node.begin());
-  node.front().number = ++pushes_;
+  node.front().number = node.front().latest = ++pushes_;
   bytes_ += value_bytes;
   items_.splice(items_.end(), node);
-  return true;
+  return items_.back();
 }
 
 std::optional<WriteBacklog::Item> WriteBacklog::front() const {
@@ -20,10 +27,20 @@ std::optional<WriteBacklog::Item> WriteBacklog::front() const {
   return items_.front();
 }
 
-void WriteBacklog::erase(const Item& item) {
+bool WriteBacklog::erase(const Item& item) noexcept {
   const MutexLock lock(mutex_);
   const auto place = places_.find(item.key);
-  if (place == places_.end() || place->second->number != item.number) return;
+  if (place == places_.end() || place->second->latest != item.latest) return false;
+  erase_locked(place);
+  return true;
+}
+
+void WriteBacklog::erase(const Key& key) noexcept {
+  const MutexLock lock(mutex_);
+  if (const auto place = places_.find(key); place != places_.end()) erase_locked(place);
+}
+
+void WriteBacklog::erase_locked(Places::iterator place) noexcept {
   bytes_ -= place->second->value_bytes;
   items_.erase(place->second);
   places_.erase(place);
@@ -38,31 +55,9 @@ std::size_t WriteBacklog::clear() {
   return keys;
 }
 
-void WriteBacklog::erase(const Key& key) {
+bool WriteBacklog::contains(const Key& key) const {
   const MutexLock lock(mutex_);
-  const auto place = places_.find(key);
-  if (place == places_.end()) return;
-  bytes_ -= place->second->value_bytes;
-  items_.erase(place->second);
-  places_.erase(place);
-}
-
-void WriteBacklog::erase_if(const std::function<bool(const Key&)>& is_gone) {
-  const MutexLock lock(mutex_);
-  for (auto item = items_.begin(); item != items_.end();) {
-    if (!is_gone(item->key)) {
-      ++item;
-      continue;
-    }
-    bytes_ -= item->value_bytes;
-    places_.erase(item->key);
-    item = items_.erase(item);
-  }
-}
-
-bool WriteBacklog::empty() const {
-  const MutexLock lock(mutex_);
-  return items_.empty();
+  return places_.contains(key);
 }
 
 std::uint64_t WriteBacklog::bytes() const {

@@ -20,29 +20,51 @@ std::chrono::milliseconds left_until(std::chrono::steady_clock::time_point deadl
 
 }   // namespace
 
+// Keeps the value in memory until the tier has written or dropped it.
+struct WriteBehind::Held final : tier::Origin {
+  Held(Handle value, memory::MemoryTier& stored_in, ChangeLock& change_lock, CallbackTarget<WriteBehind*>::Ref behind, std::size_t of)
+      : handle(std::move(value)), memory(stored_in), changes(change_lock), write_behind(std::move(behind)), tier(of) {}
+
+  [[nodiscard]] bool is_gone() const noexcept override {
+    return changes.settled([&] { return memory::MemoryTier::is_gone(handle) || memory.is_expired(handle); });
+  }
+  [[nodiscard]] bool take_back() const noexcept override {
+    bool taken = false;
+    try {
+      write_behind.call([&](WriteBehind* self) { taken = self->take_back(tier, handle); });
+    } catch (const std::bad_alloc&) {   // then it is lost
+    }
+    return taken;
+  }
+
+  const Handle handle;
+  memory::MemoryTier& memory;
+  ChangeLock& changes;
+  const CallbackTarget<WriteBehind*>::Ref write_behind;
+  const std::size_t tier;
+};
+
 WriteBehind::WriteBehind(memory::MemoryTier& memory, const LowerTiers& lower, ChangeLock& changes, std::function<std::int64_t()> unix_ms,
                          OnEvent on_event)
     : memory_(memory), lower_(lower), changes_(changes), unix_ms_(std::move(unix_ms)), on_event_(std::move(on_event)) {
-  for (std::size_t i = 0; i < lower.size(); ++i) tiers_.push_back(std::make_unique<Tier>());
+  for (std::size_t i = 0; i < lower.size(); ++i) {
+    tiers_.push_back(std::make_unique<Tier>());
+    lower[i]->when_room([ref = calls_.ref(), i] { ref.call([i](WriteBehind* self) { self->drain(i); }); });
+  }
 }
 
-// A value that cannot be queued, even for lack of memory, is dropped: it is stored in memory.
+// A value that can neither be queued nor wait, for lack of memory, is lost: it is stored in memory.
 void WriteBehind::write(const Handle& stored, std::size_t count) {
   try {
     for (std::size_t i = 0; i < count; ++i) write_with_parents(i, stored);
   } catch (const std::bad_alloc&) {
     dropped_ = true;
+    ++lost_;
   }
 }
 
-void WriteBehind::forget(const Key& key) {
+void WriteBehind::forget(const Key& key) noexcept {
   for (const auto& tier : tiers_) tier->backlog.erase(key);
-}
-
-void WriteBehind::forget_cleared() {
-  for (const auto& tier : tiers_) {
-    tier->backlog.erase_if([this](const Key& key) { return !memory_.contains(key); });
-  }
 }
 
 // A parent may be in memory only: its write was dropped, or the tier evicted it. A value whose
@@ -50,7 +72,7 @@ void WriteBehind::forget_cleared() {
 WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle& stored) {
   tier::LowerTier& tier = *lower_[i];
   const tier::Room room = tier.room(stored.bytes().size());
-  if (room == tier::Room::kFull) return wait_for_room(i, stored);
+  if (room == tier::Room::kFull || room == tier::Room::kBroken) return wait_for_room(i, stored);
   std::vector<Handle> missing;
   const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
   while (room == tier::Room::kFree && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
@@ -67,11 +89,12 @@ WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle&
 
 WriteBehind::Result WriteBehind::write_one(std::size_t i, const Handle& handle) {
   tier::LowerTier& tier = *lower_[i];
-  tier::Value value = value_of(handle);
+  tier::Value value = value_of(i, handle);
   // Does not write values removed meanwhile.
   const Result result = changes_.unchanged([&] {
     if (memory::MemoryTier::is_gone(handle)) return Result::kGone;
-    if (tier.room(value.bytes.size()) == tier::Room::kFull) return Result::kWaits;
+    const tier::Room room = tier.room(value.bytes.size());
+    if (room == tier::Room::kFull || room == tier::Room::kBroken) return Result::kWaits;
     return tier.put(std::move(value)) ? Result::kQueued : Result::kDropped;
   });
   if (result == Result::kWaits) return wait_for_room(i, handle);
@@ -79,24 +102,73 @@ WriteBehind::Result WriteBehind::write_one(std::size_t i, const Handle& handle) 
   return result;
 }
 
-// A value that waits already keeps its place.
+// Where too many wait, one that was evicted meanwhile makes room.
 WriteBehind::Result WriteBehind::wait_for_room(std::size_t i, const Handle& handle) {
-  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
-  const Result result = changes_.unchanged([&] {
-    if (memory::MemoryTier::is_gone(handle)) return Result::kGone;
-    return tiers_[i]->backlog.push(entry.key(), entry.value_bytes()) ? Result::kWaits : Result::kDropped;
-  });
-  if (result == Result::kWaits) ask(i);
-  if (result == Result::kDropped) lose(1);
+  Result result = push(i, handle);
+  if (result == Result::kDropped && give_up_oldest(i)) result = push(i, handle);
+  if (result == Result::kDropped) lose(i);
   return result;
 }
 
-tier::Value WriteBehind::value_of(const Handle& handle) const {
+// A value that waits already keeps its place. A clear() may have forgotten this one just before.
+WriteBehind::Result WriteBehind::push(std::size_t i, const Handle& handle) {
   const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
+  WriteBacklog& backlog = tiers_[i]->backlog;
+  const Result result = changes_.unchanged([&] {
+    if (memory::MemoryTier::is_gone(handle)) return Result::kGone;
+    const auto item = backlog.push(entry.key(), entry.value_bytes(), entry.lifetime);
+    if (!item) return Result::kDropped;
+    if (!memory::MemoryTier::is_gone(handle)) return Result::kWaits;
+    backlog.erase(*item);
+    return Result::kGone;
+  });
+  if (result == Result::kWaits) lower_[i]->want_room();
+  return result;
+}
+
+// RETURNS false if the oldest value may still be written.
+bool WriteBehind::give_up_oldest(std::size_t i) {
+  const auto oldest = tiers_[i]->backlog.front();
+  if (!oldest || memory_.contains(oldest->key)) return false;
+  bool lost = false;
+  const bool settled = changes_.if_settled([&] {
+    lost = is_lost(i, *oldest);
+    return true;
+  });
+  if (lost) lose(i);
+  return settled;
+}
+
+// Of a value that is not in memory any more. Decides while none is being removed, because what a
+// removal takes out of memory is forgotten a moment later.
+void WriteBehind::give_up(std::size_t i, const WriteBacklog::Item& item) {
+  if (changes_.settled([&] { return is_lost(i, item); })) lose(i);
+}
+
+bool WriteBehind::is_lost(std::size_t i, const WriteBacklog::Item& item) {
+  const bool expires = item.lifetime.time_to_live().count() != 0;
+  return tiers_[i]->backlog.erase(item) && !(expires && item.lifetime.over(memory_.now())) && !lower_[i]->knows(item.key);
+}
+
+// From a tier that works, only what follows its parent, which was taken back before: otherwise it
+// would come back again and again.
+bool WriteBehind::take_back(std::size_t i, const Handle& handle) {
+  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
+  const bool follows = entry.parent != nullptr && tiers_[i]->backlog.contains(entry.above()->key());
+  if (!follows && !is_broken(i)) return false;
+  const Result result = push(i, handle);
+  if (result == Result::kWaits) ++*taken_back_;
+  return result != Result::kDropped;
+}
+
+tier::Value WriteBehind::value_of(std::size_t i, const Handle& handle) const {
+  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
+  const auto held = std::make_shared<const Held>(memory_.share(handle), memory_, changes_, calls_.ref(), i);
   tier::Value value;
   value.key = entry.key();
   value.bytes = handle.bytes();
-  value.holder = std::make_shared<Handle>(memory_.share(handle));
+  value.holder = held;
+  value.origin = held.get();
   value.kind = entry.kind;
   value.owner = entry.owner;
   value.source = entry.source;
@@ -108,127 +180,116 @@ tier::Value WriteBehind::value_of(const Handle& handle) const {
   return value;
 }
 
-void WriteBehind::lose(std::uint64_t values) {
+void WriteBehind::lose(std::size_t i) {
   constexpr std::int64_t kPauseMs = 60'000;
   dropped_ = true;
-  const std::uint64_t lost = lost_.fetch_add(values, std::memory_order_relaxed) + values;
+  const std::uint64_t lost = ++lost_;
   const auto now = std::chrono::steady_clock::now().time_since_epoch();
   const std::int64_t now_ms = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
   std::int64_t next_ms = next_note_ms_.load(std::memory_order_relaxed);
   if (!on_event_ || now_ms < next_ms || !next_note_ms_.compare_exchange_strong(next_ms, now_ms + kPauseMs)) return;
   try {
-    on_event_("the disk is slower than new values arrive: " + std::to_string(lost) + " values left memory before they were written");
+    const std::string why = is_broken(i) ? "the disk does not work" : "the disk is slower than new values arrive";
+    on_event_(why + ": " + std::to_string(lost) + " values left memory before they were written");
   } catch (...) {   // a log message must not fail a put
   }
 }
 
-void WriteBehind::ask(std::size_t i) {
-  if (tiers_[i]->asked.exchange(true)) return;
-  try {
-    lower_[i]->when_written([ref = written_.ref(), i](bool) { ref.call([&](WriteBehind* self) { self->on_written(i); }); });
-  } catch (...) {
-    tiers_[i]->asked = false;
-    throw;
-  }
-}
-
-// Without memory even for this, the next value that waits asks.
-void WriteBehind::ask_again(std::size_t i) noexcept {
-  try {
-    ask(i);
-  } catch (...) {
-  }
-}
-
-// What still waits after drain() waits for a tier that works: of a broken one all was dropped.
-void WriteBehind::on_written(std::size_t i) {
-  tiers_[i]->asked = false;
-  try {
-    drain(i);
-    if (!tiers_[i]->backlog.empty()) ask(i);
-  } catch (const std::bad_alloc&) {
-    dropped_ = true;
-    ask_again(i);
-  }
-}
-
+// A failed allocation leaves the rest waiting: the tier calls again.
 void WriteBehind::drain(std::size_t i) {
-  Tier& waiting = *tiers_[i];
-  const MutexLock lock(waiting.draining);
-  while (const auto item = waiting.backlog.front()) {
+  WriteBacklog& backlog = tiers_[i]->backlog;
+  const MutexLock lock(tiers_[i]->draining);
+  while (const auto item = backlog.front()) {
     const Handle handle = memory_.get(item->key, Count::kNo);
-    Result result = Result::kGone;
-    if (handle) {
-      result = write_with_parents(i, handle);
-      if (result == Result::kWaits) return;
-      if (result == Result::kGone) continue;   // another value may have taken its place
-    } else if (!lower_[i]->knows(item->key)) {
-      lose(1);
+    if (!handle) {
+      give_up(i, *item);
+      continue;
     }
-    waiting.backlog.erase(*item);
+    const Result result = write_with_parents(i, handle);
+    if (result == Result::kWaits) return;
+    if (result != Result::kGone) backlog.erase(*item);   // gone: another value may have taken its place
   }
 }
 
-std::vector<std::uint64_t> WriteBehind::last_numbers() const {
-  std::vector<std::uint64_t> last;
+WriteBehind::Numbers WriteBehind::last_numbers() const {
+  Numbers last;
   for (const auto& tier : tiers_) last.push_back(tier->backlog.last_number());
   return last;
 }
 
-std::optional<std::size_t> WriteBehind::behind(const std::vector<std::uint64_t>& numbers) const {
+std::optional<std::size_t> WriteBehind::behind(const Numbers& numbers, Of tiers) const {
   for (std::size_t i = 0; i < tiers_.size(); ++i) {
     const auto oldest = tiers_[i]->backlog.oldest_number();
-    if (oldest && *oldest <= numbers[i]) return i;
+    if (oldest && *oldest <= numbers[i] && (tiers == Of::kAll || !is_broken(i))) return i;
   }
   return std::nullopt;
 }
 
+// Of a broken tier nothing is waited for: it may stay so for long.
 bool WriteBehind::flush(std::chrono::milliseconds time) {
   const auto deadline = deadline_after(time);
-  const std::vector<std::uint64_t> last = last_numbers();
   bool written = true;
-  for (bool waited = true; waited;) {
-    waited = behind(last).has_value();
-    for (const auto& tier : lower_) written = tier->flush(left_until(deadline)) && written;
-    for (std::size_t i = 0; waited && i < lower_.size(); ++i) drain(i);
-    if (waited && left_until(deadline).count() == 0) {
-      written = false;
-      break;
-    }
+  for (bool all = false; !all && written;) {
+    const std::uint64_t taken_back = taken_back_->load();
+    written = flush_until(last_numbers(), deadline);
+    all = taken_back == taken_back_->load();
   }
   return !dropped_.exchange(false) && written;
 }
 
+bool WriteBehind::flush_until(const Numbers& last, std::chrono::steady_clock::time_point deadline) {
+  bool written = true;
+  for (;;) {
+    const bool waits = behind(last, Of::kAll).has_value();
+    for (const auto& tier : lower_) written = tier->flush(left_until(deadline)) && written;
+    if (!waits) return written;
+    for (std::size_t i = 0; i < lower_.size(); ++i) drain(i);
+    const bool broken = behind(last, Of::kAll) && !behind(last, Of::kWorking);
+    if (broken || left_until(deadline).count() == 0) return false;
+  }
+}
+
 // One when_flushed(): values that waited for room when it began are queued first.
 struct WriteBehind::Flush {
-  std::vector<std::uint64_t> last;   // the latest push of each tier when it began
-  std::atomic<std::size_t> tiers_left;
+  Flush(std::function<void(bool)> callback, CallbackTarget<WriteBehind*>::Ref ref, std::shared_ptr<std::atomic<std::uint64_t>> taken)
+      : done(std::move(callback)), write_behind(std::move(ref)), taken_back(std::move(taken)) {}
+  const std::function<void(bool)> done;
+  const CallbackTarget<WriteBehind*>::Ref write_behind;
+  const std::shared_ptr<std::atomic<std::uint64_t>> taken_back;
+  Numbers last;                          // the latest push of each tier when it began
+  std::uint64_t taken_back_before = 0;   // likewise
+  std::atomic<std::size_t> tiers_left{0};
   std::atomic<bool> written{true};
-  std::function<void(bool)> done;
-  Flush(std::vector<std::uint64_t> pushes, std::function<void(bool)> callback)
-      : last(std::move(pushes)), tiers_left(last.size()), done(std::move(callback)) {}
 };
 
 void WriteBehind::when_flushed(std::function<void(bool)> done) {
   if (lower_.empty()) return call_back(done, true);
-  advance(std::make_shared<Flush>(last_numbers(), std::move(done)));
+  begin(std::make_shared<Flush>(std::move(done), calls_.ref(), taken_back_));
+}
+
+void WriteBehind::begin(const std::shared_ptr<Flush>& flush) {
+  flush->taken_back_before = taken_back_->load();
+  flush->last = last_numbers();
+  flush->tiers_left = lower_.size();
+  advance(flush);
 }
 
 void WriteBehind::advance(const std::shared_ptr<Flush>& flush) {
-  if (const auto i = behind(flush->last)) return advance_backlog(*i, flush);
+  if (const auto i = behind(flush->last, Of::kWorking)) return advance_backlog(*i, flush);
+  if (behind(flush->last, Of::kAll)) flush->written = false;
   for (const auto& tier : lower_) {
     tier->when_written([flush](bool written) {
       if (!written) flush->written = false;
-      if (--flush->tiers_left == 0) call_back(flush->done, flush->written.load());
+      if (--flush->tiers_left == 0) end(flush);
     });
   }
 }
 
 void WriteBehind::advance_backlog(std::size_t i, const std::shared_ptr<Flush>& flush) {
-  lower_[i]->when_written([ref = written_.ref(), i, flush](bool written) {
+  lower_[i]->when_written([i, flush](bool written) {
     bool goes_on = false;
     try {
-      ref.call([&](WriteBehind* self) {
+      flush->write_behind.call([&](WriteBehind* self) {
         self->drain(i);
         if (!written) flush->written = false;
         self->advance(flush);
@@ -240,14 +301,33 @@ void WriteBehind::advance_backlog(std::size_t i, const std::shared_ptr<Flush>& f
   });
 }
 
+// The tiers wrote what they had: if they handed something back meanwhile, that is waited for, too.
+void WriteBehind::end(const std::shared_ptr<Flush>& flush) {
+  bool goes_on = false;
+  if (flush->written && flush->taken_back_before != flush->taken_back->load()) {
+    flush->written = false;   // unless it goes on
+    try {
+      flush->write_behind.call([&](WriteBehind* self) {
+        flush->written = true;
+        goes_on = true;
+        self->begin(flush);
+      });
+    } catch (const std::bad_alloc&) {
+      goes_on = false;
+      flush->written = false;
+    }
+  }
+  if (!goes_on) call_back(flush->done, flush->written.load());
+}
+
 void WriteBehind::stop(std::chrono::milliseconds time) {
   const auto deadline = deadline_after(time);
-  const std::vector<std::uint64_t> last = last_numbers();
-  while (behind(last) && left_until(deadline).count() > 0) {
+  const Numbers last = last_numbers();
+  while (behind(last, Of::kWorking) && left_until(deadline).count() > 0) {
     for (const auto& tier : lower_) static_cast<void>(tier->flush(left_until(deadline)));
     for (std::size_t i = 0; i < lower_.size(); ++i) drain(i);
   }
-  written_.close();
+  calls_.close();
   for (const auto& tier : tiers_) lost_.fetch_add(tier->backlog.clear(), std::memory_order_relaxed);
 }
 

@@ -1,5 +1,6 @@
 // Write-behind: what is stored in memory is queued in each lower tier, missing parents first. Where
-// a tier's queue is full, the value waits in memory, and is queued when the tier has written.
+// a tier's queue is full or its device does not work, the value waits in memory, and is queued when
+// the tier has room. A tier that fails hands back what it had queued.
 #pragma once
 
 #include <atomic>
@@ -33,10 +34,8 @@ class WriteBehind {
 
   // Queues the value in the first `count` lower tiers. Never waits for a tier.
   void write(const Handle& stored, std::size_t count);
-  // The value was removed: it does not wait any more.
-  void forget(const Key& key);
-  // Likewise for everything that is not in memory any more.
-  void forget_cleared();
+  // The value was removed: it does not wait any more, and is not lost.
+  void forget(const Key& key) noexcept;
 
   // As Cache's.
   bool flush(std::chrono::milliseconds time);
@@ -46,33 +45,41 @@ class WriteBehind {
 
   // RETURNS the size of the values that wait for room in a tier's queue.
   [[nodiscard]] std::uint64_t waiting_bytes() const;
-  // RETURNS the number of values that no tier got: they left memory before there was room, or too
-  // many waited.
+  // RETURNS the number of values that no tier got: they were evicted from memory before there was
+  // room, or too many waited.
   [[nodiscard]] std::uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
 
  private:
   enum class Result : std::uint8_t { kQueued, kWaits, kDropped, kGone };   // kGone: not in memory any more
   struct Tier {
     WriteBacklog backlog;
-    Mutex draining;                   // queues the oldest values first
-    std::atomic<bool> asked{false};   // to be told when the tier has written
+    Mutex draining;   // queues the oldest values first
   };
-  struct Flush;   // a when_flushed() that waits
+  using Numbers = std::vector<std::uint64_t>;   // of pushes, for each tier
+  struct Held;                                  // a value that a tier has queued
+  struct Flush;                                 // a when_flushed() that waits
 
   Result write_with_parents(std::size_t i, const Handle& stored);
   Result write_one(std::size_t i, const Handle& handle);
   Result wait_for_room(std::size_t i, const Handle& handle);
-  [[nodiscard]] tier::Value value_of(const Handle& handle) const;
-  [[nodiscard]] std::vector<std::uint64_t> last_numbers() const;
-  // RETURNS the first tier with a waiting value up to these numbers.
-  [[nodiscard]] std::optional<std::size_t> behind(const std::vector<std::uint64_t>& numbers) const;
-  void lose(std::uint64_t values);
-  void ask(std::size_t i);
-  void ask_again(std::size_t i) noexcept;
-  void on_written(std::size_t i);
+  Result push(std::size_t i, const Handle& handle);
+  bool give_up_oldest(std::size_t i);
+  void give_up(std::size_t i, const WriteBacklog::Item& item);
+  bool take_back(std::size_t i, const Handle& handle);
+  [[nodiscard]] tier::Value value_of(std::size_t i, const Handle& handle) const;
+  [[nodiscard]] bool is_lost(std::size_t i, const WriteBacklog::Item& item);
+  void lose(std::size_t i);
   void drain(std::size_t i);
+  [[nodiscard]] bool is_broken(std::size_t i) const { return lower_[i]->room(0) == tier::Room::kBroken; }
+  [[nodiscard]] Numbers last_numbers() const;
+  // RETURNS the first tier with a waiting value up to these numbers.
+  enum class Of : std::uint8_t { kAll, kWorking };   // tiers
+  [[nodiscard]] std::optional<std::size_t> behind(const Numbers& numbers, Of tiers) const;
+  bool flush_until(const Numbers& last, std::chrono::steady_clock::time_point deadline);
+  void begin(const std::shared_ptr<Flush>& flush);
   void advance(const std::shared_ptr<Flush>& flush);
   void advance_backlog(std::size_t i, const std::shared_ptr<Flush>& flush);
+  static void end(const std::shared_ptr<Flush>& flush);
 
   memory::MemoryTier& memory_;
   const LowerTiers& lower_;
@@ -82,8 +89,11 @@ class WriteBehind {
   std::vector<std::unique_ptr<Tier>> tiers_;   // one for each lower tier
   std::atomic<bool> dropped_{false};           // a value could not be queued since the last flush()
   std::atomic<std::uint64_t> lost_{0};
+  // Counts the values taken back. A flush whose tiers have written everything asks it whether
+  // "everything" was less than it began with.
+  const std::shared_ptr<std::atomic<std::uint64_t>> taken_back_ = std::make_shared<std::atomic<std::uint64_t>>(0);
   std::atomic<std::int64_t> next_note_ms_{0};   // steady clock; when the next message may be logged
-  CallbackTarget<WriteBehind*> written_{this};
+  CallbackTarget<WriteBehind*> calls_{this};    // from tiers
 };
 
 }   // namespace tensorcache::cache

@@ -1,5 +1,6 @@
 // Writes one batch: removals first, then the values that were not removed since.
 #include <algorithm>
+#include <iterator>
 #include <unordered_map>
 #include <utility>
 
@@ -77,8 +78,8 @@ void Writer::forget_expired(Values begin, Values end) {
 }
 
 // RETURNS the values still to be stored, in order: not stored, not removed since, with their parent
-// stored or earlier in the batch.
-std::vector<const Write*> Writer::wanted(Values begin, Values end) {
+// stored or earlier in the batch. Those whose parent is not become orphans.
+std::vector<const Write*> Writer::wanted(Values begin, Values end, std::vector<const Write*>& orphans) {
   std::vector<const Write*> chosen;
   std::unordered_map<Key, bool> before;
   const MutexLock lock(state_.mutex);
@@ -89,8 +90,7 @@ std::vector<const Write*> Writer::wanted(Values begin, Values end) {
     const bool hangs = !value.parent || state_.catalog.find(*value.parent) != Index::kNone || before.contains(*value.parent);
     if (known || write.forgotten || state_.ledger.removed_since(write.value, write.number)) continue;
     if (!hangs) {
-      ++state_.counters.dropped_puts;
-      lost_some_ = true;
+      orphans.push_back(&write);
       continue;
     }
     before.emplace(value.key, true);
@@ -101,7 +101,9 @@ std::vector<const Write*> Writer::wanted(Values begin, Values end) {
 
 void Writer::write_values(Values begin, Values end) {
   forget_expired(begin, end);
-  std::vector<const Write*> chosen = wanted(begin, end);
+  std::vector<const Write*> orphans;
+  orphans.reserve(static_cast<std::size_t>(std::distance(begin, end)));
+  std::vector<const Write*> chosen = wanted(begin, end, orphans);
   std::vector<RecordHeader> headers;
   std::vector<std::span<const std::byte>> bytes;
   std::vector<EntryClass> classes;
@@ -123,37 +125,47 @@ void Writer::write_values(Values begin, Values end) {
   }
   const std::size_t indexed = state_.broken() ? 0 : log_.reserve_some_entries(classes);
   std::size_t published = 0;
-  const bool all = log_.append(std::span(headers).first(indexed), std::span(bytes).first(indexed), true, [&](std::size_t i, const Place& place) {
+  static_cast<void>(log_.append(std::span(headers).first(indexed), std::span(bytes).first(indexed), true, [&](std::size_t i, const Place& place) {
     const MutexLock lock(state_.mutex);
     ++published;
-    return publish_locked(*chosen[i], place);
-  });
+    const Published result = publish_locked(*chosen[i], place);
+    if (result == Published::kOrphan) orphans.push_back(chosen[i]);
+    return result == Published::kYes;
+  }));
+  bool index_is_full = false;
   {
     const MutexLock lock(state_.mutex);
     ++state_.tick;
-    lost_some_ |= !all || indexed < chosen.size();
-    state_.counters.dropped_puts += indexed - published;
-    (state_.health.broken() ? state_.counters.dropped_puts : state_.counters.index_full) += chosen.size() - indexed;
+    index_is_full = indexed < chosen.size() && !state_.health.broken();
+    if (index_is_full) state_.counters.index_full += chosen.size() - indexed;
   }
+  lost_some_ |= index_is_full;
+  for (const Write* write : orphans) lose(*write);
+  for (std::size_t i = published; i < (index_is_full ? indexed : chosen.size()); ++i) lose(*chosen[i]);
   done_with_values(begin, end);
 }
 
+// Of a value that is not written: nothing is lost if it is gone anyway, or waits again.
+void Writer::lose(const Write& write) noexcept {
+  const tier::Origin* const origin = write.value.origin;
+  if (origin != nullptr && (origin->is_gone() || origin->take_back())) return;
+  lost_some_ = true;
+  const MutexLock lock(state_.mutex);
+  ++state_.counters.dropped_puts;
+}
+
 // The value may have been removed, or its parent evicted, while it was written.
-bool Writer::publish_locked(const Write& write, const Place& place) {
+Writer::Published Writer::publish_locked(const Write& write, const Place& place) {
   const Value& value = write.value;
-  if (state_.ledger.removed_since(write.value, write.number)) return false;
+  if (state_.ledger.removed_since(write.value, write.number)) return Published::kRemoved;
   const Index::Id parent = value.parent ? state_.catalog.find(*value.parent) : Index::kNone;
-  if (value.parent && parent == Index::kNone) {
-    lost_some_ = true;
-    ++state_.counters.dropped_puts;
-    return false;
-  }
+  if (value.parent && parent == Index::kNone) return Published::kOrphan;
   const Index::Id id = state_.catalog.insert(value.key, place, {value.kind, value.owner, value.source}, parent);
   state_.catalog[id].expires = value.expires_unix_ms != 0;
   state_.catalog.touch(id, state_.tick);
   ++state_.counters.puts;
   state_.counters.accepted_bytes += value.bytes.size();
-  return true;
+  return Published::kYes;
 }
 
 void Writer::done_with_values(Values begin, Values end) noexcept {

@@ -49,6 +49,8 @@ struct DiskState {
   std::uint64_t capacity TC_GUARDED_BY(mutex), target_segment_bytes TC_GUARDED_BY(mutex);
   std::uint64_t index_limit TC_GUARDED_BY(mutex);
   bool index_limit_changed TC_GUARDED_BY(mutex) = false;
+  bool wants_room TC_GUARDED_BY(mutex) = false;
+  std::function<void()> on_room;                         // written under the mutex before `wants_room` is first set, not changed afterwards
   std::uint64_t charged TC_GUARDED_BY(mutex) = 0;        // memory of the index; changed by the writing thread only
   std::uint32_t tick TC_GUARDED_BY(mutex) = 1;           // logical time of writes and reads
   std::size_t timed_wipes TC_GUARDED_BY(mutex) = 0;      // selections by age that are being overwritten

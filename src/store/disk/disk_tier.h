@@ -60,8 +60,9 @@ class DiskTier final : public tier::LowerTier {
   // Queues a value; never waits. RETURNS false if it was dropped and counted: queue full, disk
   // broken, or value too large.
   bool put(Value value) override;
-  // RETURNS true if a put() of that size would be queued now.
   [[nodiscard]] tier::Room room(std::uint64_t value_bytes) const override;
+  void when_room(std::function<void()> call) override;
+  void want_room() noexcept override;
 
   [[nodiscard]] Presence presence(const Key& key) const override;   // kUnknown: recovery is in progress
   // RETURNS true if the value is stored or queued.

@@ -10,9 +10,21 @@ namespace tensorcache::disk {
 
 tier::Room DiskTier::room(std::uint64_t value_bytes) const {
   const MutexLock lock(state_.mutex);
-  if (state_.closing || state_.health.broken()) return tier::Room::kNever;
-  if (!state_.fits_segment(value_bytes) || value_bytes > state_.queue.max_bytes()) return tier::Room::kNever;
+  if (state_.closing || !state_.fits_segment(value_bytes) || value_bytes > state_.queue.max_bytes()) return tier::Room::kNever;
+  if (state_.health.broken()) return tier::Room::kBroken;
   return state_.queue.accepts(value_bytes) ? tier::Room::kFree : tier::Room::kFull;
+}
+
+void DiskTier::when_room(std::function<void()> call) {
+  const MutexLock lock(state_.mutex);
+  state_.on_room = std::move(call);
+}
+
+void DiskTier::want_room() noexcept {
+  const MutexLock lock(state_.mutex);
+  if (state_.wants_room) return;
+  state_.wants_room = true;
+  state_.changed.notify_all();
 }
 
 bool DiskTier::put(Value value) {

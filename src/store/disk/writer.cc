@@ -65,6 +65,7 @@ void Writer::step() {
     const MutexLock lock(state_.mutex);
     auto wake_at = state_.health.broken() ? std::min(look_at_, state_.health.retry_at()) : look_at_;
     if (!scrubber_.wipes().empty() && state_.recovered && !state_.health.broken()) wake_at = std::min(wake_at, scrubber_.sweep_at());
+    if (state_.wants_room && !state_.health.broken()) wake_at = std::min(wake_at, offer_at_);
     state_.changed.wait_until(state_.mutex, wake_at, [&]() TC_REQUIRES(state_.mutex) { return state_.closing || has_work_locked(); });
     if (state_.closing) return;
     retry = state_.health.broken() && std::chrono::steady_clock::now() >= state_.health.retry_at();
@@ -88,35 +89,60 @@ void Writer::step() {
   scrubber_.sweep_some();
   if (state_.broken()) scrubber_.answer_parked(true);
   log_.trim_index();
+  offer_room();
 }
 
-// After an exception: drops the batch, except its removals, and starts recovery again.
-void Writer::give_up() noexcept {
-  lost_some_ = true;
-  scrubber_.restart();
-  log_.give_up_piece();
-  std::list<Write> questions;
+// A call that failed, for lack of memory, is repeated after a pause.
+void Writer::offer_room() noexcept {
   {
     const MutexLock lock(state_.mutex);
-    for (auto write = writing_values_.begin(); write != writing_values_.end();) {
-      const auto each = write++;
-      if (each->written) {
-        questions.splice(questions.end(), writing_values_, each);
-      } else if (!each->forgotten && state_.catalog.find(each->value.key) == Index::kNone) {
-        ++state_.counters.dropped_puts;
-      }
-    }
-    state_.ledger.put_back(writing_removals_, writing_removals_.begin(), writing_removals_.end());
+    if (!offers_room_locked()) return;
+    state_.wants_room = false;
   }
-  done_with_values(writing_values_.begin(), writing_values_.end());
-  if (!state_.recovered) log_.forget_directory();
-  answer_all(questions);
+  try {
+    if (state_.on_room) state_.on_room();
+  } catch (...) {
+    const MutexLock lock(state_.mutex);
+    state_.wants_room = true;
+    offer_at_ = std::chrono::steady_clock::now() + state_.options.retry_pause;
+  }
+}
+
+bool Writer::offers_room_locked() const {
+  return state_.wants_room && !state_.closing && !state_.health.broken() && std::chrono::steady_clock::now() >= offer_at_;
+}
+
+// After an exception: drops the batch, except its removals and what is taken back, and starts
+// recovery again.
+void Writer::give_up() noexcept {
+  scrubber_.restart();
+  log_.give_up_piece();
   try {
     state_.fail("out of memory while writing", ENOMEM);
   } catch (...) {
     const MutexLock lock(state_.mutex);
     state_.health.fail(std::chrono::steady_clock::now());
   }
+  std::list<Write> questions;
+  for (auto write = writing_values_.begin(); write != writing_values_.end();) {
+    const auto each = write++;
+    if (each->written) {
+      questions.splice(questions.end(), writing_values_, each);
+      continue;
+    }
+    {
+      const MutexLock lock(state_.mutex);
+      if (each->forgotten || state_.catalog.find(each->value.key) != Index::kNone) continue;
+    }
+    lose(*each);
+  }
+  {
+    const MutexLock lock(state_.mutex);
+    state_.ledger.put_back(writing_removals_, writing_removals_.begin(), writing_removals_.end());
+  }
+  done_with_values(writing_values_.begin(), writing_values_.end());
+  if (!state_.recovered) log_.forget_directory();
+  answer_all(questions);
 }
 
 bool Writer::recover() {
@@ -145,9 +171,9 @@ void Writer::heal() {
   state_.note("works again");
 }
 
-// While the disk is broken, removals wait for it and all other work is dropped at once.
+// While the disk is broken, removals wait for it; values are taken back or dropped at once.
 bool Writer::has_work_locked() const {
-  return !state_.queue.empty() || state_.index_limit_changed || state_.over_budget_locked() ||
+  return !state_.queue.empty() || offers_room_locked() || state_.index_limit_changed || state_.over_budget_locked() ||
          (!state_.health.broken() && (scrubber_.wants_time() || !state_.ledger.waiting().empty()));
 }
 

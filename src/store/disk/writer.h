@@ -41,6 +41,8 @@ class Writer {
   void give_up() noexcept;
   [[nodiscard]] bool recover();
   void heal();
+  void offer_room() noexcept;
+  [[nodiscard]] bool offers_room_locked() const TC_REQUIRES(state_.mutex);
   [[nodiscard]] bool has_work_locked() const TC_REQUIRES(state_.mutex);
   void take_batch_locked() noexcept TC_REQUIRES(state_.mutex);
 
@@ -50,9 +52,11 @@ class Writer {
   void answer(Values question, bool written);
   static void answer_all(const std::list<Write>& questions) noexcept;   // answers false
   void forget_expired(Values begin, Values end);
-  [[nodiscard]] std::vector<const Write*> wanted(Values begin, Values end);
+  [[nodiscard]] std::vector<const Write*> wanted(Values begin, Values end, std::vector<const Write*>& orphans);
   void write_values(Values begin, Values end);
-  [[nodiscard]] bool publish_locked(const Write& write, const Place& place) TC_REQUIRES(state_.mutex);
+  enum class Published : std::uint8_t { kYes, kRemoved, kOrphan };
+  [[nodiscard]] Published publish_locked(const Write& write, const Place& place) TC_REQUIRES(state_.mutex);
+  void lose(const Write& write) noexcept;
   void done_with_values(Values begin, Values end) noexcept;
 
   // removals.cc
@@ -76,7 +80,7 @@ class Writer {
   std::list<Write> writing_values_;       // taken from the queue, being written
   std::list<Removal> writing_removals_;   // taken from the ledger, being written
   bool lost_some_ = false;                // some writes were lost since the last answer (Write::written)
-  std::chrono::steady_clock::time_point look_at_{}, usage_at_{};
+  std::chrono::steady_clock::time_point look_at_{}, usage_at_{}, offer_at_{};
   std::once_flag joined_;
   std::thread thread_;
 };

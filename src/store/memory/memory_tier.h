@@ -69,8 +69,9 @@ class MemoryTier {
   [[nodiscard]] std::size_t peek(std::span<const Key> chain) const;
   [[nodiscard]] bool contains(const Key& key) const;
 
-  bool remove(const Key& key) { return remover_.remove(key); }
-  std::uint64_t clear(const Selection& what) { return remover_.clear(what); }
+  using OnRemoved = Remover::OnRemoved;   // is told of all entries but one that goes alone
+  bool remove(const Key& key, const OnRemoved& on_removed = {}) { return remover_.remove(key, on_removed); }
+  std::uint64_t clear(const Selection& what, const OnRemoved& on_removed = {}) { return remover_.clear(what, on_removed); }
   std::uint64_t clear(std::optional<std::uint64_t> owner) { return clear(Selection{owner, {}, {}}); }
   void resize(std::uint64_t capacity_bytes) { evictor_.resize(capacity_bytes); }
 
@@ -93,6 +94,7 @@ class MemoryTier {
   [[nodiscard]] static bool replaces(const Reservation& draft) { return draft.entry_ != nullptr && draft.replaces_; }
   // Removed or evicted since the handle was made.
   [[nodiscard]] static bool is_gone(const Handle& handle) { return handle.entry_->has(kGone); }
+  [[nodiscard]] bool is_expired(const Handle& handle) const { return state_.is_expired(*handle.entry_); }
 
   // For Handle and Reservation: they let go.
   void unpin(Entry* entry);

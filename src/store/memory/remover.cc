@@ -27,6 +27,10 @@ bool is_behind_forgotten(Entry& entry) {
   return result == kMarkForget;
 }
 
+void tell(const Garbage& garbage, const Remover::OnRemoved& on_removed) {
+  for (const auto* entry = garbage.entries; entry != nullptr; entry = static_cast<const Entry*>(entry->next)) on_removed(entry->key());
+}
+
 }   // namespace
 
 // Alone, whatever is chained behind it: no entry outlives its parent, so its descendants have
@@ -46,7 +50,7 @@ void Remover::expire(const Key& key) {
 
 // An entry with descendants takes them with it. Only a walk over the index finds them: entries know
 // their parents alone.
-bool Remover::remove(const Key& key) {
+bool Remover::remove(const Key& key, const OnRemoved& on_removed) {
   Garbage garbage;
   bool alone = true;
   {
@@ -62,13 +66,13 @@ bool Remover::remove(const Key& key) {
     if (alone) state_.unindex(shard, *entry, &ShardCounts::removals, garbage);
   }
   evictor_.sweep(garbage);
-  return alone || forget_where([&](const Entry& entry) { return entry.has_key(key); }) != 0;
+  return alone || forget_where([&](const Entry& entry) { return entry.has_key(key); }, on_removed) != 0;
 }
 
 // Walks all entries, those of some buckets at a time with their shard's lock; then the next
 // shard's, so that who waits for one gets it. `forget` tells which are to go.
 template <class Forget>
-std::uint64_t Remover::forget_in_slices(const Forget& forget) {
+std::uint64_t Remover::forget_in_slices(const Forget& forget, const OnRemoved& on_removed) {
   struct Cursor {
     std::size_t at = 0;
     std::uint64_t table = 0;
@@ -97,6 +101,7 @@ std::uint64_t Remover::forget_in_slices(const Forget& forget) {
       more = more || cursor.more;
     }
     if (more && count - swept < kSwept) continue;
+    if (on_removed) tell(garbage, on_removed);
     evictor_.sweep(garbage);
     garbage = {};
     swept = count;
@@ -108,21 +113,25 @@ std::uint64_t Remover::forget_in_slices(const Forget& forget) {
 // others find some of it gone already. Nothing is stored behind it any more once it is marked
 // (commit() asks is_being_forgotten()), so the second walk misses nothing.
 template <class Doomed>
-std::uint64_t Remover::forget_where(const Doomed& doomed) {
+std::uint64_t Remover::forget_where(const Doomed& doomed, const OnRemoved& on_removed) {
   const MutexLock one_at_a_time(walking_);
   forgetting_.store(true);
   bool parents = false;
-  std::uint64_t count = forget_in_slices([&](const Entry& entry) {
-    if (!doomed(entry)) return false;
-    parents = parents || entry.state.children() != 0;
-    return true;
-  });
+  std::uint64_t count = forget_in_slices(
+      [&](const Entry& entry) {
+        if (!doomed(entry)) return false;
+        parents = parents || entry.state.children() != 0;
+        return true;
+      },
+      on_removed);
   if (parents) {
-    count += forget_in_slices([](Entry& entry) { return entry.parent != nullptr && is_behind_forgotten(entry); });
-    static_cast<void>(forget_in_slices([](Entry& entry) {
-      if (entry.has(kMarks)) entry.state.clear_marks();
-      return false;
-    }));
+    count += forget_in_slices([](Entry& entry) { return entry.parent != nullptr && is_behind_forgotten(entry); }, on_removed);
+    static_cast<void>(forget_in_slices(
+        [](Entry& entry) {
+          if (entry.has(kMarks)) entry.state.clear_marks();
+          return false;
+        },
+        on_removed));
   }
   forgetting_.store(false);
   return count;
@@ -136,13 +145,15 @@ bool Remover::is_being_forgotten(const Entry& entry) const {
   return false;
 }
 
-std::uint64_t Remover::clear(const Selection& what) {
+std::uint64_t Remover::clear(const Selection& what, const OnRemoved& on_removed) {
   const std::uint64_t used_before = state_.budget.used();
   const auto now = state_.clock();
-  const std::uint64_t count = forget_where([&](const Entry& entry) {
-    return (!what.owner || entry.owner == *what.owner) && (!what.source || entry.source == *what.source) &&
-           (!what.older_than || entry.lifetime.age(now) >= *what.older_than);
-  });
+  const std::uint64_t count = forget_where(
+      [&](const Entry& entry) {
+        return (!what.owner || entry.owner == *what.owner) && (!what.source || entry.source == *what.source) &&
+               (!what.older_than || entry.lifetime.age(now) >= *what.older_than);
+      },
+      on_removed);
   state_.memory.release_all();
   if (!what.owner && !what.source && !what.older_than) state_.order.shed();
   state_.memory.trim_malloc(used_before);

@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 
 #include "base/core/mutex.h"
 #include "store/memory/evictor.h"
@@ -20,12 +21,15 @@ class Remover {
   Remover(const Remover&) = delete;
   Remover& operator=(const Remover&) = delete;
 
-  bool remove(const Key& key);
+  // Is told the key of each entry that was taken out with others, before the call returns, with no
+  // shard's lock held. Must not throw or use the tier. May be empty.
+  using OnRemoved = std::function<void(const Key&)>;
+  bool remove(const Key& key, const OnRemoved& on_removed);
   // Removes what is stored under the key if it has expired.
   void expire(const Key& key);
   // In slices: what is put meanwhile may be cleared, too. One clear() or remove() of a chain at a
   // time.
-  std::uint64_t clear(const Selection& what);
+  std::uint64_t clear(const Selection& what, const OnRemoved& on_removed);
 
   // Whether a walk took out the entry or one above it, however far, and has not come to what is
   // behind it yet. REQUIRES: a shard's lock.
@@ -33,9 +37,9 @@ class Remover {
 
  private:
   template <class Forget>
-  std::uint64_t forget_in_slices(const Forget& forget);
+  std::uint64_t forget_in_slices(const Forget& forget, const OnRemoved& on_removed);
   template <class Doomed>
-  std::uint64_t forget_where(const Doomed& doomed);   // and their descendants
+  std::uint64_t forget_where(const Doomed& doomed, const OnRemoved& on_removed);   // and their descendants
 
   MemoryState& state_;
   Evictor& evictor_;

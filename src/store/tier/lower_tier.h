@@ -25,11 +25,31 @@
 
 namespace tensorcache::tier {
 
+// Where a value to be stored comes from.
+//
+// THREADS: all members from any thread. REQUIRES: the caller holds no lock of the tier.
+class Origin {
+ public:
+  Origin() = default;
+  Origin(const Origin&) = delete;
+  Origin& operator=(const Origin&) = delete;
+  virtual ~Origin() = default;
+
+  // RETURNS true if the value was removed or replaced, or has expired: a tier that drops it loses
+  // nothing.
+  [[nodiscard]] virtual bool is_gone() const noexcept = 0;
+  // Takes the value back from a tier that cannot write it now: the device does not work, or the
+  // value's parent was taken back. It is put again when there is room. RETURNS false if there is no
+  // point in that: the value is lost.
+  [[nodiscard]] virtual bool take_back() const noexcept = 0;
+};
+
 // A value to be stored.
 struct Value {
   Key key;
   std::span<const std::byte> bytes;
-  std::shared_ptr<const void> holder;   // keeps `bytes` alive
+  std::shared_ptr<const void> holder;   // keeps `bytes` and `origin` alive
+  const Origin* origin = nullptr;       // null: nothing is known of it
   Kind kind = Kind::kOther;
   std::uint64_t owner = 0, source = 0;
   std::optional<Key> parent;
@@ -73,9 +93,9 @@ struct ReadResult {
   ReadEnd end = ReadEnd::kAll;
 };
 
-// kFull: the queue is full, and empties with time. kNever: the device is broken or the value is too
-// large for the tier.
-enum class Room : std::uint8_t { kFree, kFull, kNever };
+// kFull: the queue is full, and empties with time. kBroken: the device does not work; it may again.
+// kNever: the value is too large for the tier, or the tier is closed.
+enum class Room : std::uint8_t { kFree, kFull, kBroken, kNever };
 
 class LowerTier {
  public:
@@ -114,6 +134,12 @@ class LowerTier {
   virtual bool put(Value value) = 0;
   // RETURNS what a put() of that size would do now.
   [[nodiscard]] virtual Room room(std::uint64_t value_bytes) const = 0;
+  // Sets what want_room() causes to be called, on a thread of the tier. After an exception it is
+  // called again later. REQUIRES: called once, before anything is stored.
+  virtual void when_room(std::function<void()> call) = 0;
+  // Causes one call when the device works and what was queued until now was written. Not after
+  // close().
+  virtual void want_room() noexcept = 0;
   // Forgets the value and its descendants at once.
   virtual bool remove(const Key& key) = 0;
   // Back-pressure for remove(): waits while too many removals are queued and the device works.
@@ -127,7 +153,8 @@ class LowerTier {
   // Waits until the values stored before the start are visible. RETURNS false on timeout.
   virtual bool wait_ready(std::chrono::milliseconds time) const = 0;
   // Calls `done` once all earlier puts and removals are durable (true) or were dropped (false). On
-  // a thread of the tier.
+  // a thread of the tier. Values that were taken back (Origin) do not count; if the device does not
+  // work, the answer is false.
   virtual void when_written(std::function<void(bool)> done) = 0;
   // Waits for the same. RETURNS false on timeout, too.
   virtual bool flush(std::chrono::milliseconds time) = 0;

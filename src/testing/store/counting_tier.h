@@ -34,6 +34,8 @@ class CountingTier final : public tier::LowerTier {
   }
   bool put(tier::Value value) override { return counted_->put(std::move(value)); }
   [[nodiscard]] tier::Room room(std::uint64_t value_bytes) const override { return counted_->room(value_bytes); }
+  void when_room(std::function<void()> call) override { counted_->when_room(std::move(call)); }
+  void want_room() noexcept override { counted_->want_room(); }
   bool remove(const Key& key) override { return counted_->remove(key); }
   bool wait_for_room(std::chrono::milliseconds time) const override { return counted_->wait_for_room(time); }
   std::uint64_t clear(const Selection& what, const std::function<void()>& meanwhile) override { return counted_->clear(what, meanwhile); }
