@@ -45,10 +45,12 @@ struct DiskOptions {
   // are queued when there is room, if they are still in memory then. While the disk does not work,
   // all values wait like this. 0: half of the memory budget.
   std::uint64_t queue_bytes = 0;
-  std::uint64_t segment_bytes = 0;                    // approximate file size; 0: derived from the capacity, at least 64 MiB
-  std::function<void(const std::string&)> on_event;   // receives a log message when the disk fails or works again; any thread
-  std::shared_ptr<file::FileSystem> file_system;      // null: the real one. For tests
-  std::function<std::int64_t()> unix_ms;              // wall time now; empty: the system's. For tests
+  std::uint64_t segment_bytes = 0;   // approximate file size; 0: derived from the capacity, at least 64 MiB
+  // Receives a log message when the disk fails or works again, or values are lost; any thread.
+  // REQUIRES: it does not use the cache.
+  std::function<void(const std::string&)> on_event;
+  std::shared_ptr<file::FileSystem> file_system;   // null: the real one. For tests
+  std::function<std::int64_t()> unix_ms;           // wall time now; empty: the system's. For tests
 };
 
 struct PutOptions {

@@ -60,7 +60,7 @@ struct ServeConfig {
   bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;
   bool own_disk_folder_ = false;   // the default folder is used
   DiskOptions disk_;
-  std::string disk_sync_ = "segment";
+  std::string disk_sync_ = "segment", unknown_fields_ = "ignore";
   int port_ = 8080, max_connections_ = 1024, max_queue_per_tenant_ = 0;
   std::uint64_t max_header_bytes_ = 32u << 10;
   std::string chat_template_file_, api_key_file_, config_path_;

@@ -13,8 +13,7 @@ void ContextRoom::touch(std::size_t slot, std::size_t tokens, std::span<const st
   touched_[slot] = tokens;
   const auto give_back = [&](std::size_t other) {
     if (other == slot || touched_[other] <= in_use[other] || touched_tokens() <= total_tokens_) return;
-    give_back_(other, in_use[other]);
-    touched_[other] = in_use[other];
+    if (give_back_(other, in_use[other])) touched_[other] = in_use[other];
   };
   for (std::size_t other = 0; other < touched_.size(); ++other) {
     if (in_use[other] == 0) give_back(other);

@@ -12,8 +12,8 @@ namespace tensorcache::llama {
 // Counts the tokens whose memory each slot has touched, and has memory given back so that the sum stays within the context's size.
 class ContextRoom {
  public:
-  // Gives the memory of a slot's cells from this one on back.
-  using GiveBack = std::function<void(std::size_t slot, std::size_t first_cell)>;
+  // Gives the memory of a slot's cells from this one on back. RETURNS false if cells there are in use.
+  using GiveBack = std::function<bool(std::size_t slot, std::size_t first_cell)>;
 
   // Each slot's equal part counts as touched: it is made ready at start.
   ContextRoom(std::size_t total_tokens, std::size_t slots, GiveBack give_back)

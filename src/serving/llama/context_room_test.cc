@@ -11,7 +11,11 @@ using Given = std::vector<std::pair<std::size_t, std::size_t>>;
 
 struct Room : ::testing::Test {
   Given given;
-  ContextRoom room{900, 3, [this](std::size_t slot, std::size_t first) { given.emplace_back(slot, first); }};
+  ContextRoom room{900, 3, [this](std::size_t slot, std::size_t first) {
+                     given.emplace_back(slot, first);
+                     return !refuses;
+                   }};
+  bool refuses = false;
   void touch(std::size_t slot, std::size_t tokens, std::vector<std::size_t> in_use) { room.touch(slot, tokens, in_use); }
 };
 
@@ -42,6 +46,12 @@ TEST_F(Room, ThenBeyondWhatOthersUse) {
   touch(2, 600, {100, 200, 500});
   EXPECT_EQ(given, (Given{{0, 100}, {1, 200}}));
   EXPECT_EQ(room.touched_tokens(), 900u);
+}
+
+TEST_F(Room, WhatIsNotGivenBackStillCounts) {
+  refuses = true;
+  touch(0, 600, {0, 0, 0});
+  EXPECT_EQ(room.touched_tokens(), 1200u);
 }
 
 }   // namespace

@@ -301,5 +301,29 @@ TEST_F(EngineDisk, StoppingDoesNotWaitForADisk) {
   files_->set_read_delay(std::chrono::seconds(0));
 }
 
+// A cache too small for the prefix: whoever waits for it waits for a few others, not for all that come.
+TEST(EnginePrefix, APrefixThatIsNeverStoredIsNotWaitedForWithoutEnd) {
+  testing::TestEngine engine(testing::TinyModel::kAttention, [](LlamaOptions& options) { options.parallel = 3; }, 128u << 10);
+  const auto prompt = testing::random_tokens(70, 900);
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> others;
+  for (int i = 0; i < 6; ++i) {
+    others.emplace_back([&] {
+      while (!stop) {
+        auto request = testing::TestEngine::request(prompt, 3);
+        request.use_prefix_cache = false;
+        engine.submit(std::move(request))->wait_end();
+      }
+    });
+  }
+  ASSERT_TRUE(testing::eventually([&] { return engine.engine().stats().finished >= 6; }));
+  const auto waiting = engine.submit(testing::TestEngine::request(prompt, 3));
+  const std::uint64_t before = engine.engine().stats().finished;
+  EXPECT_TRUE(waiting->wait_end().finish());
+  EXPECT_LT(engine.engine().stats().finished - before, 40u);
+  stop = true;
+  for (auto& other : others) other.join();
+}
+
 }   // namespace
 }   // namespace tensorcache::llama

@@ -13,6 +13,8 @@ constexpr std::size_t kPrefillBesideDecodeTokens = 256;
 constexpr std::size_t kSaveEveryTokens = 2048;
 // The shortest prompt goes first, but nobody is passed over more often than this.
 constexpr int kMaxPassedOver = 8;
+// A request waits for this many others, one after the other, to compute its prefix.
+constexpr int kMaxAwaited = 4;
 
 using std::chrono::duration_cast;
 using std::chrono::microseconds;
@@ -37,7 +39,7 @@ Scheduler::Scheduler(const LlamaModel& model, PrefixStore& store, const Schedule
       cost_(size_of(model.model()), options.attention_in_tiles && !options.deterministic),
       on_end_(std::move(on_end)),
       room_(options.context_tokens, static_cast<std::size_t>(options.parallel),
-            [this](std::size_t slot, std::size_t first_cell) { give_back(slot, first_cell); }),
+            [this](std::size_t slot, std::size_t first_cell) { return give_back(slot, first_cell); }),
       save_at_once_(store.window_tokens() > 0),
       save_every_tokens_(save_at_once_ ? static_cast<std::size_t>(store.window_tokens()) / 2 : kSaveEveryTokens),
       batch_(static_cast<int>(std::max<std::size_t>(options.batch_tokens, static_cast<std::size_t>(options.parallel)))),
@@ -117,13 +119,16 @@ bool Scheduler::prefix_is_coming(Sequence& sequence) {
   const std::size_t stored = sequence.prefix.blocks;
   std::size_t held = stored, coming = 0, in_transfer = 0;
   Sequence* holder = nullptr;
+  const Sequence* computing = nullptr;
   for (const auto& other : slots_) {
     if (!other || !other->chain || !other->request->store_prefix) continue;
     const std::size_t common = prefix::common_blocks(wanted, other->chain->keys());
     if (other->saving) in_transfer = std::max(in_transfer, std::min(common, other->saving->end_token() / options_.block_tokens));
     if (!other->running()) continue;
     if (other->computed < other->prefill_tokens && !other->cancelled.load(std::memory_order_relaxed)) {
-      coming = std::max(coming, std::min(common, other->prefill_tokens / options_.block_tokens));
+      const std::size_t then = std::min(common, other->prefill_tokens / options_.block_tokens);
+      if (then > coming) computing = other.get();
+      coming = std::max(coming, then);
     }
     if (other->restoring) continue;
     const std::size_t now = std::min(common, std::min(other->computed, storable_tokens(*other)) / options_.block_tokens);
@@ -132,13 +137,19 @@ bool Scheduler::prefix_is_coming(Sequence& sequence) {
       holder = other.get();
     }
   }
-  if (coming > held) {
-    if (!sequence.waited) ++stats_.prefix_waits;
-    sequence.waited = true;
-    return true;
-  }
+  if (coming > held && waits_for(sequence, *computing)) return true;
   if (in_transfer > stored) return true;
   return holder != nullptr && ask_holder(sequence, *holder, stored, held);
+}
+
+// False after several that were to compute the prefix and left nothing: there is no room for it, say.
+bool Scheduler::waits_for(Sequence& waiting, const Sequence& computing) {
+  if (waiting.awaited != computing.id) {
+    if (waiting.awaits == kMaxAwaited) return false;
+    if (waiting.awaits++ == 0) ++stats_.prefix_waits;
+    waiting.awaited = computing.id;
+  }
+  return true;
 }
 
 // Once for each waiting request: what there is no room for would be asked for again and again. True: it is being stored.

@@ -58,6 +58,7 @@ class Scheduler {
   void drop_cancelled();
   void admit();
   [[nodiscard]] bool prefix_is_coming(Sequence& sequence);
+  [[nodiscard]] bool waits_for(Sequence& waiting, const Sequence& computing);
   [[nodiscard]] bool ask_holder(Sequence& waiting, Sequence& holder, std::size_t stored, std::size_t held);
   void start(std::shared_ptr<Sequence> sequence, llama_seq_id slot);
   void begin(Sequence& sequence);
@@ -68,7 +69,7 @@ class Scheduler {
   [[nodiscard]] bool fits(const Sequence& sequence) const;
   void make_room();
   void touch(const Sequence& sequence, std::size_t tokens);
-  void give_back(std::size_t slot, std::size_t first_cell);
+  [[nodiscard]] bool give_back(std::size_t slot, std::size_t first_cell);
   void preempt(Sequence& sequence);
   void wait_again(Sequence& sequence);
 

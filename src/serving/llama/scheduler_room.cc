@@ -61,14 +61,15 @@ void Scheduler::touch(const Sequence& sequence, std::size_t tokens) {
 }
 
 // A slot's cells are the first ones of its part, unless llama.cpp decides otherwise: so it is asked.
-void Scheduler::give_back(std::size_t slot, std::size_t first_cell) {
+bool Scheduler::give_back(std::size_t slot, std::size_t first_cell) {
   gave_back_.store(true, std::memory_order_relaxed);
   const auto sequence = static_cast<llama_seq_id>(slot);
   if (first_cell > 0) {
     const auto end = store_.end_cell(sequence);
-    if (!end || *end > first_cell) return;
+    if (!end || *end > first_cell) return false;
   }
   store_.pages()->give_back(sequence, first_cell);
+  return true;
 }
 
 void Scheduler::preempt(Sequence& s) {

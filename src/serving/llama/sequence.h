@@ -41,14 +41,15 @@ struct Sequence {
   std::size_t saved_blocks = 0;   // leading ones that it has begun to store
   std::optional<PrefixRestore> restoring;
   std::optional<PrefixSave> saving;
-  bool ended = false;             // its client has the answer; the slot is kept until `saving` is complete
-  bool preempted = false;         // it leaves its slot to others when `saving` is complete, and waits for one again
-  bool begun = false;             // its client has been told
-  std::uint64_t started_as = 0;   // its number among those that got a slot
-  int passed_by = 0;              // requests that started while it did not fit into the context
-  bool waited = false;            // for a prefix that another was computing
-  bool asked_holder = false;      // another began to store the prefix for it
-  int passed_over = 0;            // prefill steps that went to others in a row
+  bool ended = false;               // its client has the answer; the slot is kept until `saving` is complete
+  bool preempted = false;           // it leaves its slot to others when `saving` is complete, and waits for one again
+  bool begun = false;               // its client has been told
+  std::uint64_t started_as = 0;     // its number among those that got a slot
+  int passed_by = 0;                // requests that started while it did not fit into the context
+  engine::Engine::Id awaited = 0;   // the request that was computing its prefix; 0: none yet
+  int awaits = 0;                   // such requests so far
+  bool asked_holder = false;        // another began to store the prefix for it
+  int passed_over = 0;              // prefill steps that went to others in a row
 
   std::optional<Sampler> sampler;
   model::TextStream text;

@@ -103,10 +103,10 @@ MaybeProblem seed(RequestDraft& draft, std::string_view name, const boost::json:
 
 MaybeProblem max_tokens(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const std::optional<std::int64_t> number = integer_of(value);
-  if (!number || *number < 1) return bad_field(text(name), text(name) + " must be an integer of at least 1");
+  if (!number || (*number < 1 && *number != -1)) return bad_field(text(name), text(name) + " must be an integer of at least 1, or -1 for no limit");
   const auto tokens = static_cast<std::int32_t>(std::min<std::int64_t>(*number, std::numeric_limits<std::int32_t>::max()));
   if (draft.max_tokens && *draft.max_tokens != tokens)
-    return bad_field(text(name), "max_tokens and max_completion_tokens are synonyms, but have different values");
+    return bad_field(text(name), "max_tokens, max_completion_tokens and n_predict are synonyms, but have different values");
   draft.max_tokens = draft.request().max_tokens = tokens;
   return std::nullopt;
 }
@@ -182,7 +182,10 @@ MaybeProblem stream_options(RequestDraft& draft, std::string_view name, const bo
     if (member.value().is_null()) continue;
     bool obfuscation = false;   // padding of stream chunks; this server never sends it
     const bool usage = member.key() == "include_usage";
-    if (!usage && member.key() != "include_obfuscation") return bad_field(param, "unknown field " + param, "unknown_parameter");
+    if (!usage && member.key() != "include_obfuscation") {
+      if (draft.ignores(param)) continue;
+      return bad_field(param, "unknown field " + param, "unknown_parameter");
+    }
     if (MaybeProblem problem = boolean(param, member.value(), usage ? draft.parsed.include_usage : obfuscation)) return problem;
   }
   return std::nullopt;
@@ -260,6 +263,13 @@ MaybeProblem only_no_tool(RequestDraft&, std::string_view n, const boost::json::
   return only(v.is_string() && (v.get_string() == "none" || v.get_string() == "auto"), n, "\"none\" or \"auto\"");
 }
 
+MaybeProblem only_empty_object(RequestDraft&, std::string_view n, const boost::json::value& v) {
+  return only(v.is_object() && v.get_object().empty(), n, "an empty object");
+}
+MaybeProblem only_zero(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(number_of(v) == 0.0, n, "0"); }
+MaybeProblem only_unit(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(number_of(v) == 1.0, n, "1"); }
+MaybeProblem never(RequestDraft&, std::string_view n, const boost::json::value&) { return only(false, n, ""); }
+
 enum class In : std::uint8_t { kBoth, kChat, kCompletion };
 struct Field {
   std::string_view name;
@@ -304,17 +314,46 @@ constexpr Field kFields[] = {
     {"best_of", In::kCompletion, only_one},
     {"echo", In::kCompletion, only_false},
     {"suffix", In::kCompletion, only_empty_text},
+    // llama-server's
+    {"n_predict", In::kBoth, max_tokens},
+    {"cache_prompt", In::kBoth, ignore},
+    {"id_slot", In::kBoth, ignore},
+    {"timings_per_token", In::kBoth, ignore},
+    {"return_progress", In::kBoth, ignore},
+    {"grammar", In::kBoth, only_empty_text},
+    {"json_schema", In::kBoth, never},
+    {"chat_template_kwargs", In::kChat, only_empty_object},
+    {"reasoning_effort", In::kChat, never},
+    {"functions", In::kChat, only_empty_list},
+    {"function_call", In::kChat, only_no_tool},
+    {"audio", In::kChat, never},
+    {"prediction", In::kChat, never},
+    {"web_search_options", In::kChat, never},
+    {"mirostat", In::kBoth, only_zero},
+    {"typical_p", In::kBoth, only_unit},
+    {"top_n_sigma", In::kBoth, never},
+    {"dry_multiplier", In::kBoth, only_zero},
+    {"xtc_probability", In::kBoth, only_zero},
+    {"dynatemp_range", In::kBoth, only_zero},
+    {"ignore_eos", In::kBoth, only_false},
+    {"samplers", In::kBoth, never},
+    {"n_probs", In::kBoth, only_zero},
+    {"t_max_predict_ms", In::kBoth, only_zero},
+    {"lora", In::kBoth, only_empty_list},
 };
 
 }   // namespace
 
 std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const In here = draft.chat() ? In::kChat : In::kCompletion;
+  if (value.is_null()) return std::nullopt;
   for (const Field& field : kFields) {
-    if (field.name != name || (field.in != In::kBoth && field.in != here)) continue;
-    return value.is_null() ? std::nullopt : field.apply(draft, name, value);
+    if (field.name != name) continue;
+    if (field.in == In::kBoth || field.in == here) return field.apply(draft, name, value);
+    return bad_field(text(name), text(name) + " is not a field of " + (draft.chat() ? "chat completions" : "completions"), "unsupported_parameter");
   }
-  return bad_field(text(name), "unknown or unsupported field '" + text(name) + "'", "unsupported_parameter");
+  if (draft.ignores(name)) return std::nullopt;
+  return bad_field(text(name), "unknown field '" + text(name) + "'", "unknown_parameter");
 }
 
 }   // namespace tensorcache::protocol

@@ -10,7 +10,12 @@ using MaybeProblem = std::optional<Problem>;
 
 std::string at(std::string_view list, std::size_t index) { return std::string(list) + "[" + std::to_string(index) + "]"; }
 
-MaybeProblem content_part(const std::string& name, const boost::json::value& value, std::string& content) {
+MaybeProblem unknown_field(RequestDraft& draft, const std::string& name, const boost::json::value& value) {
+  if (value.is_null() || draft.ignores(name)) return std::nullopt;
+  return bad_field(name, "unknown field " + name, "unknown_parameter");
+}
+
+MaybeProblem content_part(RequestDraft& draft, const std::string& name, const boost::json::value& value, std::string& content) {
   const boost::json::object* part = value.if_object();
   const boost::json::value* type = part ? part->if_contains("type") : nullptr;
   if (!type || !type->is_string()) return bad_field(name, name + " must be an object with a type");
@@ -19,15 +24,15 @@ MaybeProblem content_part(const std::string& name, const boost::json::value& val
                      "unsupported_parameter");
   const boost::json::value* words = part->if_contains("text");
   if (!words || !words->is_string()) return bad_field(name + ".text", name + ".text must be a string");
-  for (const auto& member : *part)
-    if (member.key() != "type" && member.key() != "text" && !member.value().is_null())
-      return bad_field(name + "." + std::string(member.key()), "unknown or unsupported field " + name + "." + std::string(member.key()),
-                       "unsupported_parameter");
+  for (const auto& member : *part) {
+    if (member.key() == "type" || member.key() == "text") continue;
+    if (MaybeProblem problem = unknown_field(draft, name + "." + std::string(member.key()), member.value())) return problem;
+  }
   content.append(words->get_string());
   return std::nullopt;
 }
 
-MaybeProblem message_content(const std::string& name, const boost::json::value& value, std::string& content) {
+MaybeProblem message_content(RequestDraft& draft, const std::string& name, const boost::json::value& value, std::string& content) {
   if (const boost::json::string* string = value.if_string()) {
     content.assign(string->data(), string->size());
     return std::nullopt;
@@ -36,18 +41,22 @@ MaybeProblem message_content(const std::string& name, const boost::json::value& 
   if (!parts || parts->empty()) return bad_field(name, name + " must be a string or an array of text parts");
   for (std::size_t i = 0; i < parts->size(); ++i) {
     if (i > 0) content += '\n';
-    if (MaybeProblem problem = content_part(at(name, i), (*parts)[i], content)) return problem;
+    if (MaybeProblem problem = content_part(draft, at(name, i), (*parts)[i], content)) return problem;
   }
   return std::nullopt;
 }
 
-// RETURNS true for empty fields that clients send back with an assistant's message.
-bool empty_leftover(std::string_view name, const boost::json::value& value) {
-  if (name != "refusal" && name != "audio" && name != "tool_calls" && name != "function_call" && name != "annotations") return false;
-  return value.is_null() || (value.is_array() && value.get_array().empty());
+// Fields that would change the prompt. Clients send them empty with an assistant's message.
+bool is_unsupported(std::string_view name) { return name == "audio" || name == "tool_calls" || name == "function_call" || name == "tool_call_id"; }
+bool is_empty(const boost::json::value& value) { return value.is_null() || (value.is_array() && value.get_array().empty()); }
+
+MaybeProblem other_field(RequestDraft& draft, const std::string& name, std::string_view key, const boost::json::value& value) {
+  if (is_empty(value)) return std::nullopt;
+  if (is_unsupported(key)) return bad_field(name, name + " is not supported", "unsupported_parameter");
+  return unknown_field(draft, name, value);
 }
 
-MaybeProblem add_message(const std::string& name, const boost::json::value& value, std::vector<engine::Message>& messages) {
+MaybeProblem add_message(RequestDraft& draft, const std::string& name, const boost::json::value& value, std::vector<engine::Message>& messages) {
   const boost::json::object* object = value.if_object();
   if (!object) return bad_field(name, name + " must be an object with role and content");
   engine::Message message;
@@ -55,21 +64,22 @@ MaybeProblem add_message(const std::string& name, const boost::json::value& valu
   for (const auto& member : *object) {
     const std::string_view key = member.key();
     if (key == "content") {
-      has_content = true;
-      if (MaybeProblem problem = message_content(name + ".content", member.value(), message.content)) return problem;
+      has_content = !member.value().is_null();
+      if (!has_content) continue;
+      if (MaybeProblem problem = message_content(draft, name + ".content", member.value(), message.content)) return problem;
     } else if (key == "role" && member.value().is_string()) {
       message.role = member.value().get_string();
     } else if (key == "name" && (member.value().is_string() || member.value().is_null())) {
       if (member.value().is_string()) message.name = member.value().get_string();
     } else if (key == "role" || key == "name") {
       return bad_field(name + "." + std::string(key), name + "." + std::string(key) + " must be a string");
-    } else if (!empty_leftover(key, member.value())) {
-      return bad_field(name + "." + std::string(key), "unknown or unsupported field " + name + "." + std::string(key), "unsupported_parameter");
+    } else if (MaybeProblem problem = other_field(draft, name + "." + std::string(key), key, member.value())) {
+      return problem;
     }
   }
   if (message.role != "system" && message.role != "developer" && message.role != "user" && message.role != "assistant")
     return bad_field(name + ".role", name + ".role must be system, developer, user or assistant");
-  if (!has_content) return bad_field(name + ".content", name + ".content is missing", "missing_required_parameter");
+  if (!has_content && message.role != "assistant") return bad_field(name + ".content", name + ".content is missing", "missing_required_parameter");
   messages.push_back(std::move(message));
   return std::nullopt;
 }
@@ -94,7 +104,7 @@ std::optional<Problem> apply_messages(RequestDraft& draft, std::string_view name
   draft.has_messages = true;
   draft.request().messages.reserve(array->size());
   for (std::size_t i = 0; i < array->size(); ++i)
-    if (MaybeProblem problem = add_message(at(name, i), (*array)[i], draft.request().messages)) return problem;
+    if (MaybeProblem problem = add_message(draft, at(name, i), (*array)[i], draft.request().messages)) return problem;
   return std::nullopt;
 }
 

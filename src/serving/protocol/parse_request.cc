@@ -25,7 +25,8 @@ MaybeProblem finish(RequestDraft& draft) {
 
 }   // namespace
 
-std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens) {
+std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens,
+                                                   UnknownFields unknown_fields) {
   unsigned char first_block[16 << 10];   // most documents fit and need no heap allocation
   boost::json::monotonic_resource memory(first_block, sizeof first_block);
   const auto document = json::parse_json(body, &memory);
@@ -37,6 +38,7 @@ std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, s
   draft.parsed.request = std::make_shared<engine::Request>();
   draft.parsed.request->kind = kind;
   draft.vocab_tokens = vocab_tokens;
+  draft.unknown_fields = unknown_fields;
   for (const auto& member : *object)
     if (MaybeProblem problem = apply_field(draft, member.key(), member.value())) return std::move(*problem);
   if (MaybeProblem problem = finish(draft)) return std::move(*problem);

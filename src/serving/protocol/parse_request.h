@@ -11,8 +11,9 @@
 
 namespace tensorcache::protocol {
 
-// Every field is applied, ignored because it cannot affect the response, or rejected by name (400,
-// `param`). Throws for no input.
-[[nodiscard]] std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens);
+// Every known field is applied, ignored because it cannot affect the response, or rejected by name
+// (400, `param`). Throws for no input.
+[[nodiscard]] std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens,
+                                                                 UnknownFields unknown_fields = UnknownFields::kIgnore);
 
 }   // namespace tensorcache::protocol

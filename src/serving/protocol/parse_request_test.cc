@@ -1,3 +1,4 @@
+#include "serving/protocol/ignored_fields.h"
 #include "serving/protocol/parse_request.h"
 
 #include <gtest/gtest.h>
@@ -91,7 +92,7 @@ TEST(ParseRequest, WrongMessagesAreNamed) {
   EXPECT_EQ(messages(R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{}}]}])"), "messages[0].content[1]");
   EXPECT_EQ(messages(R"([{"role":"user","content":[{"type":"text"}]}])"), "messages[0].content[0].text");
   EXPECT_EQ(messages(R"([{"role":"user","content":"a","tool_calls":[1]}])"), "messages[0].tool_calls");
-  EXPECT_EQ(messages(R"([{"role":"user","content":"a","weird":null}])"), "messages[0].weird");
+  EXPECT_EQ(messages(R"([{"role":"user","content":"a","weird":null}])"), "accepted") << "null means that it is not there";
 }
 
 TEST(ParseRequest, WrongValuesAreNamed) {
@@ -102,11 +103,10 @@ TEST(ParseRequest, WrongValuesAreNamed) {
     EXPECT_TRUE(bad(with(std::string("\"") + field + "\":[[]]")).starts_with(field)) << field;
   }
   for (const char* fields : {R"("temperature":2.1)", R"("temperature":-0.1)", R"("top_p":1.1)", R"("min_p":-1)", R"("presence_penalty":3)",
-                             R"("repeat_penalty":0)", R"("top_k":-2)", R"("top_k":1.5)", R"("max_tokens":0)", R"("max_tokens":-1)", R"("n":2)",
+                             R"("repeat_penalty":0)", R"("top_k":-2)", R"("top_k":1.5)", R"("max_tokens":0)", R"("max_tokens":-2)", R"("n":2)",
                              R"("n":0)", R"("stop":"")", R"("seed":1.5)", R"("top_logprobs":21,"logprobs":true)", R"("top_logprobs":2)",
                              R"("stream_options":{"include_usage":true})", R"("logprobs":1)", R"("max_tokens":5,"max_completion_tokens":6)"})
     EXPECT_NE(bad(with(fields)), "accepted") << fields;
-  EXPECT_EQ(bad(with(R"("stream":true,"stream_options":{"x":1})")), "stream_options.x");
   EXPECT_EQ(bad(with(R"("tensorcache":{"prio":1})")), "tensorcache.prio");
   for (const char* value : {"-1", "101", "1.5", "\"high\"", "true", "1e300"}) {
     EXPECT_EQ(bad(with(std::string(R"("tensorcache":{"priority":)") + value + "}")), "tensorcache.priority") << value;
@@ -131,6 +131,8 @@ TEST(ParseRequest, LogitBiasIsCheckedAgainstTheVocabulary) {
 TEST(ParseRequest, HugeMaxTokensIsNoError) {
   EXPECT_EQ(good(with(R"("max_tokens":1e15)")).max_tokens, 2147483647);
   EXPECT_EQ(good(with(R"("max_completion_tokens":18446744073709551615)")).max_tokens, 2147483647);
+  EXPECT_EQ(good(with(R"("max_tokens":-1)")).max_tokens, -1) << "no limit";
+  EXPECT_EQ(good(with(R"("n_predict":7)")).max_tokens, 7);
 }
 
 TEST(ParseRequest, Seeds) {
@@ -148,20 +150,57 @@ TEST(ParseRequest, WhatCannotChangeTheAnswerIsAccepted) {
   for (const char* fields :
        {R"("user":"x")", R"("metadata":{"a":"b"})", R"("store":true)", R"("service_tier":"auto")", R"("safety_identifier":"x")",
         R"("prompt_cache_key":"x")", R"("prompt_cache_retention":"24h")", R"("parallel_tool_calls":true)", R"("tools":[])", R"("tool_choice":"auto")",
-        R"("response_format":{"type":"text"})", R"("modalities":["text"])", R"("n":1)", R"("tools":null)"})
+        R"("response_format":{"type":"text"})", R"("modalities":["text"])", R"("n":1)", R"("tools":null)", R"("cache_prompt":false)",
+        R"("mirostat":0)", R"("typical_p":1.0)", R"("grammar":"")", R"("chat_template_kwargs":{})"})
     EXPECT_EQ(bad(with(fields)), "accepted") << fields;
 }
 
-TEST(ParseRequest, AnythingElseIsRefusedByName) {
+TEST(ParseRequest, WhatIsKnownAndNotSupportedIsRefusedByName) {
   const std::pair<const char*, const char*> fields[] = {{"tools", R"("tools":[{"type":"function"}])"},
                                                         {"response_format", R"("response_format":{"type":"json_object"})"},
                                                         {"tool_choice", R"("tool_choice":"required")"},
                                                         {"modalities", R"("modalities":["audio"])"},
                                                         {"reasoning_effort", R"("reasoning_effort":"low")"},
-                                                        {"prompt", R"("prompt":"x")"},
-                                                        {"frobnicate", R"("frobnicate":null)"},
-                                                        {"Temperature", R"("Temperature":0)"}};
+                                                        {"grammar", R"("grammar":"root ::= x")"},
+                                                        {"json_schema", R"("json_schema":{})"},
+                                                        {"mirostat", R"("mirostat":2)"},
+                                                        {"ignore_eos", R"("ignore_eos":true)"}};
   for (const auto& [name, text] : fields) EXPECT_EQ(bad(with(text)), name);
+  for (const char* field : {"tool_calls", "tool_call_id", "function_call", "audio"}) {
+    EXPECT_EQ(bad(parse(std::string(R"({"messages":[{"role":"user","content":"hi",")") + field + R"(":"x"}]})")),
+              std::string("messages[0].") + field);
+  }
+}
+
+TEST(ParseRequest, UnknownFieldsAreIgnoredAndNamed) {
+  const std::string body = R"({"messages":[{"role":"assistant","content":null,"reasoning_content":"hm","refusal":null},
+    {"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}],
+    "verbosity":"low","Temperature":0,"nothing":null,"stream":true,"stream_options":{"x":1}})";
+  const Result result = parse(body);
+  const engine::Request request = good(result);
+  ASSERT_EQ(request.messages.size(), 2u);
+  EXPECT_EQ(request.messages[0].content, "");
+  EXPECT_EQ(request.messages[1].content, "hi");
+  EXPECT_EQ(request.sampling.temperature, engine::Sampling().temperature);
+  EXPECT_EQ(std::get<ParsedRequest>(result).ignored_fields,
+            (std::vector<std::string>{"messages[0].reasoning_content", "messages[1].content[0].cache_control", "verbosity", "Temperature",
+                                      "stream_options.x"}));
+  EXPECT_EQ(bad(parse_request(engine::Request::Kind::kChat, body, kVocab, UnknownFields::kRefuse)), "messages[0].reasoning_content");
+}
+
+TEST(ParseRequest, ManyUnknownFieldsAreNamedInPart) {
+  std::string fields;
+  for (int i = 0; i < 1000; ++i) fields += "\"x" + std::to_string(i) + std::string(200, 'y') + "\":1,";
+  const Result result = with(fields + R"("seed":1)");
+  EXPECT_EQ(good(result).sampling.seed, 1u);
+  EXPECT_EQ(std::get<ParsedRequest>(result).ignored_fields.size(), 16u);
+  EXPECT_EQ(std::get<ParsedRequest>(result).ignored_fields[0].size(), 64u);
+}
+
+TEST(ParseRequest, TheHeaderOfIgnoredFieldsHoldsNothingElse) {
+  EXPECT_EQ(ignored_fields_line({}), "");
+  const std::vector<std::string> names = {"a", "b\r\nX-Evil: 1", "\xC3\xA4,"};
+  EXPECT_EQ(ignored_fields_line(names), "TensorCache-Ignored-Fields: a, b??X-Evil:?1, ???\r\n");
 }
 
 TEST(ParseRequest, Prompts) {

@@ -6,9 +6,11 @@
 #include <utility>
 #include <variant>
 
+#include "base/json/json_text.h"
 #include "serving/answer/answer_key.h"
 #include "serving/answer/flight.h"
 #include "serving/protocol/cache_control.h"
+#include "serving/protocol/ignored_fields.h"
 #include "serving/server/elsewhere.h"
 #include "serving/protocol/openai_json.h"
 #include "serving/protocol/parse_request.h"
@@ -34,7 +36,9 @@ struct Completion {
   Connection::Clock::time_point first_token{};
 
   [[nodiscard]] Connection& connection() const { return *exchange.connection; }
-  [[nodiscard]] std::string cache_status_line() const { return "Cache-Status: " + protocol::cache_status_text(status) + "\r\n"; }
+  [[nodiscard]] std::string cache_status_line() const {
+    return "Cache-Status: " + protocol::cache_status_text(status) + "\r\n" + protocol::ignored_fields_line(parsed.ignored_fields);
+  }
   void saw_token() {
     if (first_token == Connection::Clock::time_point{}) first_token = Connection::Clock::now();
   }
@@ -276,14 +280,14 @@ struct Preparation {
 
   Prepared operator()() const {
     Prepared prepared;
-    auto checked = protocol::parse_request(kind, body, engine.info().vocab_tokens);
+    auto checked = protocol::parse_request(kind, body, engine.info().vocab_tokens, options.unknown_fields);
     if (protocol::Problem* problem = std::get_if<protocol::Problem>(&checked)) {
       prepared.problem = std::move(*problem);
       return prepared;
     }
     prepared.parsed = std::get<protocol::ParsedRequest>(std::move(checked));
     const std::string& model = prepared.parsed.model;
-    if (!model.empty() && model != engine.info().model_name) {
+    if (options.strict_model && !model.empty() && model != engine.info().model_name) {
       prepared.problem = protocol::unknown_model_problem(model, engine.info());
       prepared.parsed = {};   // a large one takes long to free, too
       return prepared;
@@ -340,6 +344,16 @@ void note_bypass(Service& service, protocol::CacheStatus::Bypass bypass) {
       "repeatable, or --cache-sampled on to store sampled responses. This message is logged once");
 }
 
+void note_ignored(Service& service, const std::vector<std::string>& fields) {
+  constexpr std::size_t kMostNames = 64;
+  for (const std::string& field : fields) {
+    if (service.told_of_fields.size() >= kMostNames || !service.told_of_fields.insert(field).second) continue;
+    std::string shown;
+    json::append_json_string(shown, field);
+    spdlog::info("unknown request field {} is ignored (--unknown-fields refuse: 400); logged once per field", shown);
+  }
+}
+
 protocol::CacheStatus::Forward forward_of(bool eligible, const protocol::CacheControl& control, const answer::Flights::Outcome& outcome) {
   if (outcome.hit) return protocol::CacheStatus::Forward::kNone;
   if (!eligible) return protocol::CacheStatus::Forward::kBypass;
@@ -367,6 +381,7 @@ Task<bool> answer(Exchange& exchange, engine::Request::Kind kind) {
   completion.head = {request.kind, info.model_name, fingerprint, 0, request.logprobs};
   completion.status.bypass = prepared.bypass;
   if (!prepared.eligible()) note_bypass(service, prepared.bypass);
+  note_ignored(service, completion.parsed.ignored_fields);
   answer::Flights::Outcome outcome = co_await enter_flight(exchange, prepared.order, *engine);
   completion.status.forward = forward_of(prepared.eligible(), prepared.control, outcome);
   completion.status.collapsed = outcome.collapsed;

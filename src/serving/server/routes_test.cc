@@ -122,8 +122,36 @@ TEST_F(Routes, Models) {
   EXPECT_EQ(unknown.error("code"), "model_not_found");
 }
 
-TEST_F(Routes, AnUnknownModelIsNotFound) {
+TEST_F(Routes, AnyModelNameIsTheServedOneUnlessStrict) {
   start({}, testing::FakeEngine::say({"x"}));
+  const testing::ClientReply reply = post(R"({"model":"gpt-5","messages":[{"role":"user","content":"hi"}]})");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.json().at("model"), "fake-model") << "the reply says what answered";
+}
+
+TEST_F(Routes, UnknownFieldsAreNamedInAHeader) {
+  start({}, testing::FakeEngine::say({"x"}));
+  for (const char* stream : {"false", "true"}) {
+    const testing::ClientReply reply =
+        post(std::string(R"({"verbosity":"low","messages":[{"role":"user","content":"hi"}],"stream":)") + stream + "}");
+    EXPECT_EQ(reply.status, 200);
+    EXPECT_EQ(reply.header("tensorcache-ignored-fields"), "verbosity");
+  }
+}
+
+TEST_F(Routes, UnknownFieldsCanBeRefused) {
+  ServerOptions options;
+  options.unknown_fields = protocol::UnknownFields::kRefuse;
+  start(options, testing::FakeEngine::say({"x"}));
+  const testing::ClientReply reply = post(R"({"verbosity":"low","messages":[{"role":"user","content":"hi"}]})");
+  EXPECT_EQ(reply.status, 400);
+  EXPECT_EQ(reply.error("param"), "verbosity");
+}
+
+TEST_F(Routes, AnUnknownModelIsNotFoundWithStrictModel) {
+  ServerOptions options;
+  options.strict_model = true;
+  start(options, testing::FakeEngine::say({"x"}));
   const testing::ClientReply reply = post(R"({"model":"gpt-5","messages":[{"role":"user","content":"hi"}]})");
   EXPECT_EQ(reply.status, 404);
   EXPECT_EQ(reply.error("code"), "model_not_found");

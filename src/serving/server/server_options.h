@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "serving/engine/engine.h"
+#include "serving/protocol/request_draft.h"
 #include "serving/protocol/tenants.h"
 #include "store/sizing/capacity_controller.h"
 
@@ -36,6 +37,8 @@ struct ServerOptions {
   bool allow_open_host = false;                  // allows a host other than loopback without api_keys
   bool share_across_tenants = false;             // all tenants share one key space
   bool cache_answers = true;
+  protocol::UnknownFields unknown_fields = protocol::UnknownFields::kIgnore;
+  bool strict_model = false;                          // refuses a model name other than the served one
   bool cache_sampled = false;                         // stores also responses with temperature > 0 and no seed
   std::chrono::milliseconds answer_time_to_live{0};   // 0: unlimited
   std::uint64_t max_body_bytes = 16u << 20;

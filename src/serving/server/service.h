@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <memory>
+#include <set>
+#include <string>
 
 #include "serving/answer/flight.h"
 #include "store/sizing/capacity_controller.h"
@@ -30,6 +32,7 @@ struct Service {
   std::atomic<engine::Engine*> engine{nullptr};   // null while the model is loading
   bool draining = false;                          // used by the server's thread only
   bool told_of_sampled = false;                   // used by the server's thread only
+  std::set<std::string> told_of_fields;           // the same: unknown ones that were logged
   asio::thread_pool workers{2};                   // see elsewhere.h; last member, so that it ends before its jobs' data is destroyed
 };
 

@@ -2,8 +2,8 @@
 
 namespace tensorcache::cache {
 
-std::optional<WriteBacklog::Item> WriteBacklog::push(const Key& key, std::uint64_t value_bytes, const memory::Lifetime& lifetime) {
-  std::list<Item> node(1, Item{key, value_bytes, lifetime});   // allocates before the lock
+std::optional<WriteBacklog::Item> WriteBacklog::push(const Key& key, std::uint64_t value_bytes, const memory::Lifetime& lifetime, unsigned returns) {
+  std::list<Item> node(1, Item{key, value_bytes, lifetime, 0, 0, returns});   // allocates before the lock
   const MutexLock lock(mutex_);
   if (const auto place = places_.find(key); place != places_.end()) {
     Item& item = *place->second;
@@ -11,6 +11,7 @@ std::optional<WriteBacklog::Item> WriteBacklog::push(const Key& key, std::uint64
     item.value_bytes = value_bytes;
     item.lifetime = lifetime;
     item.latest = ++pushes_;
+    item.returns = returns;
     return item;
   }
   if (places_.size() >= kMaxKeys) return std::nullopt;
@@ -55,9 +56,10 @@ std::size_t WriteBacklog::clear() {
   return keys;
 }
 
-bool WriteBacklog::contains(const Key& key) const {
+bool WriteBacklog::holds(const Item& item) const {
   const MutexLock lock(mutex_);
-  return places_.contains(key);
+  const auto place = places_.find(item.key);
+  return place != places_.end() && place->second->latest == item.latest;
 }
 
 std::uint64_t WriteBacklog::bytes() const {

@@ -23,11 +23,12 @@ class WriteBacklog {
     std::uint64_t value_bytes = 0;
     memory::Lifetime lifetime;
     std::uint64_t number = 0, latest = 0;   // of its first and last push: they count all pushes
+    unsigned returns = 0;                   // times that the tier handed it back
   };
 
   // RETURNS the item as it is now; nothing if the backlog is full. A key that is in it already keeps
   // its place.
-  [[nodiscard]] std::optional<Item> push(const Key& key, std::uint64_t value_bytes, const memory::Lifetime& lifetime);
+  [[nodiscard]] std::optional<Item> push(const Key& key, std::uint64_t value_bytes, const memory::Lifetime& lifetime, unsigned returns);
   // RETURNS the oldest item, which stays: a value waits until it is queued.
   [[nodiscard]] std::optional<Item> front() const;
   // Erases the key if it was not pushed again since. RETURNS whether it was erased.
@@ -36,7 +37,8 @@ class WriteBacklog {
   // RETURNS the number of erased keys.
   std::size_t clear();
 
-  [[nodiscard]] bool contains(const Key& key) const;
+  // RETURNS true if the key is there and was not pushed again since.
+  [[nodiscard]] bool holds(const Item& item) const;
   // RETURNS the size of all waiting values.
   [[nodiscard]] std::uint64_t bytes() const;
   // RETURNS the number of the latest push; the number of the oldest item, if there is one.

@@ -13,6 +13,9 @@ namespace {
 
 using Count = memory::MemoryTier::Count;
 
+// There may be room later.
+bool may_have_room(tier::Room room) { return room == tier::Room::kFull || room == tier::Room::kBroken; }
+
 std::chrono::milliseconds left_until(std::chrono::steady_clock::time_point deadline) {
   const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
   return std::max(left, std::chrono::milliseconds(0));
@@ -22,16 +25,18 @@ std::chrono::milliseconds left_until(std::chrono::steady_clock::time_point deadl
 
 // Keeps the value in memory until the tier has written or dropped it.
 struct WriteBehind::Held final : tier::Origin {
-  Held(Handle value, memory::MemoryTier& stored_in, ChangeLock& change_lock, CallbackTarget<WriteBehind*>::Ref behind, std::size_t of)
-      : handle(std::move(value)), memory(stored_in), changes(change_lock), write_behind(std::move(behind)), tier(of) {}
+  Held(Handle value, memory::MemoryTier& stored_in, ChangeLock& change_lock, CallbackTarget<WriteBehind*>::Ref behind, std::size_t of,
+       unsigned handed_back)
+      : handle(std::move(value)), memory(stored_in), changes(change_lock), write_behind(std::move(behind)), tier(of), returns(handed_back) {}
 
+  // Does not wait for a clear(): what that has not come to yet is taken back, and forgotten then.
   [[nodiscard]] bool is_gone() const noexcept override {
-    return changes.settled([&] { return memory::MemoryTier::is_gone(handle) || memory.is_expired(handle); });
+    return changes.unchanged([&] { return memory::MemoryTier::is_gone(handle) || memory.is_expired(handle); });
   }
   [[nodiscard]] bool take_back() const noexcept override {
     bool taken = false;
     try {
-      write_behind.call([&](WriteBehind* self) { taken = self->take_back(tier, handle); });
+      write_behind.call([&](WriteBehind* self) { taken = self->take_back(tier, handle, returns); });
     } catch (const std::bad_alloc&) {   // then it is lost
     }
     return taken;
@@ -42,6 +47,7 @@ struct WriteBehind::Held final : tier::Origin {
   ChangeLock& changes;
   const CallbackTarget<WriteBehind*>::Ref write_behind;
   const std::size_t tier;
+  const unsigned returns;   // times that the tier handed it back
 };
 
 WriteBehind::WriteBehind(memory::MemoryTier& memory, const LowerTiers& lower, ChangeLock& changes, std::function<std::int64_t()> unix_ms,
@@ -56,7 +62,7 @@ WriteBehind::WriteBehind(memory::MemoryTier& memory, const LowerTiers& lower, Ch
 // A value that can neither be queued nor wait, for lack of memory, is lost: it is stored in memory.
 void WriteBehind::write(const Handle& stored, std::size_t count) {
   try {
-    for (std::size_t i = 0; i < count; ++i) write_with_parents(i, stored);
+    for (std::size_t i = 0; i < count; ++i) write_with_parents(i, stored, nullptr);
   } catch (const std::bad_alloc&) {
     dropped_ = true;
     ++lost_;
@@ -69,10 +75,11 @@ void WriteBehind::forget(const Key& key) noexcept {
 
 // A parent may be in memory only: its write was dropped, or the tier evicted it. A value whose
 // parent waits waits too: a tier drops a value without its parent.
-WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle& stored) {
+WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle& stored, const WriteBacklog::Item* waiting) {
   tier::LowerTier& tier = *lower_[i];
+  const unsigned returns = waiting != nullptr ? waiting->returns : 0;
   const tier::Room room = tier.room(stored.bytes().size());
-  if (room == tier::Room::kFull || room == tier::Room::kBroken) return wait_for_room(i, stored);
+  if (may_have_room(room)) return wait_for_room(i, stored, returns);
   std::vector<Handle> missing;
   const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
   while (room == tier::Room::kFree && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
@@ -82,41 +89,47 @@ WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle&
     missing.push_back(std::move(parent));
   }
   for (auto handle = missing.rbegin(); handle != missing.rend(); ++handle) {
-    if (write_one(i, *handle) == Result::kWaits) return wait_for_room(i, stored);
+    if (write_one(i, *handle, nullptr) == Result::kWaits) return wait_for_room(i, stored, returns);
   }
-  return write_one(i, stored);
+  return write_one(i, stored, waiting);
 }
 
-WriteBehind::Result WriteBehind::write_one(std::size_t i, const Handle& handle) {
+// Queues a value that waits only once, whoever comes first: a tier takes a second one for its
+// replacement, and drops what is chained behind the first.
+WriteBehind::Result WriteBehind::write_one(std::size_t i, const Handle& handle, const WriteBacklog::Item* waiting) {
   tier::LowerTier& tier = *lower_[i];
-  tier::Value value = value_of(i, handle);
+  WriteBacklog& backlog = tiers_[i]->backlog;
+  const unsigned returns = waiting != nullptr ? waiting->returns : 0;
+  tier::Value value = value_of(i, handle, returns);
+  const std::size_t bytes = value.bytes.size();
   // Does not write values removed meanwhile.
   const Result result = changes_.unchanged([&] {
-    if (memory::MemoryTier::is_gone(handle)) return Result::kGone;
-    const tier::Room room = tier.room(value.bytes.size());
-    if (room == tier::Room::kFull || room == tier::Room::kBroken) return Result::kWaits;
-    return tier.put(std::move(value)) ? Result::kQueued : Result::kDropped;
+    if (memory::MemoryTier::is_gone(handle) || (waiting != nullptr && !backlog.holds(*waiting))) return Result::kGone;
+    if (may_have_room(tier.room(bytes))) return Result::kWaits;
+    if (!tier.put(std::move(value))) return may_have_room(tier.room(bytes)) ? Result::kWaits : Result::kDropped;
+    backlog.erase(memory::MemoryTier::entry_of(handle).key());
+    return Result::kQueued;
   });
-  if (result == Result::kWaits) return wait_for_room(i, handle);
+  if (result == Result::kWaits) return wait_for_room(i, handle, returns);
   if (result == Result::kDropped) dropped_ = true;
   return result;
 }
 
 // Where too many wait, one that was evicted meanwhile makes room.
-WriteBehind::Result WriteBehind::wait_for_room(std::size_t i, const Handle& handle) {
-  Result result = push(i, handle);
-  if (result == Result::kDropped && give_up_oldest(i)) result = push(i, handle);
+WriteBehind::Result WriteBehind::wait_for_room(std::size_t i, const Handle& handle, unsigned returns) {
+  Result result = push(i, handle, returns);
+  if (result == Result::kDropped && give_up_oldest(i)) result = push(i, handle, returns);
   if (result == Result::kDropped) lose(i);
   return result;
 }
 
 // A value that waits already keeps its place. A clear() may have forgotten this one just before.
-WriteBehind::Result WriteBehind::push(std::size_t i, const Handle& handle) {
+WriteBehind::Result WriteBehind::push(std::size_t i, const Handle& handle, unsigned returns) {
   const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
   WriteBacklog& backlog = tiers_[i]->backlog;
   const Result result = changes_.unchanged([&] {
     if (memory::MemoryTier::is_gone(handle)) return Result::kGone;
-    const auto item = backlog.push(entry.key(), entry.value_bytes(), entry.lifetime);
+    const auto item = backlog.push(entry.key(), entry.value_bytes(), entry.lifetime, returns);
     if (!item) return Result::kDropped;
     if (!memory::MemoryTier::is_gone(handle)) return Result::kWaits;
     backlog.erase(*item);
@@ -150,20 +163,20 @@ bool WriteBehind::is_lost(std::size_t i, const WriteBacklog::Item& item) {
   return tiers_[i]->backlog.erase(item) && !(expires && item.lifetime.over(memory_.now())) && !lower_[i]->knows(item.key);
 }
 
-// From a tier that works, only what follows its parent, which was taken back before: otherwise it
-// would come back again and again.
-bool WriteBehind::take_back(std::size_t i, const Handle& handle) {
-  const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
-  const bool follows = entry.parent != nullptr && tiers_[i]->backlog.contains(entry.above()->key());
-  if (!follows && !is_broken(i)) return false;
-  const Result result = push(i, handle);
+// From a tier that works, a few times: where the tier evicts its parent each time, it would come back
+// for ever.
+bool WriteBehind::take_back(std::size_t i, const Handle& handle, unsigned returns) {
+  constexpr unsigned kMostReturns = 3;
+  const bool broken = is_broken(i);
+  if (!broken && returns >= kMostReturns) return false;
+  const Result result = push(i, handle, broken ? returns : returns + 1);
   if (result == Result::kWaits) ++*taken_back_;
   return result != Result::kDropped;
 }
 
-tier::Value WriteBehind::value_of(std::size_t i, const Handle& handle) const {
+tier::Value WriteBehind::value_of(std::size_t i, const Handle& handle, unsigned returns) const {
   const memory::Entry& entry = memory::MemoryTier::entry_of(handle);
-  const auto held = std::make_shared<const Held>(memory_.share(handle), memory_, changes_, calls_.ref(), i);
+  const auto held = std::make_shared<const Held>(memory_.share(handle), memory_, changes_, calls_.ref(), i, returns);
   tier::Value value;
   value.key = entry.key();
   value.bytes = handle.bytes();
@@ -205,9 +218,9 @@ void WriteBehind::drain(std::size_t i) {
       give_up(i, *item);
       continue;
     }
-    const Result result = write_with_parents(i, handle);
+    const Result result = write_with_parents(i, handle, &*item);
     if (result == Result::kWaits) return;
-    if (result != Result::kGone) backlog.erase(*item);   // gone: another value may have taken its place
+    if (result != Result::kGone) backlog.erase(*item);   // gone: queued meanwhile, or another value may have taken its place
   }
 }
 

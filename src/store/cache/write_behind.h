@@ -50,7 +50,7 @@ class WriteBehind {
   [[nodiscard]] std::uint64_t lost() const { return lost_.load(std::memory_order_relaxed); }
 
  private:
-  enum class Result : std::uint8_t { kQueued, kWaits, kDropped, kGone };   // kGone: not in memory any more
+  enum class Result : std::uint8_t { kQueued, kWaits, kDropped, kGone };   // kGone: removed or evicted, or queued by another
   struct Tier {
     WriteBacklog backlog;
     Mutex draining;   // queues the oldest values first
@@ -59,14 +59,16 @@ class WriteBehind {
   struct Held;                                  // a value that a tier has queued
   struct Flush;                                 // a when_flushed() that waits
 
-  Result write_with_parents(std::size_t i, const Handle& stored);
-  Result write_one(std::size_t i, const Handle& handle);
-  Result wait_for_room(std::size_t i, const Handle& handle);
-  Result push(std::size_t i, const Handle& handle);
+  // `waiting`: the item of the backlog that is to be written; null: a value that was just stored.
+  // `returns`: times that the tier handed the value back.
+  Result write_with_parents(std::size_t i, const Handle& stored, const WriteBacklog::Item* waiting);
+  Result write_one(std::size_t i, const Handle& handle, const WriteBacklog::Item* waiting);
+  Result wait_for_room(std::size_t i, const Handle& handle, unsigned returns);
+  Result push(std::size_t i, const Handle& handle, unsigned returns);
   bool give_up_oldest(std::size_t i);
   void give_up(std::size_t i, const WriteBacklog::Item& item);
-  bool take_back(std::size_t i, const Handle& handle);
-  [[nodiscard]] tier::Value value_of(std::size_t i, const Handle& handle) const;
+  bool take_back(std::size_t i, const Handle& handle, unsigned returns);
+  [[nodiscard]] tier::Value value_of(std::size_t i, const Handle& handle, unsigned returns) const;
   [[nodiscard]] bool is_lost(std::size_t i, const WriteBacklog::Item& item);
   void lose(std::size_t i);
   void drain(std::size_t i);

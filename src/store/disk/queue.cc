@@ -34,7 +34,9 @@ bool DiskTier::put(Value value) {
   const std::uint64_t bytes = value.bytes.size();
   const bool fits = state_.fits_segment(bytes);
   if (state_.closing || state_.health.broken() || !fits || !state_.queue.accepts(bytes)) {
-    ++(fits ? state_.counters.dropped_puts : state_.counters.too_large_puts);
+    // Its origin offers it again.
+    const bool waits = value.origin != nullptr && fits && bytes <= state_.queue.max_bytes() && !state_.closing;
+    if (!waits) ++(fits ? state_.counters.dropped_puts : state_.counters.too_large_puts);
     return false;
   }
   node.front().value = std::move(value);
