@@ -25,7 +25,8 @@ using Reply = Result<Response, Error>;
 
 constexpr const char* kHello = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
 
-boost::asio::awaitable<void> send_to(HttpClient& client, const Request& request, const BodySink& sink, std::optional<Reply>& reply) {
+// `sink` by value: it must live as long as the coroutine.
+boost::asio::awaitable<void> send_to(HttpClient& client, const Request& request, BodySink sink, std::optional<Reply>& reply) {
   Reply got = co_await client.send(request, sink);
   reply.emplace(std::move(got));
 }

@@ -180,11 +180,11 @@ TEST_F(Routes, HeadHasTheLengthButNoBody) {
 
 TEST_F(Routes, ABadFieldIsNamed) {
   start();
-  const testing::ClientReply reply = post(testing::chat_body("hi", R"("frobnicate":1)"));
+  const testing::ClientReply reply = post(testing::chat_body("hi", R"("top_p":7)"));
   EXPECT_EQ(reply.status, 400);
-  EXPECT_EQ(reply.error("param"), "frobnicate");
+  EXPECT_EQ(reply.error("param"), "top_p");
   EXPECT_EQ(reply.error("type"), "invalid_request_error");
-  EXPECT_NE(reply.error("message").find("frobnicate"), std::string::npos);
+  EXPECT_NE(reply.error("message").find("top_p"), std::string::npos);
   EXPECT_EQ(post("{").error("code"), "invalid_json");
   EXPECT_EQ(engine_->submitted(), 0u);
 }
