@@ -128,13 +128,13 @@ class Stack final : public AnyTier {
       options.directory = "cache" + std::to_string(i);
       options.capacity_bytes = kCapacity;
       options.files = files_;
-      options.unix_ms = [now = now_ms_] { return *now; };
+      options.unix_ms = [now = now_ms_] { return now->load(); };
       auto tier = std::make_unique<disk::DiskTier>(options);
       EXPECT_TRUE(tier->wait_ready(std::chrono::seconds(20)));
       disks_.push_back(tier.get());
       lower.push_back(std::move(tier));
     }
-    tiers_ = std::make_unique<TierStack>(memory_, std::move(lower), [now = now_ms_] { return *now; });
+    tiers_ = std::make_unique<TierStack>(memory_, std::move(lower), [now = now_ms_] { return now->load(); });
   }
   bool put(const Put& put, std::uint64_t seed) override {
     const std::string value = testing::value_of(seed, put.bytes);
@@ -178,7 +178,7 @@ class Stack final : public AnyTier {
 
  private:
   FakeClock clock_;
-  std::shared_ptr<std::int64_t> now_ms_ = std::make_shared<std::int64_t>(1'700'000'000'000);
+  std::shared_ptr<std::atomic<std::int64_t>> now_ms_ = std::make_shared<std::atomic<std::int64_t>>(1'700'000'000'000);
   std::shared_ptr<file::FileSystem> files_ = std::make_shared<testing::FaultFiles>();
   std::shared_ptr<memory::MemoryTier> memory_ = memory::MemoryTier::make(kCapacity, policy::make_policy("lru"), clock_.function());
   std::vector<disk::DiskTier*> disks_;
