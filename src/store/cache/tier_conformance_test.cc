@@ -2,6 +2,7 @@
 // tier, and stacks of two and of three.
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <memory>
 #include <random>
 #include <set>
