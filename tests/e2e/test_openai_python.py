@@ -90,7 +90,7 @@ def test_errors_are_the_clients_own_kinds(client):
         ask(client, temperature="hot")
     assert wrong.value.param == "temperature"
     with pytest.raises(openai.NotFoundError):
-        ask(client, model="gpt-none")
+        client.models.retrieve("gpt-none")
     with pytest.raises(openai.BadRequestError) as tools:
         ask(client, tools=[{"type": "function", "function": {"name": "f"}}])
     assert tools.value.param == "tools"

@@ -75,7 +75,7 @@ void SequencePages::give_back(llama_seq_id sequence, std::size_t first_cell) con
   }
 }
 
-void SequencePages::make_ready(llama_seq_id sequence, std::size_t cells, const std::function<bool()>& stop) const {
+void SequencePages::make_ready(llama_seq_id sequence, std::size_t cells) const {
 #ifdef MADV_POPULATE_WRITE
   constexpr std::size_t kAtOnceBytes = 1 << 20;
   for (const Tensor& tensor : tensors_) {
@@ -83,7 +83,7 @@ void SequencePages::make_ready(llama_seq_id sequence, std::size_t cells, const s
     const auto data = reinterpret_cast<std::uintptr_t>(tensor.data) + static_cast<std::size_t>(sequence) * tensor.sequence_bytes;
     std::uintptr_t begin = data / kPage * kPage;
     const std::uintptr_t end = (data + cells * tensor.cell_bytes + kPage - 1) / kPage * kPage;
-    for (; begin < end && !stop(); begin += std::min(kAtOnceBytes, end - begin)) {
+    for (; begin < end; begin += std::min(kAtOnceBytes, end - begin)) {
       if (::madvise(reinterpret_cast<void*>(begin), std::min(kAtOnceBytes, end - begin), MADV_POPULATE_WRITE) != 0) return;
     }
   }

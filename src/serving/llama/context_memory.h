@@ -4,7 +4,6 @@
 #include <llama.h>
 
 #include <cstddef>
-#include <functional>
 #include <mutex>
 #include <optional>
 #include <vector>
@@ -38,9 +37,8 @@ class SequencePages {
   // REQUIRES: the sequence has no cell there.
   void give_back(llama_seq_id sequence, std::size_t first_cell) const;
 
-  // Has the system provide the memory of the first `cells` cells; their contents stay. Seconds; ends early when `stop` says so.
-  // THREADS: any.
-  void make_ready(llama_seq_id sequence, std::size_t cells, const std::function<bool()>& stop) const;
+  // Has the system provide the memory of the first `cells` cells; their contents stay. COST: a second for some GiB.
+  void make_ready(llama_seq_id sequence, std::size_t cells) const;
 
  private:
   struct Tensor {

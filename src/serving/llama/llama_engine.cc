@@ -39,6 +39,7 @@ class LlamaEngine final : public engine::Engine {
         store_(model_, cache, block_tokens(options), !options.deterministic),
         scheduler_(model_, store_, scheduler_options(std::move(on_finished)), [this](const Sequence& s) { forget(s); }),
         tenant_limit_(options.max_queue_per_tenant) {
+    make_context_ready();
     fill_info();
     preparing_ = std::thread([this] { prepare_loop(); });
     computing_ = std::thread([this] { compute_loop(); });
@@ -70,6 +71,7 @@ class LlamaEngine final : public engine::Engine {
   void enqueue_prepared() noexcept;
   void compute_loop();
   void end_all_after(const std::exception& error) noexcept;
+  void make_context_ready() const;
   void warm_up(const std::stop_token& stop);
   void forget(const Sequence& sequence);
 
@@ -108,6 +110,15 @@ SchedulerOptions LlamaEngine::scheduler_options(engine::FinishedObserver on_fini
           .attention_in_tiles = !llama_supports_gpu_offload() && options_.flash_attn != "off",
           .transfer_slice = options_.transfer_slice,
           .on_finished = std::move(on_finished)};
+}
+
+// An equal part for each slot: so the process has all of the context's memory before its cache is sized by what is left.
+void LlamaEngine::make_context_ready() const {
+  if (!store_.pages()) return;
+  const std::size_t slots = static_cast<std::size_t>(options_.parallel);
+  for (std::size_t slot = 0; slot < slots; ++slot) {
+    store_.pages()->make_ready(static_cast<llama_seq_id>(slot), model_.context_size().total_tokens / slots);
+  }
 }
 
 void LlamaEngine::fill_info() {
@@ -351,12 +362,7 @@ void LlamaEngine::end_all_after(const std::exception& error) noexcept {
 void LlamaEngine::warm_up(const std::stop_token& stop) {
   constexpr int kLowestPriority = 19;
   static_cast<void>(::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLowestPriority));
-  const std::size_t slots = static_cast<std::size_t>(options_.parallel), part = model_.context_size().total_tokens / slots;
-  const auto enough = [&] { return stop.stop_requested() || scheduler_.gave_memory_back(); };
-  for (std::size_t slot = 0; slot < slots && store_.pages(); ++slot) {
-    store_.pages()->make_ready(static_cast<llama_seq_id>(slot), part, enough);
-    if (slot == 0) store_.warm_up(stop);
-  }
+  store_.warm_up(stop);
 }
 
 engine::EngineStats LlamaEngine::stats() const {

@@ -1,7 +1,6 @@
 // Continuous batching: assigns the steps of the context to requests. Runs on the context thread.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <tuple>
@@ -46,9 +45,6 @@ class Scheduler {
 
   // Ends everything with `failure`.
   void end_all(const engine::Failure& failure);
-
-  // Whether memory of the context was given back: what was made ready at start is no longer where it was. THREADS: any.
-  [[nodiscard]] bool gave_memory_back() const { return gave_back_.load(std::memory_order_relaxed); }
 
   // Counters so far, `queued` and `running` as they are now.
   [[nodiscard]] engine::EngineStats stats() const;
@@ -101,7 +97,6 @@ class Scheduler {
   PrefillCost cost_;
   OnEnd on_end_;
   ContextRoom room_;
-  std::atomic<bool> gave_back_{false};
   std::uint64_t starts_ = 0;
   bool save_at_once_ = false;       // a sliding window: cells that leave it are used again
   std::size_t save_every_tokens_;   // of a sequence that is being computed

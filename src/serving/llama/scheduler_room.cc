@@ -62,7 +62,6 @@ void Scheduler::touch(const Sequence& sequence, std::size_t tokens) {
 
 // A slot's cells are the first ones of its part, unless llama.cpp decides otherwise: so it is asked.
 bool Scheduler::give_back(std::size_t slot, std::size_t first_cell) {
-  gave_back_.store(true, std::memory_order_relaxed);
   const auto sequence = static_cast<llama_seq_id>(slot);
   if (first_cell > 0) {
     const auto end = store_.end_cell(sequence);
