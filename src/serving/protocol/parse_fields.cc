@@ -111,7 +111,7 @@ MaybeProblem max_tokens(RequestDraft& draft, std::string_view name, const boost:
   return std::nullopt;
 }
 
-MaybeProblem add_stop(RequestDraft& draft, std::string name, const boost::json::value& value) {
+MaybeProblem add_stop(RequestDraft& draft, const std::string& name, const boost::json::value& value) {
   const boost::json::string* string = value.if_string();
   if (!string || string->empty() || string->size() > kMaxStopBytes)
     return bad_field(name, name + " must be a string of 1 to " + std::to_string(kMaxStopBytes) + " bytes");
