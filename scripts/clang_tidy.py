@@ -18,7 +18,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TIDY = os.environ.get("CLANG_TIDY", "clang-tidy-19")
 # The analyzer's "shallow" mode takes a quarter of the time of "deep".
 OPTIONS = ["--quiet", "--warnings-as-errors=*", "--extra-arg=-Wthread-safety", "--extra-arg=-Wthread-safety-beta",
-           "--extra-arg=-Wno-unknown-warning-option", "--extra-arg=-Xclang", "--extra-arg=-analyzer-config", "--extra-arg=-Xclang", "--extra-arg=mode=shallow"]
+           "--extra-arg=-Wno-unknown-warning-option",
+           "--extra-arg=-Xclang", "--extra-arg=-analyzer-config", "--extra-arg=-Xclang", "--extra-arg=mode=shallow"]
 TEST_OPTIONS = ["--checks=-clang-analyzer-*"]
 INCLUDE = re.compile(rb'^\s*#\s*include\s*["<]([^">]+)[">]', re.M)
 

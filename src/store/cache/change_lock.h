@@ -7,8 +7,8 @@
 
 namespace tensorcache::cache {
 
-// THREADS: all members from any thread. A change may acquire the locks of every tier; no tier
-// acquires this lock.
+// THREADS: all members from any thread. A change may acquire the locks of every tier. A tier asks
+// (tier::Origin) with none of its locks held, never while it holds one.
 class ChangeLock {
  public:
   // Runs `change`, which removes or replaces values. Values read before it are not put into memory
