@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -32,7 +33,7 @@ class TestTier {
     options_.segment_bytes = 256 << 10;
     options_.files = files_;
     options_.retry_pause = std::chrono::milliseconds(1);
-    options_.unix_ms = [now = now_] { return *now; };
+    options_.unix_ms = [now = now_] { return now->load(); };
     options_.on_event = [events = events_](const std::string& event) { events->push_back(event); };
     if (change) change(options_);
     start();
@@ -91,12 +92,12 @@ class TestTier {
   disk::DiskTier& operator*() { return *tier_; }
   disk::DiskTier* operator->() { return tier_.get(); }
   std::vector<std::string>& events() { return *events_; }
-  std::int64_t& now_ms() { return *now_; }
+  std::atomic<std::int64_t>& now_ms() { return *now_; }   // the tier's threads read it
   disk::DiskTierOptions& options() { return options_; }
 
  private:
   std::shared_ptr<file::FileSystem> files_;
-  std::shared_ptr<std::int64_t> now_ = std::make_shared<std::int64_t>(1'700'000'000'000);
+  std::shared_ptr<std::atomic<std::int64_t>> now_ = std::make_shared<std::atomic<std::int64_t>>(1'700'000'000'000);
   std::shared_ptr<std::vector<std::string>> events_ = std::make_shared<std::vector<std::string>>();
   disk::DiskTierOptions options_;
   std::unique_ptr<disk::DiskTier> tier_;
