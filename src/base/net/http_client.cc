@@ -143,6 +143,8 @@ struct HttpClient::Impl {
     if (error->kind == ErrorKind::kConnect || error->kind == ErrorKind::kTimeout) endpoints.clear();
     co_return Failure(*std::move(error));
   }
+
+  asio::awaitable<Result<Response, Error>> send(const Request& request, const BodySink& sink);
 };
 
 HttpClient::HttpClient(asio::any_io_executor executor, Url url, ClientOptions options)
@@ -182,22 +184,31 @@ asio::awaitable<Result<Response, Error>> HttpClient::send(const Request& request
 }
 
 asio::awaitable<Result<Response, Error>> HttpClient::send(const Request& request, const BodySink& sink) {
-  const Deadlines deadlines(request.timeouts.value_or(impl_->options.timeouts));
-  const Result<WireRequest, Error> message = wire_request(impl_->url, impl_->options, request);
+  try {
+    co_return co_await impl_->send(request, sink);
+  } catch (const boost::system::system_error& error) {   // a cancellation that came between two operations
+    if (error.code() != asio::error::operation_aborted) throw;
+    co_return Failure(Error{ErrorKind::kCancelled, "cancelled"});
+  }
+}
+
+asio::awaitable<Result<Response, Error>> HttpClient::Impl::send(const Request& request, const BodySink& sink) {
+  const Deadlines deadlines(request.timeouts.value_or(options.timeouts));
+  const Result<WireRequest, Error> message = wire_request(url, options, request);
   if (!message) co_return Failure(message.error());
-  std::unique_ptr<Connection> connection = impl_->take_idle();
+  std::unique_ptr<Connection> connection = take_idle();
   while (true) {
     Response response;
     response.reused = connection != nullptr;
     if (!connection) {
-      auto opened = co_await impl_->connect(deadlines);
+      auto opened = co_await connect(deadlines);
       if (!opened) co_return Failure(std::move(opened.error()));
       connection = *std::move(opened);
     }
     Progress progress;
-    std::optional<Error> error = co_await connection->exchange(*message, deadlines, impl_->options.max_body_bytes, sink, response, progress);
+    std::optional<Error> error = co_await connection->exchange(*message, deadlines, options.max_body_bytes, sink, response, progress);
     if (!error) {
-      impl_->keep(std::move(connection));
+      keep(std::move(connection));
       co_return response;
     }
     const bool once_more = response.reused && error->kind == ErrorKind::kClosed && !progress.answered && (!progress.sent || request.may_repeat());

@@ -359,6 +359,28 @@ TEST(HttpClient, ClosesTheConnectionOfACancelledCoroutine) {
   EXPECT_EQ(kind_of(*reply), ErrorKind::kCancelled);
 }
 
+// When no operation of the client's is under way.
+TEST(HttpClient, IsCancelledByTheSinkOfItsOwnBody) {
+  boost::asio::cancellation_signal stop;
+  RawServer server([](RawPeer& peer, int) {
+    peer.read_request();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhello");
+    peer.wait_for_end();
+  });
+  Caller caller(server.url());
+  const Request request;
+  std::optional<Reply> reply;
+  const auto sink = [&](const Response&, std::string_view) {
+    stop.emit(boost::asio::cancellation_type::terminal);
+    return true;
+  };
+  const auto done = [](const std::exception_ptr&) {};
+  boost::asio::co_spawn(caller.io, send_to(caller.client, request, sink, reply), boost::asio::bind_cancellation_slot(stop.slot(), done));
+  caller.io.run();
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(kind_of(*reply), ErrorKind::kCancelled);
+}
+
 TEST(HttpClient, SendsOneRequestWithoutALoopOfTheCaller) {
   RawServer server([](RawPeer& peer, int) { answer_all(peer, kHello); });
   const Reply reply = send_blocking(*parse_url(server.url()), {}, {});
