@@ -7,10 +7,10 @@
 namespace tensorcache::answer {
 namespace {
 
-constexpr std::string_view kMagic = "TCA1";
+constexpr std::string_view kMagic = "TCA2";
 // Minimum sizes of elements: a count larger than the bytes allow is damage, and must not be
 // allocated.
-constexpr std::size_t kMinCandidateBytes = 12, kMinTokenBytes = kMinCandidateBytes + 4, kMinDeltaBytes = 8;
+constexpr std::size_t kMinCandidateBytes = 12, kMinTokenBytes = kMinCandidateBytes + 4, kMinDeltaBytes = 16, kMinToolCallBytes = 16;
 
 class Writer {
  public:
@@ -90,11 +90,22 @@ engine::TokenLogprob read_token(Reader& in) {
   return token;
 }
 
+engine::ToolCallDelta read_tool_call(Reader& in) {
+  engine::ToolCallDelta call;
+  call.index = in.number<std::uint32_t>();
+  call.id = in.bytes();
+  call.name = in.bytes();
+  call.arguments = in.bytes();
+  return call;
+}
+
 }   // namespace
 
 std::string encode_answer(const Answer& answer) {
   std::size_t size = 64;
-  for (const engine::Delta& delta : answer.deltas) size += kMinDeltaBytes + delta.text.size() + delta.logprobs.size() * 32;
+  for (const engine::Delta& delta : answer.deltas) {
+    size += kMinDeltaBytes + delta.text.size() + delta.reasoning.size() + delta.logprobs.size() * 32 + delta.tool_calls.size() * 64;
+  }
   std::string result;
   result.reserve(size);
   result.append(kMagic);
@@ -113,6 +124,14 @@ std::string encode_answer(const Answer& answer) {
       out.count(token.top.size());
       for (const engine::TokenLogprob::Candidate& candidate : token.top) out.candidate(candidate);
     }
+    out.bytes(delta.reasoning);
+    out.count(delta.tool_calls.size());
+    for (const engine::ToolCallDelta& call : delta.tool_calls) {
+      out.number(call.index);
+      out.bytes(call.id);
+      out.bytes(call.name);
+      out.bytes(call.arguments);
+    }
   }
   return result;
 }
@@ -121,7 +140,7 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
   Reader in(bytes);
   if (in.take(kMagic.size()) != kMagic) return std::nullopt;
   const auto reason = in.number<std::uint8_t>();
-  if (reason > static_cast<std::uint8_t>(engine::FinishReason::kLength)) return std::nullopt;
+  if (reason > static_cast<std::uint8_t>(engine::FinishReason::kToolCalls)) return std::nullopt;
   Answer answer;
   answer.reason = static_cast<engine::FinishReason>(reason);
   answer.created_unix_s = in.number<std::int64_t>();
@@ -133,6 +152,9 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
     delta.text = in.bytes();
     delta.logprobs.resize(in.count(kMinTokenBytes));
     for (engine::TokenLogprob& token : delta.logprobs) token = read_token(in);
+    delta.reasoning = in.bytes();
+    delta.tool_calls.resize(in.count(kMinToolCallBytes));
+    for (engine::ToolCallDelta& call : delta.tool_calls) call = read_tool_call(in);
   }
   if (!in.ok() || !in.at_end()) return std::nullopt;
   return answer;

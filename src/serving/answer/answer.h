@@ -20,10 +20,11 @@ struct Answer {
   friend bool operator==(const Answer&, const Answer&) = default;
 };
 
-// Format, little endian: magic "TCA1", whose last character is the version; u8 finish reason; i64
-// created; i32 prompt, completion, cached tokens; u32 number of deltas; per delta: u32 text bytes,
-// text, u32 number of tokens; per token: a candidate, u32 number of alternatives, candidates. A
-// candidate is i32 id, f32 logprob, u32 bytes, bytes.
+// Format, little endian: magic "TCA2", whose last character is the version; u8 finish reason; i64
+// created; i32 prompt, completion, cached tokens; u32 number of deltas; per delta: text, u32 number
+// of tokens, tokens, reasoning, u32 number of pieces of tool calls, pieces. A token: a candidate, u32
+// number of alternatives, candidates. A candidate: i32 id, f32 logprob, bytes. A piece: u32 index, id,
+// name, arguments. Texts and bytes: u32 number of bytes, bytes.
 [[nodiscard]] std::string encode_answer(const Answer& answer);
 
 // RETURNS nothing for bytes that are damaged, incomplete, too long, or of another version.

@@ -9,7 +9,9 @@ namespace {
 
 Answer sample() {
   Answer answer;
-  answer.deltas = {{"Hé", {{{5, "H\xc3", -0.5f}, {{5, "H\xc3", -0.5f}, {6, "x", -2.0f}}}, {{7, "\xa9", -1.0f}, {}}}}, {"", {}}, {"llo", {}}};
+  answer.deltas = {
+      {"Hé", {{{5, "H\xc3", -0.5f}, {{5, "H\xc3", -0.5f}, {6, "x", -2.0f}}}, {{7, "\xa9", -1.0f}, {}}}}, {"", {}}, {"llo", {}}, {"", {}, "so"}};
+  answer.deltas.push_back({"x", {}, "", {{0, "call_1", "f", "{"}, {1, "call_2", "g", ""}}});
   answer.reason = engine::FinishReason::kLength;
   answer.usage = {11, 3, 8};
   answer.created_unix_s = 1'700'000'001;
@@ -23,13 +25,13 @@ TEST(Answer, EmptyComesBack) { EXPECT_EQ(decode_answer(encode_answer({})), Answe
 // The format is what stored answers are in: a change here needs a new version in the magic.
 TEST(Answer, BytesAreTheDocumentedFormat) {
   Answer answer;
-  answer.deltas = {{"ab", {{{258, "c", -1.0f}, {}}}}};
+  answer.deltas = {{"ab", {{{258, "c", -1.0f}, {}}}, "r", {{7, "i", "n", "{}"}}}};
   answer.reason = engine::FinishReason::kLength;
   answer.usage = {1, 2, 3};
   answer.created_unix_s = 0x0102030405060708;
   using namespace std::string_literals;
   EXPECT_EQ(encode_answer(answer),
-            "TCA1"
+            "TCA2"
             "\x01"
             "\x08\x07\x06\x05\x04\x03\x02\x01"
             "\x01\0\0\0\x02\0\0\0\x03\0\0\0"
@@ -41,7 +43,13 @@ TEST(Answer, BytesAreTheDocumentedFormat) {
             "\0\0\x80\xbf"
             "\x01\0\0\0"
             "c"
-            "\0\0\0\0"s);
+            "\0\0\0\0"
+            "\x01\0\0\0r"
+            "\x01\0\0\0"
+            "\x07\0\0\0"
+            "\x01\0\0\0i"
+            "\x01\0\0\0n"
+            "\x02\0\0\0{}"s);
 }
 
 TEST(Answer, EveryCutAndAnyTailIsRefused) {
@@ -52,10 +60,10 @@ TEST(Answer, EveryCutAndAnyTailIsRefused) {
 
 TEST(Answer, OtherMagicAndUnknownReasonAreRefused) {
   std::string bytes = encode_answer(sample());
-  bytes[3] = '2';
+  bytes[3] = '1';
   EXPECT_FALSE(decode_answer(bytes));
   bytes = encode_answer(sample());
-  bytes[4] = 2;
+  bytes[4] = 3;
   EXPECT_FALSE(decode_answer(bytes));
 }
 

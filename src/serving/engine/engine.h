@@ -28,12 +28,23 @@ struct TokenLogprob {
   friend bool operator==(const TokenLogprob&, const TokenLogprob&) = default;
 };
 
+// A piece of a tool call: its first piece has the id and the name, and each some of the arguments.
+struct ToolCallDelta {
+  std::uint32_t index = 0;   // among the calls of this response
+  std::string id, name, arguments;
+
+  friend bool operator==(const ToolCallDelta&, const ToolCallDelta&) = default;
+};
+
 // A piece of the response: whole UTF-8 characters and their tokens. The text may be empty (a token
 // that completes no character yet) and never contains a stop string.
 struct Delta {
   std::string text;
-  std::vector<TokenLogprob> logprobs;   // one per token, if requested
+  std::vector<TokenLogprob> logprobs;        // one per token, if requested
+  std::string reasoning{};                   // comes before `text`
+  std::vector<ToolCallDelta> tool_calls{};   // come after it
 
+  [[nodiscard]] bool empty() const { return text.empty() && logprobs.empty() && reasoning.empty() && tool_calls.empty(); }
   friend bool operator==(const Delta&, const Delta&) = default;
 };
 
@@ -59,7 +70,8 @@ struct Begin {
   Fidelity fidelity = Fidelity::kComputed;
 };
 
-enum class FinishReason : std::uint8_t { kStop = 0, kLength = 1 };
+// Stored: add, never renumber.
+enum class FinishReason : std::uint8_t { kStop = 0, kLength = 1, kToolCalls = 2 };
 
 struct Finish {
   FinishReason reason = FinishReason::kStop;

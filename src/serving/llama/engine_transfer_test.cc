@@ -93,12 +93,9 @@ TEST(EngineSlices, AnotherStreamGoesOnWhileAPrefixIsRestored) {
   engine.ask(shared, 2);
   const auto stream = engine.submit(testing::TestEngine::request(testing::random_tokens(2, 40), 1500));
   stream->wait_deltas(3);
-  const auto restored = engine.submit(testing::TestEngine::request(testing::joined(shared, testing::random_tokens(3, 10)), 1));
-  restored->wait_begun();
-  const int before = stream->deltas();
-  restored->wait_deltas(1);
-  EXPECT_GE(stream->deltas() - before, 1600 / kBlock - 10) << "a token of the other stream for each block";
+  const auto restored = engine.submit(testing::TestEngine::request(testing::joined(shared, testing::random_tokens(3, 10)), 1), nullptr, stream);
   EXPECT_EQ(restored->wait_end().cached(), 1600);
+  EXPECT_GE(restored->beside_at_end() - restored->beside_at_begin(), 1600 / kBlock - 10) << "a token of the other stream for each block";
   EXPECT_TRUE(stream->wait_end().finish());
 }
 
@@ -106,11 +103,10 @@ TEST(EngineSlices, AnotherStreamGoesOnWhileAPrefixIsSaved) {
   testing::TestEngine engine(testing::TinyModel::kAttention, one_block_a_step);
   const auto stream = engine.submit(testing::TestEngine::request(testing::random_tokens(2, 40), 1500));
   stream->wait_deltas(3);
-  const auto saved = engine.submit(testing::TestEngine::request(testing::random_tokens(1, 1600), 1));
+  const auto saved = engine.submit(testing::TestEngine::request(testing::random_tokens(1, 1600), 1), nullptr, stream);
   saved->wait_end();
-  const int before = stream->deltas();
   while (engine.engine().stats().running > 1) std::this_thread::yield();
-  EXPECT_GE(stream->deltas() - before, 1600 / kBlock - 10) << "a token of the other stream for each block";
+  EXPECT_GE(stream->deltas() - saved->beside_at_end(), 1600 / kBlock - 10) << "a token of the other stream for each block";
   EXPECT_TRUE(stream->wait_end().finish());
 }
 

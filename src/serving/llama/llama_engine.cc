@@ -13,9 +13,8 @@
 #include <thread>
 #include <unordered_map>
 
-#include "base/core/callback_target.h"
-#include "serving/engine/tenant.h"
 #include "serving/llama/fair_queue.h"
+#include "serving/llama/prompt_preparation.h"
 #include "serving/llama/scheduler.h"
 
 namespace tensorcache::llama {
@@ -35,10 +34,10 @@ class LlamaEngine final : public engine::Engine {
   LlamaEngine(const LlamaOptions& options, Cache& cache, const std::function<void(float)>& progress, engine::FinishedObserver on_finished)
       : options_(options),
         model_(options, progress),
-        cache_(cache),
         store_(model_, cache, block_tokens(options), !options.deterministic),
         scheduler_(model_, store_, scheduler_options(std::move(on_finished)), [this](const Sequence& s) { forget(s); }),
-        tenant_limit_(options.max_queue_per_tenant) {
+        tenant_limit_(options.max_queue_per_tenant),
+        preparation_(model_, store_, cache, info_, [this](SequencePtr s) { hand_over(std::move(s)); }) {
     make_context_ready();
     fill_info();
     preparing_ = std::thread([this] { prepare_loop(); });
@@ -62,11 +61,8 @@ class LlamaEngine final : public engine::Engine {
   void fill_info();
   [[nodiscard]] std::optional<engine::Failure> refusal(const std::string& tenant) const;
   void prepare_loop();
-  [[nodiscard]] bool prepare_or_fail(Sequence& sequence);
-  [[nodiscard]] bool prepare(Sequence& sequence);
-  [[nodiscard]] bool find_prefix(const SequencePtr& sequence);
-  void take_loaded(const SequencePtr& sequence);
-  [[nodiscard]] std::chrono::milliseconds time_to_compute(std::size_t tokens) const;
+  void end_unprepared(const Sequence& sequence, const engine::Failure& failure);
+  [[nodiscard]] std::chrono::duration<double> time_for_each_token() const;
   void hand_over(SequencePtr sequence) noexcept;
   void enqueue_prepared() noexcept;
   void compute_loop();
@@ -77,7 +73,6 @@ class LlamaEngine final : public engine::Engine {
 
   const LlamaOptions options_;
   LlamaModel model_;
-  Cache& cache_;
   PrefixStore store_;     // context thread only, after construction; find() and missing() anywhere
   Scheduler scheduler_;   // context thread only
   engine::EngineInfo info_;
@@ -92,9 +87,10 @@ class LlamaEngine final : public engine::Engine {
   engine::EngineStats stats_;           // the scheduler's, as of its last step
   Id next_id_ = 1;
   std::uint64_t refused_ = 0, too_long_ = 0, overloaded_ = 0;
-  bool refusing_ = false;                       // stop() has begun
-  bool cutting_off_ = false;                    // its deadline has come
-  CallbackTarget<LlamaEngine*> loaded_{this};   // of the cache, when a prefix has come from disk; its lock goes before mutex_
+  bool refusing_ = false;      // stop() has begun
+  bool cutting_off_ = false;   // its deadline has come
+
+  PromptPreparation preparation_;   // its lock goes before mutex_
 
   std::thread preparing_, computing_;
   std::jthread warming_;
@@ -211,14 +207,30 @@ void LlamaEngine::prepare_loop() {
     }
     // A cancelled one goes on to the context thread too, which ends it.
     if (!sequence->cancelled.load(std::memory_order_relaxed)) {
-      if (!prepare_or_fail(*sequence)) {
-        forget(*sequence);
+      if (const auto failure = preparation_.prepare(*sequence)) {
+        end_unprepared(*sequence, *failure);
         continue;
       }
       sequence->sink->on_accepted();
     }
-    if (!find_prefix(sequence)) hand_over(std::move(sequence));
+    if (!preparation_.find_prefix(sequence, time_for_each_token())) hand_over(std::move(sequence));
   }
+}
+
+void LlamaEngine::end_unprepared(const Sequence& sequence, const engine::Failure& failure) {
+  {
+    const std::lock_guard lock(mutex_);
+    ++(failure.code == engine::Failure::Code::kContextOverflow ? too_long_ : refused_);
+  }
+  sequence.sink->on_failure(failure);
+  forget(sequence);
+}
+
+// 0 before anything has been computed.
+std::chrono::duration<double> LlamaEngine::time_for_each_token() const {
+  const std::lock_guard lock(mutex_);
+  if (stats_.prefilled_tokens == 0) return {};
+  return std::chrono::duration<double>(stats_.prefill_seconds / static_cast<double>(stats_.prefilled_tokens));
 }
 
 void LlamaEngine::limit_tenant(int waiting) {
@@ -244,90 +256,6 @@ void LlamaEngine::enqueue_prepared() noexcept {
   } catch (const std::bad_alloc&) {   // NOLINT: see above
   }
   prepared_.erase(prepared_.begin(), prepared_.begin() + done);
-}
-
-// Extends the sequence's prefix by what was loaded. The load may have ended early: then the prefix is looked up once more in its turn.
-void LlamaEngine::take_loaded(const SequencePtr& sequence) {
-  const auto tokens = sequence->reusable_tokens();
-  sequence->prefix = store_.find(*sequence->chain, tokens);
-  if (sequence->prefix.blocks < sequence->reusable().size()) sequence->prefix.as_of = 0;
-  hand_over(sequence);
-}
-
-// Finds the prompt's stored prefix. True if more of it comes from disk first: only where that is expected to be faster than computing it, and
-// no longer than that.
-bool LlamaEngine::find_prefix(const SequencePtr& sequence) {
-  if (!info_.prefix_reuse || sequence->cancelled.load(std::memory_order_relaxed)) return false;
-  const auto tokens = sequence->reusable_tokens();
-  if (tokens.empty()) return false;
-  sequence->prefix = store_.find(*sequence->chain, tokens);
-  if (!cache_.has_lower_tiers()) return false;
-  try {
-    std::vector<Key> keys = store_.missing(sequence->prefix, *sequence->chain, tokens);
-    if (keys.empty()) return false;
-    const std::size_t blocks = keys.size() - sequence->prefix.blocks;
-    const auto patience = time_to_compute(blocks * static_cast<std::size_t>(block_tokens(options_)));
-    return cache_.load(std::move(keys), patience,
-                       [ref = loaded_.ref(), sequence] { ref.call([&](LlamaEngine* engine) { engine->take_loaded(sequence); }); });
-  } catch (const std::bad_alloc&) {   // then what is in memory has to do
-    return false;
-  }
-}
-
-std::chrono::milliseconds LlamaEngine::time_to_compute(std::size_t tokens) const {
-  constexpr std::chrono::milliseconds kMost{10'000};   // also while the engine's own speed is not known yet
-  const std::lock_guard lock(mutex_);
-  if (stats_.prefilled_tokens == 0) return kMost;
-  const double seconds = static_cast<double>(tokens) * stats_.prefill_seconds / static_cast<double>(stats_.prefilled_tokens);
-  return std::clamp(std::chrono::milliseconds(static_cast<std::int64_t>(seconds * 1000)), std::chrono::milliseconds(1), kMost);
-}
-
-bool LlamaEngine::prepare_or_fail(Sequence& s) {
-  try {
-    return prepare(s);
-  } catch (const std::exception& error) {   // llama.cpp's tokenizers throw at text they have no token for
-    {
-      const std::lock_guard lock(mutex_);
-      ++refused_;
-    }
-    s.sink->on_failure({engine::Failure::Code::kInternal, std::string("the prompt cannot be read: ") + error.what(), ""});
-    return false;
-  }
-}
-
-bool LlamaEngine::prepare(Sequence& s) {
-  const std::string context = std::to_string(info_.context_tokens);
-  const auto refuse = [&](const engine::Failure& failure) {
-    {
-      const std::lock_guard lock(mutex_);
-      ++(failure.code == engine::Failure::Code::kContextOverflow ? too_long_ : refused_);
-    }
-    s.sink->on_failure(failure);
-    return false;
-  };
-  const char* const param = s.request->kind == engine::Request::Kind::kChat ? "messages" : "prompt";
-  if (model_.surely_longer(*s.request, static_cast<std::size_t>(info_.context_tokens))) {
-    return refuse({engine::Failure::Code::kContextOverflow,
-                   "the prompt is far longer than the model's context for one request, " + context + " tokens", param});
-  }
-  PromptError error;
-  s.tokens = model_.tokenize(*s.request, &error);
-  if (s.tokens.empty()) {
-    return refuse({engine::Failure::Code::kBadRequest, error.message, error.param});
-  }
-  if (s.tokens.size() >= static_cast<std::size_t>(info_.context_tokens)) {
-    return refuse({engine::Failure::Code::kContextOverflow,
-                   "the prompt has " + std::to_string(s.tokens.size()) + " tokens, and the model's context for one request is " + context +
-                       " with at least one for the answer (--ctx-size)",
-                   param});
-  }
-  s.prompt_tokens = s.prefill_tokens = s.tokens.size();
-  if (info_.prefix_reuse && (s.request->use_prefix_cache || s.request->store_prefix)) {
-    s.chain.emplace(model_.kv_fingerprint(), s.request->tenant, static_cast<std::size_t>(block_tokens(options_)));
-    s.chain->extend(s.tokens);
-    s.owner = engine::tenant_owner(s.request->tenant);
-  }
-  return true;
 }
 
 void LlamaEngine::compute_loop() {
@@ -384,7 +312,7 @@ void LlamaEngine::stop(std::chrono::steady_clock::time_point deadline) {
     changed_.notify_all();
   }
   model_.abort();
-  loaded_.close();
+  preparation_.close();
   if (preparing_.joinable()) preparing_.join();
   if (computing_.joinable()) computing_.join();
   // What the preparing thread handed over while the context thread was ending.

@@ -1,6 +1,6 @@
 #include "serving/llama/llama_model.h"
 
-#include <chat.h>
+#include <log.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "serving/llama/answer_format.h"
 #include "serving/llama/context_memory.h"
 #include "serving/model/file_digest.h"
 #include "store/sizing/memory_reading.h"
@@ -74,23 +75,6 @@ llama_flash_attn_type flash_attn_type(const std::string& name) {
   throw std::runtime_error("--flash-attn: '" + name + "' is not one of on, off, auto");
 }
 
-std::vector<std::string> builtin_templates() {
-  std::vector<const char*> names(static_cast<std::size_t>(llama_chat_builtin_templates(nullptr, 0)));
-  llama_chat_builtin_templates(names.data(), names.size());
-  return {names.begin(), names.end()};
-}
-
-bool is_builtin_template(const std::string& name) {
-  const std::vector<std::string> names = builtin_templates();
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
-std::string builtin_template_names() {
-  std::string all;
-  for (const std::string& name : builtin_templates()) all += (all.empty() ? "" : ", ") + name;
-  return all;
-}
-
 // Approximate: f16, all layers with the same heads.
 std::uint64_t kv_token_bytes(const llama_model* model) {
   const auto heads = static_cast<std::uint64_t>(std::max(1, llama_model_n_head(model)));
@@ -144,8 +128,6 @@ std::uint32_t original_context(const llama_model* model) {
 
 }   // namespace
 
-void LlamaDeleter::operator()(common_chat_templates* templates) const { common_chat_templates_free(templates); }
-
 int block_tokens(const LlamaOptions& options) { return options.block_tokens > 0 ? options.block_tokens : options.deterministic ? 64 : 32; }
 
 int thread_count(int asked) { return asked > 0 ? asked : std::max(1, static_cast<int>(std::thread::hardware_concurrency())); }
@@ -154,6 +136,7 @@ LlamaModel::LlamaModel(const LlamaOptions& options, const std::function<void(flo
   static std::once_flag once;
   std::call_once(once, [] {
     llama_log_set(on_llama_log, nullptr);
+    common_log_set_verbosity_thold(LOG_LEVEL_OUTPUT - 1);   // what it would print is in the exceptions
     llama_backend_init();
   });
   check_gguf(options.model_path);
@@ -180,34 +163,8 @@ void LlamaModel::load_model(const LlamaOptions& options, const std::function<voi
     throw std::runtime_error("--model: " + options.model_path + ": not a text generation model (it has an encoder)");
   }
   vocab_ = llama_model_get_vocab(model_.get());
-  load_template(options);
+  template_.emplace(model_.get(), options.chat_template);
   for (llama_token token = 0; token < vocab_tokens(); ++token) longest_token_bytes_ = std::max(longest_token_bytes_, piece(token).size());
-}
-
-// A template that leaves the messages out would give one prompt, and so one answer, to every question: it is refused.
-void LlamaModel::load_template(const LlamaOptions& options) {
-  const std::string option = options.chat_template.empty() ? "--model: the model's chat template" : "--chat-template";
-  builtin_template_ = is_builtin_template(options.chat_template);
-  const auto one_word = [](const char* word) {
-    engine::Request request;
-    request.messages = {{"user", word, ""}};
-    return request;
-  };
-  std::string first, second;
-  try {
-    templates_.reset(common_chat_templates_init(model_.get(), options.chat_template).release());
-    template_source_ = common_chat_templates_source(templates_.get());
-    first = render(one_word("apple"));
-    second = render(one_word("pear"));
-  } catch (const std::exception& error) {
-    throw std::runtime_error(option + " cannot be used: " + error.what());
-  }
-  if (first == second) {
-    throw std::runtime_error(option + ": the messages do not appear in what it renders. Give a Jinja template, " +
-                             (options.chat_template.empty() ? "by --chat-template or --chat-template-file" : "its file by --chat-template-file") +
-                             ", or one of these names to --chat-template: " + builtin_template_names());
-  }
-  template_time_ = model::template_time(template_source_);
 }
 
 void LlamaModel::load_adapters(const LlamaOptions& options) {
@@ -293,15 +250,15 @@ void LlamaModel::make_fingerprint(const LlamaOptions& options, const std::vector
 }
 
 Key LlamaModel::answer_fingerprint() const {
-  return KeyBuilder("answer-model/2")
+  return KeyBuilder("answer-model/3")
       .field("kv", kv_fingerprint_)
-      .field("chat_template", template_source_)
+      .field("chat_template", template_->source())
       .field("rows_per_decode", rows_per_decode_)
       .field("prefill_step", prefill_step_)
       .build();
 }
 
-std::string LlamaModel::answer_salt() const { return model::time_salt(template_time_, std::time(nullptr)); }
+std::string LlamaModel::answer_salt() const { return model::time_salt(template_->time(), std::time(nullptr)); }
 
 bool LlamaModel::surely_longer(const engine::Request& request, std::size_t tokens) const {
   std::size_t bytes = request.prompt.size();
@@ -309,39 +266,36 @@ bool LlamaModel::surely_longer(const engine::Request& request, std::size_t token
   return request.messages.size() > tokens || request.prompt_tokens.size() > tokens || bytes / longest_token_bytes_ > tokens;
 }
 
-std::string LlamaModel::render(const engine::Request& request) const {
-  common_chat_templates_inputs inputs;
-  for (const engine::Message& message : request.messages) {
-    common_chat_msg out;
-    out.role = message.role == "developer" ? "system" : message.role;   // templates know it by its older name
-    out.content = message.content;
-    out.tool_name = message.name;   // what templates see as message.name
-    inputs.messages.push_back(std::move(out));
-  }
-  inputs.use_jinja = !builtin_template_;
-  inputs.add_bos = llama_vocab_get_add_bos(vocab_);
-  inputs.add_eos = llama_vocab_get_add_eos(vocab_);
-  return common_chat_templates_apply(templates_.get(), inputs).prompt;
-}
-
-std::vector<llama_token> LlamaModel::tokenize(const engine::Request& request, PromptError* error) const {
-  const bool chat = request.kind == engine::Request::Kind::kChat;
-  if (!chat && !request.prompt_tokens.empty()) {
-    for (const std::int32_t token : request.prompt_tokens) {
-      if (token < 0 || token >= vocab_tokens()) {
-        *error = {"prompt: token " + std::to_string(token) + " is not in the model's vocabulary of " + std::to_string(vocab_tokens()), "prompt"};
-        return {};
-      }
-    }
-    return request.prompt_tokens;
-  }
-  std::string text;
-  try {
-    text = chat ? render(request) : request.prompt;
-  } catch (const std::exception& reason) {   // templates refuse what they do not support, such as two user turns in a row
-    *error = {std::string("messages: the model's chat template refuses them: ") + reason.what(), "messages"};
+Prompt LlamaModel::prompt_of(const engine::Request& request, PromptError* error) const {
+  Prompt prompt;
+  if (auto unusable = unusable_schema(request)) {
+    *error = {unusable->first + ": this JSON schema cannot be used: " + unusable->second, unusable->first};
     return {};
   }
+  if (request.kind == engine::Request::Kind::kChat) {
+    try {   // templates refuse what they do not support, such as two user turns in a row
+      Rendered rendered = template_->render(request);
+      prompt.format = std::move(rendered.format);
+      prompt.tokens = tokenize(rendered.prompt);
+    } catch (const std::exception& reason) {
+      *error = {std::string("messages: the model's chat template refuses them: ") + reason.what(), "messages"};
+      return {};
+    }
+    if (prompt.tokens.empty()) *error = {"the prompt has no tokens", "messages"};
+    return prompt;
+  }
+  prompt.format = std::make_shared<AnswerFormat>(completion_format(request));
+  for (const std::int32_t token : request.prompt_tokens) {
+    if (token >= 0 && token < vocab_tokens()) continue;
+    *error = {"prompt: token " + std::to_string(token) + " is not in the model's vocabulary of " + std::to_string(vocab_tokens()), "prompt"};
+    return {};
+  }
+  prompt.tokens = request.prompt_tokens.empty() ? tokenize(request.prompt) : request.prompt_tokens;
+  if (prompt.tokens.empty()) *error = {"the prompt has no tokens", "prompt"};
+  return prompt;
+}
+
+std::vector<llama_token> LlamaModel::tokenize(std::string_view text) const {
   const auto length = static_cast<std::int32_t>(text.size());
   std::vector<llama_token> tokens(text.size() + 8);
   const auto room = static_cast<std::int32_t>(tokens.size());
@@ -350,17 +304,16 @@ std::vector<llama_token> LlamaModel::tokenize(const engine::Request& request, Pr
     tokens.resize(static_cast<std::size_t>(-count));
     count = llama_tokenize(vocab_, text.data(), length, tokens.data(), -count, true, true);
   }
-  if (count <= 0) *error = {"the prompt has no tokens", chat ? "messages" : "prompt"};
   tokens.resize(static_cast<std::size_t>(std::max(count, 0)));
   return tokens;
 }
 
-std::string LlamaModel::piece(llama_token token) const {
+std::string LlamaModel::piece(llama_token token, bool control) const {
   std::string text(32, '\0');
-  std::int32_t length = llama_token_to_piece(vocab_, token, text.data(), static_cast<std::int32_t>(text.size()), 0, false);
+  std::int32_t length = llama_token_to_piece(vocab_, token, text.data(), static_cast<std::int32_t>(text.size()), 0, control);
   if (length < 0) {
     text.resize(static_cast<std::size_t>(-length));
-    length = llama_token_to_piece(vocab_, token, text.data(), -length, 0, false);
+    length = llama_token_to_piece(vocab_, token, text.data(), -length, 0, control);
   }
   text.resize(static_cast<std::size_t>(std::max(length, 0)));
   return text;

@@ -7,17 +7,17 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "serving/engine/request.h"
+#include "serving/llama/chat_template.h"
 #include "serving/llama/llama_options.h"
 #include "serving/model/context_size.h"
-#include "serving/model/template_time.h"
 #include "tensorcache/key.h"
-
-struct common_chat_templates;
 
 namespace tensorcache::llama {
 
@@ -26,12 +26,16 @@ struct LlamaDeleter {
   void operator()(llama_context* context) const { llama_free(context); }
   void operator()(llama_adapter_lora* adapter) const { llama_adapter_lora_free(adapter); }
   void operator()(llama_sampler* sampler) const { llama_sampler_free(sampler); }
-  void operator()(common_chat_templates* templates) const;
 };
 
 // A prompt that cannot be made from the request; `param` names the field.
 struct PromptError {
   std::string message, param;
+};
+
+struct Prompt {
+  std::vector<llama_token> tokens;
+  std::shared_ptr<const AnswerFormat> format;
 };
 
 class LlamaModel {
@@ -44,10 +48,11 @@ class LlamaModel {
   [[nodiscard]] const llama_vocab* vocab() const { return vocab_; }
   [[nodiscard]] int vocab_tokens() const { return llama_vocab_n_tokens(vocab_); }
 
-  // The request's tokens. Any thread; reads only what never changes. Cost: ~1 ms for 1,000 words.
-  [[nodiscard]] std::vector<llama_token> tokenize(const engine::Request& request, PromptError* error) const;
-  // The bytes of one token. Empty for control tokens.
-  [[nodiscard]] std::string piece(llama_token token) const;
+  // The request's tokens, none if there is an error. Any thread; reads only what never changes. Cost: ~1 ms for 1,000 words.
+  [[nodiscard]] Prompt prompt_of(const engine::Request& request, PromptError* error) const;
+  [[nodiscard]] std::vector<llama_token> tokenize(std::string_view text) const;
+  // The bytes of one token. Empty for control tokens, unless `control` asks for their text.
+  [[nodiscard]] std::string piece(llama_token token, bool control = false) const;
 
   // What a token's K/V is a function of, besides the tokens before it; and what an answer is.
   [[nodiscard]] const Key& kv_fingerprint() const { return kv_fingerprint_; }
@@ -70,20 +75,15 @@ class LlamaModel {
 
  private:
   void load_model(const LlamaOptions& options, const std::function<void(float)>& progress);
-  void load_template(const LlamaOptions& options);
   void load_adapters(const LlamaOptions& options);
   void make_context(const LlamaOptions& options);
   void make_fingerprint(const LlamaOptions& options, const std::vector<Key>& digests);
-  [[nodiscard]] std::string render(const engine::Request& request) const;
 
   std::unique_ptr<llama_model, LlamaDeleter> model_;
   std::vector<std::pair<std::unique_ptr<llama_adapter_lora, LlamaDeleter>, float>> adapters_;
   std::unique_ptr<llama_context, LlamaDeleter> context_;   // after the model and adapters it uses
-  std::unique_ptr<common_chat_templates, LlamaDeleter> templates_;
   const llama_vocab* vocab_ = nullptr;
-  std::string template_source_;
-  bool builtin_template_ = false;   // template_source_ is llama.cpp's name of one
-  model::TemplateTime template_time_ = model::TemplateTime::kNone;
+  std::optional<ChatTemplate> template_;   // from the constructor on
   std::size_t longest_token_bytes_ = 1;
   model::ContextSize context_size_;
   std::atomic<bool> abort_{false};

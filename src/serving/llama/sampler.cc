@@ -1,63 +1,92 @@
 #include "serving/llama/sampler.h"
 
+#include <sampling.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
-#include <random>
+#include <string>
 
 namespace tensorcache::llama {
 namespace {
 
-constexpr std::int32_t kPenaltyLastTokens = 64;   // llama-server's --repeat-last-n
+// Whether the likeliest token is the answer's next one.
+bool is_argmax(const engine::Sampling& s, const AnswerFormat& format) {
+  const bool penalties = s.repeat_penalty != 1.0f || s.presence_penalty != 0.0f || s.frequency_penalty != 0.0f || s.dry_multiplier != 0.0f;
+  return s.greedy() && !penalties && s.mirostat == 0 && s.samplers.empty() && !s.ignore_eos && format.grammar.empty();
+}
 
-bool has_penalties(const engine::Sampling& s) { return s.repeat_penalty != 1.0f || s.presence_penalty != 0.0f || s.frequency_penalty != 0.0f; }
-
-llama_sampler* make_chain(const LlamaModel& model, const engine::Sampling& s) {
-  llama_sampler_chain_params params = llama_sampler_chain_default_params();
+void set_samplers(const engine::Sampling& s, common_params_sampling& params) {
+  params.temp = s.temperature;
+  params.top_p = s.top_p;
+  params.min_p = s.min_p;
+  params.top_k = s.top_k;
+  params.seed = s.seed.value_or(LLAMA_DEFAULT_SEED);
+  params.penalty_present = s.presence_penalty;
+  params.penalty_freq = s.frequency_penalty;
+  params.penalty_repeat = s.repeat_penalty;
+  params.penalty_last_n = s.repeat_last_n;
+  params.typ_p = s.typical_p;
+  params.top_n_sigma = s.top_n_sigma;
+  params.xtc_probability = s.xtc_probability;
+  params.xtc_threshold = s.xtc_threshold;
+  params.dynatemp_range = s.dynatemp_range;
+  params.dynatemp_exponent = s.dynatemp_exponent;
+  params.dry_multiplier = s.dry_multiplier;
+  params.dry_base = s.dry_base;
+  params.dry_allowed_length = s.dry_allowed_length;
+  params.dry_penalty_last_n = s.dry_penalty_last_n;
+  params.dry_sequence_breakers = s.dry_sequence_breakers;
+  params.mirostat = s.mirostat;
+  params.mirostat_tau = s.mirostat_tau;
+  params.mirostat_eta = s.mirostat_eta;
+  params.min_keep = s.min_keep;
   params.no_perf = true;
-  llama_sampler* chain = llama_sampler_chain_init(params);
-  if (!s.logit_bias.empty()) {
-    std::vector<llama_logit_bias> biases;
-    for (const auto& [token, bias] : s.logit_bias) biases.push_back({token, bias});
-    llama_sampler_chain_add(chain, llama_sampler_init_logit_bias(model.vocab_tokens(), static_cast<std::int32_t>(biases.size()), biases.data()));
+  if (!s.samplers.empty()) params.samplers = common_sampler_types_from_names(s.samplers);
+}
+
+void set_biases(const LlamaModel& model, const engine::Sampling& s, common_params_sampling& params) {
+  for (const auto& [token, bias] : s.logit_bias) params.logit_bias.push_back({token, bias});
+  if (!s.ignore_eos) return;
+  for (llama_token token = 0; token < model.vocab_tokens(); ++token) {
+    if (llama_vocab_is_eog(model.vocab(), token)) params.logit_bias.push_back({token, -INFINITY});
   }
-  if (has_penalties(s)) {
-    llama_sampler_chain_add(
-        chain, llama_sampler_init_penalties(model.vocab_tokens(), kPenaltyLastTokens, s.repeat_penalty, s.frequency_penalty, s.presence_penalty));
-  }
-  if (s.greedy()) {
-    llama_sampler_chain_add(chain, llama_sampler_init_greedy());
-    return chain;
-  }
-  if (s.top_k > 0) llama_sampler_chain_add(chain, llama_sampler_init_top_k(s.top_k));
-  if (s.top_p < 1.0f) llama_sampler_chain_add(chain, llama_sampler_init_top_p(s.top_p, 1));
-  if (s.min_p > 0.0f) llama_sampler_chain_add(chain, llama_sampler_init_min_p(s.min_p, 1));
-  llama_sampler_chain_add(chain, llama_sampler_init_temp(s.temperature));
-  llama_sampler_chain_add(chain, llama_sampler_init_dist(s.seed ? *s.seed : std::random_device{}()));
-  return chain;
+}
+
+void set_format(const AnswerFormat& format, common_params_sampling& params) {
+  params.grammar = format.grammar;
+  params.grammar_lazy = format.grammar_lazy;
+  params.grammar_triggers = format.triggers;
+  params.preserved_tokens = format.preserved_tokens;
+  params.generation_prompt = format.generation_prompt;
+  params.reasoning_budget_start = format.reasoning_start;
+  params.reasoning_budget_end = format.reasoning_ends;
 }
 
 }   // namespace
 
-Sampler::Sampler(const LlamaModel& model, const engine::Request& request, std::span<const llama_token> prompt) : model_(model) {
+void Sampler::Free::operator()(common_sampler* sampler) const { common_sampler_free(sampler); }
+
+Sampler::Sampler(const LlamaModel& model, const engine::Request& request, const AnswerFormat& format, std::span<const llama_token> prompt)
+    : model_(model) {
   const engine::Sampling& s = request.sampling;
-  if (s.greedy() && !has_penalties(s)) {
+  if (is_argmax(s, format)) {
     biases_ = s.logit_bias;
     return;
   }
-  chain_.reset(make_chain(model, s));
-  candidates_.resize(static_cast<std::size_t>(model.vocab_tokens()));
-  const std::size_t last = std::min<std::size_t>(prompt.size(), kPenaltyLastTokens);
-  for (const llama_token token : prompt.last(last)) llama_sampler_accept(chain_.get(), token);
+  common_params_sampling params;
+  set_samplers(s, params);
+  set_biases(model, s, params);
+  set_format(format, params);
+  chain_.reset(common_sampler_init(model.model(), params));
+  const auto looked_at = static_cast<std::size_t>(std::max({s.repeat_last_n, s.dry_penalty_last_n, params.n_prev}));
+  for (const llama_token token : prompt.last(std::min(prompt.size(), looked_at))) common_sampler_accept(chain_.get(), token, false);
 }
 
-llama_token Sampler::sample(std::span<const float> logits) {
+llama_token Sampler::sample(std::span<const float> logits, std::int32_t row) {
   if (!chain_) return greedy(logits);
-  for (std::size_t i = 0; i < candidates_.size(); ++i) candidates_[i] = {static_cast<llama_token>(i), logits[i], 0.0f};
-  llama_token_data_array array{candidates_.data(), candidates_.size(), -1, false};
-  llama_sampler_apply(chain_.get(), &array);
-  const llama_token token = array.data[array.selected].id;
-  llama_sampler_accept(chain_.get(), token);
+  const llama_token token = common_sampler_sample(chain_.get(), model_.context(), row);
+  common_sampler_accept(chain_.get(), token, true);
   return token;
 }
 

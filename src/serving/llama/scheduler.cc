@@ -26,6 +26,10 @@ engine::Failure decode_failure(const char* what, int result) {
           std::string("the model could not compute ") + what + " (llama_decode gave " + std::to_string(result) + ")", ""};
 }
 
+engine::Failure answer_failure(const std::exception& error) {
+  return {engine::Failure::Code::kInternal, std::string("the answer could not be continued: ") + error.what(), ""};
+}
+
 ModelSize size_of(const llama_model* model) {
   return {.layers = llama_model_n_layer(model), .embedding = llama_model_n_embd(model), .parameters = llama_model_n_params(model)};
 }
@@ -175,7 +179,6 @@ void Scheduler::start(std::shared_ptr<Sequence> sequence, llama_seq_id slot) {
 void Scheduler::begin(Sequence& s) {
   s.begun = true;
   s.started = Sequence::Clock::now();
-  s.sampler.emplace(model_, *s.request, s.tokens);
   s.cached = s.computed;
   ++stats_.requests;
   stats_.prompt_tokens += s.prompt_tokens;
@@ -248,7 +251,7 @@ void Scheduler::prefill_step() {
   save_as_it_goes(*sequence);
   if (!sequence->prefilling()) {
     if (sequence->generated == 0) sequence->first_token = Sequence::Clock::now();
-    accept(*sequence, llama_get_logits_ith(model_.context(), -1));
+    accept(*sequence, -1);
   }
 }
 
@@ -297,13 +300,19 @@ void Scheduler::decode_step() {
     }
     ++sequence->computed;
     save_as_it_goes(*sequence);
-    accept(*sequence, llama_get_logits_ith(model_.context(), static_cast<std::int32_t>(row)));
+    accept(*sequence, static_cast<std::int32_t>(row));
   }
 }
 
-void Scheduler::accept(Sequence& s, const float* row) {
-  const std::span<const float> logits(row, static_cast<std::size_t>(model_.vocab_tokens()));
-  const llama_token token = s.sampler->sample(logits);
+void Scheduler::accept(Sequence& s, std::int32_t row) {
+  const std::span<const float> logits(llama_get_logits_ith(model_.context(), row), static_cast<std::size_t>(model_.vocab_tokens()));
+  llama_token token;
+  try {
+    token = s.sampler->sample(logits, row);
+  } catch (const std::exception& error) {   // a grammar that the model's tokens cannot follow, say
+    fail(s, answer_failure(error));
+    return;
+  }
   ++s.generated;
   ++stats_.generated_tokens;
   if (llama_vocab_is_eog(model_.vocab(), token)) {
@@ -312,9 +321,10 @@ void Scheduler::accept(Sequence& s, const float* row) {
   }
   std::optional<engine::TokenLogprob> logprob;
   if (s.request->logprobs) logprob = s.sampler->logprob(logits, token, s.request->top_logprobs);
-  engine::Delta delta = s.text.push(model_.piece(token), std::move(logprob));
-  if (!delta.text.empty() || !delta.logprobs.empty()) s.sink->on_delta(std::move(delta));
-  if (s.text.stopped()) {
+  const std::string piece = model_.piece(token, s.format->preserved_tokens.contains(token));
+  engine::Delta delta = s.parser->push(s.text->push(piece, std::move(logprob)));
+  if (!delta.empty()) s.sink->on_delta(std::move(delta));
+  if (s.text->stopped()) {
     finish(s, engine::FinishReason::kStop);
     return;
   }
@@ -324,10 +334,15 @@ void Scheduler::accept(Sequence& s, const float* row) {
 }
 
 void Scheduler::finish(Sequence& s, engine::FinishReason reason) {
-  if (!s.text.stopped()) {
-    engine::Delta rest = s.text.finish();
-    if (!rest.text.empty() || !rest.logprobs.empty()) s.sink->on_delta(std::move(rest));
+  engine::Delta rest;
+  try {
+    rest = s.parser->finish(s.text->stopped() ? engine::Delta{} : s.text->finish());
+  } catch (const std::exception& error) {
+    fail(s, answer_failure(error));
+    return;
   }
+  if (!rest.empty()) s.sink->on_delta(std::move(rest));
+  if (reason == engine::FinishReason::kStop && s.parser->has_tool_calls()) reason = engine::FinishReason::kToolCalls;
   const auto now = Sequence::Clock::now();
   engine::Finish end;
   end.reason = reason;

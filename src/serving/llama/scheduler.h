@@ -81,7 +81,7 @@ class Scheduler {
   void add_decode_rows(std::vector<Sequence*>* rows);
   void remove_padding();
 
-  void accept(Sequence& sequence, const float* logits);
+  void accept(Sequence& sequence, std::int32_t row);
   void finish(Sequence& sequence, engine::FinishReason reason);
   void fail(Sequence& sequence, const engine::Failure& failure);
   [[nodiscard]] std::size_t storable_tokens(const Sequence& sequence) const;

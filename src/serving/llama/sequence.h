@@ -9,6 +9,8 @@
 #include <span>
 #include <vector>
 
+#include "serving/llama/answer_format.h"
+#include "serving/llama/answer_parser.h"
 #include "serving/llama/prefix_transfer.h"
 #include "serving/llama/sampler.h"
 #include "serving/model/text_stream.h"
@@ -21,7 +23,7 @@ struct Sequence {
   using Clock = std::chrono::steady_clock;
 
   Sequence(engine::Engine::Id i, std::shared_ptr<const engine::Request> r, std::shared_ptr<engine::Sink> s)
-      : id(i), request(std::move(r)), sink(std::move(s)), text(request->stop) {}
+      : id(i), request(std::move(r)), sink(std::move(s)) {}
 
   engine::Engine::Id id;
   std::shared_ptr<const engine::Request> request;
@@ -51,11 +53,24 @@ struct Sequence {
   bool asked_holder = false;        // another began to store the prefix for it
   int passed_over = 0;              // prefill steps that went to others in a row
 
+  // Of the answer; from begin_answer() on.
+  std::shared_ptr<const AnswerFormat> format;
   std::optional<Sampler> sampler;
-  model::TextStream text;
+  std::optional<model::TextStream> text;
+  std::optional<AnswerParser> parser;
   std::int32_t generated = 0;
 
   Clock::time_point submitted = Clock::now(), started{}, first_token{};
+
+  // Throws std::exception if the answer's grammar cannot be used.
+  void begin_answer(const LlamaModel& model, std::shared_ptr<const AnswerFormat> answer_format) {
+    format = std::move(answer_format);
+    sampler.emplace(model, *request, *format, tokens);
+    std::vector<std::string> stops = request->stop;
+    stops.insert(stops.end(), format->stops.begin(), format->stops.end());
+    text.emplace(std::move(stops));
+    parser.emplace(format, KeyBuilder("prompt/1").field("tokens", std::span<const std::int32_t>(tokens)).build());
+  }
 
   [[nodiscard]] bool running() const { return !ended && !preempted; }
   [[nodiscard]] bool prefilling() const { return running() && !restoring && computed < prefill_tokens; }

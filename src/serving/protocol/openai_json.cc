@@ -10,7 +10,17 @@ namespace {
 
 bool chat(const ReplyHead& head) { return head.kind == engine::Request::Kind::kChat; }
 
-std::string_view reason_text(engine::FinishReason reason) { return reason == engine::FinishReason::kLength ? "\"length\"" : "\"stop\""; }
+std::string_view reason_text(engine::FinishReason reason) {
+  switch (reason) {
+    case engine::FinishReason::kLength:
+      return "\"length\"";
+    case engine::FinishReason::kToolCalls:
+      return "\"tool_calls\"";
+    case engine::FinishReason::kStop:
+      break;
+  }
+  return "\"stop\"";
+}
 
 void append_head(std::string& out, const ReplyHead& head, std::string_view object) {
   out += "{\"id\":\"";
@@ -61,6 +71,41 @@ void append_chat_token(std::string& out, const engine::TokenLogprob& token) {
     out += '}';
   }
   out += "]}";
+}
+
+// {"content":..} or {"reasoning_content":..,"tool_calls":[..]}: the members that there are.
+void append_chat_delta(std::string& out, const engine::Delta& delta) {
+  out += '{';
+  if (!delta.reasoning.empty()) {
+    out += "\"reasoning_content\":";
+    json::append_json_string(out, delta.reasoning);
+  }
+  const bool has_others = !delta.reasoning.empty() || !delta.tool_calls.empty();
+  if (!delta.text.empty() || !has_others) {
+    out += delta.reasoning.empty() ? "\"content\":" : ",\"content\":";
+    json::append_json_string(out, delta.text);
+  }
+  if (!delta.tool_calls.empty()) out += delta.reasoning.empty() && delta.text.empty() ? "\"tool_calls\":[" : ",\"tool_calls\":[";
+  for (std::size_t i = 0; i < delta.tool_calls.size(); ++i) {
+    const engine::ToolCallDelta& call = delta.tool_calls[i];
+    out += i > 0 ? ",{\"index\":" : "{\"index\":";
+    json::append_json_number(out, std::int64_t{call.index});
+    if (!call.id.empty()) {
+      out += ",\"id\":";
+      json::append_json_string(out, call.id);
+      out += ",\"type\":\"function\"";
+    }
+    out += ",\"function\":{";
+    if (!call.name.empty()) {
+      out += "\"name\":";
+      json::append_json_string(out, call.name);
+      out += ',';
+    }
+    out += "\"arguments\":";
+    json::append_json_string(out, call.arguments);
+    out += "}}";
+  }
+  out += delta.tool_calls.empty() ? "}" : "]}";
 }
 
 // Completions have no `bytes` array: incomplete characters are spelled as OpenAI does, so that
@@ -146,29 +191,65 @@ void LogprobsJson::take(std::string& out) {
   for (std::string* list : {&tokens_, &values_, &tops_, &offsets_}) list->clear();
 }
 
-WholeReply::WholeReply(const ReplyHead& head) : head_(head), logprobs_(head.kind) {
-  out_.reserve(4096);
-  append_head(out_, head, chat(head) ? "chat.completion" : "text_completion");
-  out_ += chat(head) ? R"("choices":[{"index":0,"message":{"role":"assistant","content":")" : R"("choices":[{"index":0,"text":")";
-}
+WholeReply::WholeReply(const ReplyHead& head) : head_(head), logprobs_(head.kind) {}
 
 void WholeReply::add(const engine::Delta& delta) {
-  json::append_json_escaped(out_, delta.text);
+  json::append_json_escaped(reasoning_, delta.reasoning);
+  json::append_json_escaped(text_, delta.text);
+  for (const engine::ToolCallDelta& piece : delta.tool_calls) {
+    if (piece.index >= calls_.size()) calls_.resize(piece.index + 1);
+    engine::ToolCall& call = calls_[piece.index];
+    call.id += piece.id;
+    call.name += piece.name;
+    call.arguments += piece.arguments;
+  }
   if (head_.logprobs) logprobs_.add(delta);
 }
 
-std::string WholeReply::finish(engine::FinishReason reason, const engine::Usage& usage) {
-  out_ += chat(head_) ? R"(","refusal":null},"logprobs":)" : R"(","logprobs":)";
-  if (head_.logprobs)
-    logprobs_.take(out_);
+// With tool calls, no content is null, as in OpenAI's API.
+void WholeReply::append_message(std::string& out) const {
+  out += R"("message":{"role":"assistant","content":)";
+  if (text_.empty() && !calls_.empty())
+    out += "null";
   else
-    out_ += "null";
-  out_ += ",\"finish_reason\":";
-  out_ += reason_text(reason);
-  out_ += "}],";
-  append_usage(out_, usage);
-  out_ += '}';
-  return std::move(out_);
+    out += '"' + text_ + '"';
+  if (!reasoning_.empty()) out += ",\"reasoning_content\":\"" + reasoning_ + '"';
+  if (!calls_.empty()) {
+    out += ",\"tool_calls\":[";
+    for (std::size_t i = 0; i < calls_.size(); ++i) {
+      out += i > 0 ? ",{\"id\":" : "{\"id\":";
+      json::append_json_string(out, calls_[i].id);
+      out += R"(,"type":"function","function":{"name":)";
+      json::append_json_string(out, calls_[i].name);
+      out += ",\"arguments\":";
+      json::append_json_string(out, calls_[i].arguments);
+      out += "}}";
+    }
+    out += ']';
+  }
+  out += R"(,"refusal":null})";
+}
+
+std::string WholeReply::finish(engine::FinishReason reason, const engine::Usage& usage) {
+  std::string out;
+  out.reserve(text_.size() + 4096);
+  append_head(out, head_, chat(head_) ? "chat.completion" : "text_completion");
+  out += "\"choices\":[{\"index\":0,";
+  if (chat(head_))
+    append_message(out);
+  else
+    out += "\"text\":\"" + text_ + '"';
+  out += ",\"logprobs\":";
+  if (head_.logprobs)
+    logprobs_.take(out);
+  else
+    out += "null";
+  out += ",\"finish_reason\":";
+  out += reason_text(reason);
+  out += "}],";
+  append_usage(out, usage);
+  out += '}';
+  return out;
 }
 
 StreamReply::StreamReply(const ReplyHead& head, bool include_usage) : head_(head), include_usage_(include_usage), logprobs_(head.kind) {
@@ -194,11 +275,12 @@ void StreamReply::begin(std::string& out) {
 
 void StreamReply::delta(std::string& out, const engine::Delta& delta) {
   const bool with_logprobs = head_.logprobs && !delta.logprobs.empty();
-  if (delta.text.empty() && !with_logprobs) return;
+  if (delta.text.empty() && delta.reasoning.empty() && delta.tool_calls.empty() && !with_logprobs) return;
   open(out);
-  if (chat(head_)) out += "{\"content\":";
-  json::append_json_string(out, delta.text);
-  if (chat(head_)) out += '}';
+  if (chat(head_))
+    append_chat_delta(out, delta);
+  else
+    json::append_json_string(out, delta.text);
   out += ",\"logprobs\":";
   if (with_logprobs) {
     logprobs_.add(delta);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "serving/engine/engine.h"
 #include "serving/engine/request.h"
@@ -49,8 +50,11 @@ class WholeReply {
   [[nodiscard]] std::string finish(engine::FinishReason reason, const engine::Usage& usage);
 
  private:
+  void append_message(std::string& out) const;
+
   ReplyHead head_;
-  std::string out_;
+  std::string text_, reasoning_;   // as the inside of JSON strings
+  std::vector<engine::ToolCall> calls_;
   LogprobsJson logprobs_;
 };
 

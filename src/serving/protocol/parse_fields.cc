@@ -1,105 +1,22 @@
 #include "serving/protocol/parse_fields.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 #include <utility>
 
 #include "base/core/units.h"
+#include "serving/protocol/parse_answer_form.h"
 #include "serving/protocol/parse_messages.h"
+#include "serving/protocol/parse_sampling.h"
+#include "serving/protocol/parse_tools.h"
+#include "serving/protocol/parse_values.h"
 
 namespace tensorcache::protocol {
 namespace {
 
-using MaybeProblem = std::optional<Problem>;
-
 constexpr std::size_t kMaxStops = 16;
 constexpr std::size_t kMaxStopBytes = 1024;
-
-std::string text(std::string_view name) { return std::string(name); }
-
-std::optional<double> number_of(const boost::json::value& value) {
-  if (value.is_double()) return value.get_double();
-  if (value.is_int64()) return static_cast<double>(value.get_int64());
-  if (value.is_uint64()) return static_cast<double>(value.get_uint64());
-  return std::nullopt;
-}
-
-// RETURNS an integer, also if written as 3.0; clamped to 64 bits.
-std::optional<std::int64_t> integer_of(const boost::json::value& value) {
-  if (value.is_int64()) return value.get_int64();
-  if (value.is_uint64()) return std::numeric_limits<std::int64_t>::max();
-  if (value.is_double()) {
-    const double number = value.get_double();
-    if (number == std::floor(number) && std::fabs(number) < 9e18) return static_cast<std::int64_t>(number);
-  }
-  return std::nullopt;
-}
-
-MaybeProblem number_in(std::string_view name, const boost::json::value& value, double low, double high, float& into) {
-  const std::optional<double> number = number_of(value);
-  if (!number || !(*number >= low && *number <= high)) {
-    const auto shown = [](double bound) { return bound == std::floor(bound) ? std::to_string(static_cast<long>(bound)) : std::to_string(bound); };
-    return bad_field(text(name), text(name) + " must be a number from " + shown(low) + " to " + shown(high));
-  }
-  into = static_cast<float>(*number);
-  return std::nullopt;
-}
-
-MaybeProblem boolean(std::string_view name, const boost::json::value& value, bool& into) {
-  if (!value.is_bool()) return bad_field(text(name), text(name) + " must be true or false");
-  into = value.get_bool();
-  return std::nullopt;
-}
-
-MaybeProblem temperature(RequestDraft& d, std::string_view n, const boost::json::value& v) {
-  // Smaller temperatures select the likeliest token, as 0 does; dividing by them would overflow.
-  constexpr float kMinTemperature = 1e-5f;
-  float& into = d.request().sampling.temperature;
-  MaybeProblem problem = number_in(n, v, 0, 2, into);
-  if (into < kMinTemperature) into = 0;
-  return problem;
-}
-MaybeProblem top_p(RequestDraft& d, std::string_view n, const boost::json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.top_p); }
-MaybeProblem min_p(RequestDraft& d, std::string_view n, const boost::json::value& v) { return number_in(n, v, 0, 1, d.request().sampling.min_p); }
-MaybeProblem presence(RequestDraft& d, std::string_view n, const boost::json::value& v) {
-  return number_in(n, v, -2, 2, d.request().sampling.presence_penalty);
-}
-MaybeProblem frequency(RequestDraft& d, std::string_view n, const boost::json::value& v) {
-  return number_in(n, v, -2, 2, d.request().sampling.frequency_penalty);
-}
-
-MaybeProblem repeat(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
-  const std::optional<double> number = number_of(value);
-  if (!number || !(*number > 0 && *number <= 10)) return bad_field(text(name), text(name) + " must be a number above 0 and up to 10");
-  draft.request().sampling.repeat_penalty = static_cast<float>(*number);
-  return std::nullopt;
-}
-
-MaybeProblem top_k(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
-  const std::optional<std::int64_t> number = integer_of(value);
-  if (!number || *number < -1) return bad_field(text(name), text(name) + " must be an integer of at least 0 (0 or -1: all tokens)");
-  draft.request().sampling.top_k = static_cast<std::int32_t>(std::clamp<std::int64_t>(*number, 0, std::numeric_limits<std::int32_t>::max()));
-  return std::nullopt;
-}
-
-MaybeProblem seed(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
-  // llama.cpp takes 2^32 - 1 and -1 as "random seed". Larger numbers, which OpenAI allows, are
-  // folded into 32 bits.
-  constexpr std::uint64_t kRandom = 0xFFFF'FFFF;
-  if (value.is_uint64()) {
-    draft.request().sampling.seed = static_cast<std::uint32_t>(value.get_uint64() % kRandom);
-    return std::nullopt;
-  }
-  const std::optional<std::int64_t> number = integer_of(value);
-  if (!number) return bad_field(text(name), text(name) + " must be an integer");
-  if (*number == -1 || *number == std::int64_t{kRandom})
-    draft.request().sampling.seed.reset();
-  else
-    draft.request().sampling.seed = static_cast<std::uint32_t>(static_cast<std::uint64_t>(*number) % kRandom);
-  return std::nullopt;
-}
 
 MaybeProblem max_tokens(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const std::optional<std::int64_t> number = integer_of(value);
@@ -125,27 +42,6 @@ MaybeProblem stop(RequestDraft& draft, std::string_view name, const boost::json:
   if (array->size() > kMaxStops) return bad_field(text(name), "stop must have at most " + std::to_string(kMaxStops) + " strings");
   for (std::size_t i = 0; i < array->size(); ++i)
     if (MaybeProblem problem = add_stop(draft, "stop[" + std::to_string(i) + "]", (*array)[i])) return problem;
-  return std::nullopt;
-}
-
-MaybeProblem logit_bias(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
-  const boost::json::object* object = value.if_object();
-  if (!object) return bad_field(text(name), "logit_bias must be an object that maps token ids to biases");
-  auto& biases = draft.request().sampling.logit_bias;
-  for (const auto& member : *object) {
-    const std::string key(member.key());
-    const std::string param = "logit_bias." + key;
-    std::int32_t token = -1;
-    const auto end = std::from_chars(key.data(), key.data() + key.size(), token);
-    if (end.ec != std::errc{} || end.ptr != key.data() + key.size() || token < 0 || token >= draft.vocab_tokens)
-      return bad_field(param, "logit_bias: '" + key + "' is not a token id of this model (0 to " + std::to_string(draft.vocab_tokens - 1) + ")");
-    float bias = 0;
-    if (MaybeProblem problem = number_in(param, member.value(), -100, 100, bias)) return problem;
-    if (bias != 0.0f) biases.emplace_back(token, bias);
-  }
-  std::sort(biases.begin(), biases.end());
-  for (std::size_t i = 1; i < biases.size(); ++i)   // "7" and "07" are two keys of one token
-    if (biases[i - 1].first == biases[i].first) return bad_field(text(name), "logit_bias names token " + std::to_string(biases[i].first) + " twice");
   return std::nullopt;
 }
 
@@ -236,11 +132,6 @@ MaybeProblem hints(RequestDraft& draft, std::string_view name, const boost::json
 // Accepts any value of a field that does not affect the response.
 MaybeProblem ignore(RequestDraft&, std::string_view, const boost::json::value&) { return std::nullopt; }
 
-MaybeProblem only(bool allowed, std::string_view name, std::string_view what) {
-  if (allowed) return std::nullopt;
-  return bad_field(text(name), text(name) + " is not supported" + (what.empty() ? "" : ", except as ") + text(what), "unsupported_parameter");
-}
-
 MaybeProblem only_one(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(integer_of(v) == 1, n, "1"); }
 MaybeProblem only_false(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(v.is_bool() && !v.get_bool(), n, "false"); }
 MaybeProblem only_empty_text(RequestDraft&, std::string_view n, const boost::json::value& v) {
@@ -248,11 +139,6 @@ MaybeProblem only_empty_text(RequestDraft&, std::string_view n, const boost::jso
 }
 MaybeProblem only_empty_list(RequestDraft&, std::string_view n, const boost::json::value& v) {
   return only(v.is_array() && v.get_array().empty(), n, "an empty array");
-}
-MaybeProblem only_text_format(RequestDraft&, std::string_view n, const boost::json::value& v) {
-  const boost::json::object* object = v.if_object();
-  const boost::json::value* type = object && object->size() == 1 ? object->if_contains("type") : nullptr;
-  return only(type && type->is_string() && type->get_string() == "text", n, "{\"type\":\"text\"}");
 }
 MaybeProblem only_text_modality(RequestDraft&, std::string_view n, const boost::json::value& v) {
   const boost::json::array* array = v.if_array();
@@ -263,18 +149,14 @@ MaybeProblem only_no_tool(RequestDraft&, std::string_view n, const boost::json::
   return only(v.is_string() && (v.get_string() == "none" || v.get_string() == "auto"), n, "\"none\" or \"auto\"");
 }
 
-MaybeProblem only_empty_object(RequestDraft&, std::string_view n, const boost::json::value& v) {
-  return only(v.is_object() && v.get_object().empty(), n, "an empty object");
-}
 MaybeProblem only_zero(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(number_of(v) == 0.0, n, "0"); }
-MaybeProblem only_unit(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(number_of(v) == 1.0, n, "1"); }
 MaybeProblem never(RequestDraft&, std::string_view n, const boost::json::value&) { return only(false, n, ""); }
 
 enum class In : std::uint8_t { kBoth, kChat, kCompletion };
 struct Field {
   std::string_view name;
   In in;
-  MaybeProblem (*apply)(RequestDraft&, std::string_view, const boost::json::value&);
+  ApplyField apply;
 };
 
 constexpr Field kFields[] = {
@@ -282,18 +164,9 @@ constexpr Field kFields[] = {
     {"prompt", In::kCompletion, apply_prompt},
     {"model", In::kBoth, model},
     {"stream", In::kBoth, stream},
-    {"temperature", In::kBoth, temperature},
     {"max_tokens", In::kBoth, max_tokens},
     {"max_completion_tokens", In::kBoth, max_tokens},
-    {"seed", In::kBoth, seed},
     {"stop", In::kBoth, stop},
-    {"top_p", In::kBoth, top_p},
-    {"top_k", In::kBoth, top_k},
-    {"min_p", In::kBoth, min_p},
-    {"presence_penalty", In::kBoth, presence},
-    {"frequency_penalty", In::kBoth, frequency},
-    {"repeat_penalty", In::kBoth, repeat},
-    {"logit_bias", In::kBoth, logit_bias},
     {"logprobs", In::kBoth, logprobs},
     {"top_logprobs", In::kChat, top_logprobs},
     {"stream_options", In::kBoth, stream_options},
@@ -306,10 +179,10 @@ constexpr Field kFields[] = {
     {"safety_identifier", In::kBoth, ignore},
     {"prompt_cache_key", In::kBoth, ignore},
     {"prompt_cache_retention", In::kBoth, ignore},
-    {"parallel_tool_calls", In::kChat, ignore},   // there are no tools
-    {"tools", In::kChat, only_empty_list},
-    {"tool_choice", In::kChat, only_no_tool},
-    {"response_format", In::kChat, only_text_format},
+    {"parallel_tool_calls", In::kChat, apply_parallel_tool_calls},
+    {"tools", In::kChat, apply_tools},
+    {"tool_choice", In::kChat, apply_tool_choice},
+    {"response_format", In::kBoth, apply_response_format},
     {"modalities", In::kChat, only_text_modality},
     {"best_of", In::kCompletion, only_one},
     {"echo", In::kCompletion, only_false},
@@ -320,23 +193,16 @@ constexpr Field kFields[] = {
     {"id_slot", In::kBoth, ignore},
     {"timings_per_token", In::kBoth, ignore},
     {"return_progress", In::kBoth, ignore},
-    {"grammar", In::kBoth, only_empty_text},
-    {"json_schema", In::kBoth, never},
-    {"chat_template_kwargs", In::kChat, only_empty_object},
-    {"reasoning_effort", In::kChat, never},
+    {"grammar", In::kBoth, apply_grammar},
+    {"json_schema", In::kBoth, apply_json_schema},
+    {"chat_template_kwargs", In::kChat, apply_template_kwargs},
+    {"reasoning_effort", In::kChat, apply_reasoning_effort},
+    {"reasoning_format", In::kChat, apply_reasoning_format},
     {"functions", In::kChat, only_empty_list},
     {"function_call", In::kChat, only_no_tool},
     {"audio", In::kChat, never},
     {"prediction", In::kChat, never},
     {"web_search_options", In::kChat, never},
-    {"mirostat", In::kBoth, only_zero},
-    {"typical_p", In::kBoth, only_unit},
-    {"top_n_sigma", In::kBoth, never},
-    {"dry_multiplier", In::kBoth, only_zero},
-    {"xtc_probability", In::kBoth, only_zero},
-    {"dynatemp_range", In::kBoth, only_zero},
-    {"ignore_eos", In::kBoth, only_false},
-    {"samplers", In::kBoth, never},
     {"n_probs", In::kBoth, only_zero},
     {"t_max_predict_ms", In::kBoth, only_zero},
     {"lora", In::kBoth, only_empty_list},
@@ -347,6 +213,7 @@ constexpr Field kFields[] = {
 std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const In here = draft.chat() ? In::kChat : In::kCompletion;
   if (value.is_null()) return std::nullopt;
+  if (const ApplyField apply = sampling_field(name)) return apply(draft, name, value);
   for (const Field& field : kFields) {
     if (field.name != name) continue;
     if (field.in == In::kBoth || field.in == here) return field.apply(draft, name, value);

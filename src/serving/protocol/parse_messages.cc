@@ -3,12 +3,11 @@
 #include <utility>
 #include <vector>
 
+#include "serving/protocol/parse_tools.h"
+#include "serving/protocol/parse_values.h"
+
 namespace tensorcache::protocol {
 namespace {
-
-using MaybeProblem = std::optional<Problem>;
-
-std::string at(std::string_view list, std::size_t index) { return std::string(list) + "[" + std::to_string(index) + "]"; }
 
 MaybeProblem unknown_field(RequestDraft& draft, const std::string& name, const boost::json::value& value) {
   if (value.is_null() || draft.ignores(name)) return std::nullopt;
@@ -46,14 +45,34 @@ MaybeProblem message_content(RequestDraft& draft, const std::string& name, const
   return std::nullopt;
 }
 
-// Fields that would change the prompt. Clients send them empty with an assistant's message.
-bool is_unsupported(std::string_view name) { return name == "audio" || name == "tool_calls" || name == "function_call" || name == "tool_call_id"; }
 bool is_empty(const boost::json::value& value) { return value.is_null() || (value.is_array() && value.get_array().empty()); }
 
-MaybeProblem other_field(RequestDraft& draft, const std::string& name, std::string_view key, const boost::json::value& value) {
+// Fields besides role, content and name.
+MaybeProblem other_field(RequestDraft& draft, const std::string& name, std::string_view key, const boost::json::value& value,
+                         engine::Message& message) {
   if (is_empty(value)) return std::nullopt;
-  if (is_unsupported(key)) return bad_field(name, name + " is not supported", "unsupported_parameter");
+  if (key == "tool_calls") return parse_tool_calls(draft, name, value, message.tool_calls);
+  if (key == "tool_call_id" || key == "reasoning_content") {
+    if (!value.is_string()) return bad_field(name, name + " must be a string");
+    (key == "tool_call_id" ? message.tool_call_id : message.reasoning) = value.get_string();
+    return std::nullopt;
+  }
+  if (key == "audio" || key == "function_call") return bad_field(name, name + " is not supported", "unsupported_parameter");
   return unknown_field(draft, name, value);
+}
+
+bool is_role(std::string_view role) { return role == "system" || role == "developer" || role == "user" || role == "assistant" || role == "tool"; }
+
+// What only one role can have.
+MaybeProblem check_role(const std::string& name, const engine::Message& message, bool has_content) {
+  if (!is_role(message.role)) return bad_field(name + ".role", name + ".role must be system, developer, user, assistant or tool");
+  const bool assistant = message.role == "assistant";
+  if (!has_content && !assistant) return bad_field(name + ".content", name + ".content is missing", "missing_required_parameter");
+  if (!assistant && !message.tool_calls.empty()) return bad_field(name + ".tool_calls", name + ".tool_calls is a field of the assistant's messages");
+  if (message.role != "tool" && !message.tool_call_id.empty()) {
+    return bad_field(name + ".tool_call_id", name + ".tool_call_id is a field of messages of role tool");
+  }
+  return std::nullopt;
 }
 
 MaybeProblem add_message(RequestDraft& draft, const std::string& name, const boost::json::value& value, std::vector<engine::Message>& messages) {
@@ -73,13 +92,11 @@ MaybeProblem add_message(RequestDraft& draft, const std::string& name, const boo
       if (member.value().is_string()) message.name = member.value().get_string();
     } else if (key == "role" || key == "name") {
       return bad_field(name + "." + std::string(key), name + "." + std::string(key) + " must be a string");
-    } else if (MaybeProblem problem = other_field(draft, name + "." + std::string(key), key, member.value())) {
+    } else if (MaybeProblem problem = other_field(draft, name + "." + std::string(key), key, member.value(), message)) {
       return problem;
     }
   }
-  if (message.role != "system" && message.role != "developer" && message.role != "user" && message.role != "assistant")
-    return bad_field(name + ".role", name + ".role must be system, developer, user or assistant");
-  if (!has_content && message.role != "assistant") return bad_field(name + ".content", name + ".content is missing", "missing_required_parameter");
+  if (MaybeProblem problem = check_role(name, message, has_content)) return problem;
   messages.push_back(std::move(message));
   return std::nullopt;
 }

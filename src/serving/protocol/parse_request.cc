@@ -6,6 +6,7 @@
 
 #include "base/json/json_document.h"
 #include "serving/protocol/parse_fields.h"
+#include "serving/protocol/parse_tools.h"
 
 namespace tensorcache::protocol {
 namespace {
@@ -20,7 +21,7 @@ MaybeProblem finish(RequestDraft& draft) {
     if (!draft.request().logprobs) return bad_field("top_logprobs", "top_logprobs requires logprobs to be true");
     draft.request().top_logprobs = *draft.top_logprobs;
   }
-  return std::nullopt;
+  return check_tools(draft);
 }
 
 }   // namespace

@@ -83,7 +83,7 @@ TEST(ParseRequest, WrongMessagesAreNamed) {
   EXPECT_EQ(messages("null"), "messages");
   EXPECT_EQ(messages("\"hi\""), "messages");
   EXPECT_EQ(messages("[1]"), "messages[0]");
-  EXPECT_EQ(messages(R"([{"role":"user","content":"a"},{"role":"tool","content":"a"}])"), "messages[1].role");
+  EXPECT_EQ(messages(R"([{"role":"user","content":"a"},{"role":"function","content":"a"}])"), "messages[1].role");
   EXPECT_EQ(messages(R"([{"content":"a"}])"), "messages[0].role");
   EXPECT_EQ(messages(R"([{"role":5,"content":"a"}])"), "messages[0].role");
   EXPECT_EQ(messages(R"([{"role":"user"}])"), "messages[0].content");
@@ -91,7 +91,7 @@ TEST(ParseRequest, WrongMessagesAreNamed) {
   EXPECT_EQ(messages(R"([{"role":"user","content":[]}])"), "messages[0].content");
   EXPECT_EQ(messages(R"([{"role":"user","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{}}]}])"), "messages[0].content[1]");
   EXPECT_EQ(messages(R"([{"role":"user","content":[{"type":"text"}]}])"), "messages[0].content[0].text");
-  EXPECT_EQ(messages(R"([{"role":"user","content":"a","tool_calls":[1]}])"), "messages[0].tool_calls");
+  EXPECT_EQ(messages(R"([{"role":"user","content":"a","tool_calls":[1]}])"), "messages[0].tool_calls[0]");
   EXPECT_EQ(messages(R"([{"role":"user","content":"a","weird":null}])"), "accepted") << "null means that it is not there";
 }
 
@@ -118,6 +118,40 @@ TEST(ParseRequest, WrongValuesAreNamed) {
   EXPECT_EQ(bad(with(R"("tensorcache":{"no_store":1})")), "tensorcache.no_store");
   EXPECT_EQ(bad(with(R"("tensorcache":7)")), "tensorcache");
   EXPECT_EQ(bad(with(R"("stop":["a",""])")), "stop[1]");
+}
+
+TEST(ParseRequest, LlamaCppsSamplers) {
+  const engine::Sampling sampling =
+      good(with(R"("repeat_last_n":5,"typical_p":0.5,"top_n_sigma":1.5,"xtc_probability":0.25,"xtc_threshold":0.125,"dynatemp_range":0.5,
+    "dynatemp_exponent":2,"dry_multiplier":0.75,"dry_base":1.5,"dry_allowed_length":3,"dry_penalty_last_n":9,"dry_sequence_breakers":["a"],
+    "mirostat":2,"mirostat_tau":4,"mirostat_eta":0.5,"min_keep":1,"ignore_eos":true,"samplers":["top_k","temperature"])"))
+          .sampling;
+  engine::Sampling expected;
+  expected.repeat_last_n = 5;
+  expected.typical_p = 0.5f;
+  expected.top_n_sigma = 1.5f;
+  expected.xtc_probability = 0.25f;
+  expected.xtc_threshold = 0.125f;
+  expected.dynatemp_range = 0.5f;
+  expected.dynatemp_exponent = 2;
+  expected.dry_multiplier = 0.75f;
+  expected.dry_base = 1.5f;
+  expected.dry_allowed_length = 3;
+  expected.dry_penalty_last_n = 9;
+  expected.dry_sequence_breakers = {"a"};
+  expected.mirostat = 2;
+  expected.mirostat_tau = 4;
+  expected.mirostat_eta = 0.5f;
+  expected.min_keep = 1;
+  expected.ignore_eos = true;
+  expected.samplers = {"top_k", "temperature"};
+  EXPECT_EQ(sampling, expected);
+  for (const char* name :
+       {"repeat_last_n", "typical_p", "xtc_probability", "dry_base", "dry_sequence_breakers", "mirostat", "ignore_eos", "samplers"}) {
+    for (const char* value : {"-1.5", "\"x\"", "{}", "[1]"})
+      EXPECT_TRUE(bad(with(std::string("\"") + name + "\":" + value)).starts_with(name)) << name << value;
+  }
+  EXPECT_EQ(bad(with(R"("samplers":["top_k","entropy"])")), "samplers[1]");
 }
 
 TEST(ParseRequest, LogitBiasIsCheckedAgainstTheVocabulary) {
@@ -156,15 +190,11 @@ TEST(ParseRequest, WhatCannotChangeTheAnswerIsAccepted) {
 }
 
 TEST(ParseRequest, WhatIsKnownAndNotSupportedIsRefusedByName) {
-  const std::pair<const char*, const char*> fields[] = {{"tools", R"("tools":[{"type":"function"}])"},
-                                                        {"response_format", R"("response_format":{"type":"json_object"})"},
-                                                        {"tool_choice", R"("tool_choice":"required")"},
-                                                        {"modalities", R"("modalities":["audio"])"},
-                                                        {"reasoning_effort", R"("reasoning_effort":"low")"},
-                                                        {"grammar", R"("grammar":"root ::= x")"},
-                                                        {"json_schema", R"("json_schema":{})"},
-                                                        {"mirostat", R"("mirostat":2)"},
-                                                        {"ignore_eos", R"("ignore_eos":true)"}};
+  const std::pair<const char*, const char*> fields[] = {{"modalities", R"("modalities":["audio"])"},
+                                                        {"functions", R"("functions":[{"name":"f"}])"},
+                                                        {"function_call", R"("function_call":{"name":"f"})"},
+                                                        {"t_max_predict_ms", R"("t_max_predict_ms":5)"},
+                                                        {"lora", R"("lora":[{"id":0,"scale":1}])"}};
   for (const auto& [name, text] : fields) EXPECT_EQ(bad(with(text)), name);
   for (const char* field : {"tool_calls", "tool_call_id", "function_call", "audio"}) {
     EXPECT_EQ(bad(parse(std::string(R"({"messages":[{"role":"user","content":"hi",")") + field + R"(":"x"}]})")),
@@ -173,7 +203,7 @@ TEST(ParseRequest, WhatIsKnownAndNotSupportedIsRefusedByName) {
 }
 
 TEST(ParseRequest, UnknownFieldsAreIgnoredAndNamed) {
-  const std::string body = R"({"messages":[{"role":"assistant","content":null,"reasoning_content":"hm","refusal":null},
+  const std::string body = R"({"messages":[{"role":"assistant","content":null,"provider":"hm","refusal":null},
     {"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral"}}]}],
     "verbosity":"low","Temperature":0,"nothing":null,"stream":true,"stream_options":{"x":1}})";
   const Result result = parse(body);
@@ -182,10 +212,9 @@ TEST(ParseRequest, UnknownFieldsAreIgnoredAndNamed) {
   EXPECT_EQ(request.messages[0].content, "");
   EXPECT_EQ(request.messages[1].content, "hi");
   EXPECT_EQ(request.sampling.temperature, engine::Sampling().temperature);
-  EXPECT_EQ(std::get<ParsedRequest>(result).ignored_fields,
-            (std::vector<std::string>{"messages[0].reasoning_content", "messages[1].content[0].cache_control", "verbosity", "Temperature",
-                                      "stream_options.x"}));
-  EXPECT_EQ(bad(parse_request(engine::Request::Kind::kChat, body, kVocab, UnknownFields::kRefuse)), "messages[0].reasoning_content");
+  EXPECT_EQ(std::get<ParsedRequest>(result).ignored_fields, (std::vector<std::string>{"messages[0].provider", "messages[1].content[0].cache_control",
+                                                                                      "verbosity", "Temperature", "stream_options.x"}));
+  EXPECT_EQ(bad(parse_request(engine::Request::Kind::kChat, body, kVocab, UnknownFields::kRefuse)), "messages[0].provider");
 }
 
 TEST(ParseRequest, ManyUnknownFieldsAreNamedInPart) {

@@ -32,6 +32,7 @@ struct RequestDraft {
   bool has_messages = false, has_prompt = false, has_stream_options = false;
   std::optional<std::int32_t> max_tokens;
   std::optional<std::int32_t> top_logprobs;
+  std::string chosen_tool;   // of `tool_choice`
 
   [[nodiscard]] engine::Request& request() const { return *parsed.request; }
   [[nodiscard]] bool chat() const { return parsed.request->kind == engine::Request::Kind::kChat; }

@@ -23,18 +23,28 @@ using Tokens = std::vector<std::int32_t>;
 // Records one answer, and fails the test if the engine breaks the sink's contract.
 class RecordingSink final : public engine::Sink {
  public:
+  // `beside`: another answer, whose deltas are counted at this one's begin and end, on the engine's thread.
+  explicit RecordingSink(std::shared_ptr<RecordingSink> beside = nullptr) : beside_(std::move(beside)) {}
+
   void on_begin(const engine::Begin& begin) override {
     const std::lock_guard lock(mutex_);
     EXPECT_FALSE(begun_) << "on_begin twice";
     EXPECT_FALSE(ended()) << "on_begin after the end";
     begun_ = true;
     begin_ = begin;
+    if (beside_) beside_at_begin_ = beside_->deltas();
     changed_.notify_all();
   }
   void on_delta(engine::Delta delta) override {
     const std::lock_guard lock(mutex_);
     EXPECT_TRUE(begun_ && !ended()) << "on_delta outside an answer";
     text_ += delta.text;
+    for (const engine::ToolCallDelta& piece : delta.tool_calls) {
+      if (piece.index >= calls_.size()) calls_.resize(piece.index + 1);
+      calls_[piece.index].id += piece.id;
+      calls_[piece.index].name += piece.name;
+      calls_[piece.index].arguments += piece.arguments;
+    }
     for (auto& logprob : delta.logprobs) logprobs_.push_back(std::move(logprob));
     ++deltas_;
     changed_.notify_all();
@@ -43,6 +53,7 @@ class RecordingSink final : public engine::Sink {
     const std::lock_guard lock(mutex_);
     EXPECT_TRUE(begun_ && !ended()) << "on_finish outside an answer";
     finish_ = finish;
+    if (beside_) beside_at_end_ = beside_->deltas();
     changed_.notify_all();
   }
   void on_failure(const engine::Failure& failure) override {
@@ -67,7 +78,10 @@ class RecordingSink final : public engine::Sink {
     return deltas_;
   }
   // What follows: after wait_end().
+  [[nodiscard]] int beside_at_begin() const { return beside_at_begin_; }
+  [[nodiscard]] int beside_at_end() const { return beside_at_end_; }
   [[nodiscard]] const std::string& text() const { return text_; }
+  [[nodiscard]] const std::vector<engine::ToolCall>& calls() const { return calls_; }
   [[nodiscard]] const std::vector<engine::TokenLogprob>& logprobs() const { return logprobs_; }
   [[nodiscard]] const std::optional<engine::Finish>& finish() const { return finish_; }
   [[nodiscard]] const std::optional<engine::Failure>& failure() const { return failure_; }
@@ -91,8 +105,11 @@ class RecordingSink final : public engine::Sink {
   std::condition_variable changed_;
   bool begun_ = false;
   int deltas_ = 0;
+  const std::shared_ptr<RecordingSink> beside_;
+  int beside_at_begin_ = 0, beside_at_end_ = 0;
   engine::Begin begin_;
   std::string text_;
+  std::vector<engine::ToolCall> calls_;
   std::vector<engine::TokenLogprob> logprobs_;
   std::optional<engine::Finish> finish_;
   std::optional<engine::Failure> failure_;
@@ -125,8 +142,8 @@ class TestEngine {
     request.logprobs = true;
     return request;
   }
-  SinkPtr submit(engine::Request request, engine::Engine::Id* id = nullptr) {
-    auto sink = std::make_shared<RecordingSink>();
+  SinkPtr submit(engine::Request request, engine::Engine::Id* id = nullptr, SinkPtr beside = nullptr) {
+    auto sink = std::make_shared<RecordingSink>(std::move(beside));
     const engine::Engine::Id submitted = engine_->submit(std::make_shared<engine::Request>(std::move(request)), sink);
     if (id != nullptr) *id = submitted;
     return sink;
