@@ -111,6 +111,7 @@ std::string encode_answer(const Answer& answer) {
   result.append(kMagic);
   Writer out(result);
   out.number(static_cast<std::uint8_t>(answer.reason));
+  out.bytes(answer.stop_sequence);
   out.number(answer.created_unix_s);
   out.number(answer.usage.prompt_tokens);
   out.number(answer.usage.completion_tokens);
@@ -143,6 +144,7 @@ std::optional<Answer> decode_answer(std::string_view bytes) {
   if (reason > static_cast<std::uint8_t>(engine::FinishReason::kToolCalls)) return std::nullopt;
   Answer answer;
   answer.reason = static_cast<engine::FinishReason>(reason);
+  answer.stop_sequence = in.bytes();
   answer.created_unix_s = in.number<std::int64_t>();
   answer.usage.prompt_tokens = in.number<std::int32_t>();
   answer.usage.completion_tokens = in.number<std::int32_t>();

@@ -27,12 +27,14 @@ TEST(Answer, BytesAreTheDocumentedFormat) {
   Answer answer;
   answer.deltas = {{"ab", {{{258, "c", -1.0f}, {}}}, "r", {{7, "i", "n", "{}"}}}};
   answer.reason = engine::FinishReason::kLength;
+  answer.stop_sequence = "s";
   answer.usage = {1, 2, 3};
   answer.created_unix_s = 0x0102030405060708;
   using namespace std::string_literals;
   EXPECT_EQ(encode_answer(answer),
             "TCA2"
             "\x01"
+            "\x01\0\0\0s"
             "\x08\x07\x06\x05\x04\x03\x02\x01"
             "\x01\0\0\0\x02\0\0\0\x03\0\0\0"
             "\x01\0\0\0"

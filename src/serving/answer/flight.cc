@@ -180,7 +180,7 @@ class Flight final : public engine::Sink {
   // without the lock.
   [[nodiscard]] std::string encoded_answer(const engine::Finish& finish) const {
     try {
-      return encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.usage, created_unix_s_});
+      return encode_answer({{deltas_.begin(), deltas_.end()}, finish.reason, finish.stop_sequence, finish.usage, created_unix_s_});
     } catch (const std::bad_alloc&) {
       return {};
     }

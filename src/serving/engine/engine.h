@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "serving/engine/request.h"
@@ -76,6 +77,7 @@ enum class FinishReason : std::uint8_t { kStop = 0, kLength = 1, kToolCalls = 2 
 struct Finish {
   FinishReason reason = FinishReason::kStop;
   Usage usage;
+  std::string stop_sequence;   // the one of Request::stop that ended the response; may be empty
   std::chrono::microseconds queued{0}, prefill{0}, decode{0};
 };
 
@@ -158,6 +160,10 @@ class Engine {
   // Sets the maximum number of queued requests per tenant; 0: no limit per tenant. For engines
   // with a queue.
   virtual void limit_tenant(int waiting) { static_cast<void>(waiting); }
+
+  // RETURNS the tokens of the request's prompt, or why there are none. Computes nothing. COST:
+  // milliseconds for a thousand words.
+  [[nodiscard]] virtual std::variant<std::vector<std::int32_t>, Failure> tokenize(const Request& request) const = 0;
 
   [[nodiscard]] virtual EngineStats stats() const = 0;
 

@@ -26,6 +26,15 @@ std::optional<common_chat_msg> parse_text(const AnswerFormat& format, const std:
 
 }   // namespace
 
+AnswerParser::AnswerParser(std::shared_ptr<const AnswerFormat> format, const Key& prompt) : format_(std::move(format)), prompt_(prompt) {
+  if (format_->plain || !format_->continues) return;
+  if (const auto begun = parse_text(*format_, "", false)) {
+    reasoning_ = begun->reasoning_content;
+    content_ = begun->content;
+    begun_bytes_ = reasoning_.size() + content_.size();
+  }
+}
+
 engine::Delta AnswerParser::push(engine::Delta piece) {
   if (format_->plain) return piece;
   text_ += piece.text;
@@ -41,7 +50,7 @@ engine::Delta AnswerParser::finish(engine::Delta piece) {
   engine::Delta out;
   out.logprobs = std::move(piece.logprobs);
   parse(true, out);
-  if (reasoning_.empty() && content_.empty() && calls_.empty()) out.text = text_;
+  if (reasoning_.size() + content_.size() == begun_bytes_ && calls_.empty()) out.text = text_;
   return out;
 }
 

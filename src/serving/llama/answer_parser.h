@@ -16,7 +16,7 @@ namespace tensorcache::llama {
 class AnswerParser {
  public:
   // `prompt`: of its tokens. The same prompt gives its calls the same ids.
-  AnswerParser(std::shared_ptr<const AnswerFormat> format, const Key& prompt) : format_(std::move(format)), prompt_(prompt) {}
+  AnswerParser(std::shared_ptr<const AnswerFormat> format, const Key& prompt);
 
   // Takes a piece of text with its log-probabilities. RETURNS what is known of the response by now and was not returned before.
   [[nodiscard]] engine::Delta push(engine::Delta piece);
@@ -36,7 +36,7 @@ class AnswerParser {
   Key prompt_;
   std::string text_, reasoning_, content_;   // all of it; as returned so far
   std::vector<Call> calls_;
-  std::size_t parsed_bytes_ = 0;
+  std::size_t parsed_bytes_ = 0, begun_bytes_ = 0;
 };
 
 }   // namespace tensorcache::llama

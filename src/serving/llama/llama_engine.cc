@@ -49,6 +49,7 @@ class LlamaEngine final : public engine::Engine {
 
   const engine::EngineInfo& info() const override { return info_; }
   std::string answer_salt() const override { return model_.answer_salt(); }
+  std::variant<std::vector<std::int32_t>, engine::Failure> tokenize(const engine::Request& request) const override;
 
   Id submit(std::shared_ptr<const engine::Request> request, std::shared_ptr<engine::Sink> sink) override;
   void cancel(Id id) override;
@@ -173,6 +174,17 @@ std::optional<engine::Failure> LlamaEngine::refusal(const std::string& tenant) c
                            "the queue is full for this tenant (" + std::to_string(tenant_limit_) + " of its requests wait); try again later", ""};
   }
   return std::nullopt;
+}
+
+std::variant<std::vector<std::int32_t>, engine::Failure> LlamaEngine::tokenize(const engine::Request& request) const {
+  try {
+    PromptError error;
+    Prompt prompt = model_.prompt_of(request, &error);
+    if (prompt.tokens.empty()) return engine::Failure{engine::Failure::Code::kBadRequest, error.message, error.param};
+    return std::move(prompt.tokens);
+  } catch (const std::exception& error) {   // llama.cpp's tokenizers throw at text they have no token for
+    return engine::Failure{engine::Failure::Code::kInternal, std::string("the prompt cannot be read: ") + error.what(), ""};
+  }
 }
 
 void LlamaEngine::cancel(Id id) {

@@ -346,6 +346,8 @@ void Scheduler::finish(Sequence& s, engine::FinishReason reason) {
   const auto now = Sequence::Clock::now();
   engine::Finish end;
   end.reason = reason;
+  const std::vector<std::string>& stops = s.request->stop;   // the template's own come after them
+  if (s.text->stopped() && s.text->stopped_by() < stops.size()) end.stop_sequence = stops[s.text->stopped_by()];
   end.usage = {static_cast<std::int32_t>(s.prompt_tokens), s.generated, static_cast<std::int32_t>(s.cached)};
   end.queued = duration_cast<microseconds>(s.started - s.submitted);
   end.prefill = duration_cast<microseconds>(s.first_token - s.started);

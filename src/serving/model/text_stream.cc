@@ -36,9 +36,12 @@ engine::Delta TextStream::push(std::string_view bytes, std::optional<engine::Tok
   if (logprob) tokens_.push_back({begin, begin + bytes.size(), std::move(*logprob)});
 
   std::size_t stop_at = std::string::npos;
-  for (const std::string& stop : stop_) {
-    const std::size_t from = old_length >= stop.size() ? old_length - stop.size() + 1 : 0;
-    stop_at = std::min(stop_at, held_.find(stop, from));
+  for (std::size_t i = 0; i < stop_.size(); ++i) {
+    const std::size_t from = old_length >= stop_[i].size() ? old_length - stop_[i].size() + 1 : 0;
+    const std::size_t found = held_.find(stop_[i], from);
+    if (found >= stop_at) continue;
+    stop_at = found;
+    stopped_by_ = i;
   }
   if (stop_at != std::string::npos) {
     stopped_ = true;

@@ -26,6 +26,8 @@ class TextStream {
   // RETURNS true once a stop string is complete: the text before it was returned, and no further
   // token may be pushed.
   [[nodiscard]] bool stopped() const { return stopped_; }
+  // The number of that stop string, once stopped.
+  [[nodiscard]] std::size_t stopped_by() const { return stopped_by_; }
 
   // RETURNS the rest if no stop string came. An incomplete character becomes U+FFFD.
   [[nodiscard]] engine::Delta finish();
@@ -42,6 +44,7 @@ class TextStream {
   std::size_t sent_bytes_ = 0;   // of the raw response, before held_
   std::deque<PendingToken> tokens_;
   bool stopped_ = false;
+  std::size_t stopped_by_ = 0;
 };
 
 }   // namespace tensorcache::model

@@ -1,6 +1,6 @@
 #include "serving/protocol/openai_json.h"
 
-#include <random>
+#include <utility>
 
 #include "base/core/utf8.h"
 #include "base/json/json_text.h"
@@ -8,7 +8,7 @@
 namespace tensorcache::protocol {
 namespace {
 
-bool chat(const ReplyHead& head) { return head.kind == engine::Request::Kind::kChat; }
+bool chat(const ReplyHead& head) { return head.format == Format::kChat; }
 
 std::string_view reason_text(engine::FinishReason reason) {
   switch (reason) {
@@ -124,17 +124,6 @@ std::string completion_token_text(std::string_view bytes) {
 
 }   // namespace
 
-std::string random_id(std::string_view prefix) {
-  constexpr std::string_view kLetters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  thread_local std::mt19937_64 random{(std::uint64_t{std::random_device{}()} << 32) ^ std::random_device{}()};
-  std::string id(prefix);
-  for (int block = 0; block < 3; ++block) {
-    std::uint64_t bits = random();
-    for (int i = 0; i < 8; ++i, bits /= kLetters.size()) id += kLetters[bits % kLetters.size()];
-  }
-  return id;
-}
-
 std::string fingerprint_text(const Key& fingerprint) { return "tc-" + fingerprint.hex().substr(0, 12); }
 
 std::string model_json(const engine::EngineInfo& info) {
@@ -157,7 +146,7 @@ std::string model_json(const engine::EngineInfo& info) {
 void LogprobsJson::add(const engine::Delta& delta) {
   for (const engine::TokenLogprob& token : delta.logprobs) {
     if (!tokens_.empty()) tokens_ += ',';
-    if (kind_ == engine::Request::Kind::kChat)
+    if (format_ == Format::kChat)
       append_chat_token(tokens_, token);
     else
       add_completion_token(token);
@@ -183,7 +172,7 @@ void LogprobsJson::add_completion_token(const engine::TokenLogprob& token) {
 }
 
 void LogprobsJson::take(std::string& out) {
-  if (kind_ == engine::Request::Kind::kChat) {
+  if (format_ == Format::kChat) {
     out += "{\"content\":[" + tokens_ + "],\"refusal\":null}";
   } else {
     out += "{\"tokens\":[" + tokens_ + "],\"token_logprobs\":[" + values_ + "],\"top_logprobs\":[" + tops_ + "],\"text_offset\":[" + offsets_ + "]}";
@@ -191,23 +180,19 @@ void LogprobsJson::take(std::string& out) {
   for (std::string* list : {&tokens_, &values_, &tops_, &offsets_}) list->clear();
 }
 
-WholeReply::WholeReply(const ReplyHead& head) : head_(head), logprobs_(head.kind) {}
+std::string LogprobsJson::take_tokens() { return std::exchange(tokens_, {}); }
 
-void WholeReply::add(const engine::Delta& delta) {
+OpenAiReply::OpenAiReply(const ReplyHead& head) : head_(head), logprobs_(head.format) {}
+
+void OpenAiReply::add(const engine::Delta& delta) {
   json::append_json_escaped(reasoning_, delta.reasoning);
   json::append_json_escaped(text_, delta.text);
-  for (const engine::ToolCallDelta& piece : delta.tool_calls) {
-    if (piece.index >= calls_.size()) calls_.resize(piece.index + 1);
-    engine::ToolCall& call = calls_[piece.index];
-    call.id += piece.id;
-    call.name += piece.name;
-    call.arguments += piece.arguments;
-  }
+  add_pieces(calls_, delta.tool_calls);
   if (head_.logprobs) logprobs_.add(delta);
 }
 
 // With tool calls, no content is null, as in OpenAI's API.
-void WholeReply::append_message(std::string& out) const {
+void OpenAiReply::append_message(std::string& out) const {
   out += R"("message":{"role":"assistant","content":)";
   if (text_.empty() && !calls_.empty())
     out += "null";
@@ -230,7 +215,7 @@ void WholeReply::append_message(std::string& out) const {
   out += R"(,"refusal":null})";
 }
 
-std::string WholeReply::finish(engine::FinishReason reason, const engine::Usage& usage) {
+std::string OpenAiReply::finish(const ReplyEnd& end) {
   std::string out;
   out.reserve(text_.size() + 4096);
   append_head(out, head_, chat(head_) ? "chat.completion" : "text_completion");
@@ -245,35 +230,35 @@ std::string WholeReply::finish(engine::FinishReason reason, const engine::Usage&
   else
     out += "null";
   out += ",\"finish_reason\":";
-  out += reason_text(reason);
+  out += reason_text(end.reason);
   out += "}],";
-  append_usage(out, usage);
+  append_usage(out, end.usage);
   out += '}';
   return out;
 }
 
-StreamReply::StreamReply(const ReplyHead& head, bool include_usage) : head_(head), include_usage_(include_usage), logprobs_(head.kind) {
+OpenAiStream::OpenAiStream(const ReplyHead& head) : head_(head), logprobs_(head.format) {
   prefix_ = "data: ";
   append_head(prefix_, head, chat(head) ? "chat.completion.chunk" : "text_completion");
 }
 
-void StreamReply::open(std::string& out) const {
+void OpenAiStream::open(std::string& out) const {
   out += prefix_;
   out += chat(head_) ? R"("choices":[{"index":0,"delta":)" : R"("choices":[{"index":0,"text":)";
 }
 
 // Follows "finish_reason". Every chunk but the last has "usage":null if usage was requested, as in
 // OpenAI's API.
-void StreamReply::close(std::string& out) const { out += include_usage_ ? "}],\"usage\":null}\n\n" : "}]}\n\n"; }
+void OpenAiStream::close(std::string& out) const { out += head_.include_usage ? "}],\"usage\":null}\n\n" : "}]}\n\n"; }
 
-void StreamReply::begin(std::string& out) {
+void OpenAiStream::begin(std::string& out, const engine::Usage&) {
   if (!chat(head_)) return;
   open(out);
   out += R"({"role":"assistant","content":""},"logprobs":null,"finish_reason":null)";
   close(out);
 }
 
-void StreamReply::delta(std::string& out, const engine::Delta& delta) {
+void OpenAiStream::delta(std::string& out, const engine::Delta& delta) {
   const bool with_logprobs = head_.logprobs && !delta.logprobs.empty();
   if (delta.text.empty() && delta.reasoning.empty() && delta.tool_calls.empty() && !with_logprobs) return;
   open(out);
@@ -292,19 +277,22 @@ void StreamReply::delta(std::string& out, const engine::Delta& delta) {
   close(out);
 }
 
-void StreamReply::finish(std::string& out, engine::FinishReason reason, const engine::Usage& usage) {
+void OpenAiStream::finish(std::string& out, const ReplyEnd& end) {
   open(out);
   out += chat(head_) ? "{}" : "\"\"";
   out += ",\"logprobs\":null,\"finish_reason\":";
-  out += reason_text(reason);
+  out += reason_text(end.reason);
   close(out);
-  if (include_usage_) {
+  if (head_.include_usage) {
     out += prefix_;
     out += "\"choices\":[],";
-    append_usage(out, usage);
+    append_usage(out, end.usage);
     out += "}\n\n";
   }
   out += "data: [DONE]\n\n";
 }
+
+// No [DONE], so that no client takes the reply for complete.
+void OpenAiStream::fail(std::string& out, const Problem& problem) { out += "data: " + problem_json(problem) + "\n\n"; }
 
 }   // namespace tensorcache::protocol

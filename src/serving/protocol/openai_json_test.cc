@@ -8,8 +8,8 @@
 namespace tensorcache::protocol {
 namespace {
 
-const ReplyHead kChatHead{engine::Request::Kind::kChat, "m\"", "tc-0", 5, true};
-const ReplyHead kTextHead{engine::Request::Kind::kCompletion, "m", "tc-0", 5, true};
+const ReplyHead kChatHead{Format::kChat, "m\"", "tc-0", 5, true};
+const ReplyHead kTextHead{Format::kCompletion, "m", "tc-0", 5, true};
 
 engine::Delta token(std::string text, std::string bytes) { return {std::move(text), {{{3, std::move(bytes), -0.5f}, {{4, "\xC3", -1.0f}}}}}; }
 
@@ -20,10 +20,10 @@ TEST(OpenAiJson, IdsDiffer) {
 }
 
 TEST(OpenAiJson, ChatLogprobsCarryTheBytesOfPartsOfCharacters) {
-  WholeReply reply(kChatHead);
+  OpenAiReply reply(kChatHead);
   reply.add(token("", "\xC3"));
   reply.add(token("é", "\xA9"));
-  const auto json = boost::json::parse(reply.finish(engine::FinishReason::kLength, {}));
+  const auto json = boost::json::parse(reply.finish({engine::FinishReason::kLength, {}, {}}));
   EXPECT_EQ(json.at("model"), "m\"");
   const auto& content = json.at("choices").at(0).at("logprobs").at("content");
   EXPECT_EQ(content.at(0),
@@ -33,11 +33,11 @@ TEST(OpenAiJson, ChatLogprobsCarryTheBytesOfPartsOfCharacters) {
 }
 
 TEST(OpenAiJson, CompletionLogprobsSpellPartsOfCharacters) {
-  WholeReply reply(kTextHead);
+  OpenAiReply reply(kTextHead);
   reply.add(token("", "\xC3"));
   reply.add(token("é", "\xA9"));
   reply.add(token("z", "z"));
-  const auto json = boost::json::parse(reply.finish(engine::FinishReason::kStop, {}));
+  const auto json = boost::json::parse(reply.finish({}));
   const auto& logprobs = json.at("choices").at(0).at("logprobs");
   EXPECT_EQ(logprobs.at("tokens"), boost::json::parse(R"(["bytes:\\xc3","bytes:\\xa9","z"])"));
   EXPECT_EQ(logprobs.at("text_offset"), boost::json::parse("[0,1,1]"));
@@ -45,7 +45,7 @@ TEST(OpenAiJson, CompletionLogprobsSpellPartsOfCharacters) {
 }
 
 TEST(OpenAiJson, ADeltaWithoutTextIsSentForItsLogprobsOnly) {
-  StreamReply with(kChatHead, false), without({engine::Request::Kind::kChat, "m", "tc-0", 5, false}, false);
+  OpenAiStream with(kChatHead), without({Format::kChat, "m", "tc-0", 5});
   std::string out;
   with.delta(out, token("", "\xC3"));
   EXPECT_NE(out.find("195"), std::string::npos);
@@ -55,7 +55,7 @@ TEST(OpenAiJson, ADeltaWithoutTextIsSentForItsLogprobsOnly) {
 }
 
 TEST(OpenAiJson, CompletionOffsetsGoOnAcrossChunks) {
-  StreamReply reply(kTextHead, false);
+  OpenAiStream reply(kTextHead);
   std::string out;
   reply.delta(out, token("ab", "ab"));
   out.clear();

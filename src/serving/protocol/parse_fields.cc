@@ -210,6 +210,12 @@ constexpr Field kFields[] = {
 
 }   // namespace
 
+std::optional<Problem> apply_common_field(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  if (const ApplyField apply = sampling_field(name)) return apply(draft, name, value);
+  const auto* const field = std::find_if(std::begin(kFields), std::end(kFields), [&](const Field& each) { return each.name == name; });
+  return field->apply(draft, name, value);
+}
+
 std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   const In here = draft.chat() ? In::kChat : In::kCompletion;
   if (value.is_null()) return std::nullopt;

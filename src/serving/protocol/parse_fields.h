@@ -14,4 +14,7 @@ namespace tensorcache::protocol {
 // Sets the field `name`. RETURNS a problem if the field or its value is not supported.
 [[nodiscard]] std::optional<Problem> apply_field(RequestDraft& draft, std::string_view name, const boost::json::value& value);
 
+// The same for a field that other protocols share with these, under the name that it has here.
+[[nodiscard]] std::optional<Problem> apply_common_field(RequestDraft& draft, std::string_view name, const boost::json::value& value);
+
 }   // namespace tensorcache::protocol

@@ -5,16 +5,28 @@
 #include <utility>
 
 #include "base/json/json_document.h"
+#include "serving/protocol/anthropic_request.h"
 #include "serving/protocol/parse_fields.h"
 #include "serving/protocol/parse_tools.h"
+#include "serving/protocol/responses_request.h"
 
 namespace tensorcache::protocol {
 namespace {
 
-using MaybeProblem = std::optional<Problem>;
+MaybeProblem apply(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  if (draft.format == Format::kMessages) return apply_anthropic_field(draft, name, value);
+  if (draft.format == Format::kResponses) return apply_responses_field(draft, name, value);
+  return apply_field(draft, name, value);
+}
 
 MaybeProblem finish(RequestDraft& draft) {
-  if (draft.chat() && !draft.has_messages) return bad_field("messages", "messages is missing", "missing_required_parameter");
+  const std::string messages = draft.format == Format::kResponses ? "input" : "messages";
+  if (draft.chat() && !draft.has_messages) return bad_field(messages, messages + " is missing", "missing_required_parameter");
+  if (!draft.system.empty()) {
+    auto& turns = draft.request().messages;
+    turns.insert(turns.begin(), {"system", std::move(draft.system)});
+  }
+  if (draft.chat() && draft.request().messages.empty()) return bad_field(messages, messages + " must have at least one message");
   if (!draft.chat() && !draft.has_prompt) return bad_field("prompt", "prompt is missing", "missing_required_parameter");
   if (draft.has_stream_options && !draft.parsed.stream) return bad_field("stream_options", "stream_options is only allowed if stream is true");
   if (draft.top_logprobs) {
@@ -26,8 +38,7 @@ MaybeProblem finish(RequestDraft& draft) {
 
 }   // namespace
 
-std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens,
-                                                   UnknownFields unknown_fields) {
+std::variant<ParsedRequest, Problem> parse_request(Format format, std::string_view body, std::int32_t vocab_tokens, UnknownFields unknown_fields) {
   unsigned char first_block[16 << 10];   // most documents fit and need no heap allocation
   boost::json::monotonic_resource memory(first_block, sizeof first_block);
   const auto document = json::parse_json(body, &memory);
@@ -37,11 +48,12 @@ std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, s
 
   RequestDraft draft;
   draft.parsed.request = std::make_shared<engine::Request>();
-  draft.parsed.request->kind = kind;
+  draft.parsed.request->kind = kind_of(format);
+  draft.format = format;
   draft.vocab_tokens = vocab_tokens;
   draft.unknown_fields = unknown_fields;
   for (const auto& member : *object)
-    if (MaybeProblem problem = apply_field(draft, member.key(), member.value())) return std::move(*problem);
+    if (MaybeProblem problem = apply(draft, member.key(), member.value())) return std::move(*problem);
   if (MaybeProblem problem = finish(draft)) return std::move(*problem);
   return std::move(draft.parsed);
 }

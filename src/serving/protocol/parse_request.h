@@ -5,7 +5,7 @@
 #include <string_view>
 #include <variant>
 
-#include "serving/engine/request.h"
+#include "serving/protocol/format.h"
 #include "serving/protocol/problem.h"
 #include "serving/protocol/request_draft.h"
 
@@ -13,7 +13,7 @@ namespace tensorcache::protocol {
 
 // Every known field is applied, ignored because it cannot affect the response, or rejected by name
 // (400, `param`). Throws for no input.
-[[nodiscard]] std::variant<ParsedRequest, Problem> parse_request(engine::Request::Kind kind, std::string_view body, std::int32_t vocab_tokens,
+[[nodiscard]] std::variant<ParsedRequest, Problem> parse_request(Format format, std::string_view body, std::int32_t vocab_tokens,
                                                                  UnknownFields unknown_fields = UnknownFields::kIgnore);
 
 }   // namespace tensorcache::protocol

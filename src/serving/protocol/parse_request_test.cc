@@ -11,11 +11,11 @@ namespace {
 using Result = std::variant<ParsedRequest, Problem>;
 constexpr std::int32_t kVocab = 1000;
 
-Result parse(std::string_view body, engine::Request::Kind kind = engine::Request::Kind::kChat) { return parse_request(kind, body, kVocab); }
+Result parse(std::string_view body, Format format = Format::kChat) { return parse_request(format, body, kVocab); }
 
 // A chat request with more fields.
 Result with(const std::string& fields) { return parse(R"({"messages":[{"role":"user","content":"hi"}],)" + fields + "}"); }
-Result prompt(const std::string& fields) { return parse("{" + fields + "}", engine::Request::Kind::kCompletion); }
+Result prompt(const std::string& fields) { return parse("{" + fields + "}", Format::kCompletion); }
 
 engine::Request good(const Result& result) {
   if (const Problem* problem = std::get_if<Problem>(&result)) {
@@ -214,7 +214,7 @@ TEST(ParseRequest, UnknownFieldsAreIgnoredAndNamed) {
   EXPECT_EQ(request.sampling.temperature, engine::Sampling().temperature);
   EXPECT_EQ(std::get<ParsedRequest>(result).ignored_fields, (std::vector<std::string>{"messages[0].provider", "messages[1].content[0].cache_control",
                                                                                       "verbosity", "Temperature", "stream_options.x"}));
-  EXPECT_EQ(bad(parse_request(engine::Request::Kind::kChat, body, kVocab, UnknownFields::kRefuse)), "messages[0].provider");
+  EXPECT_EQ(bad(parse_request(Format::kChat, body, kVocab, UnknownFields::kRefuse)), "messages[0].provider");
 }
 
 TEST(ParseRequest, ManyUnknownFieldsAreNamedInPart) {

@@ -135,7 +135,8 @@ MaybeProblem check_tools(RequestDraft& draft) {
   if (!draft.chosen_tool.empty()) {
     std::erase_if(chat.tools, [&](const engine::Tool& tool) { return tool.name != draft.chosen_tool; });
     if (chat.tools.empty()) {
-      return bad_field("tool_choice.function.name", "tool_choice.function.name: there is no tool '" + draft.chosen_tool + "' in tools");
+      const std::string param = draft.format == Format::kChat ? "tool_choice.function.name" : "tool_choice.name";
+      return bad_field(param, param + ": there is no tool '" + draft.chosen_tool + "' in tools");
     }
   }
   if (chat.tools.empty()) {
@@ -151,7 +152,8 @@ MaybeProblem check_tools(RequestDraft& draft) {
     for (const engine::ToolCall& call : messages[i].tool_calls) called.insert(call.id);
     const std::string& id = messages[i].tool_call_id;
     if (!id.empty() && !called.contains(id)) {
-      const std::string param = at("messages", i) + ".tool_call_id";
+      const std::string chat_param = at("messages", i) + ".tool_call_id";   // the others' items have other numbers
+      const std::string param = draft.format == Format::kChat ? chat_param : draft.format == Format::kMessages ? "messages" : "input";
       return bad_field(param, param + ": no message before it has a tool call '" + id + "'");
     }
   }

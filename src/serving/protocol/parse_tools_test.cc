@@ -10,7 +10,7 @@ using Result = std::variant<ParsedRequest, Problem>;
 constexpr const char* kTool = R"({"type":"function","function":{"name":"f","description":"d","parameters":{"type":"object"},"strict":true}})";
 
 Result with(const std::string& fields, const std::string& messages = R"([{"role":"user","content":"hi"}])") {
-  return parse_request(engine::Request::Kind::kChat, "{\"messages\":" + messages + "," + fields + "}", 1000);
+  return parse_request(Format::kChat, "{\"messages\":" + messages + "," + fields + "}", 1000);
 }
 
 engine::Request good(const Result& result) {

@@ -48,6 +48,14 @@ MaybeProblem boolean(std::string_view name, const boost::json::value& value, boo
   return std::nullopt;
 }
 
+MaybeProblem renamed(MaybeProblem problem, std::string_view from, std::string_view to) {
+  if (!problem) return problem;
+  for (std::string* words : {&problem->param, &problem->message}) {
+    for (std::size_t at = words->find(from); at != std::string::npos; at = words->find(from, at + to.size())) words->replace(at, from.size(), to);
+  }
+  return problem;
+}
+
 MaybeProblem only(bool allowed, std::string_view name, std::string_view what) {
   if (allowed) return std::nullopt;
   return bad_field(text(name), text(name) + " is not supported" + (what.empty() ? "" : ", except as ") + text(what), "unsupported_parameter");

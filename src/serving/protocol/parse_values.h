@@ -29,6 +29,9 @@ using MaybeProblem = std::optional<Problem>;
                                       std::int32_t& into);
 [[nodiscard]] MaybeProblem boolean(std::string_view name, const boost::json::value& value, bool& into);
 
+// The same problem in the words of another protocol: with every `from` replaced by `to`.
+[[nodiscard]] MaybeProblem renamed(MaybeProblem problem, std::string_view from, std::string_view to);
+
 // RETURNS a problem unless the value is the only one that is supported; `what` shows that value.
 [[nodiscard]] MaybeProblem only(bool allowed, std::string_view name, std::string_view what);
 

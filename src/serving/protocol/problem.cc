@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/json/json_text.h"
+#include "serving/protocol/anthropic_json.h"
 
 namespace tensorcache::protocol {
 namespace {
@@ -57,7 +58,8 @@ Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& i
   return {404, "the model '" + std::string(name) + "' is not served here; this server runs '" + info.model_name + "'", "model", "model_not_found", 0};
 }
 
-std::string problem_json(const Problem& problem) {
+std::string problem_json(const Problem& problem, Format format) {
+  if (format == Format::kMessages) return anthropic_problem_json(problem);
   std::string out = "{\"error\":{\"message\":";
   json::append_json_string(out, problem.message);
   out += ",\"type\":";

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "serving/engine/engine.h"
+#include "serving/protocol/format.h"
 
 namespace tensorcache::protocol {
 
@@ -22,7 +23,8 @@ struct Problem {
 [[nodiscard]] Problem loading_problem();
 [[nodiscard]] Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info);
 
-// RETURNS {"error":{"message","type","param","code","status"}}; the status determines `type`.
-[[nodiscard]] std::string problem_json(const Problem& problem);
+// RETURNS {"error":{"message","type","param","code","status"}}; the status determines `type`. For Anthropic's protocol its own form, see
+// anthropic_json.h.
+[[nodiscard]] std::string problem_json(const Problem& problem, Format format = Format::kChat);
 
 }   // namespace tensorcache::protocol

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "serving/engine/request.h"
+#include "serving/protocol/format.h"
 
 namespace tensorcache::protocol {
 
@@ -27,15 +28,17 @@ struct ParsedRequest {
 // The fields parsed so far.
 struct RequestDraft {
   ParsedRequest parsed;
+  Format format = Format::kChat;
   std::int32_t vocab_tokens = 0;
   UnknownFields unknown_fields = UnknownFields::kIgnore;
   bool has_messages = false, has_prompt = false, has_stream_options = false;
   std::optional<std::int32_t> max_tokens;
   std::optional<std::int32_t> top_logprobs;
+  std::string system;        // of a field of its own: becomes the first message
   std::string chosen_tool;   // of `tool_choice`
 
   [[nodiscard]] engine::Request& request() const { return *parsed.request; }
-  [[nodiscard]] bool chat() const { return parsed.request->kind == engine::Request::Kind::kChat; }
+  [[nodiscard]] bool chat() const { return kind_of(format) == engine::Request::Kind::kChat; }
   // Notes a field that this server does not know. RETURNS false if it must be refused.
   [[nodiscard]] bool ignores(std::string_view name) {
     constexpr std::size_t kMostNames = 16, kMostBytes = 64;

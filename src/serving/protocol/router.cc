@@ -17,6 +17,10 @@ constexpr Resource kResources[] = {
     {"/chat/completions", Route::kChat, "POST"},
     {"/v1/completions", Route::kCompletion, "POST"},
     {"/completions", Route::kCompletion, "POST"},
+    {"/v1/messages", Route::kMessages, "POST"},
+    {"/v1/messages/count_tokens", Route::kCountTokens, "POST"},
+    {"/v1/responses", Route::kResponses, "POST"},
+    {"/responses", Route::kResponses, "POST"},
     {"/v1/models", Route::kModels, kRead},
     {"/models", Route::kModels, kRead},
     {"/health", Route::kHealth, kRead},
@@ -52,11 +56,28 @@ std::string percent_decoded(std::string_view text) {
 }
 
 std::string_view route_name(Route route) {
-  constexpr std::string_view kNames[kRouteCount] = {"other", "chat", "completion", "models", "model", "health", "metrics", "cache", "cache_config"};
+  constexpr std::string_view kNames[kRouteCount] = {"other",  "chat",  "completion", "messages", "count_tokens", "responses",
+                                                    "models", "model", "health",     "metrics",  "cache",        "cache_config"};
   return kNames[static_cast<std::size_t>(route)];
 }
 
-std::string_view known_paths() { return "/v1/chat/completions, /v1/completions, /v1/models, /health, /metrics, /cache and /cache/config"; }
+Format format_of(Route route) {
+  switch (route) {
+    case Route::kCompletion:
+      return Format::kCompletion;
+    case Route::kMessages:
+    case Route::kCountTokens:
+      return Format::kMessages;
+    case Route::kResponses:
+      return Format::kResponses;
+    default:
+      return Format::kChat;
+  }
+}
+
+std::string_view known_paths() {
+  return "/v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models, /health, /metrics, /cache and /cache/config";
+}
 
 RouteMatch match_route(std::string_view method, std::string_view target) {
   // The absolute form, which clients send to proxies: only its path is used.

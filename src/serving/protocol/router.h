@@ -6,11 +6,29 @@
 #include <string>
 #include <string_view>
 
+#include "serving/protocol/format.h"
+
 namespace tensorcache::protocol {
 
-enum class Route : std::uint8_t { kNone, kChat, kCompletion, kModels, kModel, kHealth, kMetrics, kCache, kCacheConfig };
-inline constexpr std::size_t kRouteCount = 9;
+enum class Route : std::uint8_t {
+  kNone,
+  kChat,
+  kCompletion,
+  kMessages,
+  kCountTokens,
+  kResponses,
+  kModels,
+  kModel,
+  kHealth,
+  kMetrics,
+  kCache,
+  kCacheConfig
+};
+inline constexpr std::size_t kRouteCount = 12;
 [[nodiscard]] std::string_view route_name(Route route);
+
+// The protocol of a route, which its errors are written in too.
+[[nodiscard]] Format format_of(Route route);
 
 struct RouteMatch {
   Route route = Route::kNone;

@@ -41,7 +41,7 @@ class Tenants {
 
   // Identifies the caller by the value of an Authorization header. RETURNS nothing if keys are
   // required and it has none of them. Takes the same time for all keys of the same length.
-  [[nodiscard]] std::optional<Caller> identify(std::string_view authorization) const;
+  [[nodiscard]] std::optional<Caller> identify(std::string_view authorization, std::string_view api_key = {}) const;
 
  private:
   struct Entry {

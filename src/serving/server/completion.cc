@@ -7,13 +7,13 @@
 #include <variant>
 
 #include "base/json/json_text.h"
-#include "serving/answer/answer_key.h"
 #include "serving/answer/flight.h"
 #include "serving/protocol/cache_control.h"
 #include "serving/protocol/ignored_fields.h"
 #include "serving/server/elsewhere.h"
 #include "serving/protocol/openai_json.h"
-#include "serving/protocol/parse_request.h"
+#include "serving/protocol/reply.h"
+#include "serving/server/prepare_completion.h"
 
 namespace tensorcache::server {
 namespace {
@@ -60,18 +60,19 @@ struct Completion {
 class EventStream {
  public:
   explicit EventStream(Completion& completion)
-      : completion_(completion), reply_(completion.head, completion.parsed.include_usage), bare_(completion.exchange.request.http_1_0) {}
+      : completion_(completion), reply_(protocol::make_stream_reply(completion.head)), bare_(completion.exchange.request.http_1_0) {}
 
-  [[nodiscard]] protocol::StreamReply& reply() { return reply_; }
+  [[nodiscard]] protocol::StreamReply& reply() { return *reply_; }
   [[nodiscard]] std::string& events() { return events_; }
   [[nodiscard]] bool keep_alive() const { return framing_.keep_alive && !bare_; }
 
-  void open(const std::string& headers) {
+  // `usage`: what is known of it by now.
+  void open(const std::string& headers, const engine::Usage& usage) {
     framing_ = {completion_.exchange.keep_alive(), false, bare_};
     wire_ = render_stream_head(headers + completion_.exchange.id_line, framing_);
     completion_.exchange.service.metrics.count_reply(completion_.exchange.match.route, 200);
     completion_.exchange.record.status = 200;
-    reply_.begin(events_);
+    reply_->begin(events_, usage);
   }
   // Sends the collected output, and the end of the stream if `last`. RETURNS false if the client
   // left.
@@ -89,38 +90,11 @@ class EventStream {
 
  private:
   Completion& completion_;
-  protocol::StreamReply reply_;
+  const std::unique_ptr<protocol::StreamReply> reply_;
   const bool bare_;
   Framing framing_;
   std::string events_, wire_;
 };
-
-protocol::CacheStatus::Bypass bypass_of(const ServerOptions& options, const protocol::ParsedRequest& parsed) {
-  if (!options.cache_answers) return protocol::CacheStatus::Bypass::kAnswersOff;
-  return parsed.request->sampling.repeatable() || options.cache_sampled ? protocol::CacheStatus::Bypass::kNone
-                                                                        : protocol::CacheStatus::Bypass::kSampled;
-}
-
-answer::Flights::Order make_order(const ServerOptions& options, const protocol::CacheControl& control, const protocol::ParsedRequest& parsed,
-                                  const engine::Engine& engine, bool eligible) {
-  const std::shared_ptr<engine::Request>& request = parsed.request;
-  const bool no_store = control.no_store || parsed.no_store;
-  request->use_prefix_cache = !control.no_cache;
-  request->store_prefix = !no_store;
-  answer::Flights::Order order;
-  if (eligible) {
-    order.salt = engine.answer_salt();
-    order.key = answer::answer_key(*request, engine.info().answer_fingerprint, order.salt);
-  }
-  order.look_up = order.join = eligible && !control.no_cache;
-  order.max_age = control.max_age;
-  order.compute = !control.only_if_cached;
-  order.store = eligible && !no_store;
-  order.time_to_live = options.answer_time_to_live;
-  order.context_tokens = engine.info().context_tokens;
-  order.request = request;
-  return order;
-}
 
 // Sends a stored response.
 Task<bool> reply_from_store(Completion& completion, answer::Flights::Hit& hit) {
@@ -131,22 +105,22 @@ Task<bool> reply_from_store(Completion& completion, answer::Flights::Hit& hit) {
   const std::string headers =
       completion.cache_status_line() + "Age: " + std::to_string(std::chrono::duration_cast<std::chrono::seconds>(hit.age).count()) + "\r\n";
   if (!completion.parsed.stream) {
-    protocol::WholeReply whole(completion.head);
-    for (const engine::Delta& delta : answer.deltas) whole.add(delta);
+    const auto whole = protocol::make_whole_reply(completion.head);
+    for (const engine::Delta& delta : answer.deltas) whole->add(delta);
     Reply reply;
     reply.headers = headers;
-    reply.body = whole.finish(answer.reason, answer.usage);
+    reply.body = whole->finish({answer.reason, answer.usage, answer.stop_sequence});
     answer.deltas.clear();   // frees them early: the client may read slowly
     completion.count(answer.usage);
     co_return co_await send(completion.exchange, std::move(reply));
   }
   EventStream stream(completion);
-  stream.open(headers);
+  stream.open(headers, answer.usage);
   for (const engine::Delta& delta : answer.deltas) {
     stream.reply().delta(stream.events(), delta);
     if (stream.events().size() >= kFlushBytes && !co_await stream.flush(false)) co_return false;
   }
-  stream.reply().finish(stream.events(), answer.reason, answer.usage);
+  stream.reply().finish(stream.events(), {answer.reason, answer.usage, answer.stop_sequence});
   completion.count(answer.usage);
   const bool written = co_await stream.flush(true);
   co_return written&& stream.keep_alive();
@@ -168,23 +142,23 @@ void note_begin(Completion& completion, const answer::Follower::Events& events) 
 }
 
 Task<bool> reply_whole(Completion& completion, answer::Follower& follower) {
-  protocol::WholeReply whole(completion.head);
+  const auto whole = protocol::make_whole_reply(completion.head);
   answer::Follower::Events events;
   do {
     if (!co_await next_events(completion.connection(), follower, events)) co_return false;
     note_begin(completion, events);
     if (!events.deltas.empty()) completion.saw_token();
-    for (const engine::Delta* delta : events.deltas) whole.add(*delta);
+    for (const engine::Delta* delta : events.deltas) whole->add(*delta);
   } while (!events.finish && !events.failure);
   co_await completion.connection().unwatch();
   Reply reply;
   if (events.failure) {
-    reply = problem_reply(protocol::problem_of(*events.failure));
+    reply = problem_reply(protocol::problem_of(*events.failure), completion.head.format);
   } else {
     completion.status.stored = events.stored;
     reply.headers = completion.cache_status_line();
     const engine::Usage usage = completion.usage(events.finish->usage);
-    reply.body = whole.finish(events.finish->reason, usage);
+    reply.body = whole->finish({events.finish->reason, usage, events.finish->stop_sequence});
     completion.count(usage);
   }
   co_return co_await send(completion.exchange, std::move(reply));
@@ -218,24 +192,26 @@ Task<bool> reply_streamed(Completion& completion, answer::Follower& follower) {
   if (!co_await first_events(completion, follower, events)) co_return false;
   if (events.failure && !events.begin) {   // nothing was sent yet: reply with the error's status
     co_await completion.connection().unwatch();
-    Reply reply = problem_reply(protocol::problem_of(*events.failure));
+    Reply reply = problem_reply(protocol::problem_of(*events.failure), completion.head.format);
     co_return co_await send(completion.exchange, std::move(reply));
   }
   note_begin(completion, events);
   EventStream stream(completion);
-  stream.open(completion.cache_status_line());
+  engine::Usage known;
+  if (events.begin) known = completion.usage({events.begin->prompt_tokens, 0, events.begin->cached_tokens});
+  stream.open(completion.cache_status_line(), known);
   for (;;) {
     if (!events.deltas.empty()) completion.saw_token();
     for (const engine::Delta* delta : events.deltas) stream.reply().delta(stream.events(), *delta);
     if (events.failure) {
-      stream.events() += "data: " + protocol::problem_json(protocol::problem_of(*events.failure)) + "\n\n";
+      stream.reply().fail(stream.events(), protocol::problem_of(*events.failure));
       completion.exchange.record.failed = true;
       co_await stream.flush(false);
       co_return false;   // no [DONE] and no last chunk, so that no client takes the reply as complete
     }
     if (events.finish) {
       const engine::Usage usage = completion.usage(events.finish->usage);
-      stream.reply().finish(stream.events(), events.finish->reason, usage);
+      stream.reply().finish(stream.events(), {events.finish->reason, usage, events.finish->stop_sequence});
       completion.count(usage);
       if (!co_await stream.flush(true)) co_return false;
       co_return stream.keep_alive();
@@ -259,54 +235,6 @@ Task<bool> reply_from_flight(Completion& completion, answer::Follower& follower)
   co_await completion.connection().unwatch();
   if (left_early) completion.exchange.service.metrics.count_client_gone();
   co_return again && !completion.connection().gone();
-}
-
-// The result of parsing a body, before any lookup: all steps whose time grows with the body.
-struct Prepared {
-  protocol::ParsedRequest parsed;
-  protocol::CacheControl control;
-  protocol::CacheStatus::Bypass bypass = protocol::CacheStatus::Bypass::kNone;
-  answer::Flights::Order order;
-  std::optional<protocol::Problem> problem;   // then nothing else counts
-
-  [[nodiscard]] bool eligible() const { return bypass == protocol::CacheStatus::Bypass::kNone; }
-};
-
-struct Preparation {
-  const ServerOptions& options;
-  const engine::Engine& engine;
-  engine::Request::Kind kind;
-  std::string tenant, cache_control, body;
-
-  Prepared operator()() const {
-    Prepared prepared;
-    auto checked = protocol::parse_request(kind, body, engine.info().vocab_tokens, options.unknown_fields);
-    if (protocol::Problem* problem = std::get_if<protocol::Problem>(&checked)) {
-      prepared.problem = std::move(*problem);
-      return prepared;
-    }
-    prepared.parsed = std::get<protocol::ParsedRequest>(std::move(checked));
-    const std::string& model = prepared.parsed.model;
-    if (options.strict_model && !model.empty() && model != engine.info().model_name) {
-      prepared.problem = protocol::unknown_model_problem(model, engine.info());
-      prepared.parsed = {};   // a large one takes long to free, too
-      return prepared;
-    }
-    prepared.parsed.request->tenant = tenant;
-    prepared.control = protocol::parse_cache_control(cache_control);
-    prepared.bypass = bypass_of(options, prepared.parsed);
-    prepared.order = make_order(options, prepared.control, prepared.parsed, engine, prepared.eligible());
-    return prepared;
-  }
-};
-
-Task<Prepared> prepare(Exchange& exchange, const engine::Engine& engine, engine::Request::Kind kind) {
-  HttpRequest& request = exchange.request;
-  const bool large = request.body.size() >= kLargeBodyBytes;
-  Preparation preparation{exchange.service.options, engine, kind, exchange.caller->tenant, request.cache_control, std::exchange(request.body, {})};
-  if (!large) co_return preparation();
-  auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(preparation));
-  co_return co_await std::move(waiting);
 }
 
 // Waits until the operation that `begin` started calls its argument, which it does at the latest on
@@ -360,17 +288,17 @@ protocol::CacheStatus::Forward forward_of(bool eligible, const protocol::CacheCo
   return control.no_cache || outcome.too_old ? protocol::CacheStatus::Forward::kRequest : protocol::CacheStatus::Forward::kMiss;
 }
 
-Task<bool> answer(Exchange& exchange, engine::Request::Kind kind) {
+Task<bool> answer(Exchange& exchange, protocol::Format format) {
   Service& service = exchange.service;
   engine::Engine* engine = service.engine.load();
   FreedElsewhere<const engine::Request> freed(service.workers, exchange.request.body.size() >= kLargeBodyBytes);
   Prepared prepared;
   if (engine)
-    prepared = co_await prepare(exchange, *engine, kind);
+    prepared = co_await prepare(exchange, *engine, format);
   else
     prepared.problem = protocol::loading_problem();
   if (prepared.problem) {
-    Reply reply = problem_reply(*prepared.problem);
+    Reply reply = problem_reply(*prepared.problem, format);
     co_return co_await send(exchange, std::move(reply));
   }
   freed.hold(prepared.parsed.request);
@@ -378,7 +306,7 @@ Task<bool> answer(Exchange& exchange, engine::Request::Kind kind) {
   Completion completion{exchange, std::move(prepared.parsed), {}, {}};
   const std::string fingerprint = protocol::fingerprint_text(info.answer_fingerprint);
   const engine::Request& request = *completion.parsed.request;
-  completion.head = {request.kind, info.model_name, fingerprint, 0, request.logprobs};
+  completion.head = {format, info.model_name, fingerprint, 0, request.logprobs, completion.parsed.include_usage, &request};
   completion.status.bypass = prepared.bypass;
   if (!prepared.eligible()) note_bypass(service, prepared.bypass);
   note_ignored(service, completion.parsed.ignored_fields);
@@ -387,15 +315,43 @@ Task<bool> answer(Exchange& exchange, engine::Request::Kind kind) {
   completion.status.collapsed = outcome.collapsed;
   if (outcome.hit) co_return co_await reply_from_store(completion, *outcome.hit);
   if (outcome.follower) co_return co_await reply_from_flight(completion, outcome.follower);
-  Reply reply = problem_reply({504, "no stored response, and the request sets only-if-cached", "", "not_cached", 0});
+  Reply reply = problem_reply({504, "no stored response, and the request sets only-if-cached", "", "not_cached", 0}, format);
   reply.headers += completion.cache_status_line();
   co_return co_await send(exchange, std::move(reply));
 }
 
 }   // namespace
 
-Task<bool> answer_chat(Exchange& exchange) { return answer(exchange, engine::Request::Kind::kChat); }
+Task<bool> answer_chat(Exchange& exchange) { return answer(exchange, protocol::Format::kChat); }
 
-Task<bool> answer_completion(Exchange& exchange) { return answer(exchange, engine::Request::Kind::kCompletion); }
+Task<bool> answer_completion(Exchange& exchange) { return answer(exchange, protocol::Format::kCompletion); }
+
+Task<bool> answer_messages(Exchange& exchange) { return answer(exchange, protocol::Format::kMessages); }
+
+Task<bool> answer_responses(Exchange& exchange) { return answer(exchange, protocol::Format::kResponses); }
+
+Task<bool> count_tokens(Exchange& exchange) {
+  const protocol::Format format = protocol::Format::kMessages;
+  const engine::Engine* engine = exchange.service.engine.load();
+  Prepared prepared;
+  if (engine)
+    prepared = co_await prepare(exchange, *engine, format);
+  else
+    prepared.problem = protocol::loading_problem();
+  if (!prepared.problem) {
+    auto job = [engine, request = prepared.parsed.request] { return engine->tokenize(*request); };
+    auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(job));
+    const std::variant<std::vector<std::int32_t>, engine::Failure> tokens = co_await std::move(waiting);
+    if (const auto* failure = std::get_if<engine::Failure>(&tokens)) {
+      prepared.problem = protocol::problem_of(*failure);
+    } else {
+      Reply reply;
+      reply.body = "{\"input_tokens\":" + std::to_string(std::get<0>(tokens).size()) + "}";
+      co_return co_await send(exchange, std::move(reply));
+    }
+  }
+  Reply reply = problem_reply(*prepared.problem, format);
+  co_return co_await send(exchange, std::move(reply));
+}
 
 }   // namespace tensorcache::server

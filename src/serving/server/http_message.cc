@@ -42,10 +42,10 @@ std::string_view connection_line(const Framing& framing) {
 
 }   // namespace
 
-Reply problem_reply(const protocol::Problem& problem) {
+Reply problem_reply(const protocol::Problem& problem, protocol::Format format) {
   Reply reply;
   reply.status = problem.status;
-  reply.body = protocol::problem_json(problem);
+  reply.body = protocol::problem_json(problem, format);
   if (problem.retry_after_s > 0) reply.headers += "Retry-After: " + std::to_string(problem.retry_after_s) + "\r\n";
   if (problem.status == 401) reply.headers += "WWW-Authenticate: Bearer realm=\"tensorcache\"\r\n";
   return reply;

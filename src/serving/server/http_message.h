@@ -13,7 +13,7 @@ namespace tensorcache::server {
 struct HttpRequest {
   std::string_view method, target;
   std::string body;
-  std::string_view host, origin, authorization, request_id, store_id;
+  std::string_view host, origin, authorization, api_key, request_id, store_id;
   bool several_hosts = false;
   std::string cache_control;   // values of all such headers, joined by commas
   bool keep_alive = true;
@@ -28,7 +28,7 @@ struct Reply {
   std::string body;
 };
 
-[[nodiscard]] Reply problem_reply(const protocol::Problem& problem);
+[[nodiscard]] Reply problem_reply(const protocol::Problem& problem, protocol::Format format = protocol::Format::kChat);
 
 // How a reply is framed.
 struct Framing {

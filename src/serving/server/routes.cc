@@ -16,11 +16,13 @@ constexpr bool kOpen = true, kKeyed = false;
 constexpr bool kBody = true, kNoBody = false;
 
 constexpr Handler kHandlers[] = {
-    {Route::kChat, "POST", kKeyed, kBody, answer_chat},         {Route::kCompletion, "POST", kKeyed, kBody, answer_completion},
-    {Route::kModels, "GET", kKeyed, kNoBody, list_models},      {Route::kModel, "GET", kKeyed, kNoBody, show_model},
-    {Route::kHealth, "GET", kOpen, kNoBody, show_health},       {Route::kMetrics, "GET", kKeyed, kNoBody, show_metrics},
-    {Route::kCache, "GET", kKeyed, kBody, show_cache},          {Route::kCache, "DELETE", kKeyed, kBody, clear_cache},
-    {Route::kCacheConfig, "GET", kKeyed, kNoBody, show_config}, {Route::kCacheConfig, "PUT", kKeyed, kBody, change_config},
+    {Route::kChat, "POST", kKeyed, kBody, answer_chat},           {Route::kCompletion, "POST", kKeyed, kBody, answer_completion},
+    {Route::kMessages, "POST", kKeyed, kBody, answer_messages},   {Route::kCountTokens, "POST", kKeyed, kBody, count_tokens},
+    {Route::kResponses, "POST", kKeyed, kBody, answer_responses}, {Route::kModels, "GET", kKeyed, kNoBody, list_models},
+    {Route::kModel, "GET", kKeyed, kNoBody, show_model},          {Route::kHealth, "GET", kOpen, kNoBody, show_health},
+    {Route::kMetrics, "GET", kKeyed, kNoBody, show_metrics},      {Route::kCache, "GET", kKeyed, kBody, show_cache},
+    {Route::kCache, "DELETE", kKeyed, kBody, clear_cache},        {Route::kCacheConfig, "GET", kKeyed, kNoBody, show_config},
+    {Route::kCacheConfig, "PUT", kKeyed, kBody, change_config},
 };
 
 }   // namespace

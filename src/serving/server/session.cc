@@ -84,6 +84,7 @@ void read_head_into(HttpRequest& request, const Parser& parser) {
   request.host = message[http::field::host];
   request.origin = message[http::field::origin];
   request.authorization = message[http::field::authorization];
+  request.api_key = message["X-Api-Key"];   // as Anthropic's clients send it
   request.request_id = message["X-Request-Id"];
   request.store_id = message["TensorCache-Store"];
   request.several_hosts = message.count(http::field::host) > 1;
@@ -114,7 +115,8 @@ std::optional<protocol::Problem> misfit(const Exchange& exchange) {
 }
 
 protocol::Problem unknown_key(const HttpRequest& request) {
-  const char* message = request.authorization.empty() ? "an API key is required: send 'Authorization: Bearer KEY'" : "invalid API key";
+  const char* message =
+      request.authorization.empty() && request.api_key.empty() ? "an API key is required: send 'Authorization: Bearer KEY'" : "invalid API key";
   return {401, message, "", "invalid_api_key", 0};
 }
 
@@ -124,7 +126,7 @@ std::optional<Reply> refusal(Exchange& exchange, const Handler** handler) {
   const Service& service = exchange.service;
   exchange.match = protocol::match_route(request.method, request.target);
   if (const std::optional<protocol::Problem> problem = misfit(exchange)) {
-    Reply reply = problem_reply(*problem);
+    Reply reply = problem_reply(*problem, format_of(exchange.match.route));
     if (problem->status == 405) reply.headers += "Allow: " + std::string(exchange.match.allow) + "\r\n";
     return reply;
   }
@@ -133,8 +135,8 @@ std::optional<Reply> refusal(Exchange& exchange, const Handler** handler) {
   }
   *handler = find_handler(exchange.match.route, request.method);
   if ((*handler)->open) return std::nullopt;
-  exchange.caller = service.tenants.identify(request.authorization);
-  if (!exchange.caller) return problem_reply(unknown_key(request));
+  exchange.caller = service.tenants.identify(request.authorization, request.api_key);
+  if (!exchange.caller) return problem_reply(unknown_key(request), format_of(exchange.match.route));
   return std::nullopt;
 }
 
@@ -188,7 +190,7 @@ Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& ser
   }
   if (read == Read::kRefused) {
     request.keep_alive = false;
-    refused = problem_reply(problem);
+    refused = problem_reply(problem, format_of(exchange.match.route));
   }
   connection->expire_never();
   bool again = false;

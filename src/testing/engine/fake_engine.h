@@ -57,6 +57,10 @@ class FakeEngine final : public engine::Engine {
   Id submit(std::shared_ptr<const engine::Request> request, std::shared_ptr<engine::Sink> sink) override;
   // The sink gets its kCancelled from another thread, as from a real engine.
   void cancel(Id id) override;
+  // A token for each message, and one.
+  [[nodiscard]] std::variant<std::vector<std::int32_t>, engine::Failure> tokenize(const engine::Request& request) const override {
+    return std::vector<std::int32_t>(request.messages.size() + 1);
+  }
   [[nodiscard]] engine::EngineStats stats() const override;
   void stop(std::chrono::steady_clock::time_point) override {}
 
