@@ -6,23 +6,6 @@
 namespace tensorcache::protocol {
 namespace {
 
-std::string_view error_type(int status) {
-  switch (status) {
-    case 401:
-      return "authentication_error";
-    case 403:
-      return "permission_error";
-    case 404:
-      return "not_found_error";
-    case 413:
-      return "request_too_large";
-    case 503:
-      return "overloaded_error";
-    default:
-      return status < 500 ? "invalid_request_error" : "api_error";
-  }
-}
-
 std::string_view stop_reason(const ReplyEnd& end) {
   if (end.reason == engine::FinishReason::kLength) return "max_tokens";
   if (end.reason == engine::FinishReason::kToolCalls) return "tool_use";
@@ -73,17 +56,6 @@ void append_event(std::string& out, std::string_view type, std::string_view memb
 }
 
 }   // namespace
-
-std::string anthropic_problem_json(const Problem& problem) {
-  std::string out = R"({"type":"error","error":{"type":")";
-  out += error_type(problem.status);
-  out += '"';
-  append_text(out, "message", problem.message);
-  if (!problem.param.empty()) append_text(out, "param", problem.param);
-  if (!problem.code.empty()) append_text(out, "code", problem.code);
-  out += "}}";
-  return out;
-}
 
 void AnthropicReply::add(const engine::Delta& delta) {
   json::append_json_escaped(reasoning_, delta.reasoning);
@@ -183,6 +155,8 @@ void AnthropicStream::finish(std::string& out, const ReplyEnd& end) {
   append_event(out, "message_stop", "");
 }
 
-void AnthropicStream::fail(std::string& out, const Problem& problem) { out += "event: error\ndata: " + anthropic_problem_json(problem) + "\n\n"; }
+void AnthropicStream::fail(std::string& out, const Problem& problem) {
+  out += "event: error\ndata: " + problem_json(problem, Format::kMessages) + "\n\n";
+}
 
 }   // namespace tensorcache::protocol

@@ -10,9 +10,6 @@
 
 namespace tensorcache::protocol {
 
-// RETURNS {"type":"error","error":{"type","message"}} with the members of problem_json() beside them.
-[[nodiscard]] std::string anthropic_problem_json(const Problem& problem);
-
 class AnthropicReply final : public WholeReply {
  public:
   explicit AnthropicReply(const ReplyHead& head) : head_(head) {}

@@ -147,8 +147,8 @@ TEST(AnthropicJson, AnEmptyAnswerStillHasABlock) {
 }
 
 TEST(AnthropicJson, ErrorsHaveAnthropicsForm) {
-  EXPECT_EQ(boost::json::parse(anthropic_problem_json({503, "later", "", "", 1})),
-            boost::json::parse(R"({"type":"error","error":{"type":"overloaded_error","message":"later"}})"));
+  EXPECT_EQ(boost::json::parse(problem_json({503, "later", "", "", 1}, Format::kMessages)),
+            boost::json::parse(R"({"type":"error","error":{"type":"overloaded_error","message":"later","param":null,"code":null}})"));
   EXPECT_EQ(boost::json::parse(problem_json(bad_field("tools", "no"), Format::kMessages)).at("error").at("type"), "invalid_request_error");
 }
 

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/json/json_text.h"
-#include "serving/protocol/anthropic_json.h"
 
 namespace tensorcache::protocol {
 namespace {
@@ -22,11 +21,41 @@ std::string_view type_of(int status) {
   }
 }
 
+std::string_view anthropic_type(int status) {
+  switch (status) {
+    case 401:
+      return "authentication_error";
+    case 403:
+      return "permission_error";
+    case 404:
+      return "not_found_error";
+    case 413:
+      return "request_too_large";
+    case 503:
+      return "overloaded_error";
+    default:
+      return status < 500 ? "invalid_request_error" : "api_error";
+  }
+}
+
 void append_text_or_null(std::string& out, std::string_view text) {
   if (text.empty())
     out += "null";
   else
     json::append_json_string(out, text);
+}
+
+std::string anthropic_json(const Problem& problem) {
+  std::string out = R"({"type":"error","error":{"type":")";
+  out += anthropic_type(problem.status);
+  out += "\",\"message\":";
+  json::append_json_string(out, problem.message);
+  out += ",\"param\":";
+  append_text_or_null(out, problem.param);
+  out += ",\"code\":";
+  append_text_or_null(out, problem.code);
+  out += "}}";
+  return out;
 }
 
 }   // namespace
@@ -59,7 +88,7 @@ Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& i
 }
 
 std::string problem_json(const Problem& problem, Format format) {
-  if (format == Format::kMessages) return anthropic_problem_json(problem);
+  if (format == Format::kMessages) return anthropic_json(problem);
   std::string out = "{\"error\":{\"message\":";
   json::append_json_string(out, problem.message);
   out += ",\"type\":";

@@ -23,8 +23,8 @@ struct Problem {
 [[nodiscard]] Problem loading_problem();
 [[nodiscard]] Problem unknown_model_problem(std::string_view name, const engine::EngineInfo& info);
 
-// RETURNS {"error":{"message","type","param","code","status"}}; the status determines `type`. For Anthropic's protocol its own form, see
-// anthropic_json.h.
+// RETURNS {"error":{"message","type","param","code","status"}}; the status determines `type`. For Anthropic's protocol its own form,
+// {"type":"error","error":{"type","message","param","code"}}.
 [[nodiscard]] std::string problem_json(const Problem& problem, Format format = Format::kChat);
 
 }   // namespace tensorcache::protocol

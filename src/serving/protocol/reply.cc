@@ -2,10 +2,6 @@
 
 #include <random>
 
-#include "serving/protocol/anthropic_json.h"
-#include "serving/protocol/openai_json.h"
-#include "serving/protocol/responses_json.h"
-
 namespace tensorcache::protocol {
 
 void add_pieces(std::vector<engine::ToolCall>& calls, std::span<const engine::ToolCallDelta> pieces) {
@@ -16,18 +12,6 @@ void add_pieces(std::vector<engine::ToolCall>& calls, std::span<const engine::To
     call.name += piece.name;
     call.arguments += piece.arguments;
   }
-}
-
-std::unique_ptr<WholeReply> make_whole_reply(const ReplyHead& head) {
-  if (head.format == Format::kMessages) return std::make_unique<AnthropicReply>(head);
-  if (head.format == Format::kResponses) return std::make_unique<ResponsesReply>(head);
-  return std::make_unique<OpenAiReply>(head);
-}
-
-std::unique_ptr<StreamReply> make_stream_reply(const ReplyHead& head) {
-  if (head.format == Format::kMessages) return std::make_unique<AnthropicStream>(head);
-  if (head.format == Format::kResponses) return std::make_unique<ResponsesStream>(head);
-  return std::make_unique<OpenAiStream>(head);
 }
 
 std::string random_id(std::string_view prefix) {

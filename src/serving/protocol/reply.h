@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -53,9 +52,6 @@ class StreamReply {
 
 // Adds pieces of tool calls to the calls that they belong to.
 void add_pieces(std::vector<engine::ToolCall>& calls, std::span<const engine::ToolCallDelta> pieces);
-
-[[nodiscard]] std::unique_ptr<WholeReply> make_whole_reply(const ReplyHead& head);
-[[nodiscard]] std::unique_ptr<StreamReply> make_stream_reply(const ReplyHead& head);
 
 // RETURNS "chatcmpl-", "cmpl-" or another prefix, and 24 random letters and digits. Not a secret.
 [[nodiscard]] std::string random_id(std::string_view prefix);

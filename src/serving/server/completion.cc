@@ -12,7 +12,7 @@
 #include "serving/protocol/ignored_fields.h"
 #include "serving/server/elsewhere.h"
 #include "serving/protocol/openai_json.h"
-#include "serving/protocol/reply.h"
+#include "serving/protocol/make_reply.h"
 #include "serving/server/prepare_completion.h"
 
 namespace tensorcache::server {
