@@ -155,6 +155,8 @@ void ServeConfig::declare_server() {
   options.add_list("--api-key", "KEY", api_keys_, "API key that clients must send; may be repeated or comma-separated").secret = true;
   options.add_text("--api-key-file", "FILE", api_key_file_, "file with API keys of several tenants: lines of TENANT KEY [admin]");
   options.add_flag("--allow-open-host", server.allow_open_host, "allow a non-loopback --host without an API key");
+  options.add_list("--cors-origins", "ORIGINS", server.cors_origins,
+                   "web pages that may call the server, besides those of this machine, such as https://app.example; *: all");
   options.add_flag("--strict-model", server.strict_model, "refuse (404) a model name other than the served one; else any name is accepted");
   options.add_choice("--unknown-fields", unknown_fields_, {"ignore", "refuse"},
                      "unknown fields of a request: ignore and name them in a header, or refuse (400)");

@@ -28,20 +28,40 @@ bool is_loopback_name(std::string_view host) {
   return !error && address.is_loopback();
 }
 
-std::optional<Problem> check_local(std::string_view host_header, std::string_view origin_header) {
+std::optional<Problem> check_local(std::string_view host_header, std::string_view origin_header, std::span<const std::string> allowed) {
   if (!host_header.empty() && !is_loopback_name(without_port(host_header)))
     return Problem{403,
                    "this server answers only requests made for localhost; the Host header says '" + std::string(host_header) +
                        "'. Start it with an API key to serve other names.",
                    "", "host_not_allowed", 0};
-  if (origin_header.empty()) return std::nullopt;
-  const std::size_t scheme = origin_header.find("://");
-  const std::string_view authority = scheme == std::string_view::npos ? std::string_view() : origin_header.substr(scheme + 3);
-  if (is_loopback_name(without_port(authority))) return std::nullopt;
+  if (origin_header.empty() || allows_origin(origin_header, allowed)) return std::nullopt;
   return Problem{403,
                  "this server answers web pages of localhost only; the Origin header says '" + std::string(origin_header) +
-                     "'. Start it with an API key to serve other pages.",
+                     "'. Name it with --cors-origins, or start the server with an API key, to serve other pages.",
                  "", "origin_not_allowed", 0};
+}
+
+bool allows_origin(std::string_view origin_header, std::span<const std::string> allowed) {
+  const std::size_t scheme = origin_header.find("://");
+  const std::string_view authority = scheme == std::string_view::npos ? std::string_view() : origin_header.substr(scheme + 3);
+  if (!authority.empty() && is_loopback_name(without_port(authority))) return true;
+  return std::any_of(allowed.begin(), allowed.end(), [&](const std::string& each) { return each == "*" || each == origin_header; });
+}
+
+std::string origin_lines(std::string_view origin_header) {
+  std::string lines = "Access-Control-Allow-Origin: ";
+  lines += origin_header;
+  lines += "\r\nVary: Origin\r\nAccess-Control-Expose-Headers: Cache-Status, Age, Retry-After, X-Request-Id, TensorCache-Ignored-Fields\r\n";
+  return lines;
+}
+
+std::string preflight_lines(std::string_view methods, std::string_view headers) {
+  std::string lines = "Access-Control-Allow-Methods: ";
+  lines += methods;
+  lines += "\r\nAccess-Control-Allow-Headers: ";
+  lines += headers.empty() ? "Authorization, Content-Type" : headers;
+  lines += "\r\nAccess-Control-Max-Age: 86400\r\n";
+  return lines;
 }
 
 }   // namespace tensorcache::protocol

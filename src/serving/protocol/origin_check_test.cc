@@ -13,6 +13,19 @@ TEST(Guard, NamesOfThisMachine) {
     EXPECT_FALSE(is_loopback_name(name)) << name;
 }
 
+TEST(Guard, OriginsThatBrowsersMayShowTheRepliesTo) {
+  const std::vector<std::string> one = {"https://app.example"}, all = {"*"};
+  EXPECT_TRUE(allows_origin("http://localhost:3000", {}));
+  for (const char* origin : {"", "null", "https://app.example", "http://", "localhost", "https://localhost.evil.example"}) {
+    EXPECT_FALSE(allows_origin(origin, {})) << origin;
+  }
+  EXPECT_TRUE(allows_origin("https://app.example", one));
+  EXPECT_FALSE(allows_origin("https://app.example.evil", one));
+  EXPECT_TRUE(allows_origin("https://any.example", all));
+  EXPECT_FALSE(check_local("localhost", "https://app.example", one));
+  EXPECT_TRUE(check_local("evil.example", "https://app.example", one)) << "the server's own name is another question";
+}
+
 TEST(Guard, HostAndOrigin) {
   EXPECT_FALSE(check_local("localhost:8080", ""));
   EXPECT_FALSE(check_local("[::1]:8080", "http://127.0.0.1:3000"));

@@ -69,7 +69,7 @@ class EventStream {
   // `usage`: what is known of it by now.
   void open(const std::string& headers, const engine::Usage& usage) {
     framing_ = {completion_.exchange.keep_alive(), false, bare_};
-    wire_ = render_stream_head(headers + completion_.exchange.id_line, framing_);
+    wire_ = render_stream_head(headers + completion_.exchange.common_lines, framing_);
     completion_.exchange.service.metrics.count_reply(completion_.exchange.match.route, 200);
     completion_.exchange.record.status = 200;
     reply_->begin(events_, usage);

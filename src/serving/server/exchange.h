@@ -20,8 +20,8 @@ struct Exchange {
   protocol::RouteMatch match = {};               // views into the request's target
   std::optional<protocol::Caller> caller = {};   // known if the route requires a key
   Connection::Clock::time_point received = Connection::Clock::now();
-  std::string id = {}, id_line = {};   // id_line: "X-Request-Id: ...\r\n"
-  RequestRecord record = {};           // for the log; completed by send()
+  std::string id = {}, common_lines = {};   // common_lines: X-Request-Id, and what a browser must know
+  RequestRecord record = {};                // for the log; completed by send()
 
   [[nodiscard]] bool keep_alive() const { return request.keep_alive && !service.draining; }
 };

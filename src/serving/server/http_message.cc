@@ -53,11 +53,13 @@ Reply problem_reply(const protocol::Problem& problem, protocol::Format format) {
 
 std::string render(const Reply& reply, const Framing& framing) {
   std::string out = status_line_and_common(reply.status, framing.http_1_0, reply.headers.size() + reply.body.size());
-  out += "Content-Type: ";
-  out += reply.content_type;
-  out += "\r\nContent-Length: ";
-  out += std::to_string(reply.body.size());
-  out += "\r\n";
+  if (reply.status != 204) {   // which has no body
+    out += "Content-Type: ";
+    out += reply.content_type;
+    out += "\r\nContent-Length: ";
+    out += std::to_string(reply.body.size());
+    out += "\r\n";
+  }
   out += connection_line(framing);
   out += reply.headers;
   out += "\r\n";

@@ -13,8 +13,9 @@ namespace tensorcache::server {
 struct HttpRequest {
   std::string_view method, target;
   std::string body;
-  std::string_view host, origin, authorization, api_key, request_id, store_id;
+  std::string_view host, origin, authorization, api_key, request_id, store_id, preflight_headers;
   bool several_hosts = false;
+  bool preflight = false;      // a browser asks what a page may send
   std::string cache_control;   // values of all such headers, joined by commas
   bool keep_alive = true;
   bool http_1_0 = false;   // the client does not support chunks

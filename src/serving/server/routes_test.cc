@@ -169,6 +169,40 @@ TEST_F(Routes, NotFoundAndMethodNotAllowed) {
   EXPECT_EQ(get("/cache", "", "PUT").header("allow"), "GET, HEAD, DELETE");
 }
 
+TEST_F(Routes, PagesOfThisMachineMayReadTheReplies) {
+  start({}, testing::FakeEngine::say({"x"}));
+  const std::string page = "Origin: http://localhost:3000\r\n";
+  const testing::ClientReply preflight =
+      get("/v1/chat/completions", page + "Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization, x-stainless-os\r\n",
+          "OPTIONS");
+  EXPECT_EQ(preflight.status, 204);
+  EXPECT_EQ(preflight.header("access-control-allow-origin"), "http://localhost:3000");
+  EXPECT_EQ(preflight.header("access-control-allow-methods"), "POST");
+  EXPECT_EQ(preflight.header("access-control-allow-headers"), "authorization, x-stainless-os");
+  EXPECT_EQ(preflight.header("content-length"), "");
+  EXPECT_EQ(post(testing::chat_body("a"), page).header("access-control-allow-origin"), "http://localhost:3000");
+  EXPECT_EQ(post("{", page).header("access-control-allow-origin"), "http://localhost:3000") << "errors too";
+  EXPECT_EQ(post(testing::chat_body("a")).header("access-control-allow-origin"), "");
+  const testing::ClientReply other = get("/v1/models", "Origin: https://evil.example\r\nAccess-Control-Request-Method: GET\r\n", "OPTIONS");
+  EXPECT_EQ(other.status, 403);
+  EXPECT_EQ(other.header("access-control-allow-origin"), "");
+  EXPECT_EQ(get("/nothing", page + "Access-Control-Request-Method: GET\r\n", "OPTIONS").status, 404);
+  EXPECT_EQ(get("/v1/models", page, "OPTIONS").status, 405) << "no preflight";
+}
+
+TEST_F(Routes, OtherPagesByOptionAndAPreflightNeedsNoKey) {
+  ServerOptions options;
+  options.api_keys = {{"secret", "t", false}};
+  options.cors_origins = {"https://app.example"};
+  start(options);
+  const std::string page = "Origin: https://app.example\r\n";
+  EXPECT_EQ(get("/v1/models", page + "Access-Control-Request-Method: GET\r\n", "OPTIONS").status, 204);
+  EXPECT_EQ(get("/v1/models", page).status, 401);
+  EXPECT_EQ(get("/v1/models", page + "X-Api-Key: secret\r\n").status, 200) << "as Anthropic's clients send it";
+  EXPECT_EQ(get("/v1/models", "X-Api-Key: wrong\r\n").status, 401);
+  EXPECT_EQ(get("/v1/models", "Origin: https://other.example\r\nX-Api-Key: secret\r\n").header("access-control-allow-origin"), "");
+}
+
 TEST_F(Routes, HeadHasTheLengthButNoBody) {
   start();
   testing::Client one = client();

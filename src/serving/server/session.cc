@@ -87,6 +87,8 @@ void read_head_into(HttpRequest& request, const Parser& parser) {
   request.api_key = message["X-Api-Key"];   // as Anthropic's clients send it
   request.request_id = message["X-Request-Id"];
   request.store_id = message["TensorCache-Store"];
+  request.preflight = request.method == "OPTIONS" && message.count("Access-Control-Request-Method") > 0;
+  request.preflight_headers = message["Access-Control-Request-Headers"];
   request.several_hosts = message.count(http::field::host) > 1;
   const auto [first, last] = message.equal_range(http::field::cache_control);
   for (auto field = first; field != last; ++field) {
@@ -104,7 +106,7 @@ std::optional<protocol::Problem> misfit(const Exchange& exchange) {
   if (request.several_hosts) return protocol::Problem{400, "there is more than one Host header", "", "malformed_request", 0};
   if (request.host.empty() && !request.http_1_0) return protocol::Problem{400, "the Host header is missing", "", "malformed_request", 0};
   if (exchange.service.local_only) {
-    if (auto problem = protocol::check_local(request.host, request.origin)) return problem;
+    if (auto problem = protocol::check_local(request.host, request.origin, exchange.service.options.cors_origins)) return problem;
   }
   const std::string what = std::string(request.method) + " " + std::string(request.target.substr(0, 200));
   if (match.route == protocol::Route::kNone)
@@ -120,16 +122,26 @@ protocol::Problem unknown_key(const HttpRequest& request) {
   return {401, message, "", "invalid_api_key", 0};
 }
 
-// Finds the handler and the caller. RETURNS a reply if the request is rejected.
+// A browser asks before it sends a page's request, without the page's API key.
+Reply preflight_reply(const Exchange& exchange) {
+  Reply reply;
+  reply.status = 204;
+  reply.headers = protocol::preflight_lines(exchange.match.allow, exchange.request.preflight_headers);
+  return reply;
+}
+
+// Finds the handler and the caller. RETURNS a reply if the request goes to no handler.
 std::optional<Reply> refusal(Exchange& exchange, const Handler** handler) {
   const HttpRequest& request = exchange.request;
   const Service& service = exchange.service;
   exchange.match = protocol::match_route(request.method, request.target);
+  if (request.preflight) exchange.match.method_allowed = true;
   if (const std::optional<protocol::Problem> problem = misfit(exchange)) {
     Reply reply = problem_reply(*problem, format_of(exchange.match.route));
     if (problem->status == 405) reply.headers += "Allow: " + std::string(exchange.match.allow) + "\r\n";
     return reply;
   }
+  if (request.preflight) return preflight_reply(exchange);
   if (!request.store_id.empty() && request.store_id != service.options.store_id) {   // checked before the API key
     return problem_reply({409, "this server uses another cache directory than the one in TensorCache-Store", "", "other_store", 0});
   }
@@ -173,7 +185,10 @@ Task<bool> serve_one(const std::shared_ptr<Connection>& connection, Service& ser
   Exchange exchange{connection, service, request};
   if (read == Read::kRequest) read_head_into(request, parser);
   exchange.id = is_sane_id(request.request_id) ? std::string(request.request_id) : protocol::random_id("req_");
-  exchange.id_line = "X-Request-Id: " + exchange.id + "\r\n";
+  exchange.common_lines = "X-Request-Id: " + exchange.id + "\r\n";
+  if (!request.origin.empty() && protocol::allows_origin(request.origin, service.options.cors_origins)) {
+    exchange.common_lines += protocol::origin_lines(request.origin);
+  }
   const Handler* handler = nullptr;
   std::optional<Reply> refused;
   if (read == Read::kRequest) refused = refusal(exchange, &handler);
