@@ -45,8 +45,9 @@ void check(const engine::Request& request) {
 
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view text(reinterpret_cast<const char*>(data), size);
-  for (const auto kind : {engine::Request::Kind::kChat, engine::Request::Kind::kCompletion}) {
-    const auto result = protocol::parse_request(kind, text, kVocab);
+  using enum protocol::Format;
+  for (const auto format : {kChat, kCompletion, kMessages, kResponses}) {
+    const auto result = protocol::parse_request(format, text, kVocab);
     if (const protocol::Problem* problem = std::get_if<protocol::Problem>(&result)) {
       FUZZ_CHECK(problem->status == 400 && !problem->message.empty());
       FUZZ_CHECK(is_utf8(protocol::problem_json(*problem)));
@@ -55,7 +56,7 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     const engine::Request& request = *std::get<protocol::ParsedRequest>(result).request;
     check(request);
     // How the JSON is written is not what it says.
-    const auto spaced = protocol::parse_request(kind, " " + std::string(text) + "\n", kVocab);
+    const auto spaced = protocol::parse_request(format, " " + std::string(text) + "\n", kVocab);
     FUZZ_CHECK(std::holds_alternative<protocol::ParsedRequest>(spaced));
     FUZZ_CHECK(answer::answer_key(request, {}, "") == answer::answer_key(*std::get<protocol::ParsedRequest>(spaced).request, {}, ""));
   }

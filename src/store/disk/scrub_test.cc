@@ -288,7 +288,7 @@ TEST(DiskScrub, WhatIsNotDoneAtTheEndGoesOnAtTheNextStart) {
   }
   ASSERT_TRUE(tier.flush());
   const auto planted = planted_in(files->contents());
-  files->set_write_delay(std::chrono::milliseconds(4));
+  files->set_write_delay(std::chrono::milliseconds(50));
   EXPECT_EQ(tier->clear(5), 20u);
   ASSERT_TRUE(eventually([&] { return planted_in(files->contents()) < planted; })) << "it begins";
   EXPECT_TRUE(tier->close(std::chrono::milliseconds(50))) << "nothing comes back";
