@@ -19,7 +19,8 @@ GOOD = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
     ({"messages": [{"role": "user"}]}, "messages"), ({"temperature": "hot"}, "temperature"), ({"temperature": -1}, "temperature"),
     ({"max_tokens": -5}, "max_tokens"), ({"max_tokens": 1.5}, "max_tokens"), ({"n": 2}, "n"), ({"top_p": 7}, "top_p"), ({"stop": 5}, "stop"),
     ({"stream": "yes"}, "stream"), ({"logit_bias": {"x": 1}}, "logit_bias"), ({"tools": [{"type": "function"}]}, "tools"),
-    ({"response_format": {"type": "json_object"}}, "response_format"), ({"top_logprobs": 3}, "top_logprobs"),
+    ({"response_format": {"type": "xml"}}, "response_format"), ({"grammar": "root ::= nowhere"}, "grammar"), ({"top_logprobs": 3}, "top_logprobs"),
+    ({"json_schema": {"$ref": "#/nowhere"}}, "response_format"), ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools"),
 ])
 def test_a_wrong_field_is_named(server, change, param):
     reply = server.request("POST", CHAT, GOOD | change)

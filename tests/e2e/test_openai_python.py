@@ -92,8 +92,8 @@ def test_errors_are_the_clients_own_kinds(client):
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("gpt-none")
     with pytest.raises(openai.BadRequestError) as tools:
-        ask(client, tools=[{"type": "function", "function": {"name": "f"}}])
-    assert tools.value.param == "tools"
+        ask(client, tools=[{"type": "function", "function": {"name": ""}}])
+    assert tools.value.param == "tools[0].function.name"
 
 
 def test_async_client_many_at_once(server):
