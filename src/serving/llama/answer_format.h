@@ -23,8 +23,8 @@ struct AnswerFormat {
   std::string generation_prompt;            // the end of the prompt, with which the answer begins for grammar and parser
   llama_tokens reasoning_start;
   std::vector<llama_tokens> reasoning_ends;
-  bool continues = false;                   // it ends with the beginning of the answer, which the client has
-  bool plain = true;   // all of the text is content
+  bool continues = false;   // it ends with the beginning of the answer, which the client has
+  bool plain = true;        // all of the text is content
   common_chat_parser_params parser;
 };
 

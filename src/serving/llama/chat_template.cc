@@ -111,7 +111,8 @@ Rendered ChatTemplate::render(const engine::Request& request) const {
   inputs.add_bos = llama_vocab_get_add_bos(vocab_);
   inputs.add_eos = llama_vocab_get_add_eos(vocab_);
   inputs.parallel_tool_calls = request.chat.parallel_tool_calls.value_or(has_parallel_calls_);
-  const bool continues = !builtin_ && !request.messages.empty() && request.messages.back().role == "assistant" && request.messages.back().tool_calls.empty();
+  const bool continues =
+      !builtin_ && !request.messages.empty() && request.messages.back().role == "assistant" && request.messages.back().tool_calls.empty();
   if (continues) {   // as llama-server does
     inputs.continue_final_message = COMMON_CHAT_CONTINUATION_AUTO;
     inputs.add_generation_prompt = false;
