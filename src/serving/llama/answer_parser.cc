@@ -57,11 +57,16 @@ engine::Delta AnswerParser::finish(engine::Delta piece) {
 void AnswerParser::parse(bool complete, engine::Delta& out) {
   parsed_bytes_ = text_.size();
   std::optional<common_chat_msg> message = parse_text(*format_, text_, complete);
+  const bool whole = complete && message;
   if (!message && complete) message = parse_text(*format_, text_, false);   // cut off by max_tokens, say
   if (!message) return;
   out.reasoning = grown(reasoning_, message->reasoning_content);
   out.text = grown(content_, message->content);
   add_calls(message->tool_calls, complete, out);
+  for (std::size_t i = 0; whole && i < calls_.size(); ++i) {   // a call that is cut off may be parsed as less than before
+    if (calls_[i].arguments != message->tool_calls.at(i).arguments)
+      throw std::runtime_error("the arguments of a tool call changed while they were sent");
+  }
 }
 
 // A call is announced when its name cannot grow any more.
@@ -80,7 +85,6 @@ void AnswerParser::add_calls(const std::vector<common_chat_tool_call>& calls, bo
       calls_.push_back({delta.id, {}});
     }
     delta.arguments = grown(calls_[i].arguments, calls[i].arguments);
-    if (complete && calls_[i].arguments != calls[i].arguments) throw std::runtime_error("the arguments of a tool call changed while they were sent");
     if (!delta.name.empty() || !delta.arguments.empty()) out.tool_calls.push_back(std::move(delta));
   }
 }

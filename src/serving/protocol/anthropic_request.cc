@@ -19,13 +19,6 @@ void add_line(std::string& text, std::string_view line) {
   text += line;
 }
 
-MaybeProblem text_member(const std::string& name, const Object& object, std::string_view key, std::string& into) {
-  const boost::json::value* value = object.if_contains(key);
-  if (!value || !value->is_string()) return bad_field(name + "." + text(key), name + "." + text(key) + " must be a string");
-  into = value->get_string();
-  return std::nullopt;
-}
-
 MaybeProblem type_of(const std::string& name, const boost::json::value& value, std::string& type) {
   const Object* object = value.if_object();
   if (!object) return bad_field(name, name + " must be an object with a type");

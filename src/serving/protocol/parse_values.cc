@@ -48,6 +48,13 @@ MaybeProblem boolean(std::string_view name, const boost::json::value& value, boo
   return std::nullopt;
 }
 
+MaybeProblem text_member(const std::string& name, const boost::json::object& object, std::string_view key, std::string& into) {
+  const boost::json::value* value = object.if_contains(key);
+  if (!value || !value->is_string()) return bad_field(name + "." + text(key), name + "." + text(key) + " must be a string");
+  into = value->get_string();
+  return std::nullopt;
+}
+
 MaybeProblem renamed(MaybeProblem problem, std::string_view from, std::string_view to) {
   if (!problem) return problem;
   for (std::string* words : {&problem->param, &problem->message}) {

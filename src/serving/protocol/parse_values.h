@@ -1,6 +1,7 @@
 // Values of request fields: numbers, integers and booleans with their ranges.
 #pragma once
 
+#include <boost/json/object.hpp>
 #include <boost/json/value.hpp>
 
 #include <cstdint>
@@ -27,6 +28,8 @@ using MaybeProblem = std::optional<Problem>;
 [[nodiscard]] MaybeProblem number_in(std::string_view name, const boost::json::value& value, double low, double high, float& into);
 [[nodiscard]] MaybeProblem integer_in(std::string_view name, const boost::json::value& value, std::int32_t low, std::int32_t high,
                                       std::int32_t& into);
+// The member `key` of the object that is called `name`.
+[[nodiscard]] MaybeProblem text_member(const std::string& name, const boost::json::object& object, std::string_view key, std::string& into);
 [[nodiscard]] MaybeProblem boolean(std::string_view name, const boost::json::value& value, bool& into);
 
 // The same problem in the words of another protocol: with every `from` replaced by `to`.

@@ -15,13 +15,6 @@ namespace {
 
 using Object = boost::json::object;
 
-MaybeProblem text_member(const std::string& name, const Object& object, std::string_view key, std::string& into) {
-  const boost::json::value* value = object.if_contains(key);
-  if (!value || !value->is_string()) return bad_field(name + "." + text(key), name + "." + text(key) + " must be a string");
-  into = value->get_string();
-  return std::nullopt;
-}
-
 bool is_text_part(std::string_view type) {
   return type == "input_text" || type == "output_text" || type == "text" || type == "reasoning_text" || type == "summary_text";
 }
