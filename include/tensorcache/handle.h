@@ -124,7 +124,7 @@ class Reservation {
   PutStatus status_ = PutStatus::kNoSpace;
   std::optional<Key> parent_;
   Hints hints_;
-  bool replaces_ = false;
+  bool replaces_ = false, urgent_ = false;
 };
 
 }   // namespace tensorcache

@@ -202,7 +202,8 @@ class TensorCache {
   [[nodiscard]] WriteResult add(const ItemKey& key, const TensorView& value, const AddOptions& options = {});
   [[nodiscard]] WriteResult add(const ItemKey& key, std::span<const TensorView> parts, std::string_view structure, const AddOptions& options = {});
   // Compare-and-swap: stores only if `version` is the stored version; 0: only if nothing is stored.
-  // A stale value counts as stored, an invalidated one does not.
+  // A stale value counts as stored, an invalidated one does not. The write is urgent
+  // (PutOptions::urgent): it waits up to a second while the disk's queue is full.
   [[nodiscard]] WriteResult put_if_version(const ItemKey& key, std::uint64_t version, const TensorView& value, const AddOptions& options = {});
   [[nodiscard]] WriteResult put_if_version(const ItemKey& key, std::uint64_t version, std::span<const TensorView> parts, std::string_view structure,
                                            const AddOptions& options = {});

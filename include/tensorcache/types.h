@@ -43,7 +43,8 @@ struct DiskOptions {
   DiskSync sync = DiskSync::kSegment;
   // Limit of the write-behind queue. Its values stay in memory until they are written; further ones
   // are queued when there is room, if they are still in memory then. While the disk does not work,
-  // all values wait like this. 0: half of the memory budget.
+  // all values wait like this. Values stored with PutOptions::urgent may exceed it by an eighth.
+  // 0: half of the memory budget.
   std::uint64_t queue_bytes = 0;
   std::uint64_t segment_bytes = 0;   // approximate file size; 0: derived from the capacity, at least 64 MiB
   // Receives a log message when the disk fails or works again, or values are lost; any thread.
@@ -77,6 +78,9 @@ struct PutOptions {
   // children, in memory or on disk (including removed ones that are still pinned or queued). The
   // old value is kept until then, and is dropped earlier only if there is no other space.
   bool replaces = false;
+  // For a value that must not be lost between memory and disk, such as a counter: part of the
+  // disk's queue is kept free for it, and storing it waits up to a second while that is full.
+  bool urgent = false;
 };
 
 // Selects entries to delete: all given fields must match. No field given: all entries.

@@ -19,6 +19,7 @@ using testing::text_of;
 
 class DiskOnly : public ::testing::Test {
  protected:
+  ~DiskOnly() override { files_->hold_writes(false); }
   void start(std::uint64_t memory_bytes = 64 << 20, std::uint64_t disk_bytes = 256 << 20) {
     cache_.reset();
     CacheOptions store{.capacity_bytes = memory_bytes};
@@ -65,6 +66,29 @@ TEST_F(DiskOnly, ACounterLosesNoStep) {
   noise.join();
   EXPECT_EQ(text_of(cache_->get("counter")), std::to_string(kSteps));
   EXPECT_GT(cache_->stats().disk.hits, 10u);
+}
+
+// Other values fill the queue before each step, and the memory after it.
+TEST_F(DiskOnly, ACounterLosesNoStepWhileTheDiskIsOverloaded) {
+  start(4 << 20);
+  const std::string large(8'000, 'x');
+  int others = 0;
+  const auto add_others = [&](int count) {
+    for (int i = 0; i < count; ++i) (void)add(("other " + std::to_string(others++)).c_str(), large);
+  };
+  constexpr int kSteps = 5;
+  for (int step = 0; step < kSteps; ++step) {
+    files_->hold_writes(true);
+    add_others(300);
+    const Hit now = cache_->get("counter");
+    ASSERT_EQ(now ? text_of(now) : "0", std::to_string(step));
+    ASSERT_TRUE(cache_->put_if_version("counter", now.version(), TensorView::text(std::to_string(step + 1))));
+    add_others(1'500);
+    files_->hold_writes(false);
+    (void)cache_->flush(20s);
+  }
+  EXPECT_EQ(text_of(cache_->get("counter")), std::to_string(kSteps));
+  EXPECT_GT(cache_->stats().disk.dropped_puts, 0u) << "the disk was to be overloaded";
 }
 
 TEST_F(DiskOnly, ALargeValueIsNotReadToBeRemovedOrAskedAbout) {

@@ -9,8 +9,8 @@ namespace {
 
 constexpr std::size_t kMaxNameBytes = 200;
 
-PutOptions put_options(std::uint64_t owner, const AddOptions& options) {
-  PutOptions put{.kind = Kind::kTensor, .owner = owner, .cost_seconds = options.cost_seconds, .replaces = true};
+PutOptions put_options(std::uint64_t owner, const AddOptions& options, bool urgent) {
+  PutOptions put{.kind = Kind::kTensor, .owner = owner, .cost_seconds = options.cost_seconds, .replaces = true, .urgent = urgent};
   if (options.time_to_live.count() != 0) {
     put.time_to_live = options.time_to_live > std::chrono::milliseconds::max() - options.stale_for ? std::chrono::milliseconds::max()
                                                                                                    : options.time_to_live + options.stale_for;
@@ -112,8 +112,8 @@ Hit TensorCache::Impl::get(const Key& key) {
 }
 
 // Reserves space for the value and writes its bytes there.
-Reservation TensorCache::Impl::prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options) {
-  Reservation reservation = shared->cache.reserve(key, encoder.bytes(), put_options(owner, options));
+Reservation TensorCache::Impl::prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options, bool urgent) {
+  Reservation reservation = shared->cache.reserve(key, encoder.bytes(), put_options(owner, options, urgent));
   if (reservation) encoder.write(reservation.bytes());
   return reservation;
 }
@@ -140,7 +140,7 @@ WriteResult TensorCache::Impl::write(const Key& key, tensor::Encoder& encoder, c
     if (const auto refused = only_if ? conflict(key, *only_if) : std::nullopt) {
       result = *refused;
     } else {
-      if (only_if) reservation = prepare(key, encoder, options);
+      if (only_if) reservation = prepare(key, encoder, options, true);
       result = commit_locked(key, std::move(reservation), encoder);
     }
   }

@@ -60,7 +60,7 @@ struct TensorCache::Impl {
   WriteResult write(const Key& key, tensor::Encoder& encoder, const AddOptions& options, std::optional<std::uint64_t> only_if = std::nullopt);
   // RETURNS the reason why a compare-and-swap fails, if it does. REQUIRES: the stripe is held.
   [[nodiscard]] std::optional<WriteResult> conflict(const Key& key, std::uint64_t only_if);
-  [[nodiscard]] Reservation prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options);
+  [[nodiscard]] Reservation prepare(const Key& key, const tensor::Encoder& encoder, const AddOptions& options, bool urgent = false);
   [[nodiscard]] WriteResult commit_locked(const Key& key, Reservation reservation, tensor::Encoder& encoder);
   void trim_entries();   // Evicts down to the limit. REQUIRES: no stripe is held
 

@@ -13,6 +13,8 @@ namespace {
 using Count = memory::MemoryTier::Count;
 using Presence = tier::Presence;
 
+tier::Urgency urgency(bool urgent) { return urgent ? tier::Urgency::kUrgent : tier::Urgency::kNormal; }
+
 constexpr std::chrono::seconds kWaitForRemovals{1};   // of a caller, while a tier has too many queued removals
 
 }   // namespace
@@ -46,7 +48,7 @@ PutStatus TierStack::store(const Key& key, std::span<const std::byte> value, con
   if (lower_.empty()) return memory_->put(key, value, options, pinned);
   Handle stored;
   const PutStatus status = memory_->put(key, value, options, &stored);
-  if (status == PutStatus::kStored) write_behind_.write(stored, lower_.size());
+  if (status == PutStatus::kStored) write_behind_.write(stored, lower_.size(), urgency(options.urgent));
   if (pinned != nullptr) *pinned = std::move(stored);
   return status;
 }
@@ -55,8 +57,9 @@ PutStatus TierStack::commit(Reservation reservation, Handle* pinned) {
   if (lower_.empty()) return memory_->commit(std::move(reservation), pinned);
   Handle stored;
   const bool replaces = memory::MemoryTier::replaces(reservation);
+  const tier::Urgency urgent = urgency(memory::MemoryTier::is_urgent(reservation));
   const PutStatus status = replaces ? replace(std::move(reservation), &stored) : memory_->commit(std::move(reservation), &stored);
-  if (status == PutStatus::kStored) write_behind_.write(stored, lower_.size());
+  if (status == PutStatus::kStored) write_behind_.write(stored, lower_.size(), urgent);
   if (pinned != nullptr) *pinned = std::move(stored);
   return status;
 }

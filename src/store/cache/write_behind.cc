@@ -60,12 +60,28 @@ WriteBehind::WriteBehind(memory::MemoryTier& memory, const LowerTiers& lower, Ch
 }
 
 // A value that can neither be queued nor wait, for lack of memory, is lost: it is stored in memory.
-void WriteBehind::write(const Handle& stored, std::size_t count) {
+void WriteBehind::write(const Handle& stored, std::size_t count, tier::Urgency urgency) {
   try {
-    for (std::size_t i = 0; i < count; ++i) write_with_parents(i, stored, nullptr);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (urgency == tier::Urgency::kUrgent)
+        write_urgent(i, stored);
+      else
+        write_with_parents(i, stored, {});
+    }
   } catch (const std::bad_alloc&) {
     dropped_ = true;
     ++lost_;
+  }
+}
+
+// A chained value does not wait: room for it says nothing about room for its parents.
+void WriteBehind::write_urgent(std::size_t i, const Handle& stored) {
+  constexpr std::chrono::seconds kMostTime{1};
+  const auto deadline = deadline_after(kMostTime);
+  const bool chained = memory::MemoryTier::entry_of(stored).parent != nullptr;
+  while (write_with_parents(i, stored, {.waiting = nullptr, .urgency = tier::Urgency::kUrgent}) == Result::kWaits) {
+    const auto left = left_until(deadline);
+    if (chained || left.count() == 0 || !lower_[i]->wait_for_queue(stored.bytes().size(), left)) return;
   }
 }
 
@@ -75,11 +91,10 @@ void WriteBehind::forget(const Key& key) noexcept {
 
 // A parent may be in memory only: its write was dropped, or the tier evicted it. A value whose
 // parent waits waits too: a tier drops a value without its parent.
-WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle& stored, const WriteBacklog::Item* waiting) {
+WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle& stored, const Attempt& attempt) {
   tier::LowerTier& tier = *lower_[i];
-  const unsigned returns = waiting != nullptr ? waiting->returns : 0;
-  const tier::Room room = tier.room(stored.bytes().size());
-  if (may_have_room(room)) return wait_for_room(i, stored, returns);
+  const tier::Room room = tier.room(stored.bytes().size(), attempt.urgency);
+  if (may_have_room(room)) return wait_for_room(i, stored, attempt.returns());
   std::vector<Handle> missing;
   const memory::Entry* entry = &memory::MemoryTier::entry_of(stored);
   while (room == tier::Room::kFree && entry->parent != nullptr && !tier.knows(entry->above()->key())) {
@@ -89,28 +104,31 @@ WriteBehind::Result WriteBehind::write_with_parents(std::size_t i, const Handle&
     missing.push_back(std::move(parent));
   }
   for (auto handle = missing.rbegin(); handle != missing.rend(); ++handle) {
-    if (write_one(i, *handle, nullptr) == Result::kWaits) return wait_for_room(i, stored, returns);
+    if (write_one(i, *handle, {.waiting = nullptr, .urgency = attempt.urgency}) == Result::kWaits) {
+      return wait_for_room(i, stored, attempt.returns());
+    }
   }
-  return write_one(i, stored, waiting);
+  return write_one(i, stored, attempt);
 }
 
 // Queues a value that waits only once, whoever comes first: a tier takes a second one for its
 // replacement, and drops what is chained behind the first.
-WriteBehind::Result WriteBehind::write_one(std::size_t i, const Handle& handle, const WriteBacklog::Item* waiting) {
+WriteBehind::Result WriteBehind::write_one(std::size_t i, const Handle& handle, const Attempt& attempt) {
   tier::LowerTier& tier = *lower_[i];
   WriteBacklog& backlog = tiers_[i]->backlog;
-  const unsigned returns = waiting != nullptr ? waiting->returns : 0;
-  tier::Value value = value_of(i, handle, returns);
+  tier::Value value = value_of(i, handle, attempt.returns());
+  value.urgency = attempt.urgency;
   const std::size_t bytes = value.bytes.size();
+  const auto has_no_room = [&] { return may_have_room(tier.room(bytes, attempt.urgency)); };
   // Does not write values removed meanwhile.
   const Result result = changes_.unchanged([&] {
-    if (memory::MemoryTier::is_gone(handle) || (waiting != nullptr && !backlog.holds(*waiting))) return Result::kGone;
-    if (may_have_room(tier.room(bytes))) return Result::kWaits;
-    if (!tier.put(std::move(value))) return may_have_room(tier.room(bytes)) ? Result::kWaits : Result::kDropped;
+    if (memory::MemoryTier::is_gone(handle) || (attempt.waiting != nullptr && !backlog.holds(*attempt.waiting))) return Result::kGone;
+    if (has_no_room()) return Result::kWaits;
+    if (!tier.put(std::move(value))) return has_no_room() ? Result::kWaits : Result::kDropped;
     backlog.erase(memory::MemoryTier::entry_of(handle).key());
     return Result::kQueued;
   });
-  if (result == Result::kWaits) return wait_for_room(i, handle, returns);
+  if (result == Result::kWaits) return wait_for_room(i, handle, attempt.returns());
   if (result == Result::kDropped) dropped_ = true;
   return result;
 }
@@ -218,7 +236,7 @@ void WriteBehind::drain(std::size_t i) {
       give_up(i, *item);
       continue;
     }
-    const Result result = write_with_parents(i, handle, &*item);
+    const Result result = write_with_parents(i, handle, {.waiting = &*item});
     if (result == Result::kWaits) return;
     if (result != Result::kGone) backlog.erase(*item);   // gone: queued meanwhile, or another value may have taken its place
   }

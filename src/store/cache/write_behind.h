@@ -32,8 +32,9 @@ class WriteBehind {
   // this object.
   WriteBehind(memory::MemoryTier& memory, const LowerTiers& lower, ChangeLock& changes, std::function<std::int64_t()> unix_ms, OnEvent on_event);
 
-  // Queues the value in the first `count` lower tiers. Never waits for a tier.
-  void write(const Handle& stored, std::size_t count);
+  // Queues the value in the first `count` lower tiers. Waits for a tier at most a second, and only
+  // with an urgent value.
+  void write(const Handle& stored, std::size_t count, tier::Urgency urgency = tier::Urgency::kNormal);
   // The value was removed: it does not wait any more, and is not lost.
   void forget(const Key& key) noexcept;
 
@@ -59,10 +60,15 @@ class WriteBehind {
   struct Held;                                  // a value that a tier has queued
   struct Flush;                                 // a when_flushed() that waits
 
-  // `waiting`: the item of the backlog that is to be written; null: a value that was just stored.
+  struct Attempt {
+    const WriteBacklog::Item* waiting = nullptr;   // the item of the backlog that is to be written; null: a value that was just stored
+    tier::Urgency urgency = tier::Urgency::kNormal;
+    [[nodiscard]] unsigned returns() const { return waiting != nullptr ? waiting->returns : 0; }
+  };
   // `returns`: times that the tier handed the value back.
-  Result write_with_parents(std::size_t i, const Handle& stored, const WriteBacklog::Item* waiting);
-  Result write_one(std::size_t i, const Handle& handle, const WriteBacklog::Item* waiting);
+  void write_urgent(std::size_t i, const Handle& stored);
+  Result write_with_parents(std::size_t i, const Handle& stored, const Attempt& attempt);
+  Result write_one(std::size_t i, const Handle& handle, const Attempt& attempt);
   Result wait_for_room(std::size_t i, const Handle& handle, unsigned returns);
   Result push(std::size_t i, const Handle& handle, unsigned returns);
   bool give_up_oldest(std::size_t i);
@@ -72,7 +78,7 @@ class WriteBehind {
   [[nodiscard]] bool is_lost(std::size_t i, const WriteBacklog::Item& item);
   void lose(std::size_t i);
   void drain(std::size_t i);
-  [[nodiscard]] bool is_broken(std::size_t i) const { return lower_[i]->room(0) == tier::Room::kBroken; }
+  [[nodiscard]] bool is_broken(std::size_t i) const { return lower_[i]->room(0, tier::Urgency::kNormal) == tier::Room::kBroken; }
   [[nodiscard]] Numbers last_numbers() const;
   // RETURNS the first tier with a waiting value up to these numbers.
   enum class Of : std::uint8_t { kAll, kWorking };   // tiers

@@ -174,6 +174,7 @@ void Writer::done_with_values(Values begin, Values end) noexcept {
   for (auto write = begin; write != end; ++write) {
     state_.queue.done(*write);
   }
+  state_.changed.notify_all();   // wait_for_queue()
   done.splice(done.begin(), writing_values_, begin, end);
 }
 

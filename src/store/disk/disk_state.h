@@ -70,6 +70,7 @@ struct DiskState {
 
   // RETURNS true if a segment can hold a value of that size.
   [[nodiscard]] bool fits_segment(std::uint64_t value_bytes) const TC_REQUIRES(mutex);
+  [[nodiscard]] tier::Room room_locked(std::uint64_t value_bytes, tier::Urgency urgency) const TC_REQUIRES(mutex);
   [[nodiscard]] bool broken() const;
   [[nodiscard]] bool over_budget() const;
   [[nodiscard]] bool over_budget_locked() const TC_REQUIRES(mutex);

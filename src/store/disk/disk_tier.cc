@@ -156,6 +156,16 @@ bool DiskTier::wait_for_room(std::chrono::milliseconds time) const {
   return !state_.ledger.is_half_full();
 }
 
+bool DiskTier::wait_for_queue(std::uint64_t value_bytes, std::chrono::milliseconds time) const {
+  const MutexLock lock(state_.mutex);
+  tier::Room room = tier::Room::kFull;
+  state_.changed.wait_for(state_.mutex, bounded(time), [&]() TC_REQUIRES(state_.mutex) {
+    room = state_.room_locked(value_bytes, tier::Urgency::kUrgent);
+    return room != tier::Room::kFull;
+  });
+  return room == tier::Room::kFree;
+}
+
 DiskStats DiskTier::stats() const {
   const MutexLock lock(state_.mutex);
   DiskStats stats = state_.counters;

@@ -60,7 +60,8 @@ class DiskTier final : public tier::LowerTier {
   // Queues a value; never waits. RETURNS false if it was dropped and counted: queue full, disk
   // broken, or value too large.
   bool put(Value value) override;
-  [[nodiscard]] tier::Room room(std::uint64_t value_bytes) const override;
+  [[nodiscard]] tier::Room room(std::uint64_t value_bytes, tier::Urgency urgency) const override;
+  bool wait_for_queue(std::uint64_t value_bytes, std::chrono::milliseconds time) const override;
   void when_room(std::function<void()> call) override;
   void want_room() noexcept override;
 

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <unistd.h>
 
+#include "store/disk/format.h"
 #include "testing/store/disk.h"
 #include "testing/core/eventually.h"
 
@@ -92,7 +93,7 @@ TEST(DiskLimits, RecoveryIntoASmallIndexKeepsTheNewestAndTheFiles) {
 }
 
 TEST(DiskLimits, RecordsOfTheOpenSegmentAreChargedOrTheSegmentEnds) {
-  constexpr std::uint64_t kRecordBytes = 264;
+  constexpr std::uint64_t kRecordBytes = sizeof(Located) + kSummaryEntryBytes;
   std::uint64_t charged = 0;
   bool generous = true;
   const auto change = [&](DiskTierOptions& options) {

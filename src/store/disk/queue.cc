@@ -8,11 +8,15 @@
 
 namespace tensorcache::disk {
 
-tier::Room DiskTier::room(std::uint64_t value_bytes) const {
+tier::Room DiskTier::room(std::uint64_t value_bytes, tier::Urgency urgency) const {
   const MutexLock lock(state_.mutex);
-  if (state_.closing || !state_.fits_segment(value_bytes) || value_bytes > state_.queue.max_bytes()) return tier::Room::kNever;
-  if (state_.health.broken()) return tier::Room::kBroken;
-  return state_.queue.accepts(value_bytes) ? tier::Room::kFree : tier::Room::kFull;
+  return state_.room_locked(value_bytes, urgency);
+}
+
+tier::Room DiskState::room_locked(std::uint64_t value_bytes, tier::Urgency urgency) const {
+  if (closing || !fits_segment(value_bytes) || value_bytes > queue.max_bytes()) return tier::Room::kNever;
+  if (health.broken()) return tier::Room::kBroken;
+  return queue.accepts(value_bytes, urgency) ? tier::Room::kFree : tier::Room::kFull;
 }
 
 void DiskTier::when_room(std::function<void()> call) {
@@ -33,7 +37,7 @@ bool DiskTier::put(Value value) {
   const MutexLock lock(state_.mutex);
   const std::uint64_t bytes = value.bytes.size();
   const bool fits = state_.fits_segment(bytes);
-  if (state_.closing || state_.health.broken() || !fits || !state_.queue.accepts(bytes)) {
+  if (state_.closing || state_.health.broken() || !fits || !state_.queue.accepts(bytes, value.urgency)) {
     // Its origin offers it again.
     const bool waits = value.origin != nullptr && fits && bytes <= state_.queue.max_bytes() && !state_.closing;
     if (!waits) ++(fits ? state_.counters.dropped_puts : state_.counters.too_large_puts);

@@ -32,6 +32,7 @@ struct DiskTierOptions {
   std::function<void(const std::string&)> on_event;   // receives log messages: a failure began or ended, or something was ignored
 };
 
+using tier::Urgency;
 using tier::Value;
 
 }   // namespace tensorcache::disk

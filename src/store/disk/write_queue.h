@@ -27,7 +27,11 @@ class WriteQueue {
   static constexpr std::size_t kMaxWrites = 65'536;
   explicit WriteQueue(std::uint64_t max_bytes) : max_bytes_(max_bytes) {}
 
-  [[nodiscard]] bool accepts(std::uint64_t value_bytes) const { return waiting_.size() < kMaxWrites && bytes_ + value_bytes <= max_bytes_; }
+  // Urgent values may exceed the limits by an eighth.
+  [[nodiscard]] bool accepts(std::uint64_t value_bytes, Urgency urgency) const {
+    const std::uint64_t more = urgency == Urgency::kUrgent ? 1 : 0;
+    return waiting_.size() < kMaxWrites + more * (kMaxWrites / 8) && bytes_ + value_bytes <= max_bytes_ + more * (max_bytes_ / 8);
+  }
   // Appends the value of `node`. Calls `number` when nothing else can fail, with true if a value
   // with an expiry time is queued under the key; it returns the write's number. Strong exception
   // guarantee, also if `number` throws.

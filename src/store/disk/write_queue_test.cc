@@ -54,15 +54,22 @@ TEST_F(WriteQueueTest, WritesComeOutInTheirOrder) {
 
 TEST_F(WriteQueueTest, AValueCountsUntilItIsDone) {
   put(1, 60);
-  EXPECT_TRUE(queue.accepts(40));
-  EXPECT_FALSE(queue.accepts(41));
+  EXPECT_TRUE(queue.accepts(40, Urgency::kNormal));
+  EXPECT_FALSE(queue.accepts(41, Urgency::kNormal));
   WriteQueue::Writes taken;
   queue.take(taken);
   EXPECT_TRUE(queue.contains(key_of(1)));
-  EXPECT_FALSE(queue.accepts(41));
+  EXPECT_FALSE(queue.accepts(41, Urgency::kNormal));
   queue.done(taken.front());
   EXPECT_FALSE(queue.contains(key_of(1)));
   EXPECT_EQ(queue.bytes(), 0u);
+}
+
+TEST_F(WriteQueueTest, UrgentValuesMayExceedTheLimitByAnEighth) {
+  put(1, 95);
+  EXPECT_FALSE(queue.accepts(6, Urgency::kNormal));
+  EXPECT_TRUE(queue.accepts(17, Urgency::kUrgent));
+  EXPECT_FALSE(queue.accepts(18, Urgency::kUrgent));
 }
 
 TEST_F(WriteQueueTest, SeveralValuesOfAKeyCountEach) {

@@ -34,7 +34,8 @@ Reservation::Reservation(Reservation&& other) noexcept
       status_(other.status_),
       parent_(other.parent_),
       hints_(other.hints_),
-      replaces_(other.replaces_) {}
+      replaces_(other.replaces_),
+      urgent_(other.urgent_) {}
 
 Reservation& Reservation::operator=(Reservation&& other) noexcept {
   std::swap(tier_, other.tier_);   // what this held goes with `other`
@@ -43,6 +44,7 @@ Reservation& Reservation::operator=(Reservation&& other) noexcept {
   std::swap(parent_, other.parent_);
   std::swap(hints_, other.hints_);
   std::swap(replaces_, other.replaces_);
+  std::swap(urgent_, other.urgent_);
   return *this;
 }
 

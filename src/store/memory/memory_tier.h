@@ -92,6 +92,7 @@ class MemoryTier {
   // Look-ups so far: each read section is one. For tests that count them.
   [[nodiscard]] std::uint64_t read_sections() const { return state_.epochs.sections(); }
   [[nodiscard]] static bool replaces(const Reservation& draft) { return draft.entry_ != nullptr && draft.replaces_; }
+  [[nodiscard]] static bool is_urgent(const Reservation& draft) { return draft.urgent_; }
   // Removed or evicted since the handle was made.
   [[nodiscard]] static bool is_gone(const Handle& handle) { return handle.entry_->has(kGone); }
   [[nodiscard]] bool is_expired(const Handle& handle) const { return state_.is_expired(*handle.entry_); }

@@ -70,6 +70,7 @@ Reservation MemoryTier::reserve(const Key& key, std::size_t value_bytes, const P
   draft.parent_ = options.parent;
   draft.hints_ = options.hints;
   draft.replaces_ = options.replaces;
+  draft.urgent_ = options.urgent;
   draft.tier_ = this;
   draft.entry_ = entry;
   draft.status_ = PutStatus::kStored;

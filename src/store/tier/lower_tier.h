@@ -44,6 +44,9 @@ class Origin {
   [[nodiscard]] virtual bool take_back() const noexcept = 0;
 };
 
+// kUrgent: part of the queue is kept free for it.
+enum class Urgency : std::uint8_t { kNormal, kUrgent };
+
 // A value to be stored.
 struct Value {
   Key key;
@@ -51,6 +54,7 @@ struct Value {
   std::shared_ptr<const void> holder;   // keeps `bytes` and `origin` alive
   const Origin* origin = nullptr;       // null: nothing is known of it
   Kind kind = Kind::kOther;
+  Urgency urgency = Urgency::kNormal;
   std::uint64_t owner = 0, source = 0;
   std::optional<Key> parent;
   std::int64_t created_unix_ms = 0, expires_unix_ms = 0;   // expires: 0: never
@@ -133,7 +137,10 @@ class LowerTier {
   // broken, or value too large.
   virtual bool put(Value value) = 0;
   // RETURNS what a put() of that size would do now.
-  [[nodiscard]] virtual Room room(std::uint64_t value_bytes) const = 0;
+  [[nodiscard]] virtual Room room(std::uint64_t value_bytes, Urgency urgency) const = 0;
+  // Back-pressure for urgent values: waits while room(value_bytes, kUrgent) is kFull. RETURNS true
+  // if it is kFree. REQUIRES: no lock of the cache is held.
+  virtual bool wait_for_queue(std::uint64_t value_bytes, std::chrono::milliseconds time) const = 0;
   // Sets what want_room() causes to be called, on a thread of the tier. After an exception it is
   // called again later. REQUIRES: called once, before anything is stored.
   virtual void when_room(std::function<void()> call) = 0;

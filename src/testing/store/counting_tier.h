@@ -33,7 +33,10 @@ class CountingTier final : public tier::LowerTier {
     return counted_->read_head(key, head);
   }
   bool put(tier::Value value) override { return counted_->put(std::move(value)); }
-  [[nodiscard]] tier::Room room(std::uint64_t value_bytes) const override { return counted_->room(value_bytes); }
+  [[nodiscard]] tier::Room room(std::uint64_t value_bytes, tier::Urgency urgency) const override { return counted_->room(value_bytes, urgency); }
+  bool wait_for_queue(std::uint64_t value_bytes, std::chrono::milliseconds time) const override {
+    return counted_->wait_for_queue(value_bytes, time);
+  }
   void when_room(std::function<void()> call) override { counted_->when_room(std::move(call)); }
   void want_room() noexcept override { counted_->want_room(); }
   bool remove(const Key& key) override { return counted_->remove(key); }
