@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -112,6 +114,10 @@ class Sink {
 
 struct EngineInfo {
   std::string model_name;                  // shown as the model's id
+  std::string model_path;                  // the model file's name, without its folder
+  std::string chat_template;               // as text; may be empty
+  std::string bos_token, eos_token;        // their texts; may be empty
+  std::int32_t slots = 0;                  // requests that run at the same time
   Key answer_fingerprint;                  // everything about model, build and settings that can change a response
   std::uint32_t source = 0;                // PutOptions::source of its entries: this model with these settings
   std::int64_t created_unix_s = 0;         // of the model file
@@ -164,6 +170,15 @@ class Engine {
   // RETURNS the tokens of the request's prompt, or why there are none. Computes nothing. COST:
   // milliseconds for a thousand words.
   [[nodiscard]] virtual std::variant<std::vector<std::int32_t>, Failure> tokenize(const Request& request) const = 0;
+
+  // RETURNS the prompt of a chat: its messages in the model's template.
+  [[nodiscard]] virtual std::variant<std::string, Failure> prompt_text(const Request& request) const = 0;
+  // The same for a text alone, which may be empty.
+  [[nodiscard]] virtual std::variant<std::vector<std::int32_t>, Failure> tokenize_text(std::string_view text,
+                                                                                       const TokenizeOptions& options) const = 0;
+  // RETURNS the bytes of a token, which may be part of a UTF-8 character. REQUIRES: an id of the
+  // vocabulary.
+  [[nodiscard]] virtual std::string token_bytes(std::int32_t token) const = 0;
 
   [[nodiscard]] virtual EngineStats stats() const = 0;
 

@@ -107,4 +107,10 @@ struct Request {
   Hints hints;                      // for what is stored of it and its answer
 };
 
+// How a text is turned into tokens.
+struct TokenizeOptions {
+  bool add_special = false;    // the tokens that the model wants at the beginning and end of a prompt
+  bool parse_special = true;   // "<|im_end|>" is a token, not text
+};
+
 }   // namespace tensorcache::engine

@@ -50,6 +50,10 @@ class LlamaEngine final : public engine::Engine {
   const engine::EngineInfo& info() const override { return info_; }
   std::string answer_salt() const override { return model_.answer_salt(); }
   std::variant<std::vector<std::int32_t>, engine::Failure> tokenize(const engine::Request& request) const override;
+  std::variant<std::string, engine::Failure> prompt_text(const engine::Request& request) const override;
+  std::variant<std::vector<std::int32_t>, engine::Failure> tokenize_text(std::string_view text,
+                                                                         const engine::TokenizeOptions& options) const override;
+  std::string token_bytes(std::int32_t token) const override { return model_.piece(token, true); }
 
   Id submit(std::shared_ptr<const engine::Request> request, std::shared_ptr<engine::Sink> sink) override;
   void cancel(Id id) override;
@@ -121,6 +125,12 @@ void LlamaEngine::make_context_ready() const {
 void LlamaEngine::fill_info() {
   struct stat status{};
   info_.model_name = options_.alias.empty() ? std::filesystem::path(options_.model_path).filename().string() : options_.alias;
+  info_.model_path = std::filesystem::path(options_.model_path).filename().string();
+  info_.chat_template = model_.template_source();
+  const auto special = [&](llama_token token) { return token == LLAMA_TOKEN_NULL ? std::string() : model_.piece(token, true); };
+  info_.bos_token = special(llama_vocab_bos(model_.vocab()));
+  info_.eos_token = special(llama_vocab_eos(model_.vocab()));
+  info_.slots = options_.parallel;
   info_.answer_fingerprint = model_.answer_fingerprint();
   if (::stat(options_.model_path.c_str(), &status) == 0) info_.created_unix_s = status.st_mtim.tv_sec;
   info_.context_tokens = static_cast<std::int32_t>(request_tokens(model_, store_));
@@ -184,6 +194,24 @@ std::variant<std::vector<std::int32_t>, engine::Failure> LlamaEngine::tokenize(c
     return std::move(prompt.tokens);
   } catch (const std::exception& error) {   // llama.cpp's tokenizers throw at text they have no token for
     return engine::Failure{engine::Failure::Code::kInternal, std::string("the prompt cannot be read: ") + error.what(), ""};
+  }
+}
+
+std::variant<std::string, engine::Failure> LlamaEngine::prompt_text(const engine::Request& request) const {
+  try {
+    return model_.prompt_text(request);
+  } catch (const std::exception& error) {   // templates refuse what they do not support
+    return engine::Failure{engine::Failure::Code::kBadRequest, std::string("messages: the model's chat template refuses them: ") + error.what(),
+                           "messages"};
+  }
+}
+
+std::variant<std::vector<std::int32_t>, engine::Failure> LlamaEngine::tokenize_text(std::string_view text,
+                                                                                    const engine::TokenizeOptions& options) const {
+  try {
+    return model_.tokenize(text, options);
+  } catch (const std::exception& error) {   // llama.cpp's tokenizers throw at text they have no token for
+    return engine::Failure{engine::Failure::Code::kBadRequest, std::string("content: the text cannot be tokenized: ") + error.what(), "content"};
   }
 }
 

@@ -295,14 +295,14 @@ Prompt LlamaModel::prompt_of(const engine::Request& request, PromptError* error)
   return prompt;
 }
 
-std::vector<llama_token> LlamaModel::tokenize(std::string_view text) const {
+std::vector<llama_token> LlamaModel::tokenize(std::string_view text, const engine::TokenizeOptions& options) const {
   const auto length = static_cast<std::int32_t>(text.size());
   std::vector<llama_token> tokens(text.size() + 8);
   const auto room = static_cast<std::int32_t>(tokens.size());
-  std::int32_t count = llama_tokenize(vocab_, text.data(), length, tokens.data(), room, true, true);
+  std::int32_t count = llama_tokenize(vocab_, text.data(), length, tokens.data(), room, options.add_special, options.parse_special);
   if (count < 0 && count != INT32_MIN) {
     tokens.resize(static_cast<std::size_t>(-count));
-    count = llama_tokenize(vocab_, text.data(), length, tokens.data(), -count, true, true);
+    count = llama_tokenize(vocab_, text.data(), length, tokens.data(), -count, options.add_special, options.parse_special);
   }
   tokens.resize(static_cast<std::size_t>(std::max(count, 0)));
   return tokens;

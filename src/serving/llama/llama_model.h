@@ -50,7 +50,11 @@ class LlamaModel {
 
   // The request's tokens, none if there is an error. Any thread; reads only what never changes. Cost: ~1 ms for 1,000 words.
   [[nodiscard]] Prompt prompt_of(const engine::Request& request, PromptError* error) const;
-  [[nodiscard]] std::vector<llama_token> tokenize(std::string_view text) const;
+  [[nodiscard]] std::vector<llama_token> tokenize(std::string_view text,
+                                                  const engine::TokenizeOptions& options = {.add_special = true, .parse_special = true}) const;
+  // A chat's prompt as text. Throws std::exception where the template refuses the messages.
+  [[nodiscard]] std::string prompt_text(const engine::Request& request) const { return template_->render(request).prompt; }
+  [[nodiscard]] const std::string& template_source() const { return template_->source(); }
   // The bytes of one token. Empty for control tokens, unless `control` asks for their text.
   [[nodiscard]] std::string piece(llama_token token, bool control = false) const;
 

@@ -6,6 +6,7 @@
 
 #include "base/json/json_document.h"
 #include "serving/protocol/anthropic_request.h"
+#include "serving/protocol/native_request.h"
 #include "serving/protocol/parse_fields.h"
 #include "serving/protocol/parse_tools.h"
 #include "serving/protocol/responses_request.h"
@@ -16,6 +17,7 @@ namespace {
 MaybeProblem apply(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
   if (draft.format == Format::kMessages) return apply_anthropic_field(draft, name, value);
   if (draft.format == Format::kResponses) return apply_responses_field(draft, name, value);
+  if (draft.format == Format::kNative) return apply_native_field(draft, name, value);
   return apply_field(draft, name, value);
 }
 
@@ -50,6 +52,7 @@ std::variant<ParsedRequest, Problem> parse_request(Format format, std::string_vi
   draft.parsed.request = std::make_shared<engine::Request>();
   draft.parsed.request->kind = kind_of(format);
   draft.format = format;
+  if (format == Format::kNative) draft.request().logprobs = true;   // they have the ids of the answer's tokens
   draft.vocab_tokens = vocab_tokens;
   draft.unknown_fields = unknown_fields;
   for (const auto& member : *object)

@@ -1,6 +1,7 @@
 // Writes a response in a protocol's JSON: complete, or as events of a stream. A protocol is one class of each.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -22,12 +23,14 @@ struct ReplyHead {
   bool logprobs = false;
   bool include_usage = false;                 // in a stream of kChat or kCompletion
   const engine::Request* request = nullptr;   // for protocols that repeat it; must live as long
+  const NativeOptions* native = nullptr;      // of kNative; likewise
 };
 
 struct ReplyEnd {
   engine::FinishReason reason = engine::FinishReason::kStop;
   engine::Usage usage;
   std::string_view stop_sequence;
+  std::chrono::microseconds prefill{0}, decode{0};   // 0: nothing was computed
 };
 
 // A reply that is sent in one piece.

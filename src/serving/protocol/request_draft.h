@@ -20,8 +20,9 @@ struct ParsedRequest {
   std::shared_ptr<engine::Request> request;   // the tenant is set later
   std::string model;                          // as requested; may be empty
   bool stream = false;
-  bool include_usage = false;                // of `stream_options`
-  bool no_store = false;                     // a hint
+  bool include_usage = false;   // of `stream_options`
+  bool no_store = false;        // a hint
+  NativeOptions native;
   std::vector<std::string> ignored_fields;   // unknown ones, by name; the first few
 };
 

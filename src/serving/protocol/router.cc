@@ -21,6 +21,12 @@ constexpr Resource kResources[] = {
     {"/v1/messages/count_tokens", Route::kCountTokens, "POST"},
     {"/v1/responses", Route::kResponses, "POST"},
     {"/responses", Route::kResponses, "POST"},
+    {"/completion", Route::kNative, "POST"},
+    {"/tokenize", Route::kTokenize, "POST"},
+    {"/detokenize", Route::kDetokenize, "POST"},
+    {"/apply-template", Route::kApplyTemplate, "POST"},
+    {"/props", Route::kProps, kRead},
+    {"/slots", Route::kSlots, kRead},
     {"/v1/models", Route::kModels, kRead},
     {"/models", Route::kModels, kRead},
     {"/health", Route::kHealth, kRead},
@@ -56,8 +62,9 @@ std::string percent_decoded(std::string_view text) {
 }
 
 std::string_view route_name(Route route) {
-  constexpr std::string_view kNames[kRouteCount] = {"other",  "chat",  "completion", "messages", "count_tokens", "responses",
-                                                    "models", "model", "health",     "metrics",  "cache",        "cache_config"};
+  constexpr std::string_view kNames[kRouteCount] = {"other",  "chat",     "completion", "messages",       "count_tokens", "responses",
+                                                    "native", "tokenize", "detokenize", "apply_template", "props",        "slots",
+                                                    "models", "model",    "health",     "metrics",        "cache",        "cache_config"};
   return kNames[static_cast<std::size_t>(route)];
 }
 
@@ -70,13 +77,17 @@ Format format_of(Route route) {
       return Format::kMessages;
     case Route::kResponses:
       return Format::kResponses;
+    case Route::kNative:
+      return Format::kNative;
     default:
       return Format::kChat;
   }
 }
 
 std::string_view known_paths() {
-  return "/v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models, /health, /metrics, /cache and /cache/config";
+  return "/v1/chat/completions, /v1/completions, /v1/responses, /v1/messages, /v1/models, /health, /metrics, /cache, /cache/config, and "
+         "llama-server's "
+         "/completion, /tokenize, /detokenize, /apply-template, /props and /slots";
 }
 
 RouteMatch match_route(std::string_view method, std::string_view target) {

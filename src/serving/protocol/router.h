@@ -17,6 +17,12 @@ enum class Route : std::uint8_t {
   kMessages,
   kCountTokens,
   kResponses,
+  kNative,
+  kTokenize,
+  kDetokenize,
+  kApplyTemplate,
+  kProps,
+  kSlots,
   kModels,
   kModel,
   kHealth,
@@ -24,7 +30,7 @@ enum class Route : std::uint8_t {
   kCache,
   kCacheConfig
 };
-inline constexpr std::size_t kRouteCount = 12;
+inline constexpr std::size_t kRouteCount = 18;
 [[nodiscard]] std::string_view route_name(Route route);
 
 // The protocol of a route, which its errors are written in too.

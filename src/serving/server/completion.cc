@@ -4,7 +4,6 @@
 
 #include <atomic>
 #include <utility>
-#include <variant>
 
 #include "base/json/json_text.h"
 #include "serving/answer/flight.h"
@@ -109,7 +108,7 @@ Task<bool> reply_from_store(Completion& completion, answer::Flights::Hit& hit) {
     for (const engine::Delta& delta : answer.deltas) whole->add(delta);
     Reply reply;
     reply.headers = headers;
-    reply.body = whole->finish({answer.reason, answer.usage, answer.stop_sequence});
+    reply.body = whole->finish({answer.reason, answer.usage, answer.stop_sequence, {}, {}});
     answer.deltas.clear();   // frees them early: the client may read slowly
     completion.count(answer.usage);
     co_return co_await send(completion.exchange, std::move(reply));
@@ -120,7 +119,7 @@ Task<bool> reply_from_store(Completion& completion, answer::Flights::Hit& hit) {
     stream.reply().delta(stream.events(), delta);
     if (stream.events().size() >= kFlushBytes && !co_await stream.flush(false)) co_return false;
   }
-  stream.reply().finish(stream.events(), {answer.reason, answer.usage, answer.stop_sequence});
+  stream.reply().finish(stream.events(), {answer.reason, answer.usage, answer.stop_sequence, {}, {}});
   completion.count(answer.usage);
   const bool written = co_await stream.flush(true);
   co_return written&& stream.keep_alive();
@@ -133,6 +132,10 @@ Task<bool> next_events(Connection& connection, answer::Follower& follower, answe
     co_await connection.wait();
   }
   co_return false;
+}
+
+protocol::ReplyEnd end_of(const engine::Finish& finish, const engine::Usage& usage) {
+  return {finish.reason, usage, finish.stop_sequence, finish.prefill, finish.decode};
 }
 
 void note_begin(Completion& completion, const answer::Follower::Events& events) {
@@ -158,7 +161,7 @@ Task<bool> reply_whole(Completion& completion, answer::Follower& follower) {
     completion.status.stored = events.stored;
     reply.headers = completion.cache_status_line();
     const engine::Usage usage = completion.usage(events.finish->usage);
-    reply.body = whole->finish({events.finish->reason, usage, events.finish->stop_sequence});
+    reply.body = whole->finish(end_of(*events.finish, usage));
     completion.count(usage);
   }
   co_return co_await send(completion.exchange, std::move(reply));
@@ -211,7 +214,7 @@ Task<bool> reply_streamed(Completion& completion, answer::Follower& follower) {
     }
     if (events.finish) {
       const engine::Usage usage = completion.usage(events.finish->usage);
-      stream.reply().finish(stream.events(), {events.finish->reason, usage, events.finish->stop_sequence});
+      stream.reply().finish(stream.events(), end_of(*events.finish, usage));
       completion.count(usage);
       if (!co_await stream.flush(true)) co_return false;
       co_return stream.keep_alive();
@@ -306,7 +309,7 @@ Task<bool> answer(Exchange& exchange, protocol::Format format) {
   Completion completion{exchange, std::move(prepared.parsed), {}, {}};
   const std::string fingerprint = protocol::fingerprint_text(info.answer_fingerprint);
   const engine::Request& request = *completion.parsed.request;
-  completion.head = {format, info.model_name, fingerprint, 0, request.logprobs, completion.parsed.include_usage, &request};
+  completion.head = {format, info.model_name, fingerprint, 0, request.logprobs, completion.parsed.include_usage, &request, &completion.parsed.native};
   completion.status.bypass = prepared.bypass;
   if (!prepared.eligible()) note_bypass(service, prepared.bypass);
   note_ignored(service, completion.parsed.ignored_fields);
@@ -326,32 +329,10 @@ Task<bool> answer_chat(Exchange& exchange) { return answer(exchange, protocol::F
 
 Task<bool> answer_completion(Exchange& exchange) { return answer(exchange, protocol::Format::kCompletion); }
 
+Task<bool> answer_native(Exchange& exchange) { return answer(exchange, protocol::Format::kNative); }
+
 Task<bool> answer_messages(Exchange& exchange) { return answer(exchange, protocol::Format::kMessages); }
 
 Task<bool> answer_responses(Exchange& exchange) { return answer(exchange, protocol::Format::kResponses); }
-
-Task<bool> count_tokens(Exchange& exchange) {
-  const protocol::Format format = protocol::Format::kMessages;
-  const engine::Engine* engine = exchange.service.engine.load();
-  Prepared prepared;
-  if (engine)
-    prepared = co_await prepare(exchange, *engine, format);
-  else
-    prepared.problem = protocol::loading_problem();
-  if (!prepared.problem) {
-    auto job = [engine, request = prepared.parsed.request] { return engine->tokenize(*request); };
-    auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(job));
-    const std::variant<std::vector<std::int32_t>, engine::Failure> tokens = co_await std::move(waiting);
-    if (const auto* failure = std::get_if<engine::Failure>(&tokens)) {
-      prepared.problem = protocol::problem_of(*failure);
-    } else {
-      Reply reply;
-      reply.body = "{\"input_tokens\":" + std::to_string(std::get<0>(tokens).size()) + "}";
-      co_return co_await send(exchange, std::move(reply));
-    }
-  }
-  Reply reply = problem_reply(*prepared.problem, format);
-  co_return co_await send(exchange, std::move(reply));
-}
 
 }   // namespace tensorcache::server

@@ -9,6 +9,9 @@ namespace tensorcache::server {
 [[nodiscard]] Task<bool> show_health(Exchange& exchange);
 [[nodiscard]] Task<bool> list_models(Exchange& exchange);
 [[nodiscard]] Task<bool> show_model(Exchange& exchange);
-[[nodiscard]] Task<bool> show_metrics(Exchange& exchange);   // for admins
+[[nodiscard]] Task<bool> show_metrics(Exchange& exchange);
+// As llama-server's: the model and its defaults; the slots, for admins.
+[[nodiscard]] Task<bool> show_props(Exchange& exchange);
+[[nodiscard]] Task<bool> show_slots(Exchange& exchange);   // for admins
 
 }   // namespace tensorcache::server

@@ -61,6 +61,21 @@ class FakeEngine final : public engine::Engine {
   [[nodiscard]] std::variant<std::vector<std::int32_t>, engine::Failure> tokenize(const engine::Request& request) const override {
     return std::vector<std::int32_t>(request.messages.size() + 1);
   }
+  // Each message in a line.
+  [[nodiscard]] std::variant<std::string, engine::Failure> prompt_text(const engine::Request& request) const override {
+    std::string text;
+    for (const engine::Message& message : request.messages) text += message.role + ": " + message.content + "\n";
+    return text;
+  }
+  // A token for each byte, which is its number; 1 before the first.
+  [[nodiscard]] std::variant<std::vector<std::int32_t>, engine::Failure> tokenize_text(std::string_view text,
+                                                                                       const engine::TokenizeOptions& options) const override {
+    std::vector<std::int32_t> tokens;
+    if (options.add_special) tokens.push_back(1);
+    for (const char c : text) tokens.push_back(static_cast<std::uint8_t>(c));
+    return tokens;
+  }
+  [[nodiscard]] std::string token_bytes(std::int32_t token) const override { return std::string(1, static_cast<char>(token)); }
   [[nodiscard]] engine::EngineStats stats() const override;
   void stop(std::chrono::steady_clock::time_point) override {}
 
