@@ -3,6 +3,7 @@
 #
 #   scripts/llama.sh            the libraries TensorCache links (llama, llama-common)
 #   scripts/llama.sh --server   the same, and llama-server, which `./dev bench` compares with
+#   scripts/llama.sh --source   builds nothing and prints the source folder
 #
 # LLAMA_CPP_SOURCE=DIR builds a source folder of yours instead of the pinned one.
 # The folder's name carries the version, the compiler and this processor's features: native code is never
@@ -60,6 +61,7 @@ main() {
   mkdir -p "$DEPS_DIR"
   local source extra identity prefix build
   source=$(fetch_source)
+  if [ "$1" = --source ]; then echo "$source"; return; fi
   extra=$(amx_flags)
   identity=$( { echo "$source $extra${LLAMA_CMAKE_ARGS:+ $LLAMA_CMAKE_ARGS}"; cc --version | head -1; processor_flags; } | sha256sum | cut -c1-12)
   prefix="$DEPS_DIR/llama-$identity"
@@ -96,4 +98,4 @@ main() {
   fi
   echo "$prefix"
 }
-main
+main "${1:-}"

@@ -84,6 +84,7 @@ ServeConfig::ServeConfig() : options("serve") {
   cache.policy = "auto";
   declare_model();
   declare_cache();
+  declare_defaults();
   declare_server();
 }
 
@@ -148,6 +149,33 @@ void ServeConfig::declare_cache() {
   options.add_int("--block-size", "N", llama.block_tokens, "tokens per prefix block", 0, 4096).default_text = "32, or 64 with --deterministic";
 }
 
+// What a request has where it does not say, under llama-server's names.
+void ServeConfig::declare_defaults() {
+  options.group("Defaults of requests");
+  protocol::RequestDefaults& defaults = server.defaults;
+  options.add_real("--temp", "T", temperature_, "sampling temperature; 0: greedy", 0, 2);
+  options.add_int("--top-k", "N", defaults.sampling.top_k, "sample from the N likeliest tokens; 0: all");
+  options.add_real("--top-p", "P", top_p_, "sample from the likeliest tokens whose probabilities add up to P", 0, 1);
+  options.add_real("--min-p", "P", min_p_, "leave out tokens less likely than P times the likeliest", 0, 1);
+  options.add_text("-s,--seed", "N", seed_, "seed of sampling; with one, a request repeated is a request answered from the cache");
+  options.add_int("-n,--n-predict", "N", defaults.max_tokens, "maximum tokens of an answer; -1: until the model stops", -1);
+}
+
+void ServeConfig::finish_defaults() {
+  engine::Sampling& sampling = server.defaults.sampling;
+  sampling.temperature = temperature_ < 1e-5 ? 0.0F : static_cast<float>(temperature_);
+  sampling.top_p = static_cast<float>(top_p_);
+  sampling.min_p = static_cast<float>(min_p_);
+  if (server.defaults.max_tokens == 0) throw options::UsageError("--n-predict: must be at least 1, or -1 for no limit");
+  if (seed_ == "random" || seed_ == "-1") return;
+  std::uint32_t seed = 0;
+  const auto end = std::from_chars(seed_.data(), seed_.data() + seed_.size(), seed);
+  if (end.ec != std::errc{} || end.ptr != seed_.data() + seed_.size()) {
+    throw options::UsageError("--seed: '" + seed_ + "' is not a whole number from 0 to 4294967295, or random");
+  }
+  sampling.seed = seed;
+}
+
 void ServeConfig::declare_server() {
   options.group("Server");
   options.add_text("--host", "ADDRESS", server.host, "address to listen on");
@@ -155,8 +183,9 @@ void ServeConfig::declare_server() {
   options.add_list("--api-key", "KEY", api_keys_, "API key that clients must send; may be repeated or comma-separated").secret = true;
   options.add_text("--api-key-file", "FILE", api_key_file_, "file with API keys of several tenants: lines of TENANT KEY [admin]");
   options.add_flag("--allow-open-host", server.allow_open_host, "allow a non-loopback --host without an API key");
-  options.add_list("--cors-origins", "ORIGINS", server.cors_origins,
-                   "web pages that may call the server, besides those of this machine, such as https://app.example; *: all");
+  options.add_list(
+      "--cors-origins", "ORIGINS", server.cors_origins,
+      "web pages that may call the server, besides those of this machine, such as https://app.example; *: all; localhost: none but those");
   options.add_flag("--strict-model", server.strict_model, "refuse (404) a model name other than the served one; else any name is accepted");
   options.add_choice("--unknown-fields", unknown_fields_, {"ignore", "refuse"},
                      "unknown fields of a request: ignore and name them in a header, or refuse (400)");
@@ -256,6 +285,7 @@ void ServeConfig::finish(const options::Environment& environment) {
     if (!warning.empty()) warnings.push_back("--api-key-file: " + warning);
   }
   finish_queue();
+  finish_defaults();
   const std::string folder = options::cache_folder(environment);
   server.unknown_fields = unknown_fields_ == "refuse" ? protocol::UnknownFields::kRefuse : protocol::UnknownFields::kIgnore;
   if (!folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";

@@ -49,12 +49,14 @@ struct ServeConfig {
   void declare_cache();
   void declare_memory();
   void declare_server();
+  void declare_defaults();
   void expand_home(const options::Environment& environment);
   void read_loras();
   void read_chat_template();
   void check_memory();
   void finish_disk(const std::string& folder);
   void finish_queue();
+  void finish_defaults();
   void show_effective(const options::Environment& environment);
 
   bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;
@@ -63,6 +65,8 @@ struct ServeConfig {
   std::string disk_sync_ = "segment", unknown_fields_ = "ignore";
   int port_ = 8080, max_connections_ = 1024, max_queue_per_tenant_ = 0;
   std::uint64_t max_header_bytes_ = 32u << 10;
+  double temperature_ = 0.8, top_p_ = 0.95, min_p_ = 0.05;
+  std::string seed_ = "random";
   std::string chat_template_file_, api_key_file_, config_path_;
   std::vector<std::string> loras_, scaled_loras_, api_keys_;
 };

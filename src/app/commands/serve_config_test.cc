@@ -82,7 +82,16 @@ TEST(ServeConfig, WhatElseLlamaServerTakesIsTakenOrExplained) {
   configure(values, {"--alias", "-v", "--cache-dir", "--jinja-store"});
   EXPECT_EQ(values.log_level, "info") << "a value is nobody's option";
   EXPECT_THAT(error_of({"--api-key", "--port=7522"}), HasSubstr("--api-key: needs a value")) << "an empty $KEY makes no key of the next option";
-  EXPECT_THAT(error_of({"--temp=0"}), HasSubstr("--temp: sampling parameters are set per request"));
+  EXPECT_THAT(error_of({"--temp=3"}), HasSubstr("--temp"));
+  ServeConfig defaults;
+  configure(defaults, {"model.gguf", "--temperature", "0.5", "--seed", "42", "--predict", "64", "--top-k", "5"});
+  EXPECT_EQ(defaults.server.defaults.sampling.temperature, 0.5F);
+  EXPECT_EQ(defaults.server.defaults.sampling.seed, 42u);
+  EXPECT_EQ(defaults.server.defaults.sampling.top_k, 5);
+  EXPECT_EQ(defaults.server.defaults.max_tokens, 64);
+  EXPECT_THAT(error_of({"--seed", "x"}), HasSubstr("--seed: 'x' is not a whole number"));
+  EXPECT_THAT(error_of({"--seed", "4294967296"}), HasSubstr("--seed"));
+  EXPECT_THAT(error_of({"-n", "0"}), HasSubstr("--n-predict: must be at least 1, or -1"));
 }
 
 TEST(ServeConfig, SeveralTenantsShareTheQueue) {

@@ -13,7 +13,11 @@ namespace {
 
 using Row = std::pair<std::string_view, std::string_view>;
 
-constexpr std::array<Row, 3> kOtherNames{{{"--n-gpu-layers", "--gpu-layers"}, {"--verbose", "--log-level=debug"}, {"-v", "--log-level=debug"}}};
+constexpr std::array<Row, 5> kOtherNames{{{"--n-gpu-layers", "--gpu-layers"},
+                                          {"--temperature", "--temp"},
+                                          {"--predict", "--n-predict"},
+                                          {"--verbose", "--log-level=debug"},
+                                          {"-v", "--log-level=debug"}}};
 
 // Ignored flags, and why ignoring them is safe.
 constexpr std::array<Row, 8> kIgnored{{{"--jinja", "chat templates are always Jinja"},
@@ -23,9 +27,9 @@ constexpr std::array<Row, 8> kIgnored{{{"--jinja", "chat templates are always Ji
                                        {"--no-webui", "there is no web page"},
                                        {"--no-warmup", "there is no warm-up run"},
                                        {"--mlock", "locking memory is not supported; the model may be swapped out"},
-                                       {"--slots", "there is no /slots; GET /cache lists the stored entries"}}};
+                                       {"--slots", "/slots is always enabled"}}};
 
-constexpr std::array<Row, 15> kRefused{{{"-hf", "downloads are not built in: fetch the GGUF file and name it with --model"},
+constexpr std::array<Row, 12> kRefused{{{"-hf", "downloads are not built in: fetch the GGUF file and name it with --model"},
                                         {"-hfr", "downloads are not built in: fetch the GGUF file and name it with --model"},
                                         {"--hf-repo", "downloads are not built in: fetch the GGUF file and name it with --model"},
                                         {"-mu", "downloads are not built in: fetch the GGUF file and name it with --model"},
@@ -34,9 +38,6 @@ constexpr std::array<Row, 15> kRefused{{{"-hf", "downloads are not built in: fet
                                         {"--embeddings", "embeddings are not served"},
                                         {"--tensor-split", "llama.cpp distributes the layers among GPUs automatically"},
                                         {"-ts", "llama.cpp distributes the layers among GPUs automatically"},
-                                        {"--temp", "sampling parameters are set per request: send \"temperature\" in its body"},
-                                        {"--top-k", "sampling parameters are set per request: send \"top_k\" in its body"},
-                                        {"--top-p", "sampling parameters are set per request: send \"top_p\" in its body"},
                                         {"--slot-save-path", "the KV cache is stored on disk automatically, see --disk and --cache-dir"},
                                         {"--cache-ram", "use --memory to set the memory budget of the cache"},
                                         {"--cache-reuse", "prefix caching is automatic, see --cache-prefixes"}}};

@@ -59,6 +59,30 @@ TEST(EngineRequests, ThatCannotBeAreRefusedWithTheirField) {
   EXPECT_TRUE(beside->wait_end().finish()) << "and the engine goes on";
 }
 
+TEST(EngineTexts, BecomeTokensAndTextAgain) {
+  testing::TestEngine made(testing::TinyModel::kAttention, one_place);
+  const engine::Engine& engine = made.engine();
+  const auto tokens_of = [&](std::string_view text, bool add_special, bool parse_special) {
+    const auto tokens = engine.tokenize_text(text, {.add_special = add_special, .parse_special = parse_special});
+    return std::get<std::vector<std::int32_t>>(tokens);
+  };
+  const std::vector<std::int32_t> plain = tokens_of("ab", false, true);
+  std::string text;
+  for (const std::int32_t token : plain) text += engine.token_bytes(token);
+  EXPECT_NE(text.find("ab"), std::string::npos);
+  std::vector<std::int32_t> with_begin = plain;
+  with_begin.insert(with_begin.begin(), 1);
+  EXPECT_EQ(tokens_of("ab", true, true), with_begin);
+  EXPECT_TRUE(tokens_of("", false, true).empty());
+  EXPECT_EQ(engine.token_bytes(2), engine.info().eos_token);
+  EXPECT_EQ(tokens_of(engine.info().eos_token, false, true).back(), 2);
+  EXPECT_NE(tokens_of(engine.info().eos_token, false, false).back(), 2) << "only text";
+  engine::Request chat;
+  chat.messages = {{"user", "hi"}};
+  EXPECT_EQ(std::get<std::string>(engine.prompt_text(chat)), "user: hi\nassistant: ");
+  EXPECT_EQ(std::get<0>(engine.tokenize(chat)), tokens_of("user: hi\nassistant: ", true, true));
+}
+
 TEST(EngineRequests, CanBeCancelledWhileTheyWaitReadAndWrite) {
   testing::TestEngine engine(testing::TinyModel::kAttention, one_place);
   engine::Engine::Id writing_id = 0, waiting_id = 0, reading_id = 0;

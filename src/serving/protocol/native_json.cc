@@ -102,7 +102,7 @@ void append_timings(std::string& out, const ReplyEnd& end) {
   append_number(out, "predicted_n", decoded);
   append_float(out, "predicted_ms", decode);
   append_float(out, "predicted_per_token_ms", per_token(decoded, decode));
-  append_float(out, "predicted_per_second", per_second(decoded, decode));
+  append_float(out, "predicted_per_second", per_second(decoded - 1, decode));   // the first comes with the prefill
   out += '}';
 }
 

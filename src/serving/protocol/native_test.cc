@@ -72,7 +72,7 @@ TEST_F(Native, AWholeReplyHasLlamaServersMembers) {
   EXPECT_EQ(json.at("generation_settings").at("n_predict"), 2);
   EXPECT_EQ(json.at("generation_settings").at("stop"), boost::json::parse(R"(["q"])"));
   EXPECT_EQ(json.at("timings"), boost::json::parse(R"({"cache_n":3,"prompt_n":4,"prompt_ms":8,"prompt_per_token_ms":2,"prompt_per_second":500,
-      "predicted_n":2,"predicted_ms":4,"predicted_per_token_ms":2,"predicted_per_second":500})"));
+      "predicted_n":2,"predicted_ms":4,"predicted_per_token_ms":2,"predicted_per_second":250})"));
   EXPECT_FALSE(json.as_object().contains("completion_probabilities"));
 }
 

@@ -254,7 +254,7 @@ void OpenAiStream::close(std::string& out) const { out += head_.include_usage ? 
 void OpenAiStream::begin(std::string& out, const engine::Usage&) {
   if (!chat(head_)) return;
   open(out);
-  out += R"({"role":"assistant","content":""},"logprobs":null,"finish_reason":null)";
+  out += R"({"role":"assistant","content":null},"logprobs":null,"finish_reason":null)";
   close(out);
 }
 

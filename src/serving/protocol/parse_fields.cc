@@ -152,6 +152,14 @@ MaybeProblem only_no_tool(RequestDraft&, std::string_view n, const boost::json::
 MaybeProblem only_zero(RequestDraft&, std::string_view n, const boost::json::value& v) { return only(number_of(v) == 0.0, n, "0"); }
 MaybeProblem never(RequestDraft&, std::string_view n, const boost::json::value&) { return only(false, n, ""); }
 
+MaybeProblem continue_final_message(RequestDraft& d, std::string_view n, const boost::json::value& v) { return boolean(n, v, d.continues); }
+MaybeProblem add_generation_prompt(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
+  bool adds = true;
+  MaybeProblem problem = boolean(name, value, adds);
+  draft.adds_generation_prompt = adds;
+  return problem;
+}
+
 enum class In : std::uint8_t { kBoth, kChat, kCompletion };
 struct Field {
   std::string_view name;
@@ -198,6 +206,8 @@ constexpr Field kFields[] = {
     {"chat_template_kwargs", In::kChat, apply_template_kwargs},
     {"reasoning_effort", In::kChat, apply_reasoning_effort},
     {"reasoning_format", In::kChat, apply_reasoning_format},
+    {"continue_final_message", In::kChat, continue_final_message},
+    {"add_generation_prompt", In::kChat, add_generation_prompt},
     {"functions", In::kChat, only_empty_list},
     {"function_call", In::kChat, only_no_tool},
     {"audio", In::kChat, never},

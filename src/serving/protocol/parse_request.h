@@ -14,6 +14,7 @@ namespace tensorcache::protocol {
 // Every known field is applied, ignored because it cannot affect the response, or rejected by name
 // (400, `param`). Throws for no input.
 [[nodiscard]] std::variant<ParsedRequest, Problem> parse_request(Format format, std::string_view body, std::int32_t vocab_tokens,
-                                                                 UnknownFields unknown_fields = UnknownFields::kIgnore);
+                                                                 UnknownFields unknown_fields = UnknownFields::kIgnore,
+                                                                 const RequestDefaults& defaults = {});
 
 }   // namespace tensorcache::protocol

@@ -98,7 +98,7 @@ TEST(ParseRequest, WrongMessagesAreNamed) {
 TEST(ParseRequest, WrongValuesAreNamed) {
   for (const char* field : {"temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repeat_penalty", "top_k", "seed", "max_tokens",
                             "max_completion_tokens", "stop", "logit_bias", "logprobs", "stream", "stream_options", "n", "model"}) {
-    for (const char* value : {"{\"a\":1}", "[1]", "-1e300", "1.5e300"})
+    for (const char* value : {"{\"a\":{}}", "[1]", "-1e300", "1.5e300"})
       EXPECT_NE(bad(with(std::string("\"") + field + "\":" + value)), "accepted") << field << value;
     EXPECT_TRUE(bad(with(std::string("\"") + field + "\":[[]]")).starts_with(field)) << field;
   }
@@ -157,7 +157,7 @@ TEST(ParseRequest, LlamaCppsSamplers) {
 TEST(ParseRequest, LogitBiasIsCheckedAgainstTheVocabulary) {
   EXPECT_EQ(bad(with(R"("logit_bias":{"1000":1})")), "logit_bias.1000");
   EXPECT_EQ(bad(with(R"("logit_bias":{"-1":1})")), "logit_bias.-1");
-  EXPECT_EQ(bad(with(R"("logit_bias":{"hello":1})")), "logit_bias.hello");
+  EXPECT_EQ(bad(with(R"("logit_bias":{"hello":101})")), "logit_bias.hello");
   EXPECT_EQ(bad(with(R"("logit_bias":{"1":101})")), "logit_bias.1");
   EXPECT_EQ(bad(with(R"("logit_bias":{"7":1,"07":2})")), "logit_bias");
 }
@@ -273,6 +273,51 @@ TEST(ParseRequest, AKeyGivenTwiceIsRefusedByName) {
   EXPECT_NE(json_error(R"({"seed":1,"seed":2})").find("'seed'"), std::string::npos);
   EXPECT_NE(json_error(R"({"messages":[{"role":"user","ro\u006ce":"x"}]})").find("'role'"), std::string::npos) << "also deep, also escaped";
   EXPECT_NE(json_error(R"({"metadata":{"a":{"b":1,"b":1}}})").find("'b'"), std::string::npos);
+}
+
+std::variant<ParsedRequest, Problem> chat_with(const std::string& fields, const RequestDefaults& defaults = {}) {
+  return parse_request(Format::kChat, R"({"messages":[{"role":"user","content":"a"}],)" + fields + "}", 100, UnknownFields::kIgnore, defaults);
+}
+
+TEST(ParseLogitBias, PairsTextsAndNever) {
+  const auto parsed = std::get<ParsedRequest>(chat_with(R"("logit_bias":[[7,-100],[3,false],["the",2.5],["9",1]])"));
+  const float never = -std::numeric_limits<float>::infinity();
+  EXPECT_EQ(parsed.request->sampling.logit_bias, (std::vector<std::pair<std::int32_t, float>>{{3, never}, {7, -100.0F}}));
+  EXPECT_EQ(parsed.text_biases, (std::vector<std::pair<std::string, float>>{{"the", 2.5F}, {"9", 1.0F}}));
+  const auto object = std::get<ParsedRequest>(chat_with(R"("logit_bias":{"7":1," the":2})"));
+  EXPECT_EQ(object.text_biases, (std::vector<std::pair<std::string, float>>{{" the", 2.0F}}));
+  for (const char* wrong : {"[7]", "[[7]]", "[[7,1,2]]", "[[100,1]]", "[[-1,1]]", "[[7,101]]", "[[7,true]]", "[[7,1],[7,2]]", "7"}) {
+    EXPECT_TRUE(std::holds_alternative<Problem>(chat_with(std::string("\"logit_bias\":") + wrong))) << wrong;
+  }
+}
+
+TEST(ParseRequestDefaults, HoldWhereARequestDoesNotSay) {
+  RequestDefaults defaults;
+  defaults.sampling.temperature = 0.25F;
+  defaults.sampling.seed = 42;
+  defaults.max_tokens = 9;
+  const auto plain = std::get<ParsedRequest>(chat_with(R"("model":"m")", defaults));
+  EXPECT_EQ(plain.request->sampling, defaults.sampling);
+  EXPECT_EQ(plain.request->max_tokens, 9);
+  const auto said = std::get<ParsedRequest>(chat_with(R"("temperature":1,"seed":-1,"max_tokens":20)", defaults));
+  EXPECT_EQ(said.request->sampling.temperature, 1.0F);
+  EXPECT_EQ(said.request->sampling.seed, std::nullopt);
+  EXPECT_EQ(said.request->max_tokens, 20);
+}
+
+TEST(ParseLastMessage, OnlyTheAssistantsIsContinued) {
+  const auto param = [](const std::string& last, const std::string& fields) {
+    const auto result = parse_request(Format::kChat, R"({"messages":[{"role":"user","content":"a"})" + last + "]" + fields + "}", 100);
+    const auto* problem = std::get_if<Problem>(&result);
+    return problem ? problem->param : std::string("no problem");
+  };
+  const std::string answer = R"(,{"role":"assistant","content":"b"})";
+  EXPECT_EQ(param(answer, R"(,"continue_final_message":true,"add_generation_prompt":false)"), "no problem");
+  EXPECT_EQ(param(answer, R"(,"continue_final_message":true,"add_generation_prompt":true)"), "continue_final_message");
+  EXPECT_EQ(param("", R"(,"continue_final_message":true)"), "continue_final_message");
+  EXPECT_EQ(param("", R"(,"add_generation_prompt":false)"), "add_generation_prompt");
+  EXPECT_EQ(param("", R"(,"add_generation_prompt":true)"), "no problem");
+  EXPECT_EQ(param(answer + answer, ""), "messages");
 }
 
 }   // namespace

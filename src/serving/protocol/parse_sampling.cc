@@ -50,24 +50,55 @@ MaybeProblem seed(RequestDraft& draft, std::string_view name, const boost::json:
   return std::nullopt;
 }
 
+// A token, or a text, all of whose tokens are meant.
+MaybeProblem add_bias(RequestDraft& draft, const std::string& param, std::string_view key, bool is_text, const boost::json::value& value) {
+  float bias = 0;
+  if (value.is_bool() && !value.get_bool())
+    bias = -std::numeric_limits<float>::infinity();
+  else if (MaybeProblem problem = number_in(param, value, -100, 100, bias))
+    return problem;
+  std::int32_t token = -1;
+  const auto end = std::from_chars(key.data(), key.data() + key.size(), token);
+  const bool is_number = end.ec == std::errc{} && end.ptr == key.data() + key.size();
+  if (is_number && !is_text) {
+    if (token < 0 || token >= draft.vocab_tokens) {
+      return bad_field(param,
+                       "logit_bias: '" + text(key) + "' is not a token id of this model (0 to " + std::to_string(draft.vocab_tokens - 1) + ")");
+    }
+    if (bias != 0.0F) draft.request().sampling.logit_bias.emplace_back(token, bias);
+  } else if (!key.empty() && bias != 0.0F) {
+    draft.parsed.text_biases.emplace_back(key, bias);
+  }
+  return std::nullopt;
+}
+
+// An object with tokens, as in OpenAI's API, or an array of pairs, as in llama-server's.
 MaybeProblem logit_bias(RequestDraft& draft, std::string_view name, const boost::json::value& value) {
-  const boost::json::object* object = value.if_object();
-  if (!object) return bad_field(text(name), "logit_bias must be an object that maps token ids to biases");
   auto& biases = draft.request().sampling.logit_bias;
-  for (const auto& member : *object) {
-    const std::string key(member.key());
-    const std::string param = "logit_bias." + key;
-    std::int32_t token = -1;
-    const auto end = std::from_chars(key.data(), key.data() + key.size(), token);
-    if (end.ec != std::errc{} || end.ptr != key.data() + key.size() || token < 0 || token >= draft.vocab_tokens)
-      return bad_field(param, "logit_bias: '" + key + "' is not a token id of this model (0 to " + std::to_string(draft.vocab_tokens - 1) + ")");
-    float bias = 0;
-    if (MaybeProblem problem = number_in(param, member.value(), -100, 100, bias)) return problem;
-    if (bias != 0.0f) biases.emplace_back(token, bias);
+  if (const boost::json::object* object = value.if_object()) {
+    for (const auto& member : *object) {
+      const std::string key(member.key());
+      if (MaybeProblem problem = add_bias(draft, "logit_bias." + key, key, false, member.value())) return problem;
+    }
+  } else if (const boost::json::array* array = value.if_array()) {
+    for (std::size_t i = 0; i < array->size(); ++i) {
+      const boost::json::array* pair = (*array)[i].if_array();
+      const bool is_text = pair && pair->size() == 2 && (*pair)[0].is_string();
+      const std::optional<std::int64_t> token = pair && pair->size() == 2 ? integer_of((*pair)[0]) : std::nullopt;
+      if (!is_text && !token) return bad_field(at(name, i), at(name, i) + " must be a pair of a token id or a text, and a bias");
+      const std::string key = is_text ? std::string((*pair)[0].get_string()) : std::to_string(*token);
+      if (MaybeProblem problem = add_bias(draft, at(name, i), key, is_text, (*pair)[1])) return problem;
+    }
+  } else {
+    return bad_field(text(name), "logit_bias must be an object that maps token ids to biases, or an array of pairs");
   }
   std::sort(biases.begin(), biases.end());
-  for (std::size_t i = 1; i < biases.size(); ++i)   // "7" and "07" are two keys of one token
-    if (biases[i - 1].first == biases[i].first) return bad_field(text(name), "logit_bias names token " + std::to_string(biases[i].first) + " twice");
+  for (std::size_t i = 1; i < biases.size(); ++i) {   // "7" and "07" are two keys of one token
+    if (biases[i - 1].first != biases[i].first) continue;
+    if (biases[i - 1].second != biases[i].second)
+      return bad_field(text(name), "logit_bias names token " + std::to_string(biases[i].first) + " twice");
+  }
+  biases.erase(std::unique(biases.begin(), biases.end()), biases.end());
   return std::nullopt;
 }
 

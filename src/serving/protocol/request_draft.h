@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "serving/engine/request.h"
@@ -16,6 +17,12 @@ namespace tensorcache::protocol {
 // What happens to fields that this server does not know.
 enum class UnknownFields : std::uint8_t { kIgnore, kRefuse };
 
+// What a request has where it does not say.
+struct RequestDefaults {
+  engine::Sampling sampling;
+  std::int32_t max_tokens = -1;
+};
+
 struct ParsedRequest {
   std::shared_ptr<engine::Request> request;   // the tenant is set later
   std::string model;                          // as requested; may be empty
@@ -23,7 +30,8 @@ struct ParsedRequest {
   bool include_usage = false;   // of `stream_options`
   bool no_store = false;        // a hint
   NativeOptions native;
-  std::vector<std::string> ignored_fields;   // unknown ones, by name; the first few
+  std::vector<std::pair<std::string, float>> text_biases;   // of `logit_bias`: for all tokens of a text
+  std::vector<std::string> ignored_fields;                  // unknown ones, by name; the first few
 };
 
 // The fields parsed so far.
@@ -33,6 +41,8 @@ struct RequestDraft {
   std::int32_t vocab_tokens = 0;
   UnknownFields unknown_fields = UnknownFields::kIgnore;
   bool has_messages = false, has_prompt = false, has_stream_options = false;
+  bool continues = false;                       // `continue_final_message`
+  std::optional<bool> adds_generation_prompt;   // `add_generation_prompt`
   std::optional<std::int32_t> max_tokens;
   std::optional<std::int32_t> top_logprobs;
   std::string system;        // of a field of its own: becomes the first message

@@ -16,12 +16,14 @@ constexpr Resource kResources[] = {
     {"/v1/chat/completions", Route::kChat, "POST"},
     {"/chat/completions", Route::kChat, "POST"},
     {"/v1/completions", Route::kCompletion, "POST"},
-    {"/completions", Route::kCompletion, "POST"},
     {"/v1/messages", Route::kMessages, "POST"},
     {"/v1/messages/count_tokens", Route::kCountTokens, "POST"},
+    {"/v1/chat/completions/input_tokens", Route::kChatTokens, "POST"},
+    {"/chat/completions/input_tokens", Route::kChatTokens, "POST"},
     {"/v1/responses", Route::kResponses, "POST"},
     {"/responses", Route::kResponses, "POST"},
     {"/completion", Route::kNative, "POST"},
+    {"/completions", Route::kNative, "POST"},   // without /v1, as in llama-server
     {"/tokenize", Route::kTokenize, "POST"},
     {"/detokenize", Route::kDetokenize, "POST"},
     {"/apply-template", Route::kApplyTemplate, "POST"},
@@ -62,9 +64,9 @@ std::string percent_decoded(std::string_view text) {
 }
 
 std::string_view route_name(Route route) {
-  constexpr std::string_view kNames[kRouteCount] = {"other",  "chat",     "completion", "messages",       "count_tokens", "responses",
-                                                    "native", "tokenize", "detokenize", "apply_template", "props",        "slots",
-                                                    "models", "model",    "health",     "metrics",        "cache",        "cache_config"};
+  constexpr std::string_view kNames[kRouteCount] = {"other",  "chat",     "completion", "messages",       "count_tokens", "chat_tokens", "responses",
+                                                    "native", "tokenize", "detokenize", "apply_template", "props",        "slots",       "models",
+                                                    "model",  "health",   "metrics",    "cache",          "cache_config"};
   return kNames[static_cast<std::size_t>(route)];
 }
 

@@ -16,6 +16,7 @@ enum class Route : std::uint8_t {
   kCompletion,
   kMessages,
   kCountTokens,
+  kChatTokens,
   kResponses,
   kNative,
   kTokenize,
@@ -30,7 +31,7 @@ enum class Route : std::uint8_t {
   kCache,
   kCacheConfig
 };
-inline constexpr std::size_t kRouteCount = 18;
+inline constexpr std::size_t kRouteCount = 19;
 [[nodiscard]] std::string_view route_name(Route route);
 
 // The protocol of a route, which its errors are written in too.

@@ -8,7 +8,7 @@ namespace {
 TEST(Router, Paths) {
   EXPECT_EQ(match_route("POST", "/v1/chat/completions").route, Route::kChat);
   EXPECT_EQ(match_route("POST", "/v1/chat/completions/").route, Route::kChat);
-  EXPECT_EQ(match_route("POST", "/completions?a=b").route, Route::kCompletion);
+  EXPECT_EQ(match_route("POST", "/completions?a=b").route, Route::kNative);
   EXPECT_EQ(match_route("GET", "http://localhost:1/v1/models").route, Route::kModels);
   EXPECT_EQ(match_route("GET", "/v1/models/a%2Fb").argument, "a/b");
   EXPECT_EQ(match_route("GET", "/v1/models/a/b").argument, "a/b");

@@ -1,5 +1,6 @@
 #include "serving/server/prepare_completion.h"
 
+#include <algorithm>
 #include <utility>
 #include <variant>
 
@@ -14,6 +15,19 @@ protocol::CacheStatus::Bypass bypass_of(const ServerOptions& options, const prot
   if (!options.cache_answers) return protocol::CacheStatus::Bypass::kAnswersOff;
   return parsed.request->sampling.repeatable() || options.cache_sampled ? protocol::CacheStatus::Bypass::kNone
                                                                         : protocol::CacheStatus::Bypass::kSampled;
+}
+
+// Biases of texts become biases of their tokens, of which one that the request names itself counts.
+void resolve_text_biases(protocol::ParsedRequest& parsed, const engine::Engine& engine) {
+  auto& biases = parsed.request->sampling.logit_bias;
+  for (const auto& [text, bias] : parsed.text_biases) {
+    const auto tokens = engine.tokenize_text(text, {.add_special = false, .parse_special = false});
+    if (!std::holds_alternative<std::vector<std::int32_t>>(tokens)) continue;   // a text without tokens has no bias
+    for (const std::int32_t token : std::get<0>(tokens)) {
+      const auto at = std::lower_bound(biases.begin(), biases.end(), token, [](const auto& each, std::int32_t id) { return each.first < id; });
+      if (at == biases.end() || at->first != token) biases.emplace(at, token, bias);
+    }
+  }
 }
 
 answer::Flights::Order make_order(const ServerOptions& options, const protocol::CacheControl& control, const protocol::ParsedRequest& parsed,
@@ -45,7 +59,7 @@ struct Preparation {
 
   Prepared operator()() const {
     Prepared prepared;
-    auto checked = protocol::parse_request(format, body, engine.info().vocab_tokens, options.unknown_fields);
+    auto checked = protocol::parse_request(format, body, engine.info().vocab_tokens, options.unknown_fields, options.defaults);
     if (protocol::Problem* problem = std::get_if<protocol::Problem>(&checked)) {
       prepared.problem = std::move(*problem);
       return prepared;
@@ -58,6 +72,7 @@ struct Preparation {
       return prepared;
     }
     prepared.parsed.request->tenant = tenant;
+    resolve_text_biases(prepared.parsed, engine);
     prepared.control = protocol::parse_cache_control(cache_control);
     prepared.bypass = bypass_of(options, prepared.parsed);
     prepared.order = make_order(options, prepared.control, prepared.parsed, engine, prepared.eligible());

@@ -31,6 +31,7 @@ constexpr Handler kHandlers[] = {
     {Route::kCacheConfig, "GET", kKeyed, kNoBody, show_config},
     {Route::kCacheConfig, "PUT", kKeyed, kBody, change_config},
     {Route::kNative, "POST", kKeyed, kBody, answer_native},
+    {Route::kChatTokens, "POST", kKeyed, kBody, count_chat_tokens},
     {Route::kTokenize, "POST", kKeyed, kBody, tokenize},
     {Route::kDetokenize, "POST", kKeyed, kBody, detokenize},
     {Route::kApplyTemplate, "POST", kKeyed, kBody, apply_template},

@@ -8,10 +8,23 @@
 namespace tensorcache::server {
 namespace {
 
-constexpr const char* kPaths[] = {"/v1/chat/completions", "/v1/completions", "/v1/messages", "/v1/messages/count_tokens",
-                                  "/v1/responses",        "/completion",     "/tokenize",    "/detokenize",
-                                  "/apply-template",      "/props",          "/slots",       "/v1/models",
-                                  "/v1/models/x",         "/health",         "/metrics",     "/cache",
+constexpr const char* kPaths[] = {"/v1/chat/completions",
+                                  "/v1/completions",
+                                  "/v1/messages",
+                                  "/v1/messages/count_tokens",
+                                  "/v1/chat/completions/input_tokens",
+                                  "/v1/responses",
+                                  "/completion",
+                                  "/tokenize",
+                                  "/detokenize",
+                                  "/apply-template",
+                                  "/props",
+                                  "/slots",
+                                  "/v1/models",
+                                  "/v1/models/x",
+                                  "/health",
+                                  "/metrics",
+                                  "/cache",
                                   "/cache/config"};
 
 TEST(RouteTable, WhateverTheRouterAllowsHasItsHandlerAndNothingElseHas) {

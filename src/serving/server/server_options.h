@@ -38,6 +38,7 @@ struct ServerOptions {
   bool share_across_tenants = false;             // all tenants share one key space
   bool cache_answers = true;
   protocol::UnknownFields unknown_fields = protocol::UnknownFields::kIgnore;
+  protocol::RequestDefaults defaults = {};
   std::vector<std::string> cors_origins = {};         // web pages that may use the server, besides those of this machine; "*": all
   bool strict_model = false;                          // refuses a model name other than the served one
   bool cache_sampled = false;                         // stores also responses with temperature > 0 and no seed

@@ -125,7 +125,7 @@ protocol::Problem unknown_key(const HttpRequest& request) {
 // A browser asks before it sends a page's request, without the page's API key.
 Reply preflight_reply(const Exchange& exchange) {
   Reply reply;
-  reply.status = 204;
+  reply.status = 200;
   reply.headers = protocol::preflight_lines(exchange.match.allow, exchange.request.preflight_headers);
   return reply;
 }

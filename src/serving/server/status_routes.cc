@@ -45,6 +45,13 @@ Reply model(const Service& service, const std::string& name) {
   return reply;
 }
 
+engine::Request default_request(const protocol::RequestDefaults& defaults) {
+  engine::Request request;
+  request.sampling = defaults.sampling;
+  request.max_tokens = defaults.max_tokens;
+  return request;
+}
+
 Reply props(const Service& service) {
   const engine::Engine* engine = service.engine.load();
   if (!engine) return problem_reply(protocol::loading_problem());
@@ -53,7 +60,7 @@ Reply props(const Service& service) {
   std::string& out = reply.body;
   out = R"({"default_generation_settings":{"id":0,"n_ctx":)";
   json::append_json_number(out, info.context_tokens);
-  out += ",\"params\":" + protocol::generation_settings_json({}) + "}";
+  out += ",\"params\":" + protocol::generation_settings_json(default_request(service.options.defaults)) + "}";
   protocol::append_number(out, "total_slots", info.slots);
   protocol::append_text(out, "model_alias", info.model_name);
   protocol::append_text(out, "model_path", info.model_path);

@@ -27,7 +27,7 @@ TEST_F(Streaming, EventsHaveOpenAisShape) {
   std::vector<boost::json::value> chunks;
   for (std::size_t i = 0; i < 5; ++i) chunks.push_back(boost::json::parse(events[i]));
   EXPECT_EQ(chunks[0].at("object"), "chat.completion.chunk");
-  EXPECT_EQ(chunks[0].at("choices").at(0).at("delta"), boost::json::parse(R"({"role":"assistant","content":""})"));
+  EXPECT_EQ(chunks[0].at("choices").at(0).at("delta"), boost::json::parse(R"({"role":"assistant","content":null})"));
   EXPECT_TRUE(chunks[0].at("usage").is_null());
   EXPECT_EQ(chunks[1].at("choices").at(0).at("delta"), boost::json::parse(R"({"content":"Hel"})"));
   EXPECT_TRUE(chunks[1].at("choices").at(0).at("finish_reason").is_null());

@@ -105,6 +105,8 @@ Body prompt_of(const engine::Engine& engine, const engine::Request& request) {
 
 Task<bool> count_tokens(Exchange& exchange) { return send_of_chat(exchange, protocol::Format::kMessages, token_count); }
 
+Task<bool> count_chat_tokens(Exchange& exchange) { return send_of_chat(exchange, protocol::Format::kChat, token_count); }
+
 Task<bool> apply_template(Exchange& exchange) { return send_of_chat(exchange, protocol::Format::kChat, prompt_of); }
 
 Task<bool> tokenize(Exchange& exchange) { return send_of_body(exchange, tokens_of); }

@@ -9,6 +9,8 @@ namespace tensorcache::server {
 
 // POST /v1/messages/count_tokens: the length of a prompt.
 [[nodiscard]] Task<bool> count_tokens(Exchange& exchange);
+// POST /v1/chat/completions/input_tokens: the same of a chat.
+[[nodiscard]] Task<bool> count_chat_tokens(Exchange& exchange);
 // POST /apply-template: the prompt of a chat as text.
 [[nodiscard]] Task<bool> apply_template(Exchange& exchange);
 // POST /tokenize and /detokenize: the tokens of a text, and the text of tokens.

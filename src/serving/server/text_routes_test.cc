@@ -44,6 +44,8 @@ TEST_F(TextRoutes, TokensAndBack) {
 
 TEST_F(TextRoutes, ThePromptOfAChat) {
   start();
+  EXPECT_EQ(ask("/v1/chat/completions/input_tokens", R"({"messages":[{"role":"user","content":"hi"}]})"),
+            boost::json::parse(R"({"input_tokens":2})"));
   EXPECT_EQ(ask("/apply-template", R"({"messages":[{"role":"user","content":"hi"}]})"), boost::json::parse(R"({"prompt":"user: hi\n"})"));
   EXPECT_EQ(post(R"({"messages":[]})", "", "/apply-template").error("param"), "messages");
   EXPECT_EQ(engine_->submitted(), 0u);

@@ -44,7 +44,9 @@ std::string ClientReply::text() const {
     const boost::json::value chunk = boost::json::parse(event);
     const auto* choices = chunk.as_object().if_contains("choices");
     if (!choices || choices->as_array().empty()) continue;
-    if (const auto* content = choices->at(0).at("delta").as_object().if_contains("content")) text += content->as_string();
+    if (const auto* content = choices->at(0).at("delta").as_object().if_contains("content"); content && content->is_string()) {
+      text += content->get_string();
+    }
   }
   return text;
 }
