@@ -91,7 +91,7 @@ ServeConfig::ServeConfig() : options("serve") {
 void ServeConfig::declare_model() {
   options.group("Model");
   options.add_text("-m,--model", "FILE", llama.model_path, "GGUF model to serve (required)");
-  options.add_text("-a,--alias", "NAME", llama.alias, "model name in the API").default_text = "the file name";
+  options.add_text("-a,--alias", "NAME,...", llama.alias, "model name in the API; further ones after commas").default_text = "the file name";
   options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context size in tokens, of all --parallel slots together").default_text =
       "the model's training context for each slot, up to 32768, within a quarter of the memory";
   options.add_list("--lora", "FILE", loras_, "LoRA adapter; may be repeated");
@@ -174,6 +174,19 @@ void ServeConfig::finish_defaults() {
     throw options::UsageError("--seed: '" + seed_ + "' is not a whole number from 0 to 4294967295, or random");
   }
   sampling.seed = seed;
+}
+
+// The first name is the model's id.
+void ServeConfig::finish_alias() {
+  std::vector<std::string> names;
+  std::stringstream list(llama.alias);
+  for (std::string name; std::getline(list, name, ',');) {
+    if (name.empty()) throw options::UsageError("--alias: an empty name in '" + llama.alias + "'");
+    names.push_back(name);
+  }
+  if (names.empty()) return;
+  llama.alias = names.front();
+  llama.more_aliases.assign(names.begin() + 1, names.end());
 }
 
 void ServeConfig::declare_server() {
@@ -286,6 +299,7 @@ void ServeConfig::finish(const options::Environment& environment) {
   }
   finish_queue();
   finish_defaults();
+  finish_alias();
   const std::string folder = options::cache_folder(environment);
   server.unknown_fields = unknown_fields_ == "refuse" ? protocol::UnknownFields::kRefuse : protocol::UnknownFields::kIgnore;
   if (!folder.empty()) llama.fingerprint_cache_path = folder + "/fingerprints";

@@ -57,6 +57,7 @@ struct ServeConfig {
   void finish_disk(const std::string& folder);
   void finish_queue();
   void finish_defaults();
+  void finish_alias();
   void show_effective(const options::Environment& environment);
 
   bool cache_on_ = true, disk_on_ = true, no_mmap_ = false, force_policy_ = false;

@@ -83,6 +83,11 @@ TEST(ServeConfig, WhatElseLlamaServerTakesIsTakenOrExplained) {
   EXPECT_EQ(values.log_level, "info") << "a value is nobody's option";
   EXPECT_THAT(error_of({"--api-key", "--port=7522"}), HasSubstr("--api-key: needs a value")) << "an empty $KEY makes no key of the next option";
   EXPECT_THAT(error_of({"--temp=3"}), HasSubstr("--temp"));
+  ServeConfig names;
+  configure(names, {"model.gguf", "--alias", "one,two,three"});
+  EXPECT_EQ(names.llama.alias, "one");
+  EXPECT_THAT(names.llama.more_aliases, ::testing::ElementsAre("two", "three"));
+  EXPECT_THAT(error_of({"--alias", "one,,two"}), HasSubstr("--alias: an empty name"));
   ServeConfig defaults;
   configure(defaults, {"model.gguf", "--temperature", "0.5", "--seed", "42", "--predict", "64", "--top-k", "5"});
   EXPECT_EQ(defaults.server.defaults.sampling.temperature, 0.5F);

@@ -2,6 +2,7 @@
 // Implemented by serving/llama: a GGUF model in this process.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -114,6 +115,7 @@ class Sink {
 
 struct EngineInfo {
   std::string model_name;                  // shown as the model's id
+  std::vector<std::string> aliases;        // further names that clients may use
   std::string model_path;                  // the model file's name, without its folder
   std::string chat_template;               // as text; may be empty
   std::string bos_token, eos_token;        // their texts; may be empty
@@ -124,11 +126,18 @@ struct EngineInfo {
   std::int32_t context_tokens = 0;         // per request, at most: prompt and completion
   std::int32_t total_context_tokens = 0;   // of all running requests together
   std::int32_t vocab_tokens = 0;
-  std::int32_t threads = 0;        // for decode
-  std::uint64_t block_bytes = 0;   // of a prefix block; 0: no prefix caching
-  std::int32_t block_tokens = 0;   // of a prefix block
+  std::int32_t trained_context_tokens = 0, embedding_size = 0;
+  std::uint64_t parameters = 0, model_bytes = 0;   // of the model; bytes: of its tensors
+  std::int32_t threads = 0;                        // for decode
+  std::uint64_t block_bytes = 0;                   // of a prefix block; 0: no prefix caching
+  std::int32_t block_tokens = 0;                   // of a prefix block
   bool prefix_reuse = false;
   std::string prefix_reuse_note;   // the reason if it is off
+
+  // RETURNS true if clients may ask for the model by this name.
+  [[nodiscard]] bool has_name(std::string_view name) const {
+    return name == model_name || std::find(aliases.begin(), aliases.end(), name) != aliases.end();
+  }
 };
 
 struct EngineStats {

@@ -124,8 +124,13 @@ void LlamaEngine::make_context_ready() const {
 
 void LlamaEngine::fill_info() {
   struct stat status{};
-  info_.model_name = options_.alias.empty() ? std::filesystem::path(options_.model_path).filename().string() : options_.alias;
   info_.model_path = std::filesystem::path(options_.model_path).filename().string();
+  info_.model_name = options_.alias.empty() ? info_.model_path : options_.alias;
+  info_.aliases = options_.more_aliases;
+  info_.trained_context_tokens = llama_model_n_ctx_train(model_.model());
+  info_.embedding_size = llama_model_n_embd(model_.model());
+  info_.parameters = llama_model_n_params(model_.model());
+  info_.model_bytes = llama_model_size(model_.model());
   info_.chat_template = model_.template_source();
   const auto special = [&](llama_token token) { return token == LLAMA_TOKEN_NULL ? std::string() : model_.piece(token, true); };
   info_.bos_token = special(llama_vocab_bos(model_.vocab()));

@@ -12,6 +12,7 @@ namespace tensorcache::llama {
 struct LlamaOptions {
   std::string model_path;
   std::string alias;                                  // the model's id; empty: the file's name
+  std::vector<std::string> more_aliases;              // further names of the model
   std::vector<std::pair<std::string, float>> loras;   // path, scale
   std::string chat_template;                          // Jinja source; empty: the model's own
   int ctx_size = 0;                                   // tokens in all, shared out among `parallel`; 0: what the model was trained for, each

@@ -149,6 +149,7 @@ TEST(TextRequest, WrongBodiesAreNamed) {
   EXPECT_EQ(param_of(parse_tokenize("[]")), " invalid_json");
   EXPECT_EQ(param_of(parse_tokenize("{}")), "content missing_required_parameter");
   EXPECT_EQ(param_of(parse_tokenize(R"({"content":7})")), "content invalid_value");
+  EXPECT_EQ(param_of(parse_tokenize(R"({"content":")" + std::string((1 << 20) + 1, 'x') + "\"}")), "content invalid_value");
   EXPECT_EQ(param_of(parse_tokenize(R"({"content":"","with_pieces":1})")), "with_pieces invalid_value");
   EXPECT_EQ(param_of(parse_detokenize("{}", 10)), "tokens missing_required_parameter");
   EXPECT_EQ(param_of(parse_detokenize(R"({"tokens":"a"})", 10)), "tokens invalid_value");

@@ -4,6 +4,7 @@
 
 #include "base/core/utf8.h"
 #include "base/json/json_text.h"
+#include "serving/protocol/json_members.h"
 
 namespace tensorcache::protocol {
 namespace {
@@ -139,7 +140,19 @@ std::string model_json(const engine::EngineInfo& info) {
     out += ",\"prefix_reuse_note\":";
     json::append_json_string(out, info.prefix_reuse_note);
   }
-  out += '}';
+  out += ",\"aliases\":[";
+  for (std::size_t i = 0; i < info.aliases.size(); ++i) {
+    if (i > 0) out += ',';
+    json::append_json_string(out, info.aliases[i]);
+  }
+  out += "],\"meta\":{\"n_ctx\":";   // as llama-server's
+  json::append_json_number(out, info.context_tokens);
+  append_number(out, "n_ctx_train", info.trained_context_tokens);
+  append_number(out, "n_vocab", info.vocab_tokens);
+  append_number(out, "n_embd", info.embedding_size);
+  append_number(out, "n_params", static_cast<std::int64_t>(info.parameters));
+  append_number(out, "size", static_cast<std::int64_t>(info.model_bytes));
+  out += "}}";
   return out;
 }
 

@@ -10,6 +10,8 @@
 namespace tensorcache::protocol {
 namespace {
 
+constexpr std::size_t kMaxContentBytes = 1 << 20;   // up to three seconds of a thread
+
 using Object = std::variant<boost::json::value, Problem>;
 
 // RETURNS a JSON object.
@@ -42,7 +44,7 @@ std::variant<TokenizeRequest, Problem> parse_tokenize(std::string_view body) {
     const boost::json::value& value = member.value();
     if (name == "content") {
       const boost::json::string* string = value.if_string();
-      if (!string) return bad_field("content", "content must be a string");
+      if (!string || string->size() > kMaxContentBytes) return bad_field("content", "content must be a string of at most 1 MiB");
       request.content.assign(string->data(), string->size());
       has_content = true;
       continue;

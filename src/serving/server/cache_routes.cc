@@ -171,7 +171,7 @@ std::vector<std::uint32_t> sources_of(const Service& service, const std::string&
     if (std::find(sources.begin(), sources.end(), source) == sources.end()) sources.push_back(source);
   };
   const engine::Engine* engine = service.engine.load();
-  if (engine && engine->info().model_name == model) add(engine->info().source);
+  if (engine && engine->info().has_name(model)) add(engine->info().source);
   std::uint32_t number = 0;
   const auto end = std::from_chars(model.data(), model.data() + model.size(), number, 16);
   if (sources.empty() && end.ec == std::errc{} && end.ptr == model.data() + model.size()) add(number);

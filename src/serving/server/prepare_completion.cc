@@ -66,7 +66,7 @@ struct Preparation {
     }
     prepared.parsed = std::get<protocol::ParsedRequest>(std::move(checked));
     const std::string& model = prepared.parsed.model;
-    if (options.strict_model && !model.empty() && model != engine.info().model_name) {
+    if (options.strict_model && !model.empty() && !engine.info().has_name(model)) {
       prepared.problem = protocol::unknown_model_problem(model, engine.info());
       prepared.parsed = {};   // a large one takes long to free, too
       return prepared;

@@ -39,7 +39,7 @@ Reply models(const Service& service) {
 Reply model(const Service& service, const std::string& name) {
   const engine::Engine* engine = service.engine.load();
   if (!engine) return problem_reply(protocol::loading_problem());
-  if (name != engine->info().model_name) return problem_reply(protocol::unknown_model_problem(name, engine->info()));
+  if (!engine->info().has_name(name)) return problem_reply(protocol::unknown_model_problem(name, engine->info()));
   Reply reply;
   reply.body = protocol::model_json(engine->info());
   return reply;

@@ -51,6 +51,23 @@ TEST_F(TextRoutes, ThePromptOfAChat) {
   EXPECT_EQ(engine_->submitted(), 0u);
 }
 
+TEST_F(TextRoutes, AModelHasSeveralNames) {
+  ServerOptions options;
+  options.strict_model = true;
+  start(options, testing::FakeEngine::say({"x"}));
+  engine_->info_value.aliases = {"other", "third"};
+  engine_->info_value.trained_context_tokens = 2048;
+  for (const char* name : {"fake-model", "other", "third"}) {
+    EXPECT_EQ(get(std::string("/v1/models/") + name).json().at("id"), "fake-model");
+    EXPECT_EQ(post(std::string(R"({"prompt":"a","model":")") + name + "\"}", "", "/v1/completions").status, 200) << name;
+  }
+  EXPECT_EQ(get("/v1/models/fourth").status, 404);
+  EXPECT_EQ(post(R"({"prompt":"a","model":"fourth"})", "", "/v1/completions").status, 404);
+  const boost::json::value model = get("/v1/models").json().at("data").at(0);
+  EXPECT_EQ(model.at("aliases"), boost::json::parse(R"(["other","third"])"));
+  EXPECT_EQ(model.at("meta").at("n_ctx_train"), 2048);
+}
+
 TEST_F(TextRoutes, PropsAndSlots) {
   start();
   engine_->info_value.slots = 2;
