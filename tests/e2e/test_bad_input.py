@@ -18,7 +18,7 @@ GOOD = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
     ({"messages": []}, "messages"), ({"messages": "hi"}, "messages"), ({"messages": [{"role": "robot", "content": "x"}]}, "messages"),
     ({"messages": [{"role": "user"}]}, "messages"), ({"temperature": "hot"}, "temperature"), ({"temperature": -1}, "temperature"),
     ({"max_tokens": -5}, "max_tokens"), ({"max_tokens": 1.5}, "max_tokens"), ({"n": 2}, "n"), ({"top_p": 7}, "top_p"), ({"stop": 5}, "stop"),
-    ({"stream": "yes"}, "stream"), ({"logit_bias": {"x": 1}}, "logit_bias"), ({"tools": [{"type": "function"}]}, "tools"),
+    ({"stream": "yes"}, "stream"), ({"logit_bias": {"999999": 1}}, "logit_bias"), ({"tools": [{"type": "function"}]}, "tools"),
     ({"response_format": {"type": "xml"}}, "response_format"), ({"grammar": "root ::= nowhere"}, "grammar"), ({"top_logprobs": 3}, "top_logprobs"),
     ({"json_schema": {"$ref": "#/nowhere"}}, "response_format"), ({"tools": [{"type": "function", "function": {"name": ""}}]}, "tools"),
 ])
