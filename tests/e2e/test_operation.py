@@ -83,7 +83,7 @@ def test_wrong_starts_say_what_to_do(tmp_path):
     for arguments, code, said in [(("serve", "-hf", "a/b"), 2, "downloads are not built in"),
                                   (("serve", "/nonexistent.gguf"), 1, "--model: /nonexistent.gguf: cannot be loaded"),
                                   (("serve", "a.gguf", "b.gguf"), 2, "b.gguf: one model at a time"),
-                                  (("serve", "--temp", "0"), 2, "sampl"),
+                                  (("serve", "--temp", "9"), 2, "--temp"),
                                   (("serve", "m.gguf", "--max-queue-per-tenant", "x"), 2, "--max-queue-per-tenant")]:
         done = run_binary(*arguments, HOME=str(tmp_path))
         assert done.returncode == code and said in done.stderr, (arguments, done)
