@@ -91,6 +91,38 @@ TEST_F(DiskOnly, ACounterLosesNoStepWhileTheDiskIsOverloaded) {
   EXPECT_GT(cache_->stats().disk.dropped_puts, 0u) << "the disk was to be overloaded";
 }
 
+// Each is pushed out of memory between its steps. One step may be refused for lack of memory.
+TEST_F(DiskOnly, SeveralLargeCountersLoseNoStep) {
+  start(8 << 20);
+  files_->set_write_delay(1ms);
+  std::atomic<bool> stop{false};
+  const std::string large(8'000, 'x');
+  std::thread noise([&] {
+    for (int i = 0; !stop; ++i) (void)add(("other " + std::to_string(i % 4'000)).c_str(), large);
+  });
+  const auto count = [&](const std::string& key) {
+    constexpr int kSteps = 200;
+    for (int steps = 0; steps < kSteps;) {
+      const Hit now = cache_->get(key);
+      if (now.unavailable()) continue;
+      if (steps > 0) {
+        ASSERT_TRUE(now) << key << " is lost after step " << steps;
+        ASSERT_EQ(std::stoi(text_of(now)), steps) << key;
+      }
+      std::string next = std::to_string(steps + 1) + " ";
+      next.resize(300'000, 'y');
+      const WriteResult written = cache_->put_if_version(key, now.version(), TensorView::text(next));
+      ASSERT_NE(written.status, WriteStatus::kConflict) << "nobody else writes it";
+      steps += written ? 1 : 0;
+    }
+  };
+  std::vector<std::thread> counting;
+  for (const char* key : {"one", "two", "three"}) counting.emplace_back(count, key);
+  for (std::thread& each : counting) each.join();
+  stop = true;
+  noise.join();
+}
+
 TEST_F(DiskOnly, ALargeValueIsNotReadToBeRemovedOrAskedAbout) {
   start();
   ASSERT_TRUE(add("large", std::string(3'000'000, 'x')));
