@@ -51,6 +51,8 @@ def main():
     parser.add_argument("--update", action="store_true", help="write passing.txt")
     parser.add_argument("pytest", nargs="*", help="further options of pytest")
     options = parser.parse_args()
+    if options.update and (options.pytest or options.llama_server):
+        parser.error("--update: the list is of all tests, and of this server's")
 
     folder = copy_of_suite(options.source, options.work.resolve())
     report = folder / "report.xml"

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
 #include <stdexcept>
 #include <thread>
@@ -91,7 +92,7 @@ ServeConfig::ServeConfig() : options("serve") {
 void ServeConfig::declare_model() {
   options.group("Model");
   options.add_text("-m,--model", "FILE", llama.model_path, "GGUF model to serve (required)");
-  options.add_text("-a,--alias", "NAME,...", llama.alias, "model name in the API; further ones after commas").default_text = "the file name";
+  options.add_text("-a,--alias", "NAME,...", alias_, "model name in the API; further ones after commas").default_text = "the file name";
   options.add_int("-c,--ctx-size", "N", llama.ctx_size, "context size in tokens, of all --parallel slots together").default_text =
       "the model's training context for each slot, up to 32768, within a quarter of the memory";
   options.add_list("--lora", "FILE", loras_, "LoRA adapter; may be repeated");
@@ -173,15 +174,15 @@ void ServeConfig::finish_defaults() {
   if (end.ec != std::errc{} || end.ptr != seed_.data() + seed_.size()) {
     throw options::UsageError("--seed: '" + seed_ + "' is not a whole number from 0 to 4294967295, or random");
   }
-  sampling.seed = seed;
+  if (seed != std::numeric_limits<std::uint32_t>::max()) sampling.seed = seed;   // which is "random", as in llama.cpp
 }
 
 // The first name is the model's id.
 void ServeConfig::finish_alias() {
   std::vector<std::string> names;
-  std::stringstream list(llama.alias);
+  std::stringstream list(alias_);
   for (std::string name; std::getline(list, name, ',');) {
-    if (name.empty()) throw options::UsageError("--alias: an empty name in '" + llama.alias + "'");
+    if (name.empty()) throw options::UsageError("--alias: an empty name in '" + alias_ + "'");
     names.push_back(name);
   }
   if (names.empty()) return;

@@ -67,7 +67,7 @@ struct ServeConfig {
   int port_ = 8080, max_connections_ = 1024, max_queue_per_tenant_ = 0;
   std::uint64_t max_header_bytes_ = 32u << 10;
   double temperature_ = 0.8, top_p_ = 0.95, min_p_ = 0.05;
-  std::string seed_ = "random";
+  std::string alias_, seed_ = "random";
   std::string chat_template_file_, api_key_file_, config_path_;
   std::vector<std::string> loras_, scaled_loras_, api_keys_;
 };

@@ -87,6 +87,10 @@ TEST(ServeConfig, WhatElseLlamaServerTakesIsTakenOrExplained) {
   configure(names, {"model.gguf", "--alias", "one,two,three"});
   EXPECT_EQ(names.llama.alias, "one");
   EXPECT_THAT(names.llama.more_aliases, ::testing::ElementsAre("two", "three"));
+  EXPECT_THAT(names.options.print_config(), HasSubstr("one,two,three")) << "as it was given";
+  ServeConfig random;
+  configure(random, {"model.gguf", "--seed", "4294967295"});
+  EXPECT_EQ(random.server.defaults.sampling.seed, std::nullopt) << "llama.cpp draws one then, and no answer would repeat";
   EXPECT_THAT(error_of({"--alias", "one,,two"}), HasSubstr("--alias: an empty name"));
   ServeConfig defaults;
   configure(defaults, {"model.gguf", "--temperature", "0.5", "--seed", "42", "--predict", "64", "--top-k", "5"});

@@ -50,7 +50,7 @@ MaybeProblem finish(RequestDraft& draft) {
     turns.insert(turns.begin(), {"system", std::move(draft.system)});
   }
   if (draft.chat() && draft.request().messages.empty()) return bad_field(messages, messages + " must have at least one message");
-  if (draft.chat()) {
+  if (draft.format == Format::kChat) {
     if (MaybeProblem problem = check_last_message(draft)) return problem;
   }
   if (!draft.chat() && !draft.has_prompt) return bad_field("prompt", "prompt is missing", "missing_required_parameter");

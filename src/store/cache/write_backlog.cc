@@ -28,6 +28,12 @@ std::optional<WriteBacklog::Item> WriteBacklog::front() const {
   return items_.front();
 }
 
+std::optional<WriteBacklog::Item> WriteBacklog::find(const Key& key) const {
+  const MutexLock lock(mutex_);
+  const auto place = places_.find(key);
+  return place == places_.end() ? std::nullopt : std::optional<Item>(*place->second);
+}
+
 bool WriteBacklog::erase(const Item& item) noexcept {
   const MutexLock lock(mutex_);
   const auto place = places_.find(item.key);

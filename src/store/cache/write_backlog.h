@@ -31,6 +31,7 @@ class WriteBacklog {
   [[nodiscard]] std::optional<Item> push(const Key& key, std::uint64_t value_bytes, const memory::Lifetime& lifetime, unsigned returns);
   // RETURNS the oldest item, which stays: a value waits until it is queued.
   [[nodiscard]] std::optional<Item> front() const;
+  [[nodiscard]] std::optional<Item> find(const Key& key) const;
   // Erases the key if it was not pushed again since. RETURNS whether it was erased.
   bool erase(const Item& item) noexcept;
   void erase(const Key& key) noexcept;

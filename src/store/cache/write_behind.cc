@@ -79,9 +79,14 @@ void WriteBehind::write_urgent(std::size_t i, const Handle& stored) {
   constexpr std::chrono::seconds kMostTime{1};
   const auto deadline = deadline_after(kMostTime);
   const bool chained = memory::MemoryTier::entry_of(stored).parent != nullptr;
-  while (write_with_parents(i, stored, {.waiting = nullptr, .urgency = tier::Urgency::kUrgent}) == Result::kWaits) {
+  Attempt attempt{.waiting = nullptr, .urgency = tier::Urgency::kUrgent};
+  std::optional<WriteBacklog::Item> waiting;
+  while (write_with_parents(i, stored, attempt) == Result::kWaits) {
     const auto left = left_until(deadline);
     if (chained || left.count() == 0 || !lower_[i]->wait_for_queue(stored.bytes().size(), left)) return;
+    waiting = tiers_[i]->backlog.find(memory::MemoryTier::entry_of(stored).key());
+    if (!waiting) return;   // queued meanwhile, or removed
+    attempt.waiting = &*waiting;
   }
 }
 
