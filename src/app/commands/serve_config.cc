@@ -164,7 +164,8 @@ void ServeConfig::declare_defaults() {
 
 void ServeConfig::finish_defaults() {
   engine::Sampling& sampling = server.defaults.sampling;
-  sampling.temperature = temperature_ < 1e-5 ? 0.0F : static_cast<float>(temperature_);
+  sampling.temperature = static_cast<float>(temperature_);
+  if (sampling.temperature < engine::kMinTemperature) sampling.temperature = 0;
   sampling.top_p = static_cast<float>(top_p_);
   sampling.min_p = static_cast<float>(min_p_);
   if (server.defaults.max_tokens == 0) throw options::UsageError("--n-predict: must be at least 1, or -1 for no limit");

@@ -53,6 +53,9 @@ struct ChatOptions {
   friend bool operator==(const ChatOptions&, const ChatOptions&) = default;
 };
 
+// Smaller temperatures select the likeliest token, as 0 does; dividing by them would overflow.
+inline constexpr float kMinTemperature = 1e-5F;
+
 // Defaults are llama-server's, whose documentation says what each means.
 struct Sampling {
   float temperature = 0.8f;   // 0 is greedy

@@ -1,7 +1,9 @@
 // Appends members of JSON objects: for replies that are written by hand.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -23,6 +25,28 @@ inline void append_number(std::string& out, std::string_view name, std::int64_t 
   out += name;
   out += "\":";
   json::append_json_number(out, number);
+}
+
+// Appends the bytes as an array of numbers.
+inline void append_bytes(std::string& out, std::string_view bytes) {
+  out += '[';
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    if (i > 0) out += ',';
+    json::append_json_number(out, std::int32_t{static_cast<std::uint8_t>(bytes[i])});
+  }
+  out += ']';
+}
+
+// Appends `,"name":["text"]`.
+inline void append_texts(std::string& out, std::string_view name, std::span<const std::string> texts) {
+  out += ",\"";
+  out += name;
+  out += "\":[";
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    if (i > 0) out += ',';
+    json::append_json_string(out, texts[i]);
+  }
+  out += ']';
 }
 
 }   // namespace tensorcache::protocol

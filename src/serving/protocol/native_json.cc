@@ -26,27 +26,12 @@ void append_float(std::string& out, std::string_view name, float value) {
   json::append_json_number(out, value);
 }
 
-void append_texts(std::string& out, std::string_view name, const std::vector<std::string>& texts) {
-  out += ",\"";
-  out += name;
-  out += "\":[";
-  for (std::size_t i = 0; i < texts.size(); ++i) {
-    if (i > 0) out += ',';
-    json::append_json_string(out, texts[i]);
-  }
-  out += ']';
-}
-
 void append_candidate(std::string& out, const engine::TokenLogprob::Candidate& candidate) {
   out += "{\"id\":";
   json::append_json_number(out, candidate.id);
   append_text(out, "token", candidate.bytes);
-  out += ",\"bytes\":[";
-  for (std::size_t i = 0; i < candidate.bytes.size(); ++i) {
-    if (i > 0) out += ',';
-    json::append_json_number(out, std::int32_t{static_cast<std::uint8_t>(candidate.bytes[i])});
-  }
-  out += ']';
+  out += ",\"bytes\":";
+  append_bytes(out, candidate.bytes);
   append_float(out, "logprob", candidate.logprob);
 }
 

@@ -55,12 +55,8 @@ void append_chat_candidate(std::string& out, const engine::TokenLogprob::Candida
   json::append_json_string(out, candidate.bytes);
   out += ",\"logprob\":";
   json::append_json_number(out, candidate.logprob);
-  out += ",\"bytes\":[";
-  for (std::size_t i = 0; i < candidate.bytes.size(); ++i) {
-    if (i > 0) out += ',';
-    json::append_json_number(out, std::int32_t{static_cast<std::uint8_t>(candidate.bytes[i])});
-  }
-  out += ']';
+  out += ",\"bytes\":";
+  append_bytes(out, candidate.bytes);
 }
 
 void append_chat_token(std::string& out, const engine::TokenLogprob& token) {
@@ -140,12 +136,8 @@ std::string model_json(const engine::EngineInfo& info) {
     out += ",\"prefix_reuse_note\":";
     json::append_json_string(out, info.prefix_reuse_note);
   }
-  out += ",\"aliases\":[";
-  for (std::size_t i = 0; i < info.aliases.size(); ++i) {
-    if (i > 0) out += ',';
-    json::append_json_string(out, info.aliases[i]);
-  }
-  out += "],\"meta\":{\"n_ctx\":";   // as llama-server's
+  append_texts(out, "aliases", info.aliases);
+  out += ",\"meta\":{\"n_ctx\":";   // as llama-server's
   json::append_json_number(out, info.context_tokens);
   append_number(out, "n_ctx_train", info.trained_context_tokens);
   append_number(out, "n_vocab", info.vocab_tokens);

@@ -286,6 +286,7 @@ TEST(ParseLogitBias, PairsTextsAndNever) {
   EXPECT_EQ(parsed.text_biases, (std::vector<std::pair<std::string, float>>{{"the", 2.5F}, {"9", 1.0F}}));
   const auto object = std::get<ParsedRequest>(chat_with(R"("logit_bias":{"7":1," the":2})"));
   EXPECT_EQ(object.text_biases, (std::vector<std::pair<std::string, float>>{{" the", 2.0F}}));
+  EXPECT_TRUE(std::holds_alternative<Problem>(chat_with(R"("logit_bias":[[")" + std::string(1025, 'x') + R"(",1]])")));
   for (const char* wrong : {"[7]", "[[7]]", "[[7,1,2]]", "[[100,1]]", "[[-1,1]]", "[[7,101]]", "[[7,true]]", "[[7,1],[7,2]]", "7"}) {
     EXPECT_TRUE(std::holds_alternative<Problem>(chat_with(std::string("\"logit_bias\":") + wrong))) << wrong;
   }

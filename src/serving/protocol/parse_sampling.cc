@@ -9,13 +9,12 @@ namespace tensorcache::protocol {
 namespace {
 
 constexpr std::int32_t kMaxLastTokens = 1 << 20;
+constexpr std::size_t kMaxTextBiases = 1024, kMaxBiasBytes = 1024;
 
 MaybeProblem temperature(RequestDraft& d, std::string_view n, const boost::json::value& v) {
-  // Smaller temperatures select the likeliest token, as 0 does; dividing by them would overflow.
-  constexpr float kMinTemperature = 1e-5f;
   float& into = d.request().sampling.temperature;
   MaybeProblem problem = number_in(n, v, 0, 2, into);
-  if (into < kMinTemperature) into = 0;
+  if (into < engine::kMinTemperature) into = 0;
   return problem;
 }
 
@@ -66,6 +65,9 @@ MaybeProblem add_bias(RequestDraft& draft, const std::string& param, std::string
                        "logit_bias: '" + text(key) + "' is not a token id of this model (0 to " + std::to_string(draft.vocab_tokens - 1) + ")");
     }
     if (bias != 0.0F) draft.request().sampling.logit_bias.emplace_back(token, bias);
+  } else if (key.size() > kMaxBiasBytes || draft.parsed.text_biases.size() >= kMaxTextBiases) {
+    return bad_field("logit_bias",
+                     "logit_bias may name at most " + std::to_string(kMaxTextBiases) + " texts, of " + std::to_string(kMaxBiasBytes) + " bytes each");
   } else if (!key.empty() && bias != 0.0F) {
     draft.parsed.text_biases.emplace_back(key, bias);
   }

@@ -5,6 +5,7 @@
 #include "base/core/utf8.h"
 #include "base/json/json_document.h"
 #include "base/json/json_text.h"
+#include "serving/protocol/json_members.h"
 #include "serving/protocol/parse_values.h"
 
 namespace tensorcache::protocol {
@@ -83,16 +84,10 @@ std::string pieces_json(const std::vector<std::int32_t>& tokens, const std::vect
     out += "{\"id\":";
     json::append_json_number(out, tokens[i]);
     out += ",\"piece\":";
-    if (is_utf8(bytes[i])) {
+    if (is_utf8(bytes[i]))
       json::append_json_string(out, bytes[i]);
-    } else {
-      out += '[';
-      for (std::size_t j = 0; j < bytes[i].size(); ++j) {
-        if (j > 0) out += ',';
-        json::append_json_number(out, std::int32_t{static_cast<std::uint8_t>(bytes[i][j])});
-      }
-      out += ']';
-    }
+    else
+      append_bytes(out, bytes[i]);
     out += '}';
   });
 }

@@ -295,11 +295,7 @@ Task<bool> answer(Exchange& exchange, protocol::Format format) {
   Service& service = exchange.service;
   engine::Engine* engine = service.engine.load();
   FreedElsewhere<const engine::Request> freed(service.workers, exchange.request.body.size() >= kLargeBodyBytes);
-  Prepared prepared;
-  if (engine)
-    prepared = co_await prepare(exchange, *engine, format);
-  else
-    prepared.problem = protocol::loading_problem();
+  Prepared prepared = co_await prepare(exchange, engine, format);
   if (prepared.problem) {
     Reply reply = problem_reply(*prepared.problem, format);
     co_return co_await send(exchange, std::move(reply));

@@ -82,10 +82,15 @@ struct Preparation {
 
 }   // namespace
 
-Task<Prepared> prepare(Exchange& exchange, const engine::Engine& engine, protocol::Format format) {
+Task<Prepared> prepare(Exchange& exchange, const engine::Engine* engine, protocol::Format format) {
+  if (engine == nullptr) {
+    Prepared loading;
+    loading.problem = protocol::loading_problem();
+    co_return loading;
+  }
   HttpRequest& request = exchange.request;
   const bool large = request.body.size() >= kLargeBodyBytes;
-  Preparation preparation{exchange.service.options, engine, format, exchange.caller->tenant, request.cache_control, std::exchange(request.body, {})};
+  Preparation preparation{exchange.service.options, *engine, format, exchange.caller->tenant, request.cache_control, std::exchange(request.body, {})};
   if (!large) co_return preparation();
   auto waiting = elsewhere(exchange.connection, exchange.service.workers, std::move(preparation));
   co_return co_await std::move(waiting);

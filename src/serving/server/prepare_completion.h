@@ -23,7 +23,8 @@ struct Prepared {
   [[nodiscard]] bool eligible() const { return bypass == protocol::CacheStatus::Bypass::kNone; }
 };
 
-// Takes the body. A large one is parsed on another thread.
-[[nodiscard]] Task<Prepared> prepare(Exchange& exchange, const engine::Engine& engine, protocol::Format format);
+// Takes the body. A large one is parsed on another thread. `engine`: null while the model loads, which
+// is a problem.
+[[nodiscard]] Task<Prepared> prepare(Exchange& exchange, const engine::Engine* engine, protocol::Format format);
 
 }   // namespace tensorcache::server

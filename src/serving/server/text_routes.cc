@@ -40,11 +40,7 @@ Task<bool> send_from_elsewhere(Exchange& exchange, protocol::Format format, Job 
 template <class Show>
 Task<bool> send_of_chat(Exchange& exchange, protocol::Format format, Show show) {
   const engine::Engine* engine = exchange.service.engine.load();
-  Prepared prepared;
-  if (engine)
-    prepared = co_await prepare(exchange, *engine, format);
-  else
-    prepared.problem = protocol::loading_problem();
+  Prepared prepared = co_await prepare(exchange, engine, format);
   if (prepared.problem) {
     Reply reply = problem_reply(*prepared.problem, format);
     co_return co_await send(exchange, std::move(reply));
